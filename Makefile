@@ -1,0 +1,45 @@
+# For a checkout on Debian 12 or Ubuntu 24.04. bcc comes from the distribution, so its own Python is used
+# whatever `python3` on PATH is.
+PYTHON := /usr/bin/python3
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+APT := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
+
+RUN_PACKAGES := python3-bpfcc python3-venv
+TEST_PACKAGES := tmux procps libcairo2 fonts-dejavu-core
+# The emulated hosts, and what is compared with kvmtop in them (linux-perf is Debian's name).
+HOST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-utils \
+	bochs bochs-term bochsbios vgabios grub-pc-bin grub-common xorriso mtools squashfs-tools linux-perf
+
+.PHONY: run test hosts host-packages check clean
+
+# Install everything, and start it.
+run: .venv/bin/kvmtop
+	$(SUDO) .venv/bin/kvmtop
+
+# All tests; those on emulated hosts only where KVMTOP_REQUIRE_HOSTS=1 (half an hour, as root).
+test: .venv/bin/pytest
+	.venv/bin/python -m pytest
+
+host-packages:
+	dpkg -s $(HOST_PACKAGES) >/dev/null 2>&1 || $(SUDO) sh -c 'apt-get update && $(APT) $(HOST_PACKAGES)'
+
+hosts: .venv/bin/pytest host-packages
+	$(SUDO) env KVMTOP_REQUIRE_HOSTS=1 .venv/bin/python -m pytest tests/test_hosts.py -s
+
+check: .venv/bin/pytest
+	.venv/bin/ruff check
+	.venv/bin/mypy
+
+.venv/bin/kvmtop: pyproject.toml
+	dpkg -s $(RUN_PACKAGES) >/dev/null 2>&1 || $(SUDO) sh -c 'apt-get update && $(APT) $(RUN_PACKAGES)'
+	$(PYTHON) -m venv --system-site-packages .venv
+	.venv/bin/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/bin/pytest: .venv/bin/kvmtop
+	dpkg -s $(TEST_PACKAGES) >/dev/null 2>&1 || $(SUDO) sh -c 'apt-get update && $(APT) $(TEST_PACKAGES)'
+	.venv/bin/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv

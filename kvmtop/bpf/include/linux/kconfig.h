@@ -1,0 +1,2 @@
+/* Read before anything else. bcc refuses to compile without this. */
+#define CONFIG_BPF_SYSCALL 1

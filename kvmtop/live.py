@@ -1,0 +1,51 @@
+"""The running kernel as a Source: the collector's counters with /proc's names and scheduler figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from . import vms
+from .bpf.collector import Collector
+from .errors import KvmtopError
+from .snapshot import Snapshot
+
+SPARE_THREADS = 192  # room for VMs that start later
+
+
+class Live:
+    """Counts from construction on."""
+
+    def __init__(self, pids: Sequence[int] = (), flags: Iterable[str] = ()) -> None:
+        """pids: the VMs to watch, none for all. Raises KvmtopError."""
+        for pid in pids:
+            if not vms.is_process(pid):
+                raise KvmtopError(f"there is no process {pid}; `kvmtop --list` names the VMs that run here", 2)
+        vcpus = {pid: vms.vcpu_count(pid) for pid in (pids or vms.pids())}
+        for pid in pids:
+            if not vcpus[pid]:
+                comm = vms.vm(pid).comm
+                raise KvmtopError(
+                    f"process {pid} ({comm}) has no vCPUs; `kvmtop --list` names the VMs that run here", 2
+                )
+        self._watch = vms.Watch(pids)
+        # What the threads had waited before; later ones start from nothing.
+        tids = [tid for pid, count in vcpus.items() if count for tid in vms.threads(pid)]
+        self._waited = {tid: vms.schedstat(tid) or 0 for tid in tids}
+        self._collector = Collector(pids, threads=2 * sum(vcpus.values()) + SPARE_THREADS, flags=flags)
+
+    def read(self) -> Snapshot:
+        """The counters now."""
+        return self._with_names(self._collector.read())
+
+    def close(self) -> Snapshot:
+        """Stop counting; the final counters."""
+        return self._with_names(self._collector.close())
+
+    def _with_names(self, snapshot: Snapshot) -> Snapshot:
+        alive = [int(t) for t in snapshot.threads["id"][snapshot.threads["end_ns"] == 0].astype("u4")]
+        seen = {int(pid) for pid in snapshot.threads["id"] >> 32}
+        waited = {tid: delay for tid in alive if (delay := vms.schedstat(tid)) is not None}
+        delays = {tid: delay - self._waited.get(tid, 0) for tid, delay in waited.items()}
+        cpus = {tid: cpu for tid in alive if (cpu := vms.cpu_of(tid)) is not None}
+        return replace(snapshot, vms=self._watch.update(seen), run_delay=delays, cpus=cpus)

@@ -1,0 +1,74 @@
+"""The text that kvm_service_time.stp printed when it ended, byte for byte."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from .snapshot import SVM, UNKNOWN, VMX, Snapshot
+from .stats import by_reason, diff
+
+_INTEL = "# Intel exit reasons are EXIT_REASON_* in linux/arch/x86/include/asm/vmx.h\n"
+_AMD = "# AMD reasons are SVM_EXIT_* in linux/arch/x86/include/asm/svm.h\n"
+_COLUMNS = "count sum(us) min(us) avg(us) max(us)\n"
+_HEADERS = {
+    VMX: f"{_INTEL}# reason: {_COLUMNS}",
+    SVM: f"{_AMD}# reason(hex): {_COLUMNS}",
+    UNKNOWN: f"{_INTEL}{_AMD}# reason reason(hex): {_COLUMNS}",
+}
+
+
+def text(snapshot: Snapshot, isa: int = UNKNOWN) -> str:
+    """The whole run's table; `isa` where the kernel's exits do not tell (-G kvm=intel|amd). Times in µs.
+
+    Exits that are still open are left out, as the script does.
+    """
+    flavour = snapshot.isa or isa
+    if flavour not in _HEADERS:
+        flavour = UNKNOWN
+    lines = ["\n", _HEADERS[flavour]]
+    for reason in sorted(by_reason(diff(None, snapshot)), key=lambda reason: reason.code):
+        if reason.count:
+            code = {VMX: f"{reason.code}", SVM: f"0x{reason.code:03x}"}.get(
+                flavour, f"{reason.code} 0x{reason.code:03x}"
+            )
+            total, low, high = reason.total // 1000, (reason.min or 0) // 1000, (reason.max or 0) // 1000
+            lines.append(f"{code}: {reason.count} {total} {low} {total // reason.count} {high}\n")
+    return "".join(lines)
+
+
+def write(path: Path, content: str) -> None:
+    """Write a file whole or not at all. Raises OSError.
+
+    It takes the file's place under its name: what a symbolic link there points to stays as it is.
+    """
+    if (fd := _descriptor(path)) is not None:  # /dev/stdout: it may be a file, but its name must stay
+        with open(fd, "w", closefd=False) as file:
+            file.write(content)
+        return
+    if path.exists() and not path.is_file():  # a pipe, a terminal
+        path.write_text(content)
+        return
+    handle, name = tempfile.mkstemp(prefix=".kvmtop.", dir=path.parent)
+    try:
+        with open(handle, "w") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _descriptor(path: Path) -> int | None:
+    """N where the path is /proc/self/fd/N or a symbolic link to it."""
+    own = ("/proc/self/fd", f"/proc/{os.getpid()}/fd")
+    with contextlib.suppress(OSError):
+        link = Path(os.readlink(path))
+        if str(link.parent) in own:
+            return int(link.name)
+    return int(path.name) if os.path.realpath(path.parent) in own and path.name.isdigit() else None

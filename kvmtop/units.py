@@ -1,0 +1,64 @@
+"""Numbers as people read them, in few characters and never without their unit."""
+
+from __future__ import annotations
+
+DASH = "–"  # unknown, which is not zero
+
+
+def _three(value: float) -> str:
+    """Three significant digits without an exponent: 1.23, 12.3, 123."""
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+
+
+def number(value: float | None) -> str:
+    """A count: 0, 999, 12.3k, 4.57M."""
+    if value is None:
+        return DASH
+    if value < 999.5:
+        return f"{value:.0f}"
+    for unit in "kMGT":
+        value /= 1000
+        if value < 999.5 or unit == "T":
+            return f"{_three(value)}{unit}"
+    raise AssertionError
+
+
+def rate(value: float | None) -> str:
+    """Events a second: 0, 0.3, 47, 12.3k."""
+    return f"{value:.1f}" if value is not None and 0 < value < 9.95 else number(value)
+
+
+def duration(ns: float | None) -> str:
+    """A time: 870ns, 4.10µs, 1.20ms, 12.0s, 2m05s."""
+    if ns is None:
+        return DASH
+    if ns < 999.5:
+        return f"{ns:.0f}ns" if ns else "0"
+    for unit in ("µs", "ms"):
+        ns /= 1000
+        if ns < 999.5:
+            return f"{_three(ns)}{unit}"
+    seconds = ns / 1000
+    if seconds < 99.95:
+        return f"{_three(seconds)}s"
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}m{seconds:02}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02}m"
+
+
+def percent(share: float | None) -> str:
+    """A share of 1: 0.0%, 12.3%, 100%."""
+    if share is None:
+        return DASH
+    return f"{100 * share:.1f}%" if share < 0.9995 else f"{100 * share:.0f}%"
+
+
+BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: list[float], width: int) -> str:
+    """The last `width` values as blocks from zero to the largest: a flat rate looks flat, not like nothing."""
+    values = values[-width:] if width > 0 else []
+    top = max(values, default=0)
+    if top <= 0:
+        return "".join("▁" for _ in values).rjust(width)
+    return "".join(BLOCKS[0 if v <= 0 else 1 + min(int(v / top * 8), 7)] for v in values).rjust(width)

@@ -1,0 +1,152 @@
+"""/proc: which processes are VMs, what they are called, and what the scheduler did with their vCPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+
+from .snapshot import Vm
+
+PROC = Path("/proc")
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    r"\U000e0000-\U000e007f]+"
+)
+NAME_LENGTH = 200
+
+
+def clean(text: str) -> str:
+    """One line without control, direction and zero-width characters: names come from whoever starts a VM."""
+    return _CONTROL.sub(" ", text).strip()[:NAME_LENGTH]
+
+
+def _read(path: Path) -> str:
+    """A file of /proc, which may vanish at any moment: empty then."""
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def may_load_bpf() -> bool:
+    """Whether this process has CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON (Linux 5.8): capabilities(7)."""
+    match = re.search(r"^CapEff:\s*([0-9a-f]+)", _read(PROC / "self/status"), re.MULTILINE)
+    held = int(match[1], 16) if match else 0
+    return bool(held >> 21 & 1 or (held >> 38 & 1 and held >> 39 & 1))
+
+
+def name_of(argv: list[str]) -> str | None:
+    """The VM's name in its VMM's arguments, or None.
+
+    QEMU: -name NAME or -name guest=NAME,… (libvirt, KubeVirt and Proxmox too; a comma is doubled).
+    Firecracker: --id. crosvm and kvmtool: --name. Cloud Hypervisor: its API socket's file name.
+    """
+    for flag, value in zip_longest(argv, argv[1:], fillvalue=""):
+        head, equals, tail = flag.partition("=")
+        if equals:
+            flag, value = head, tail
+        if flag in ("-name", "--name"):
+            for part in map(str, re.findall(r"(?:[^,]|,,)+", value)):
+                key, is_pair, text = part.partition("=")
+                if not is_pair:
+                    return part.replace(",,", ",")
+                if key == "guest":
+                    return text.replace(",,", ",")
+        elif flag == "--id":
+            return value
+        elif flag == "--api-socket" and not value.startswith("fd="):
+            return Path(value.removeprefix("path=").partition(",")[0]).stem
+    return None
+
+
+def vm(pid: int) -> Vm:
+    """The VM of a process: named by its command line, else by its comm, else by its pid. Never raises."""
+    argv = _read(PROC / str(pid) / "cmdline").split("\0")
+    comm = clean(_read(PROC / str(pid) / "comm"))
+    return Vm(pid, clean(name_of(argv) or "") or comm or f"pid {pid}", comm)
+
+
+def vcpu_count(pid: int) -> int:
+    """How many vCPUs a process has open (0 for no VM), by its file descriptors: anon_inode:kvm-vcpu:N."""
+    found: list[str] = []
+    try:
+        with os.scandir(PROC / str(pid) / "fd") as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    found.append(os.readlink(entry.path))
+    except OSError:
+        return 0
+    vcpus = [link for link in found if link.startswith("anon_inode:kvm-vcpu")]
+    # A descriptor may be open twice; the number, which kernels before 4.19 do not give, tells.
+    numbered = {link for link in vcpus if link[-1].isdigit()}
+    return len(numbered) or len(vcpus)
+
+
+def is_process(pid: int) -> bool:
+    """Whether there is such a process; the id of a thread other than its first is none."""
+    return bool(re.search(rf"^Tgid:\s+{pid}$", _read(PROC / str(pid) / "status"), re.MULTILINE))
+
+
+def pids() -> Iterator[int]:
+    """All processes."""
+    return (int(name) for name in os.listdir(PROC) if name.isdigit())
+
+
+def threads(pid: int) -> list[int]:
+    """The thread ids of a process; none if it has gone."""
+    try:
+        return [int(name) for name in os.listdir(PROC / str(pid) / "task")]
+    except OSError:
+        return []
+
+
+def schedstat(tid: int) -> int | None:
+    """ns that a thread has waited for a CPU while it could run; None where the kernel does not say.
+
+    The second number of /proc/TID/schedstat (Documentation/scheduler/sched-stats.rst).
+    """
+    fields = _read(PROC / str(tid) / "schedstat").split()
+    # All 0 is what a kernel writes that does not keep the figures (sched_info_on() in fs/proc/base.c).
+    return int(fields[1]) if len(fields) == 3 and set(fields) != {"0"} else None
+
+
+def cpu_of(tid: int) -> int | None:
+    """The host CPU that a thread ran on last (field 39 of /proc/TID/stat, proc(5))."""
+    fields = _read(PROC / str(tid) / "stat").rpartition(")")[2].split()
+    return int(fields[36]) if len(fields) > 36 else None
+
+
+class Watch:
+    """The VMs of this host, looked up once each."""
+
+    def __init__(self, only: Iterable[int] = ()) -> None:
+        self._only = set(only)
+        self._others: set[int] = set()  # processes that are no VMs
+        self.vms: dict[int, Vm] = {}
+
+    def update(self, seen: Iterable[int]) -> dict[int, Vm]:
+        """All VMs known: those that `seen` (pids with exits) adds, and processes that opened a vCPU since.
+
+        One whose process is gone stays, marked as ended.
+        """
+        current = set(pids())
+        for pid in current & (self._only or current) - self._others - self._running():
+            if vcpu_count(pid):
+                self.vms[pid] = vm(pid)
+            else:  # it may open one later, which its exits will tell
+                self._others.add(pid)
+        self._others &= current
+        for pid in set(seen) - self._running():
+            if pid not in self.vms or (pid in current and vcpu_count(pid)):  # its pid is another VM's now
+                self.vms[pid] = vm(pid)
+        for pid in self._running() - current:
+            self.vms[pid] = replace(self.vms[pid], ended=True)
+        return dict(self.vms)
+
+    def _running(self) -> set[int]:
+        return {pid for pid, known in self.vms.items() if not known.ended}

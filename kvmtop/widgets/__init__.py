@@ -1,0 +1,1 @@
+"""What the screen is made of. Widgets get plain rows and numbers, never numpy, bcc or /proc."""

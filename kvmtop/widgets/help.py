@@ -1,0 +1,70 @@
+"""The help screen, made from the keys that are bound and the columns that exist, so that it cannot drift."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.table import Table as Grid
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from .bar import legend
+
+
+class Help(ModalScreen[None]):
+    """Keys, columns, and what the words mean."""
+
+    DEFAULT_CSS = """
+    Help { align: center middle; }
+    Help > VerticalScroll {
+        width: 90%; max-width: 100; height: 90%; background: $surface; border: round $primary; padding: 0 1;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,f1,h", "dismiss", "Close"),
+        Binding("down,j", "scroll(1)", "Down", show=False),
+        Binding("up,k", "scroll(-1)", "Up", show=False),
+    ]
+
+    def __init__(self, keys: Sequence[tuple[str, str]], columns: Sequence[tuple[str, str]]) -> None:
+        """keys: (key, what it does); columns: (title, meaning)."""
+        super().__init__()
+        self._keys, self._columns = keys, columns
+
+    def compose(self) -> ComposeResult:
+        """Three lists under each other."""
+        with VerticalScroll():
+            yield Static(Text("Keys", "bold"))
+            yield Static(_grid(self._keys))
+            yield Static(Text("\nColumns", "bold"))
+            yield Static(_grid(self._columns))
+            yield Static(Text("\nWhere a vCPU's time goes", "bold"))
+            yield Static(legend(None))
+            yield Static(
+                "guest: running guest code. kernel: KVM at work on an exit. user: the VMM (QEMU …). idle: halted."
+                " wait: ready to run, but its CPU was busy with something else.\n"
+                "An exit that is still open counts with the time it has lasted so far. A vCPU outside the guest for"
+                " 3 s that is not idle is marked STUCK."
+            )
+
+    def action_scroll(self, by: int) -> None:
+        """A line up or down."""
+        self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
+
+    async def action_dismiss(self, result: None = None) -> None:
+        """Back to where one was."""
+        self.dismiss(result)
+
+
+def _grid(pairs: Sequence[tuple[str, str]]) -> Grid:
+    grid = Grid.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    for left, right in pairs:
+        grid.add_row(Text(left, "bold"), Text(right))
+    return grid

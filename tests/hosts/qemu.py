@@ -1,0 +1,71 @@
+"""A real Linux guest under QEMU and KVM, for the tests that run on a host (emulated or not)."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import initramfs, kernels
+
+# Boots, says so, and then idles with some work: a tick's worth of everything a small server does.
+INIT = """#!/bin/busybox sh
+export PATH=/bin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
+echo up
+while :; do sleep 0.2; echo tick; cat /proc/interrupts /proc/stat >/dev/null; done
+"""
+
+
+@contextlib.contextmanager
+def guest(
+    name: str, cpus: int = 1, memory: int = 192, kernel: str = "6.1", *extra: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A running QEMU whose VM has that name; killed at the end. memory in MiB."""
+    image = kernels.get(kernel)
+    with tempfile.TemporaryDirectory(prefix="kvmtop-guest-") as folder:
+        initrd = Path(folder) / "initrd"
+        initramfs.build(initrd, INIT, image, [])
+        log = Path(folder) / "console"
+        process = subprocess.Popen(
+            ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-name", f"guest={name},debug-threads=on",
+             "-smp", str(cpus), "-m", str(memory), "-nodefaults", "-kernel", image.image, "-initrd", initrd,
+             "-append", "console=ttyS0 quiet panic=-1", "-serial", f"file:{log}", "-display", "none",
+             "-monitor", f"unix:{folder}/monitor,server=on,wait=off", "-no-reboot", *extra],
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait_until_up(process: subprocess.Popen[bytes], seconds: float = 60) -> None:
+    """Wait for the guest's user space. Raises TimeoutError, or RuntimeError if QEMU ended."""
+    console = Path(next(a for a in map(str, process.args) if a.startswith("file:")).removeprefix("file:"))  # type: ignore[arg-type]
+    end = time.monotonic() + seconds
+    while not (console.exists() and "up" in console.read_text(errors="replace").split()):
+        if process.poll() is not None:
+            raise RuntimeError(f"QEMU ended with status {process.returncode}")
+        if time.monotonic() > end:
+            raise TimeoutError("the guest did not come up")
+        time.sleep(0.1)
+
+
+def monitor(process: subprocess.Popen[bytes], command: str) -> None:
+    """Give QEMU's monitor a command ("stop", "cont")."""
+    import socket
+
+    path = next(a for a in map(str, process.args) if a.startswith("unix:")).removeprefix("unix:").partition(",")[0]  # type: ignore[arg-type]
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.settimeout(5)
+        client.recv(4096)
+        client.sendall(command.encode() + b"\n")
+        time.sleep(0.2)
+        client.recv(4096)

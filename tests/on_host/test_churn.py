@@ -1,0 +1,97 @@
+"""Guests that come and go: nothing is lost, nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import threading
+import time
+
+import numpy as np
+
+from kvmtop.bpf.collector import KEEP_ENDED, Collector
+from kvmtop.guest import Guest, Step
+
+from . import truth
+
+
+def start(steps: list[Step]) -> int:
+    """A guest in a child of this process, which spares a new Python; its pid, once it is about to run."""
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            guest = Guest(steps)
+            os.write(tell, b".")
+            guest.run()
+        finally:
+            os._exit(0)
+    os.read(ready, 1)
+    os.close(ready)
+    os.close(tell)
+    return pid
+
+
+def test_two_hundred_guests_killed_in_a_row() -> None:
+    collector = Collector(threads=64)
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.wait(0.5):
+            collector.read()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with truth.counting() as kernel:
+        for number in range(200):
+            pid = start([Step("cpuid", 20), Step("spin" if number % 2 else "cpuid", 0)])
+            time.sleep(0.06)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            if number == 100:
+                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        kernel.read()
+    stop.set()
+    reader.join()
+    time.sleep(0.5)
+    first = collector.read()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < memory + 8_192  # KiB
+    assert first.expired == 200 and first.lost == 0
+    # Every slot and cell is free again: nothing of 200 threads is left in 64 slots.
+    collector.read()
+    assert not collector._maps["threads"].read()["id"].any()
+    assert not collector._maps["cells"].read()["thread"].any()
+    snapshot = collector.close()
+    assert truth.counted(snapshot) == kernel
+    assert len(snapshot.threads) <= KEEP_ENDED
+
+
+def test_a_reused_thread_id_is_another_thread() -> None:
+    """The second guest gets the first one's ids, whose last exit is still open: no pair may come of it."""
+    collector = Collector()
+    pid = start([Step("cpuid", 50)])
+    os.waitpid(pid, 0)
+    with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+        last.write(str(pid - 1))
+    again = start([Step("cpuid", 70)])
+    os.waitpid(again, 0)
+    snapshot = collector.close()
+    assert again == pid, "the kernel gave another id; nothing was tested"
+    tids = snapshot.threads["id"]
+    assert len(tids) == 2 and tids[0] == tids[1]
+    assert (snapshot.unpaired, snapshot.overwritten, snapshot.expired) == (0, 0, 2)
+    cpuid = [c for c in snapshot.cells if c["count"] in (50, 70)]
+    assert sorted(int(c["count"]) for c in cpuid) == [50, 70]
+    assert np.all(snapshot.threads["exit_ns"] > 0)  # both ended outside the guest
+
+
+def test_full_maps_count_what_they_lose() -> None:
+    collector = Collector(threads=2)
+    with truth.counting() as kernel:
+        truth.run_guest("--vcpus", "4", "cpuid:100")
+        kernel.read()
+    snapshot = collector.close()
+    assert len(snapshot.threads) == 2
+    assert sum(truth.counted(snapshot).values()) + snapshot.lost == sum(kernel.values())
+    assert snapshot.lost > 0

@@ -1,0 +1,59 @@
+"""Makes screenshots/ anew, from two real QEMU guests on an emulated AMD host: `python -m tests.screenshots`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from kvmtop.app import KvmtopApp
+from kvmtop.live import Live
+
+from .hosts import amd
+from .picture import png
+
+FOLDER = Path(__file__).parent.parent / "screenshots"
+SIZES = ((80, 24), (120, 50), (160, 48))
+# What is pressed to get there from the start, by the picture's name.
+VIEWS = {
+    "all": (),
+    "vms": ("2",),
+    "vcpu": ("2", "end", "enter"),
+    "reason": ("T", "home", "down", "enter"),
+    "help": ("question_mark",),
+}
+SECONDS = 20.0  # of history before the first picture
+
+
+async def take(out: Path) -> None:
+    """Inside the host: run the dashboard at each size, go to each view, and save it."""
+    for width, height in SIZES:
+        app = KvmtopApp(Live())
+        async with app.run_test(size=(width, height)) as pilot:
+            await asyncio.sleep(SECONDS)
+            for name, keys in VIEWS.items():
+                for key in keys:
+                    await pilot.press(key)
+                await asyncio.sleep(3)
+                png(app, out / f"{name}-{width}x{height}.png", 9)
+                for _ in range(3):
+                    await pilot.press("escape")
+                await pilot.press("1")
+        app._source.close()
+
+
+def main() -> int:
+    if "HOST_OUT" in os.environ:
+        out = Path(os.environ["HOST_OUT"]) / "keep"
+        out.mkdir(exist_ok=True)
+        asyncio.run(take(out))
+        return 0
+    inside = [sys.executable, "-m", "tests.hosts.two_guests", sys.executable, "-m", "tests.screenshots"]
+    done = amd.run(inside, timeout=900, collect=FOLDER)
+    print(done.stdout)
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,458 @@
+"""The dashboard, driven by keys and mouse over hand-built Snapshots."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from kvmtop.app import KvmtopApp, Tick
+from kvmtop.errors import KvmtopError
+from kvmtop.session import ALL, Scope
+from kvmtop.snapshot import SVM, Names, Snapshot
+from kvmtop.widgets.help import Help
+from kvmtop.widgets.page import ReasonPage
+from kvmtop.widgets.table import Table
+
+from .fake import SECOND, Busy, Host
+
+SCREENS = Path(__file__).parent / "data" / "screens"
+HLT, IO, MSR = (SVM, 0x78), (SVM, 0x7B), (SVM, 0x7C)
+
+
+class Driver:
+    """An app whose time passes only when told."""
+
+    def __init__(self, app: KvmtopApp, pilot: Pilot[None], host: Host) -> None:
+        self.app, self.pilot, self.host = app, pilot, host
+
+    async def tick(self, times: int = 1) -> None:
+        for _ in range(times):
+            if not isinstance(self.host, Busy):
+                self.host.now += SECOND
+            self.app.on_tick(Tick(self.app.session.add(self.host.read())))
+            await self.pilot.pause()
+
+    async def press(self, *keys: str) -> None:
+        for key in keys:
+            await self.pilot.press(key)
+        await self.pilot.pause()
+
+    def table(self, id: str = "reasons") -> Table:
+        return self.app.query_one(f"#{id}", Table)
+
+    def names(self, id: str = "reasons") -> list[str]:
+        return [str(row.cells[0]).strip(" ›") for row in self.table(id).rows]
+
+    def text(self) -> str:
+        strips = self.app.screen._compositor.render_strips()
+        return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+    def cell(self, name: str, column: str) -> str:
+        table = self.table()
+        at = [heading.key for heading in table.headings].index(column)
+        return str(next(row for row in table.rows if str(row.cells[0]) == name).cells[at])
+
+
+@contextlib.asynccontextmanager
+async def driving(
+    host: Host | None = None, size: tuple[int, int] = (120, 50), **options: object
+) -> AsyncIterator[Driver]:
+    host = host or small_host()
+    app = KvmtopApp(host, interval=3600, **options)  # type: ignore[arg-type]
+    async with app.run_test(size=size) as pilot:
+        driver = Driver(app, pilot, host)
+        await driver.tick()
+        yield driver
+
+
+def small_host() -> Host:
+    """web01 with two vCPUs and db01 with one; in the first second 10 msr, 4 io (half user space), 2 hlt each."""
+    host = Host()
+    host.add(4000, "web01", 2)
+    host.add(4100, "db01", 1)
+    for tid in (4001, 4002, 4101):
+        work(host, tid)
+    return host
+
+
+def work(host: Host, tid: int) -> None:
+    host.exits(tid, MSR[1], *[2_000] * 10)
+    host.exits(tid, IO[1], *[40_000] * 4, user=20_000)
+    host.exits(tid, HLT[1], *[200_000_000] * 2)
+    host.vcpus[tid].guest += SECOND - 400_180_000
+
+
+async def test_shows_what_the_interval_brought() -> None:
+    async with driving() as d:
+        assert d.names() == ["hlt", "io", "msr"]
+        assert d.cell("msr", "rate") == "30"
+        assert d.cell("io", "avg") == "40.0µs"
+        assert d.cell("io", "user") == "50.0%"
+        assert d.cell("hlt", "time") == "1.20s"
+        assert d.names("vms") == ["db01", "vCPU 0", "web01", "vCPU 0", "vCPU 1"]
+        work(d.host, 4101)
+        await d.tick()
+        assert d.cell("msr", "rate") == "10"
+        assert d.cell("msr", "total") == "40"
+        assert "2 VMs" in d.text() and "3 vCPUs" in d.text()
+
+
+@pytest.mark.parametrize(
+    ("key", "column", "first"),
+    [("E", "rate", "msr"), ("T", "time", "hlt"), ("A", "avg", "hlt"), ("P", "p99", "hlt"), ("M", "max", "hlt"),
+     ("N", "reason", "hlt")],
+)  # fmt: skip
+async def test_sort_keys(key: str, column: str, first: str) -> None:
+    async with driving() as d:
+        await d.press("less_than_sign", key)
+        assert (d.app.sorting, d.names()[0]) == (column, first)
+        before = d.names()
+        await d.press("r")
+        assert d.names() == before[::-1]
+
+
+async def test_stepping_through_the_columns_reaches_each() -> None:
+    async with driving() as d:
+        keys = [heading.key for heading in d.table().headings]
+        seen = []
+        for _ in keys:
+            await d.press("greater_than_sign")
+            seen.append(d.app.sorting)
+        assert sorted(seen) == sorted(keys)
+        await d.press("less_than_sign")
+        assert d.app.sorting == seen[-2]
+
+
+async def test_a_click_on_a_heading_sorts_and_again_reverses() -> None:
+    async with driving() as d:
+        x = sum(h.width + 1 for h in d.table().headings[:1]) + 2
+        await d.pilot.click("#reasons", offset=(x, 0))
+        assert (d.app.sorting, d.app.descending) == ("rate", True)
+        await d.pilot.click("#reasons", offset=(x, 0))
+        assert (d.app.sorting, d.app.descending) == ("rate", False)
+
+
+async def test_drill_down_and_back_by_keys() -> None:
+    async with driving() as d:
+        await d.press("2", "end", "enter")  # web01's vCPU 1
+        assert d.app.scope == Scope(4000, 4002)
+        assert d.cell("msr", "rate") == "10"
+        assert "All VMs › web01 › vCPU 1" in d.text()
+        await d.press("home", "enter")
+        assert d.app.reason == HLT and d.app.query_one(ReasonPage).display
+        assert "All VMs › web01 › vCPU 1 › hlt" in d.text()
+        await d.press("escape")
+        assert d.app.reason is None and d.names() == ["hlt", "io", "msr"]
+        await d.press("escape")
+        assert d.app.scope == Scope(4000) and d.cell("msr", "rate") == "20"
+        await d.press("escape")
+        assert d.app.scope == ALL and d.cell("msr", "rate") == "30"
+
+
+async def test_drill_down_and_back_by_mouse() -> None:
+    async with driving() as d:
+        await d.pilot.click("#vms", offset=(3, 3))
+        assert d.app.scope == Scope(4000)
+        await d.pilot.pause()
+        await d.pilot.click("#reasons", offset=(3, 2))
+        assert d.app.reason == IO
+        await d.pilot.pause()
+        assert "user 50.0%" in d.text()
+        await d.pilot.click("#trail", offset=(3, 0))
+        assert d.app.scope == ALL and d.app.reason is None
+
+
+async def test_the_page_leads_to_the_vcpus_that_have_the_reason() -> None:
+    async with driving() as d:
+        d.host.exits(4101, 0x72, 3_000)
+        await d.tick()
+        await d.press("N", "home", "enter")
+        assert d.app.reason == (SVM, 0x72)
+        who = d.table("who")
+        assert [list(row.cells)[:2] for row in who.rows] == [["db01", "vCPU 0"]]
+        who.focus()
+        await d.press("enter")
+        assert d.app.scope.pid == 4100 and d.app.scope.thread is not None and d.app.reason is None
+
+
+async def test_cursor_stays_on_its_row_when_the_order_changes() -> None:
+    async with driving() as d:
+        await d.press("T", "home", "down", "down")
+        assert d.table().cursor == MSR
+        d.host.exits(4001, MSR[1], *[3 * SECOND])
+        await d.tick()
+        assert d.names()[0] == "msr" and d.table().cursor == MSR and d.table().position == 0
+
+
+async def test_scroll_keeps_the_cursor_in_its_place_on_the_screen() -> None:
+    host = Host()
+    host.add(1, "big")
+    for code in range(100):
+        host.exits(2, code, 1000 + code)
+    async with driving(host, (80, 24)) as d:
+        d.app.action_sort("total")
+        await d.press("end", "pageup", "pageup")
+        table = d.table()
+        key, position, line = table.cursor, table.position, table.position - table.scroll_offset.y
+        below = table.rows[95].key
+        assert isinstance(below, tuple)
+        host.exits(2, below[1], 1000)  # a row from below goes to the top
+        await d.tick()
+        assert (table.cursor, table.position) == (key, position + 1)
+        assert table.position - table.scroll_offset.y == line
+
+
+async def test_filter() -> None:
+    async with driving() as d:
+        await d.press("slash", *"m.r")
+        assert d.names() == ["msr"]
+        await d.press("enter")
+        assert d.app.focused is d.table() and "/m.r" in d.text()
+        await d.tick()
+        assert d.names() == ["msr"]
+        await d.press("escape")
+        assert len(d.names()) == 3
+        await d.press("slash", "[")  # no regular expression: taken as it is
+        assert d.names() == [] and "no reason matches '['" in d.text()
+        await d.press("escape")
+        assert len(d.names()) == 3 and not d.app.query_one("#filter", Input).has_class("-on")
+        await d.press("2", "slash", *"db")
+        assert d.names("vms") == ["db01", "vCPU 0"] and len(d.names()) == 3
+
+
+async def test_pause_holds_the_display_and_counts_on() -> None:
+    async with driving() as d:
+        await d.press("space")
+        work(d.host, 4001)
+        await d.tick()
+        assert d.cell("msr", "rate") == "30" and "PAUSED" in d.text()
+        await d.press("space")
+        assert d.cell("msr", "rate") == "10" and d.cell("msr", "total") == "40"
+
+
+async def test_totals_reset_and_idle() -> None:
+    async with driving() as d:
+        work(d.host, 4001)
+        await d.tick()
+        await d.press("t")
+        assert d.cell("msr", "rate") == "20" and "since start" in d.text()  # 40 in two seconds
+        await d.press("t", "i")
+        assert d.cell("hlt", "time_share") == "–" and d.cell("io", "time_share") == "88.9%"
+        await d.press("i", "z")
+        work(d.host, 4001)
+        await d.tick()
+        assert d.cell("msr", "total") == "10"
+
+
+async def test_interval_keys() -> None:
+    async with driving() as d:
+        d.app.seconds = 1.0
+        await d.press("minus")
+        assert d.app.seconds == 0.5
+        await d.press("plus", "plus")
+        assert d.app.seconds == 2.0 and "every 2s" in d.text()
+
+
+async def test_help_lists_every_key_and_column() -> None:
+    async with driving(size=(120, 100)) as d:
+        await d.press("question_mark")
+        assert isinstance(d.app.screen, Help)
+        text = re.sub(r"\s+", " ", d.text())
+        for words in ("End, and print the summary", "Reverse the order", "EXITS/S", "within 12.5 %", "First row"):
+            assert words in text
+        await d.press("escape")
+        assert not isinstance(d.app.screen, Help)
+
+
+async def test_summary_and_screenshot_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with driving(dump=tmp_path / "out.txt") as d:
+        await d.press("w", "s")
+    assert "0x07c: 30 60 2 2 2\n" in (tmp_path / "out.txt").read_text()
+    (picture,) = tmp_path.glob("kvmtop-*.svg")
+    assert "<svg" in picture.read_text()
+
+
+async def test_palette_offers_every_command() -> None:
+    async with driving() as d:
+        titles = {command.title for command in d.app.get_system_commands(d.app.screen)}
+        assert {"Sort by P99", "Reverse the order", "Hold the display still; counting goes on"} <= titles
+
+
+async def test_ended_vms_stay_until_cleared_and_new_ones_appear() -> None:
+    async with driving() as d:
+        d.host.end(4100)
+        d.host.add(4200, "new01")
+        await d.tick()
+        assert d.names("vms") == ["new01", "vCPU 0", "web01", "vCPU 0", "vCPU 1", "db01", "vCPU 0"]
+        assert "ended" in d.text()
+        await d.press("2", "end", "enter")
+        assert d.app.scope.pid == 4100 and "db01 (ended)" in d.text()
+        await d.press("c")
+        assert d.names("vms")[-1] == "vCPU 1" and d.app.scope == ALL
+
+
+@pytest.mark.parametrize("size", [(60, 15), (80, 24), (120, 50), (200, 60), (40, 8)])
+async def test_every_size(size: tuple[int, int]) -> None:
+    async with driving(Busy(), size) as d:
+        await d.tick(3)
+        for keys in ((), ("1",), ("2",), ("3",), ("1", "enter"), ("escape", "question_mark"), ("escape", "slash")):
+            await d.press(*keys)
+            await d.tick()
+            lines = d.text().split("\n")
+            assert len(lines) == size[1]
+            assert not keys or "?" in keys or len("".join(lines).strip()) > size[0]
+        await d.press("escape")
+        await d.pilot.resize_terminal(60, 15)
+        await d.press("1")
+        await d.tick()
+        assert "hlt" in d.text() and "kvmtop" in d.text()
+
+
+async def test_one_pane_at_a_time_where_it_is_narrow() -> None:
+    async with driving(size=(80, 24)) as d:
+        assert d.table().size.width == 80 and not d.table("vms").size.width
+        await d.press("tab")
+        assert d.table("vms").size.width == 80 and not d.table().size.width
+        await d.press("down", "down", "enter")  # a VM leads back to its reasons
+        assert d.app.scope == Scope(4000) and d.table().size.width == 80
+        await d.press("3")
+        assert d.app.query_one("#chart").size.width and "Exits a second" in d.text()
+
+
+async def test_a_click_on_a_panes_title_shows_it() -> None:
+    async with driving(size=(80, 24)) as d:
+        for x, pane in ((16, "vms"), (25, "chart"), (3, "reasons")):
+            await d.pilot.click("#panes", offset=(x, 0))
+            assert d.app.query_one("#body").has_class(f"-{pane}"), pane
+
+
+@pytest.mark.parametrize("theme", ["kvmtop-light", "textual-dark", "textual-light"])
+async def test_other_themes(theme: str) -> None:
+    async with driving() as d:
+        d.app.theme = theme
+        await d.tick()
+        await d.press("home", "enter")
+        assert "All VMs › hlt" in d.text()
+
+
+async def test_parts_are_told_apart_without_colour() -> None:
+    async with driving() as d:
+        bar = d.text().split("\n")[2]
+        assert len({bar[bar.index(f" {part} ") - 1] for part in ("guest", "kernel", "user", "idle", "wait")}) == 5
+
+
+NASTY = ["[bold red]x[/]", "a" * 200, "虚拟机" * 30, "x\x1b[31mred\x1b]0;t\x07", "new\nline", "\u202edesrever"]
+
+
+@pytest.mark.parametrize("name", NASTY)
+async def test_hostile_names(name: str) -> None:
+    from kvmtop.vms import clean
+
+    host = small_host()
+    host.add(4300, clean(name))
+    host.exits(4301, IO[1], 1000)
+    for size in ((80, 24), (120, 50)):
+        async with driving(host, size) as d:
+            await d.press("2", "home")
+            await d.press("home", "enter")
+            text = d.text()
+            assert "\x1b" not in text and "\u202e" not in text
+            for line in d.app.screen._compositor.render_strips():
+                assert sum(segment.cell_length for segment in line) == size[0]
+            if name.startswith("["):
+                assert "[bold red]x[/]" in "".join(d.names("vms"))
+
+
+async def test_nothing_to_show_says_why() -> None:
+    async with driving(Host()) as d:
+        assert "no exit yet" in d.text()
+        await d.tick(4)
+        assert "no VM runs here" in d.text()
+        d.host.counters["userspace"] = 51
+        await d.tick()
+        assert "this kernel's KVM emits no kvm_exit" in d.text()
+
+
+async def test_a_quiet_interval() -> None:
+    async with driving() as d:
+        await d.tick()
+        assert d.cell("msr", "rate") == "0" and d.cell("msr", "avg") == "–" and d.cell("msr", "total") == "30"
+        await d.press("home", "enter")
+        assert "no such exit in this interval" in d.text()
+
+
+async def test_many_reasons_and_vcpus() -> None:
+    host = Host(Names())
+    host.add(1, "huge", 40)
+    for tid in list(host.vcpus):
+        for code in range(300):
+            host.exits(tid, code, 1000)
+    async with driving(host) as d:
+        assert len(d.table().rows) == 300
+        await d.press("end")
+        assert d.table().position == 299
+
+
+async def test_a_stuck_vcpu_is_marked() -> None:
+    async with driving() as d:
+        thread = d.host.vcpus[4101]
+        thread.open = (SVM, IO[1], d.host.now, d.host.now)
+        await d.tick(2)
+        assert "user 2.00s" in d.text() and "STUCK" not in d.text()
+        await d.tick(2)
+        assert "STUCK user 4.00s" in d.text().replace("…", "") or "STUCK user" in d.text()
+        assert d.cell("io", "time") == "1.00s"  # each second shows its own second
+
+
+async def test_lost_exits_are_said() -> None:
+    async with driving() as d:
+        d.host.counters["lost"] = 7
+        await d.tick()
+        assert "7 exits lost" in d.text() and "LOST 7" in d.text()
+
+
+async def test_duration_ends_it() -> None:
+    app = KvmtopApp(small_host(), interval=0.1, duration=0.3)
+    async with app.run_test() as pilot:
+        for _ in range(100):
+            await pilot.pause(0.05)
+            if not app.is_running:
+                break
+    assert app.return_code == 0 and 2 <= len(app.session.history) <= 3  # a busy machine may skip one
+
+
+async def test_a_source_that_fails_ends_it_with_its_reason() -> None:
+    class Broken(Host):
+        def read(self) -> Snapshot:
+            raise KvmtopError("the kernel is gone")
+
+    app = KvmtopApp(Broken(), interval=0.05)
+    async with app.run_test() as pilot:
+        await pilot.pause(0.5)
+    assert str(app.failure) == "the kernel is gone"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 50), (200, 60)])
+@pytest.mark.parametrize("keys", [(), ("2", "end", "enter"), ("down", "enter")], ids=["all", "vcpu", "page"])
+async def test_screens_look_as_they_did(size: tuple[int, int], keys: tuple[str, ...], monkeypatch: pytest.MonkeyPatch,
+                                        request: pytest.FixtureRequest) -> None:  # fmt: skip
+    """KVMTOP_UPDATE_SCREENS=1 accepts what is drawn now."""
+    monkeypatch.setattr("platform.node", lambda: "host")
+    monkeypatch.setattr("platform.release", lambda: "6.12.0")
+    async with driving(Busy(), size) as d:
+        await d.tick(12)
+        await d.press(*keys)
+        await d.tick()
+        file = SCREENS / f"{request.node.callspec.id}.txt"
+        if os.environ.get("KVMTOP_UPDATE_SCREENS"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(d.text() + "\n")
+        assert d.text() + "\n" == file.read_text()

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+from kvmtop import batch
+from kvmtop.session import Session
+from kvmtop.snapshot import UNKNOWN, VMX
+from kvmtop.vms import clean
+
+from .fake import SECOND, Host
+
+
+def written(session: Session, host: Host) -> list[str]:
+    out = io.StringIO()
+    batch.write(session, host.read(), out)
+    assert out.getvalue().endswith("\n\n")  # an empty line ends an interval
+    return out.getvalue().split("\n")[:-2]
+
+
+def reasons(lines: list[str]) -> list[str]:
+    """The table of reasons, up to the empty line."""
+    return lines[1 : lines.index("")] if "" in lines else lines[1:]
+
+
+def header(line: str) -> str:
+    """Without its time."""
+    when, _, rest = line.partition("  ")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", when)
+    return rest
+
+
+@pytest.fixture
+def host() -> Host:
+    host = Host()
+    host.add(100, clean("\x1b[31mweb\x9b01\n\u202e\a-of-the-longest-name"), 2)
+    host.add(200, "db")
+    host.add(300, "old")
+    host.end(300)
+    return host
+
+
+def test_table(host: Host) -> None:
+    host.delays = dict.fromkeys(host.vcpus, 0)
+    session = Session()
+    session.add(host.read())
+    host.now += SECOND
+    host.exits(101, 0x72, *[2_000] * 1200)
+    host.exits(101, 0x7B, *[40_000] * 300, user=30_000)
+    host.exits(102, 0x78, SECOND // 2)
+    host.exits(201, 0x9, 1_000_000, 1_000_000)
+    for tid, inside in ((101, SECOND - 14_400_000), (102, SECOND // 2), (201, SECOND - 2_000_000)):
+        host.vcpus[tid].guest = inside
+    lines = written(session, host)
+    assert header(lines[0]) == (
+        "SVM  2 VMs  3 vCPUs  1.50k exits/s  1.00s  guest 82.8% kernel 0.2% user 0.3% idle 16.7% wait 0.0%"
+    )
+    assert reasons(lines) == [
+        "REASON               EXITS/S EXITS%  TIME/S  TIME%  USER%    AVG    P50    P99    MAX  TOTAL",
+        "hlt                      1.0   0.1%   500ms  96.8%   0.0%  500ms  500ms  500ms  500ms      1",
+        "io                       300  20.0%  12.0ms   2.3%  75.0% 40.0µs 40.0µs 40.0µs 40.0µs    300",
+        "cpuid                  1.20k  79.8%  2.40ms   0.5%   0.0% 2.00µs 2.00µs 2.00µs 2.00µs  1.20k",
+        "0x009                    2.0   0.1%  2.00ms   0.4%   0.0% 1.00ms 1.00ms 1.00ms 1.00ms      2",
+    ]
+    assert lines[len(reasons(lines)) + 1 :] == [
+        "",
+        "VM / VCPU              PID/TID EXITS/S   GUEST  KERNEL    USER    IDLE    WAIT  STATE",
+        "[31mweb 01 -of-the-lo      100   1.50k   74.3%    0.3%    0.4%   25.0%    0.0%",
+        "  vCPU 0                   101   1.50k   98.6%    0.5%    0.9%    0.0%    0.0%",
+        "  vCPU 1                   102     1.0   50.0%    0.0%    0.0%   50.0%    0.0%",
+        "db                         200     2.0   99.8%    0.2%    0.0%    0.0%    0.0%",
+        "  vCPU 0                   201     2.0   99.8%    0.2%    0.0%    0.0%    0.0%",
+        "old                        300       0       –       –       –       –       –  ended",
+        "  vCPU 0                   301       0       –       –       –       –       –  ended",
+    ]
+
+    host.now += SECOND * 5 // 2
+    host.exits(101, 0x72, *[2_000] * 5)
+    host.counters.update(lost=4, unpaired=5, overwritten=6)
+    lines = written(session, host)
+    assert header(lines[0]).startswith("SVM  2 VMs  3 vCPUs  2.0 exits/s  2.50s  guest 0.0% ")
+    assert header(lines[0]).endswith("  lost 4  unpaired 5  overwritten 6")
+    assert reasons(lines)[1:] == [
+        "cpuid                    2.0   100%  4.00µs   100%   0.0% 2.00µs 2.00µs 2.00µs 2.00µs  1.21k",
+        "0x009                      0   0.0%       0   0.0%      –      –      –      –      –      2",
+        "hlt                        0   0.0%       0   0.0%      –      –      –      –      –      1",
+        "io                         0   0.0%       0   0.0%      –      –      –      –      –    300",
+    ]
+
+
+def test_no_control_characters(host: Host) -> None:
+    session = Session()
+    for _ in range(3):
+        host.now += SECOND
+        host.exits(101, 0x72, 2_000)
+        for line in written(session, host):
+            assert line.isprintable()
+
+
+@pytest.mark.parametrize(("isa", "name"), [(VMX, "VMX"), (UNKNOWN, "–")])
+def test_before_the_first_exit(isa: int, name: str) -> None:
+    host, session = Host(isa=isa), Session()
+    host.now += SECOND
+    assert [header(line) for line in written(session, host)[:1]] == ["–  0 VMs  0 vCPUs  0 exits/s  1.00s"]
+    host.add(100, "a")
+    host.now += SECOND
+    lines = written(session, host)
+    assert header(lines[0]).startswith(f"{name}  1 VM  1 vCPU  0 exits/s  1.00s")
+    assert len(reasons(lines)) == 1  # no more than the titles
+
+
+def test_each_reason_has_a_line_of_its_own(host: Host) -> None:
+    for code in range(300):
+        host.exits(101, code, 1_000 + code)
+    host.now += SECOND
+    lines = reasons(written(Session(), host))
+    assert len(lines) == 301
+    assert lines[1].startswith("0x12b ")  # the one with the most time
+
+
+def test_a_closed_pipe_is_told(host: Host) -> None:
+    class Closed(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        batch.write(Session(), host.read(), Closed())

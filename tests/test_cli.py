@@ -1,0 +1,388 @@
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import kvmtop
+from kvmtop import cli, live, summary, vms
+from kvmtop.errors import KvmtopError
+from kvmtop.snapshot import Snapshot
+
+from .fake import Busy, Host
+
+ROOT = Path(kvmtop.__file__).parent.parent
+KVMTOP = [sys.executable, "-m", "kvmtop"]
+AMD = "\n# AMD reasons are SVM_EXIT_* in linux/arch/x86/include/asm/svm.h\n# reason(hex): count sum(us) min(us)"
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0 or not vms.may_load_bpf(), reason="only root gets as far as this")
+
+
+def run(*argv: str, nobody: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
+    user = 65534 if nobody else None
+    return subprocess.run(
+        [*KVMTOP, *argv], capture_output=True, text=True, timeout=60, cwd=ROOT, env={**os.environ, **env},
+        user=user, group=user, extra_groups=[] if nobody else None,
+    )  # fmt: skip
+
+
+def sentence(stderr: str) -> str:
+    """The one line that tells what is wrong."""
+    assert stderr.startswith("kvmtop: ")
+    assert stderr.endswith("\n")
+    assert stderr.count("\n") == 1
+    return stderr.removeprefix("kvmtop: ")
+
+
+# ---- arguments
+
+
+@pytest.mark.parametrize(
+    ("argv", "pids"),
+    [
+        ("", []),
+        ("-p 7", [7]),
+        ("--pid 7,8", [7, 8]),
+        ("--pid=7,8 -p 9 -p10", [7, 8, 9, 10]),
+        ("-p 4194303", [4194303]),
+    ],
+)
+def test_pids(argv: str, pids: list[int]) -> None:
+    assert cli.parser().parse_args(argv.split()).pid == pids
+    assert cli.parser().parse_args([]).pid == []  # nothing is left over
+
+
+@pytest.mark.parametrize(
+    ("argv", "name", "value"),
+    [
+        ("", "duration", None), ("-T 10", "duration", 10), ("-T0.1", "duration", 0.1),
+        ("--duration 1e3", "duration", 1e3),
+        ("", "interval", 1), ("-i 0.5", "interval", 0.5), ("--interval 3600", "interval", 3600),
+        ("", "dump", None), ("-o x", "dump", Path("x")), ("--dump=/tmp/x y", "dump", Path("/tmp/x")),
+        ("", "kvm", None), ("-G kvm=intel", "kvm", "intel"), ("-G kvm=amd", "kvm", "amd"), ("--kvm amd", "kvm", "amd"),
+        ("-T 10 -G kvm=intel", "kvm", "intel"), ("", "batch", False), ("-b", "batch", True), ("--batch", "batch", True),
+        ("--list", "list", True),
+    ],
+)  # fmt: skip
+def test_options(argv: str, name: str, value: object) -> None:
+    options, _ = cli.parser().parse_known_args(argv.split())
+    assert getattr(options, name) == value
+
+
+@pytest.mark.parametrize("argv", [
+    "-p 0", "-p -1", "-p x", "-p 7,", "-p ,", "-p 7,,8", "-p 7.0", "-p 4194304", "-p ²", "-p " + "9" * 5000, "-p",
+    "-T 0", "-T 0.05", "-T -1", "-T nan", "-T inf", "-T x", "-T", "-i 0", "-i 0.01", "-i 3601", "-i nan", "-i inf",
+    "-G kvm", "-G kvm=", "-G kvm=arm", "-G intel", "-G KVM=intel", "-G x=intel", "--kvm x",
+    "--nonsense", "--dur 5", "5", "--batch=1",
+])  # fmt: skip
+def test_bad_arguments(argv: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(cli, "_run", lambda options: 0)
+    assert cli.main(argv.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(sentence(err)) < 300
+    assert "_pids" not in err  # a name of the program's inside
+
+
+def test_bad_arguments_of_the_command() -> None:
+    done = run("-T", "soon")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'soon'" in sentence(done.stderr)
+
+
+def test_help_is_quick_and_has_examples() -> None:
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = run("--help", COLUMNS="80")
+        took.append(time.perf_counter() - start)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert min(took) < 1
+    assert "examples:\n  sudo kvmtop " in done.stdout
+    for option in ("--pid", "--duration", "--interval", "--dump", "--batch", "--list", "-G"):
+        assert option in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_nothing_slow_is_imported_for_the_help() -> None:
+    code = "import sys, kvmtop.cli; print(*{'numpy', 'textual', 'rich', 'plotext', 'bcc'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout == "\n"
+
+
+def test_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"kvmtop {kvmtop.__version__}\n", "")
+
+
+# ---- what this machine or user lacks
+
+
+@needs_root
+def test_as_another_user() -> None:
+    done = run(nobody=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "root" in sentence(done.stderr)
+
+
+def test_as_another_user_in_this_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(vms, "may_load_bpf", lambda: False)
+    assert cli.main([]) == 1
+    assert "sudo kvmtop" in sentence(capsys.readouterr().err)
+
+
+@needs_root
+def test_unknown_pid() -> None:
+    done = run("-p", "4194303")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "4194303" in sentence(done.stderr)
+
+
+@needs_root
+def test_pid_without_vcpus() -> None:
+    done = run("-p", str(os.getpid()))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{os.getpid()} (" in sentence(done.stderr)
+    assert "no vCPUs" in done.stderr
+
+
+@needs_root
+@pytest.mark.parametrize("content", ["", "raise ImportError('broken')"])
+def test_a_bcc_that_is_another(tmp_path: Path, content: str) -> None:
+    """PyPI's namesake, or one that cannot be imported."""
+    (tmp_path / "bcc").mkdir()
+    (tmp_path / "bcc" / "__init__.py").write_text(content)
+    done = run("-T", "1", PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "bcc" in sentence(done.stderr)
+    assert any(name in done.stderr for name in ("python3-bpfcc", "python3-bcc", "python-bcc"))
+
+
+@pytest.mark.parametrize("where", ["missing/out", "file/out", "n" * 300 + "/out"])
+def test_dump_into_no_directory(tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("--dump", str(tmp_path / where))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert str(tmp_path / where) in sentence(done.stderr)
+
+
+@needs_root
+def test_dump_into_a_directory_that_may_not_be_seen(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a").chmod(0o700)
+    done = run("--dump", str(tmp_path / "a" / "b" / "out"), nobody=True)
+    assert (done.returncode, done.stdout) in ((1, ""), (2, ""))
+    sentence(done.stderr)
+
+
+def test_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(vms, "PROC", tmp_path)
+    assert cli.main(["--list"]) == 1
+    assert "no VM" in sentence(capsys.readouterr().err)
+    for pid, name, vcpus in ((4711, "web\x1b[2J01", 12), (12, "db", 1), (9, "", 0)):
+        (tmp_path / str(pid) / "fd").mkdir(parents=True)
+        (tmp_path / str(pid) / "cmdline").write_text(f"qemu\0-name\0{name}\0")
+        for number in range(vcpus):
+            (tmp_path / str(pid) / "fd" / str(number)).symlink_to(f"anon_inode:kvm-vcpu:{number}")
+    assert cli.main(["--list"]) == 0
+    assert capsys.readouterr() == ("    PID VCPUS NAME\n     12     1 db\n   4711    12 web [2J01\n", "")
+
+
+# ---- a run, with exits from a fake host
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Busy:
+    host = Busy()
+    monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
+    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(): host)
+    return host
+
+
+RUN = ["--batch", "-i", "0.1", "-T", "0.3"]
+
+
+def test_batch_and_summary(host: Busy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert cli.main([*RUN, "--dump", str(tmp_path / "out")]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert host.closed
+    assert out.count("REASON  ") == 3
+    tables, end = out.split(AMD)
+    assert (tmp_path / "out").read_text() == AMD + end
+    assert tables.endswith("\n\n")
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
+
+
+def test_the_summary_goes_out_even_if_its_file_fails(
+    host: Busy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(summary, "write", full)
+    assert cli.main([*RUN, "--dump", str(tmp_path / "out")]) == 1
+    out, err = capsys.readouterr()
+    assert "No space left on device" in sentence(err)
+    assert str(tmp_path / "out") in err
+    assert AMD in out
+
+
+def test_what_was_lost_is_said(host: Busy, capsys: pytest.CaptureFixture[str]) -> None:
+    host.counters["lost"] = 12
+    assert cli.main(RUN) == 0
+    out, err = capsys.readouterr()
+    assert "12 exits" in sentence(err)
+    assert "  lost 12" in out
+    assert "lost" not in out.split(AMD)[1]
+
+
+@pytest.mark.parametrize("error", [KvmtopError("the map has gone"), KvmtopError("no such thing", 2)])
+def test_a_failure_keeps_what_was_counted(
+    host: Busy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: KvmtopError
+) -> None:
+    whole, read = host.read(), host.read
+
+    def fail() -> Snapshot:
+        monkeypatch.setattr(host, "read", read)
+        raise error
+
+    monkeypatch.setattr(host, "read", fail)
+    assert cli.main(RUN) == error.status
+    out, err = capsys.readouterr()
+    assert sentence(err) == f"{error}\n"
+    assert out.startswith(AMD)
+    assert len(out.splitlines()) >= 3 + len(set(whole.cells["reason"].tolist()))
+
+
+@pytest.mark.parametrize(("flavour", "line"), [("intel", "# reason: count"), ("amd", "# reason(hex): count")])
+def test_flavour(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flavour: str, line: str) -> None:
+    monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
+    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(): Host(isa=0))
+    assert cli.main([*RUN, "-G", f"kvm={flavour}"]) == 0
+    assert line in capsys.readouterr().out
+
+
+def test_silence_is_explained_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    host = Host()
+    host.now += 10**10
+    monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
+    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(): host)
+    assert cli.main(RUN) == 0
+    assert "no VM runs here" in sentence(capsys.readouterr().err)
+
+
+STUB = """
+import sys
+import kvmtop.live
+from kvmtop import vms
+from kvmtop.cli import main
+from tests.fake import Busy
+vms.may_load_bpf = lambda: True
+kvmtop.live.Live = lambda pids=(), flags=(): Busy()
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def start(*argv: str, **options: object) -> subprocess.Popen[str]:
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT} | options
+    return subprocess.Popen([sys.executable, "-c", STUB, *argv], **options)  # type: ignore[call-overload, no-any-return]
+
+
+def until_it_counts(process: subprocess.Popen[str]) -> None:
+    """Wait until its signal handlers are there."""
+    caught, wanted = Path(f"/proc/{process.pid}/status"), 1 << (signal.SIGTERM - 1) | 1 << (signal.SIGHUP - 1)
+    end = time.monotonic() + 20
+    while int(caught.read_text().partition("SigCgt:\t")[2][:16], 16) & wanted != wanted:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    time.sleep(0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_it_with_the_summary(tmp_path: Path, number: signal.Signals) -> None:
+    dump = tmp_path / "out"
+    with start("--batch", "-i", "30", "--dump", str(dump)) as process:
+        until_it_counts(process)
+        began = time.monotonic()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert time.monotonic() - began < 5
+    assert (process.returncode, err) == (0, "")
+    tables, end = out.split(AMD)
+    assert "REASON" in tables  # the last, shorter interval too
+    assert dump.read_text() == AMD + end
+
+
+def test_a_reader_that_leaves() -> None:
+    with start("--batch", "-i", "0.1", "-T", "2") as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(20) == 0
+
+
+def test_a_reader_that_leaves_does_not_cost_the_file(tmp_path: Path) -> None:
+    with start("--batch", "-i", "0.1", "-T", "2", "--dump", str(tmp_path / "out")) as process:
+        assert process.stdout
+        process.stdout.close()
+        assert process.wait(20) == 0
+    assert (tmp_path / "out").read_text().startswith(AMD)
+
+
+def test_a_terminal_that_has_gone(tmp_path: Path) -> None:
+    master, slave = os.openpty()
+    with start(
+        "--batch", "-i", "30", "--dump", str(tmp_path / "out"), stdout=slave, stdin=subprocess.DEVNULL
+    ) as process:
+        os.close(slave)
+        until_it_counts(process)
+        os.close(master)
+        process.send_signal(signal.SIGHUP)
+        _, err = process.communicate(timeout=20)
+    assert "Traceback" not in err
+    assert (tmp_path / "out").read_text().startswith(AMD)
+
+
+def test_standard_output_on_a_full_disk(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full, start(*RUN, "--dump", str(tmp_path / "out"), stdout=full) as process:
+        _, err = process.communicate(timeout=20)
+    assert "No space left on device" in sentence(err)
+    assert process.returncode == 1
+    assert (tmp_path / "out").read_text().startswith(AMD)
+
+
+def test_standard_output_that_is_closed(tmp_path: Path) -> None:
+    command = f'exec "$0" "$@" >&- 2>{tmp_path}/err'
+    argv = ["sh", "-c", command, sys.executable, "-c", STUB, *RUN, "--dump", str(tmp_path / "out")]
+    done = subprocess.run(argv, cwd=ROOT, timeout=20)
+    assert (tmp_path / "err").read_text() == ""
+    assert done.returncode == 0
+    assert (tmp_path / "out").read_text().startswith(AMD)
+
+
+def test_a_slow_reading_is_not_made_up_for(host: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a pause (SIGSTOP, a suspended machine) no burst of intervals of no length."""
+    times = list[float]()
+    read = host.read
+
+    def slow() -> Snapshot:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            threading.Event().wait(0.5)
+        return read()
+
+    monkeypatch.setattr(host, "read", slow)
+    assert cli.main(["--batch", "-i", "0.1", "-T", "1"]) == 0
+    gaps = [after - before for before, after in itertools.pairwise(times[:-1])]
+    assert sum(gap < 0.05 for gap in gaps) <= 1  # one may be short, to be in step again

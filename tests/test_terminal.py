@@ -1,0 +1,147 @@
+"""The real program in a real terminal: a host with two QEMU guests, driven by keys over its serial console."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .hosts import amd
+from .hosts.kernels import HostUnavailable
+from .terminal import Terminal
+
+REQUIRED = os.environ.get("KVMTOP_REQUIRE_HOSTS") == "1"
+pytestmark = pytest.mark.skipif(not (shutil.which("tmux") or REQUIRED), reason="tmux is not installed")
+
+
+@pytest.fixture
+def host() -> Iterator[Terminal]:
+    """An emulated AMD host with web01 (2 vCPUs) and db01 (1), and kvmtop in its terminal."""
+    if not REQUIRED:
+        pytest.skip("boots an emulated host for two minutes: set KVMTOP_REQUIRE_HOSTS=1 (make hosts)")
+    try:
+        with amd.command(["true"]):
+            pass
+    except HostUnavailable as error:
+        pytest.fail(str(error))
+    inside = [
+        sys.executable,
+        "-m",
+        "tests.hosts.two_guests",
+        "sh",
+        "-c",
+        f"{sys.executable} -m kvmtop; echo status $?; sleep 30",
+    ]
+    terminal = Terminal([sys.executable, "-m", "tests.hosts.amd", "--tty", "--", *inside], 120, 40)
+    yield terminal
+    terminal.close()
+
+
+def test_a_drill_down_on_a_real_host(host: Terminal) -> None:
+    first = host.wait(r"[\d.]+k? exits/s · 2 VMs · 3 vCPUs", 300)
+    assert re.search(r"^hlt +[\d.]+", host.wait(r"^hlt +[\d.]+", 60), re.MULTILINE), first
+    screens = set()
+    for _ in range(20):
+        time.sleep(0.3)
+        screens.add(host.screen())
+    assert len(screens) > 2, "the numbers do not move"
+    host.wait(r"^ web01 +2", 30)
+    host.type("2", "End", "Enter")  # web01's vCPU 1
+    host.wait(r"All VMs › web01 › vCPU 1", 30)
+    host.type("1", "T", "Home")
+    host.wait(r"TIME/S▼", 30)
+    host.type("/", "h", "l", "t", "Enter")
+    host.wait(r"/hlt", 30)
+    host.type("Home", "Enter")
+    page = host.wait(r"All VMs › web01 › vCPU 1 › hlt", 60)
+    page = host.wait(r"p99\.9\s+[\d.]+", 60)
+    assert "Durations of the exits" in page
+    host.type("Escape")
+    host.wait(r"All VMs › web01 › vCPU 1 ", 30)
+    host.type("Escape")
+    host.wait(r"All VMs › web01  ", 30)
+    host.type("Escape")
+    host.wait(r"^ All VMs  ", 30)
+    host.type("q")
+    end = host.wait(r"^status 0", 60)
+    rows = re.findall(r"^0x[0-9a-f]{3}: \d+ \d+ \d+ \d+ \d+$", end, re.MULTILINE)
+    assert "# reason(hex): count sum(us) min(us) avg(us) max(us)" in end and len(rows) >= 5
+    assert "TREND" not in end, "the dashboard is still on the screen"
+
+
+# What ends or interrupts it from outside, on this machine's own kernel (no exits are needed for that).
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[Terminal]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root to load BPF programs")
+    if not Path("/sys/kernel/tracing/events/kvm").exists() and subprocess.run(
+        ["mount", "-t", "tracefs", "nodev", "/sys/kernel/tracing"]
+    ).returncode | (not Path("/sys/kernel/tracing/events/kvm").exists()):
+        pytest.skip("this kernel has no KVM tracepoints")
+    dump = tmp_path / "summary.txt"
+    shell = f"echo before; {sys.executable} -m kvmtop --dump {dump}; echo status $?"
+    terminal = Terminal(["bash", "--norc", "-i"], 100, 30)
+    terminal.keys(shell, "Enter")
+    terminal.wait("^ All VMs", 30)
+    yield terminal
+    terminal.close()
+
+
+def kvmtop_pid(terminal: Terminal) -> int:
+    out = subprocess.run(["pgrep", "-P", str(terminal.pane_pid()), "-f", "kvmtop"], capture_output=True, text=True)
+    return int(out.stdout.split()[0])
+
+
+HEADER = r"^# reason reason\(hex\): count sum\(us\)|^# reason\(hex\): count|^# reason: count"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_a_clean_terminal_and_the_summary(local: Terminal, tmp_path: Path, number: int) -> None:
+    os.kill(kvmtop_pid(local), number)
+    screen = local.wait(r"^status 0", 20)
+    assert re.search(HEADER, screen, re.MULTILINE) and "before" in screen and "All VMs" not in screen
+    assert (tmp_path / "summary.txt").read_text().startswith("\n# ")
+    local.keys("echo $((6 * 7))", "Enter")  # the shell echoes and answers
+    assert "echo $((6 * 7))" in local.wait(r"^42", 10)
+
+
+def test_suspended_and_back(local: Terminal) -> None:
+    local.keys("C-z")
+    assert "Stopped" in local.wait("Stopped", 20)
+    local.keys("fg", "Enter")
+    local.wait("^ All VMs", 20)
+    local.keys("q")
+    local.wait(HEADER, 20)  # the shell went on to "status" when it stopped
+
+
+def test_resized(local: Terminal) -> None:
+    for width, height in ((60, 15), (160, 48), (80, 24)):
+        local.resize(width, height)
+        local.wait(r"^ kvmtop · ", 10)
+        time.sleep(0.5)
+        lines = local.screen().split("\n")
+        assert len(lines) >= height and all(len(line) <= width for line in lines)
+    local.keys("q")
+    local.wait(r"^status 0", 20)
+
+
+def test_the_terminal_vanishes(local: Terminal, tmp_path: Path) -> None:
+    pid = kvmtop_pid(local)
+    local.close()
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists():
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("kvmtop goes on without a terminal")
+    assert (tmp_path / "summary.txt").read_text().startswith("\n# ")
