@@ -162,6 +162,8 @@ def _run(options: argparse.Namespace) -> int:
             else:
                 from .app import KvmtopApp
 
+                for name in ("COLUMNS", "LINES"):  # a shell may export them: Textual would keep to this size for ever
+                    os.environ.pop(name, None)
                 app = KvmtopApp(
                     source, options.interval, options.duration, options.dump, FLAVOURS.get(options.kvm, UNKNOWN)
                 )

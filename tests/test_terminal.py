@@ -89,7 +89,8 @@ def local(tmp_path: Path) -> Iterator[Terminal]:
     ).returncode | (not Path("/sys/kernel/tracing/events/kvm").exists()):
         pytest.skip("this kernel has no KVM tracepoints")
     dump = tmp_path / "summary.txt"
-    shell = f"echo before; {sys.executable} -m kvmtop --dump {dump}; echo status $?"
+    # bash hands its first command both of them, if it was typed early enough.
+    shell = f"export COLUMNS LINES; echo before; {sys.executable} -m kvmtop --dump {dump}; echo status $?"
     terminal = Terminal(["bash", "--norc", "-i"], 100, 30)
     terminal.keys(shell, "Enter")
     terminal.wait("^ All VMs", 30)
