@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from . import vms
 from .bpf.collector import Collector
+from .bpf.detail import Detail
 from .errors import KvmtopError
-from .snapshot import Snapshot
+from .snapshot import SLOW, Array, Look, Snapshot
+from .stats import IDLE
 
 SPARE_THREADS = 192  # room for VMs that start later
 
@@ -32,14 +36,33 @@ class Live:
         # What the threads had waited before; later ones start from nothing.
         tids = [tid for pid, count in vcpus.items() if count for tid in vms.threads(pid)]
         self._waited = {tid: vms.schedstat(tid) or 0 for tid in tids}
+        self._pids, self._detail = pids, None  # type: tuple[Sequence[int], Detail | None]
+        self._wish: Look | None = None
         self._collector = Collector(pids, threads=2 * sum(vcpus.values()) + SPARE_THREADS, flags=flags)
 
+    def look(self, look: Look | None) -> None:
+        """From the next reading on, tell these details, or none. From any thread."""
+        self._wish = look
+
     def read(self) -> Snapshot:
-        """The counters now."""
-        return self._with_names(self._collector.read())
+        """The counters now, and what is looked at. Raises KvmtopError."""
+        wish = self._wish
+        if wish and not self._detail:
+            self._detail = Detail(self._pids, IDLE)
+        snapshot = self._with_names(self._collector.read())
+        if self._detail:
+            self._detail.look(wish, snapshot.time_ns)
+            snapshot = replace(snapshot, details=self._detail.read())
+        return snapshot
+
+    def slow(self) -> Array:
+        """The slow exits since the last call or reading, for whoever cannot wait for it; dtype SLOW."""
+        return self._detail.slow() if self._detail else np.zeros(0, SLOW)
 
     def close(self) -> Snapshot:
         """Stop counting; the final counters."""
+        if self._detail:
+            self._detail.close()
         return self._with_names(self._collector.close())
 
     def _with_names(self, snapshot: Snapshot) -> Snapshot:

@@ -113,7 +113,7 @@ class Host:
             cells=np.concatenate(cells) if cells else np.zeros(0, CELL),
             thread_ids=np.array(list(self.vcpus), "u8"), cell_ids=np.array(ids, "u8"),
             names=self.names, vms=dict(self.vms), run_delay=dict.fromkeys(self.vcpus, 0) | self.delays,
-            cpus={tid: tid % 4 for tid in self.vcpus}, **self.counters,
+            cpus={tid: tid % 4 for tid in self.vcpus}, details=self.details, **self.counters,  # type: ignore[arg-type]
         )  # fmt: skip
 
     def close(self) -> Snapshot:
