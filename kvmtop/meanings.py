@@ -43,7 +43,7 @@ MEANINGS: tuple[Meaning, ...] = (
         " kvm_emulate_halt(); Documentation/virt/kvm/halt-polling.rst; Documentation/virt/guest-halt-polling.rst.",
         notes={
             "idle-halt": "Leaves only if no virtual interrupt waits (Idle HLT intercept: Zen 5, Linux 6.15 and later).",
-            "HLT": "A TDX guest's request to halt, a TDVMCALL, shows under this name too.",
+            "Intel": "A TDX guest's request to halt, a TDVMCALL, shows under this name too.",
         },
         see=("MWAIT_INSTRUCTION", "vmgexit_ap_hlt_loop", "TDCALL"),
     ),
@@ -272,14 +272,15 @@ MEANINGS: tuple[Meaning, ...] = (
         "System management mode",
         {},
         {0x62: "smi", 0x73: "rsm"},
-        what="A system management interrupt (smi) came, or the guest's firmware left system management mode with RSM,"
-        " which KVM emulates for virtual machines with SMM.",
-        causes="rsm: firmware with SMM, as OVMF with Secure Boot has, at each access to its variables. smi: a nested"
-        " hypervisor that intercepts it; the host's own SMIs do not show.",
-        advice="Normal at boot and when EFI variables are written. If the guest needs no Secure Boot with SMM, use a"
-        " firmware without it and -machine smm=off.",
-        source="AMD APM vol. 2, 15.13.3, and 15.22. svm/svm.c: rsm_interception(), smi_interception(); smm.c:"
-        " emulator_leave_smm().",
+        what="smi: a system management interrupt of the host came while the guest ran; the host's firmware handles it."
+        " rsm: the guest's own firmware left system management mode, which KVM emulates.",
+        causes="smi: the host's firmware at work: power and heat, corrected memory errors, USB keyboards as legacy"
+        " devices. rsm: guest firmware with SMM, as OVMF with Secure Boot has, at each access to its EFI variables.",
+        advice="smi: many of them steal time from everybody; count them with perf stat -a -e ls_smi_rx, and look for"
+        " an update and the settings of the firmware. rsm: normal at boot and when EFI variables are written; a guest"
+        " without Secure Boot can do with -machine smm=off.",
+        source="AMD APM vol. 2, 15.13.3, and 15.22. svm/svm.c: smi_interception(), rsm_interception(); smm.c:"
+        " emulator_leave_smm(); the parameter kvm_amd.intercept_smi.",
         see=("IO_INSTRUCTION",),
     ),
     Meaning(

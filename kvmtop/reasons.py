@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from difflib import get_close_matches
 from textwrap import fill
 
+from .errors import KvmtopError
 from .meanings import MEANINGS, Meaning
 
 VMX, SVM = 1, 2  # as in snapshot.py, which needs numpy; a help text must come at once
 VENDORS = {VMX: "Intel", SVM: "AMD"}
-_PREFIX = re.compile(r"^(?:EXIT_REASON|SVM_EXIT|VMEXIT)[ _]", re.IGNORECASE)
+_PREFIX = re.compile(r"^(?:EXIT_REASON_|SVM_EXIT_|VMEXIT_|SVM_(?=VMGEXIT))", re.IGNORECASE)
+# The header's SVM_EXIT_* where the kernel's own table calls it something else.
+_HEADER = {
+    "ioio": "io", "intr": "interrupt", "vmmcall": "hypercall", "err": "invalid_guest_state", "idle_hlt": "idle_halt",
+    "tr_read": "read_rt", "tr_write": "write_rt", "vmgexit_psc": "vmgexit_page_state_change",
+    "vmgexit_hv_features": "vmgexit_hypervisor_feature",
+}  # fmt: skip
 _NUMBER = re.compile(r"0x[0-9a-f]{1,8}|\d{1,10}", re.IGNORECASE)
 
 
@@ -36,28 +43,33 @@ def names() -> list[tuple[int, int, str]]:
 
 def _plain(name: str) -> str:
     """A name as it is compared: "SVM_EXIT_WRITE_CR0" and "write_cr0", "PF excp" and "pf", are the same."""
-    words = re.sub(r"[^a-z0-9]+", "_", _PREFIX.sub("", name.strip()).lower()).strip("_")
-    return words.removesuffix("_excp").removeprefix("excp_")
+    bare = _PREFIX.sub("", name.partition("|")[0].strip())  # kvm_exit joins VMX's flags with |
+    plain = re.sub(r"[^a-z0-9]+", "_", bare.lower()).strip("_").removesuffix("_excp")
+    # SVM_EXIT_READ_CR0 is read_cr0, but SVM_EXIT_IDTR_READ is read_idtr.
+    plain = re.sub(r"^([a-z]+[0-9]?)_(write)(_trap)$|^([gil]dtr)_(read|write)$", r"\2\5_\1\4\3", plain)
+    return _HEADER.get(plain, plain)
 
 
 def find(text: str) -> list[Meaning]:
     """The meanings of a name in any spelling, or of a number (48, 0x400), which may be both vendors'; [] if none."""
     if _NUMBER.fullmatch(text.strip()):
         code = int(text, 16 if "x" in text.lower() else 10)
-        found: Iterable[Meaning | None] = (meaning(VMX, code), meaning(SVM, code))
+        svm = meaning(SVM, code)
+        # 0x80000021 is VMX's 33 with a flag, but 0x80000001 is SVM's own.
+        found = [meaning(VMX, code) if code >> 16 == 0 or not svm else None, svm]
     else:
-        found = (_BY_CODE[isa, code] for isa, code, name in names() if _plain(name) == _plain(text))
-    return list({id(one): one for one in found if one}.values())
+        found = [_BY_CODE[isa, code] for isa, code, name in names() if _plain(name) == _plain(text)]
+    return list({one.title: one for one in found if one}.values())
 
 
 def similar(text: str) -> list[str]:
-    """Up to four of the kernel's names that resemble a name that find() does not know."""
+    """Up to four of the kernel's names that contain or resemble a name that find() does not know."""
     spelt: dict[str, str] = {}
     for _, _, name in names():
         spelt.setdefault(_plain(name), name)
-    close = get_close_matches(_plain(text[:80]), spelt, n=4, cutoff=0.6)
-    within = [plain for plain in spelt if len(_plain(text)) > 2 and _plain(text) in plain and plain not in close]
-    return [spelt[plain] for plain in [*close, *within][:4]]
+    plain = _plain(text[:80])
+    within = [one for one in spelt if len(plain) > 1 and f"_{plain}" in f"_{one}"]
+    return [spelt[one] for one in dict.fromkeys([*within, *get_close_matches(plain, spelt, n=4)])][:4]
 
 
 def related(meaning: Meaning) -> list[str]:
@@ -95,3 +107,19 @@ def text(meaning: Meaning, width: int = 80) -> str:
     if meaning.see:
         parts.append(paragraph("See also", ", ".join(related(meaning))))
     return "\n\n".join(["\n".join(parts[:3]), *parts[3:]]) + "\n"
+
+
+def explain(query: str, width: int = 80) -> str:
+    """What --explain prints: the meanings of a name or number, or for "list" all names. Raises KvmtopError."""
+    if query == "list":
+        longest = max(len(name) for _, _, name in names())
+        return "".join(
+            f"{VENDORS[isa]:5} {number(isa, code):>10}  {name:{longest}}  {_BY_CODE[isa, code].title}\n"
+            for isa, code, name in names()
+        )
+    found = find(query)
+    if not found:
+        close = similar(query)
+        instead = f": did you mean {', '.join(close)}?" if close else ""
+        raise KvmtopError(f"no exit reason {query[:60]!r} is known{instead} (kvmtop --explain list has them all)", 2)
+    return "\n".join(text(one, width) for one in found)
