@@ -53,8 +53,8 @@ MEANINGS: tuple[Meaning, ...] = (
         {0x8B: "mwait"},
         what="The guest executed MWAIT, the other way to go idle. KVM emulates it as an instruction that does nothing,"
         " so the guest does not sleep: it comes straight back and spins.",
-        causes="A guest that uses MWAIT though its CPUID does not offer it: macOS, or a Linux with idle=mwait. KVM"
-        " hides MONITOR/MWAIT unless it is allowed to run in the guest.",
+        causes="A guest that uses MWAIT though its CPUID does not offer it: macOS, or another system that does not"
+        " ask. KVM hides MONITOR/MWAIT unless it is allowed to run in the guest.",
         advice="Let it idle with HLT, the default of Linux and Windows guests. With one host CPU for each vCPU, QEMU's"
         " -overcommit cpu-pm=on offers MWAIT to the guest, which then runs it without an exit.",
         source="Intel SDM vol. 3, Instructions That Cause VM Exits Conditionally. AMD APM vol. 2, 15.9. x86.c:"
@@ -290,7 +290,7 @@ MEANINGS: tuple[Meaning, ...] = (
         what="KVM had an interrupt for the guest while it had interrupts off, and asked to be told as soon as it"
         " turned them on. Now it did, and KVM injects the interrupt.",
         causes="Interrupts that come while the guest is busy with one, on hosts without APICv or AVIC: each such"
-        " interrupt costs one of these. Level-triggered and 8259 (PIC) interrupts always.",
+        " interrupt costs one of these. Those of the 8259 (PIC) always do.",
         advice="Let the CPU deliver interrupts: cat /sys/module/kvm_intel/parameters/enable_apicv or"
         " /sys/module/kvm_amd/parameters/avic should be Y (1). Fewer interrupts help too: virtio with event index,"
         " interrupt coalescing of the network card.",
@@ -505,7 +505,7 @@ MEANINGS: tuple[Meaning, ...] = (
         " (SCHED_YIELD). Windows: flush other vCPUs' TLBs, send interrupts, SignalEvent of VMBus.",
         advice="Normal. Which: perf record -e kvm:kvm_hypercall -a -- sleep 5; perf script, or kvm:kvm_hv_hypercall"
         " for Windows. Many KICK_CPU and SCHED_YIELD mean more vCPUs than CPUs. With one CPU for each vCPU,"
-        " kvm-hint-dedicated=on in -cpu makes Linux guests do without.",
+        " kvm-hint-dedicated=on in -cpu makes Linux guests do without most.",
         source="Intel SDM vol. 3, Instructions That Cause VM Exits Unconditionally. AMD APM vol. 2, 15.9. x86.c:"
         " kvm_emulate_hypercall(); hyperv.c: kvm_hv_hypercall(); Documentation/virt/kvm/x86/hypercalls.rst.",
         see=("TDCALL", "vmgexit", "avic_incomplete_ipi"),
@@ -668,7 +668,8 @@ MEANINGS: tuple[Meaning, ...] = (
         causes="The target does not run: it is halted or waits for a CPU, so somebody must wake it. That is the usual"
         " case. Also broadcasts, and logical destinations that the hardware cannot look up.",
         advice="Normal for vCPUs that sleep and wake each other: the cost is that of the wake-up. Fewer wake-ups help:"
-        " the guest's cpuidle-haltpoll, kvm.halt_poll_ns on the host. x2AVIC (Zen 4) finishes more of them itself.",
+        " the guest's cpuidle-haltpoll, kvm.halt_poll_ns on the host. For a guest in x2APIC mode AVIC needs a CPU with"
+        " x2AVIC (Zen 4).",
         source="AMD APM vol. 2, 15.29 (AVIC incomplete IPI). svm/avic.c: avic_incomplete_ipi_interception(),"
         " avic_kick_target_vcpus().",
         see=("APIC_WRITE", "APIC_ACCESS", "MSR_WRITE", "VMCALL"),
@@ -939,8 +940,8 @@ MEANINGS: tuple[Meaning, ...] = (
         " key. kvm_exit calls it vmgexit; this code stands in kvm_vmgexit_enter.",
         causes="Attestation: at boot, and whenever a program asks /dev/sev-guest. The processor is slow, and it serves"
         " all guests of the host one after the other.",
-        advice="Some milliseconds each are normal. If a guest asks often, let its agent keep the report; KVM slows"
-        " down guests that ask too fast.",
+        advice="Some milliseconds each are normal. If a guest asks often, others wait longer for their answers: let"
+        " its agent keep the report.",
         source="AMD's GHCB specification (56421), NAE events: SNP guest request. svm/sev.c: snp_handle_guest_req(),"
         " snp_handle_ext_guest_req(); Documentation/virt/coco/sev-guest.rst.",
         see=("vmgexit",),
