@@ -7,6 +7,7 @@ import contextlib
 import errno
 import math
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -90,12 +91,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--doctor", action="store_true", help="what this machine offers, and a self-test; status 0 if all is well"
     )
+    p.add_argument("--explain", metavar="NAME",
+                   help="what an exit reason means, by its name or number, and end; list: all of them")  # fmt: skip
     p.add_argument("--json", action="store_true", help="with --doctor: as JSON")
     p.add_argument("--version", action="version", version=f"kvmtop {__version__}")
     return p
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one return to each mode
     """Run kvmtop; the exit status: 0, 1 where this machine lacks something, 2 for wrong arguments."""
     if sys.stdout is None:  # whoever started this has closed it
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
@@ -103,6 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser().parse_args(argv)
         if options.json and not options.doctor:
             raise KvmtopError("--json needs --doctor", 2)
+        if options.explain is not None:
+            return _explain(options.explain)
         if options.doctor:
             return _doctor(options.json)
         if options.list:
@@ -129,6 +134,16 @@ def _list() -> int:
     print(f"{'PID':>7} {'VCPUS':>5} NAME")
     for pid, count in found:
         print(f"{pid:>7} {count:>5} {vms.vm(pid).name}")
+    return 0
+
+
+def _explain(name: str) -> int:
+    from . import reasons
+
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    # A pipe has no width, and long lines are hard to read.
+    sys.stdout.write(reasons.explain(name, min(shutil.get_terminal_size().columns, 100)))
+    sys.stdout.flush()
     return 0
 
 
