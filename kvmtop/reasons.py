@@ -19,7 +19,7 @@ _HEADER = {
     "tr_read": "read_rt", "tr_write": "write_rt", "vmgexit_psc": "vmgexit_page_state_change",
     "vmgexit_hv_features": "vmgexit_hypervisor_feature",
 }  # fmt: skip
-_NUMBER = re.compile(r"0x[0-9a-f]{1,8}|\d{1,10}", re.IGNORECASE)
+_NUMBER = re.compile(r"0x[0-9a-f]{1,8}|[0-9]{1,10}", re.IGNORECASE)
 
 
 def codes(meaning: Meaning) -> Iterator[tuple[int, int, str]]:
@@ -56,7 +56,7 @@ def find(text: str) -> list[Meaning]:
         code = int(text, 16 if "x" in text.lower() else 10)
         svm = meaning(SVM, code)
         # 0x80000021 is VMX's 33 with a flag, but 0x80000001 is SVM's own.
-        found = [meaning(VMX, code) if code >> 16 == 0 or not svm else None, svm]
+        found = [meaning(VMX, code) if code >> 16 == 0 or not svm else None, svm] if code >> 32 == 0 else []
     else:
         found = [_BY_CODE[isa, code] for isa, code, name in names() if _plain(name) == _plain(text)]
     return list({one.title: one for one in found if one}.values())

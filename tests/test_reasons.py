@@ -186,7 +186,7 @@ def test_a_number_may_be_both_vendors() -> None:
 
 
 @pytest.mark.parametrize("text", [
-    "", " ", "nonsense", "0x", "0x404", "99999", "9" * 50, "-1", "²", "1e3", "|", "x" * 100_000, "\x1b[31m", "read", "excp", "list",
+    "", " ", "nonsense", "0x", "0x404", "99999", str((1 << 32) + 0x78), "9" * 10, "9" * 50, "١٢", "-1", "²", "1e3", "|", "x" * 100_000, "\x1b[31m", "read", "excp", "list",
 ])  # fmt: skip
 def test_what_is_not_there(text: str) -> None:
     assert reasons.find(text) == []
