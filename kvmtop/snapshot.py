@@ -199,5 +199,11 @@ class Source(Protocol):
     def read(self) -> Snapshot:
         """The counters now. Raises KvmtopError where they cannot be had any more."""
 
+    def look(self, look: Look | None) -> None:
+        """Tell these details from the next reading on, or none. From any thread; a recording does not care."""
+
+    def slow(self) -> Array:
+        """The slow exits since the last reading or call, for whoever cannot wait for the next; dtype SLOW."""
+
     def close(self) -> Snapshot:
         """Stop counting; the final counters."""
