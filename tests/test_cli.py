@@ -202,7 +202,7 @@ def test_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 def host(monkeypatch: pytest.MonkeyPatch) -> Busy:
     host = Busy()
     monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
-    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(): host)
+    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(), look=None: host)
     return host
 
 
@@ -275,7 +275,7 @@ def test_silence_is_explained_once(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     host = Host()
     host.now += 10**10
     monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
-    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(): host)
+    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(), look=None: host)
     assert cli.main(RUN) == 0
     assert "no VM runs here" in sentence(capsys.readouterr().err)
 
