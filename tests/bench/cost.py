@@ -219,7 +219,9 @@ def main() -> int:
     *_, last = done.stdout.strip().splitlines()
     found: dict[str, float] = json.loads(last)
     table(found, options.kernel)
-    options.json.write_text(json.dumps({"kernel": options.kernel, "exits": EXITS, "instructions": found}, indent=2) + "\n")
+    options.json.write_text(
+        json.dumps({"kernel": options.kernel, "exits": EXITS, "instructions": found}, indent=2) + "\n"
+    )
     return 0
 
 
