@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import re
 import signal
 import statistics
@@ -25,6 +26,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
+import kvmtop.bpf as kvmtop_bpf
 from kvmtop.guest import Guest, Step
 
 from ..hosts import amd, kernels
@@ -105,12 +107,12 @@ def kvmtop(*options: str, seen: str = r"(?m)^0x072: (\d+)") -> Iterator[Seen]:
 
 @contextlib.contextmanager
 def kvmtop_elsewhere() -> Iterator[Seen]:
-    """kvmtop that watches another VM than the one that is measured."""
-    other = subprocess.Popen([sys.executable, "-m", "kvmtop.guest", "--irqchip", "cpuid:7", "hlt:1"])
+    """kvmtop that watches another VM than the one that is measured: one that does almost nothing."""
+    other = subprocess.Popen([sys.executable, "-m", "kvmtop.guest", "--io-sleep", "0.5", "out:0"])
     try:
         settle()
-        with kvmtop("--pid", str(other.pid)):
-            yield lambda: None
+        with kvmtop("--pid", str(other.pid), seen=r"(?m)^0x07b: (\d+)") as count:
+            yield lambda: None if count() else 0
     finally:
         other.kill()
         other.wait()
@@ -139,12 +141,17 @@ def ftrace() -> Iterator[Seen]:
 
 
 @contextlib.contextmanager
-def empty(macro: str) -> Iterator[Seen]:
+def empty(raw: bool) -> Iterator[Seen]:
     """Two programs that do nothing: what it costs to be called at all."""
+    os.environ["BCC_KERNEL_SOURCE"] = str(Path(kvmtop_bpf.__file__).parent)
     import bcc
 
-    text = "".join(f"{macro.format(name)} {{ return 0; }}\n" for name in ("kvm_exit", "kvm_entry"))
-    bpf = bcc.BPF(text=text)
+    bpf = bcc.BPF(text="int nothing(void *ctx) { return 0; }")
+    for name in ("kvm_exit", "kvm_entry"):
+        if raw:
+            bpf.attach_raw_tracepoint(tp=name, fn_name="nothing")
+        else:
+            bpf.attach_tracepoint(tp=f"kvm:{name}", fn_name="nothing")
     try:
         yield lambda: None
     finally:
@@ -165,8 +172,8 @@ def nothing() -> Iterator[Seen]:
 
 TOOLS: dict[str, Callable[[], AbstractContextManager[Seen]]] = {
     "bare": nothing,
-    "empty raw pair": lambda: empty("RAW_TRACEPOINT_PROBE({})"),
-    "empty classic pair": lambda: empty("TRACEPOINT_PROBE(kvm, {})"),
+    "empty raw pair": lambda: empty(raw=True),
+    "empty classic pair": lambda: empty(raw=False),
     "kvmtop --pid of another VM": kvmtop_elsewhere,
     "kvmtop": kvmtop,
     "ftrace, both events": ftrace,
