@@ -14,6 +14,8 @@ from .session import Sample, Scope, Session
 from .snapshot import VMX, Snapshot
 from .stats import I64, IDLE, PARTS, Interval, find, open_ns, tops
 
+F64 = npt.NDArray[np.float64]
+
 STUCK_NS = 3_000_000_000  # an exit open so long, not idle, marks its vCPU
 SHOWN_NS = 100_000_000  # one open so long is worth a word
 
@@ -97,11 +99,12 @@ def _members(session: Session, interval: Interval, hidden: frozenset[int], trend
     return found
 
 
-def _exits(interval: Interval) -> npt.NDArray[np.float64]:
+def _exits(interval: Interval) -> F64:
     """Shape (threads,)."""
     there = interval.rows["thread"] >= 0
     rows = interval.rows
-    return np.bincount(rows["thread"][there], rows["count"][there], len(interval.after.threads))
+    exits: F64 = np.bincount(rows["thread"][there], rows["count"][there], len(interval.after.threads)).astype("f8")
+    return exits
 
 
 def _by(group: I64, number: int) -> Callable[[Any], Any]:
@@ -115,7 +118,7 @@ def _by(group: I64, number: int) -> Callable[[Any], Any]:
     return add
 
 
-def _trends(samples: Sequence[Sample], after: Snapshot) -> npt.NDArray[np.float64]:
+def _trends(samples: Sequence[Sample], after: Snapshot) -> F64:
     """Exits a second of each thread in each sample; shape (threads, samples)."""
     rates = np.zeros((len(after.threads), len(samples)))
     for number, sample in enumerate(samples):
@@ -124,11 +127,12 @@ def _trends(samples: Sequence[Sample], after: Snapshot) -> npt.NDArray[np.float6
     return rates
 
 
-def _vm_trend(sample: Sample, pids: I64) -> npt.NDArray[np.float64]:
+def _vm_trend(sample: Sample, pids: I64) -> F64:
     """Exits a second of each of these processes."""
     at = np.minimum(np.searchsorted(pids, sample.pids), len(pids) - 1)
     known = pids[at] == sample.pids if len(pids) else np.zeros(len(sample.pids), bool)
-    return np.bincount(at[known], sample.thread_rates[known], len(pids))
+    rates: F64 = np.bincount(at[known], sample.thread_rates[known], len(pids)).astype("f8")
+    return rates
 
 
 class _Sums:

@@ -71,23 +71,27 @@ class Sample:
         self.key = column[which].astype("u2")  # position in distinct
         self.counts: I64 = rows["count"].copy()
         self.times: I64 = rows["time"].copy()
-        position = np.full(len(interval.rows), -1)
-        position[which] = np.arange(len(which))
-        row, known = position[interval.buckets.row], slice(None)
-        if len(row) and row.min() < 0:
-            known = row >= 0
-        self.hist_row, self.hist_bucket = row[known].astype("u4"), interval.buckets.bucket[known].astype("u1")
-        self.hist_count = interval.buckets.count[known].astype("u4")
+        buckets = interval.buckets
+        row, bucket, count = buckets.row, buckets.bucket, buckets.count
+        if len(which) < len(interval.rows):
+            position = np.full(len(interval.rows), -1)
+            position[which] = np.arange(len(which))
+            row = position[row]
+            if len(row) and row.min() < 0:  # of threads long gone
+                row, bucket, count = row[row >= 0], bucket[row >= 0], count[row >= 0]
+        self.hist_row, self.hist_bucket, self.hist_count = row.astype("u4"), bucket.astype("u1"), count.astype("u4")
         self._sums: dict[Scope, dict[Key, tuple[int, int]]] = {}
         self.whole = True  # knows whose exits they were
         self.by_reason(ALL)
 
     def _mask(self, scope: Scope) -> Mask:
-        if scope.thread is not None:
-            return np.asarray(self.threads == scope.thread)[self.thread]
-        return (
-            np.asarray(self.pids == scope.pid)[self.thread] if scope.pid is not None else np.ones(len(self.key), bool)
-        )
+        if scope == ALL:
+            return np.ones(len(self.key), bool)
+        mine: Mask = self._threads_of(scope)[self.thread]
+        return mine
+
+    def _threads_of(self, scope: Scope) -> Mask:
+        return np.asarray(self.threads == scope.thread if scope.thread is not None else self.pids == scope.pid)
 
     def by_reason(self, scope: Scope) -> dict[Key, tuple[int, int]]:
         """Exits and ns of each reason in a scope; nothing where it is forgotten."""
@@ -108,8 +112,7 @@ class Sample:
     def rate(self, scope: Scope, key: Key | None = None) -> float | None:
         """Exits a second, of one reason or of all; None where it is forgotten."""
         if not key and scope != ALL:
-            mine = self.threads == scope.thread if scope.thread is not None else self.pids == scope.pid
-            return float(self.thread_rates[mine].sum())
+            return float(self.thread_rates[self._threads_of(scope)].sum())
         if not self.whole and scope not in self._sums:
             return None
         sums = self.by_reason(scope)

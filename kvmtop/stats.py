@@ -45,13 +45,13 @@ ROW = np.dtype(
 class Buckets:
     """The buckets of histograms that are not empty, all shape (n,): the row, the bucket, its exits."""
 
-    row: I64
-    bucket: I64
+    row: npt.NDArray[np.int32]
+    bucket: npt.NDArray[np.uint8]
     count: I64
 
-    def sums(self, groups: npt.NDArray[Any], number: int) -> I64:
+    def sums(self, groups: I64, number: int) -> I64:
         """Shape (number, BUCKETS): the histograms of groups of rows, groups[row] being a row's."""
-        at = groups[self.row].astype("i8") * BUCKETS + self.bucket
+        at = (groups * BUCKETS)[self.row] + self.bucket
         # Float sums are exact here: 2**53 exits.
         return np.bincount(at, self.count, number * BUCKETS).astype("i8").reshape(number, BUCKETS)
 
@@ -101,8 +101,8 @@ class Interval:
         opened = self.rows[len(column) if cells is None else len(cells) :]
         keys = opened["isa"].astype("u8") << np.uint64(32) | opened["reason"]
         both = np.union1d(distinct, keys)
-        column = np.searchsorted(both, distinct)[column if cells is None else column[cells]]
-        return both, np.concatenate([column, np.searchsorted(both, keys)])
+        of_cells = np.searchsorted(both, distinct)[column if cells is None else column[cells]]
+        return both, np.concatenate([of_cells, np.searchsorted(both, keys)])
 
     @cached_property
     def buckets(self) -> Buckets:
@@ -141,7 +141,7 @@ def _cells(before: Snapshot | None, after: Snapshot) -> I64 | None:
     return np.flatnonzero(after.cell_ids)
 
 
-def _same_cells(before: Snapshot, after: Snapshot) -> tuple[I64 | slice, I64 | slice]:
+def _same_cells(before: Snapshot, after: Snapshot) -> tuple[Any, Any]:
     """The rows of an Interval that both Snapshots have a cell of, and those cells of the earlier."""
     number = len(before.cell_ids)
     if before.cell_ids.all() and np.array_equal(before.cell_ids, after.cell_ids[:number]):  # as a rule
@@ -164,7 +164,7 @@ def _buckets(interval: Interval) -> Buckets:
         earlier[at] = np.arange(len(before.cells))[old]
     # A histogram changes with its count, and never later (on_entry in program.c), so the others need not be read.
     changed = np.flatnonzero(interval.rows["count"][:number])
-    found: list[tuple[I64, I64, I64]] = []
+    found: list[tuple[npt.NDArray[Any], ...]] = [(np.zeros(0, "i4"), np.zeros(0, "u1"), np.zeros(0, "i8"))]
     new_hist = after.cells["hist"]
     old_hist = before.cells["hist"] if before is not None else new_hist[:0]
     for start in range(0, len(changed), _CHUNK):
@@ -178,9 +178,8 @@ def _buckets(interval: Interval) -> Buckets:
             old[at >= 0] = old_hist[at[at >= 0]]
         filled = np.flatnonzero(new != old)
         row, bucket = filled >> 7, filled & (BUCKETS - 1)
-        found.append((rows[row], bucket, (new[row, bucket] - old[row, bucket]).view("i8")))
-    if not found:
-        return Buckets(*(np.zeros(0, "i8") for _ in range(3)))
+        count = (new[row, bucket] - old[row, bucket]).view("i8")
+        found.append((rows.astype("i4")[row], bucket.astype("u1"), count))
     return Buckets(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
@@ -285,7 +284,7 @@ def _delays(interval: Interval) -> I64:
     """Shape (threads,): ns that each thread waited for a CPU."""
     after, before = interval.after.run_delay, interval.before.run_delay if interval.before else {}
     tids = interval.after.threads["id"].astype("u4").tolist()
-    waited = np.fromiter((after.get(tid, 0) - before.get(tid, 0) for tid in tids), "i8", len(tids))
+    waited: I64 = np.fromiter((after.get(tid, 0) - before.get(tid, 0) for tid in tids), "i8", len(tids))
     return np.maximum(waited, 0)
 
 

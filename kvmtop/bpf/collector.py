@@ -96,6 +96,7 @@ class Collector:
         self._earlier = np.zeros(0, CELL)
         self._expired = self._unpaired = self._overwritten = 0
         self._final: Snapshot | None = None
+        self._pool = _Pool()
         self.start_ns = time.monotonic_ns()
         with _explained():
             self._attach(use_raw and "vcpu_id" in formats["kvm_exit"].fields, use_raw)
@@ -156,7 +157,7 @@ class Collector:
         source = self._maps["cells"].rows(cells)
         owner = source["thread"].copy()
         used = np.flatnonzero((owner > 0) & (owner < slots))
-        everything = _space(len(used), self._ended, self._earlier)
+        everything = self._pool.space(len(used), self._ended, self._earlier)
         cell_rows = everything[: len(used)]
         _take(source, used, cell_rows)
         after = self._maps["threads"].read(slots)
@@ -170,7 +171,7 @@ class Collector:
         live = np.flatnonzero(rows["id"])
         if not (known := rows["id"][owner] != 0).all():  # a slot that was given back just now
             used, owner = used[known], owner[known]
-            everything = np.delete(everything, np.flatnonzero(~known))
+            everything = everything[np.append(known, np.ones(len(everything) - len(known), bool))]
             cell_rows = everything[: len(used)]
 
         position = np.zeros(slots, "u4")
@@ -251,12 +252,25 @@ def _words(rows: Array) -> U64:
     return rows.view("u8").reshape(len(rows), rows.dtype.itemsize // 8)
 
 
-def _space(number: int, ended: _Rows, earlier: Array) -> Array:
-    """Cells of ended threads and of earlier ones, with room before them for so many: copied once, not three times."""
-    cells = np.empty(number + len(ended.cells) + len(earlier), CELL)
-    cells[number : number + len(ended.cells)] = ended.cells
-    cells[len(cells) - len(earlier) :] = earlier
-    return cells
+class _Pool:
+    """Memory for cells. What no Snapshot needs any more is used again: new pages cost more than the copying."""
+
+    def __init__(self) -> None:
+        self._known: list[Array] = []
+
+    def space(self, number: int, ended: _Rows, earlier: Array) -> Array:
+        """Cells of ended threads and of earlier ones, with room before them for so many."""
+        size = number + len(ended.cells) + len(earlier)
+        # Every array that looks into this memory holds it: 3 are this list, this loop and the question itself.
+        free = next((a for a in self._known if len(a) >= size and sys.getrefcount(a) == 3), None)
+        if free is None or len(free) > 2 * size + 1024:
+            free = np.empty(size + size // 16, CELL)
+            self._known = [a for a in self._known if sys.getrefcount(a) > 3][-2:]
+            self._known.append(free)
+        cells = free[:size]
+        cells[number : number + len(ended.cells)] = ended.cells
+        cells[size - len(earlier) :] = earlier
+        return cells
 
 
 def _take(source: Array, which: Any, out: Array) -> None:
