@@ -227,7 +227,8 @@ def _batch(source: Source, options: argparse.Namespace, stop: threading.Event) -
     end = start + options.duration if options.duration else math.inf
     due = start
     while not stop.is_set() and due < end:
-        due = min(max(due + options.interval, time.monotonic()), end)
+        due = max(due + options.interval, time.monotonic())
+        due = due if end - due > options.interval / 100 else end  # sums of floats miss the end by a hair
         stop.wait(max(0, due - time.monotonic()))
         snapshot = source.read()
         batch.write(session, snapshot, sys.stdout)

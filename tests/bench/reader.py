@@ -87,7 +87,7 @@ class Filled:
         self.exits = 0
 
     def map(self, name: str) -> Array:
-        rows = self.collector._maps[name]._rows
+        rows = self.collector._maps[name].rows
         assert rows is not None
         return rows
 
