@@ -172,6 +172,7 @@ class KvmtopApp(App[None]):
                 return
             try:
                 interval = self.session.add(self._source.read())
+                members(self.session, interval, self._hidden)  # made here, so that drawing does not wait for it
             except KvmtopError as error:
                 self.failure = error
                 self.call_from_thread(self.exit)
@@ -209,8 +210,9 @@ class KvmtopApp(App[None]):
             self._draw_reasons(reasons, interval)
         if vms.size.width:
             found = members(self.session, interval, self._hidden)
-            matches = view.matcher(self.filters["vms"])
-            found = [member for member in found if matches(member.name) or matches(member.vm)]
+            if self.filters["vms"]:
+                matches = view.matcher(self.filters["vms"])
+                found = [member for member in found if matches(member.name) or matches(member.vm)]
             vms.show(*view.member_table(found, self.scope, vms.size.width, _runs))
         if picture.size.width:
             samples = list(self.session.history)[-POINTS:]

@@ -81,6 +81,7 @@ class Sample:
                 row, bucket, count = row[row >= 0], bucket[row >= 0], count[row >= 0]
         self.hist_row, self.hist_bucket, self.hist_count = row.astype("u4"), bucket.astype("u1"), count.astype("u4")
         self._sums: dict[Scope, dict[Key, tuple[int, int]]] = {}
+        self._hists: dict[tuple[Scope, Key], I64] = {}
         self.whole = True  # knows whose exits they were
         self.by_reason(ALL)
 
@@ -121,10 +122,12 @@ class Sample:
 
     def hist(self, scope: Scope, key: Key) -> npt.NDArray[np.int64]:
         """The histogram of one reason in a scope; shape (BUCKETS,)."""
-        wanted = self.distinct == np.uint64(key[0] << 32 | key[1])
-        mine = (self._mask(scope) & wanted[self.key])[self.hist_row]
-        sums: I64 = np.bincount(self.hist_bucket[mine], self.hist_count[mine], BUCKETS).astype("i8")
-        return sums
+        if (scope, key) not in self._hists:
+            wanted = self.distinct == np.uint64(key[0] << 32 | key[1])
+            mine = (self._mask(scope) & wanted[self.key])[self.hist_row]
+            sums = np.bincount(self.hist_bucket[mine], self.hist_count[mine], BUCKETS)
+            self._hists[scope, key] = sums.astype("i8")
+        return self._hists[scope, key]
 
     @cached_property
     def thread_rates(self) -> npt.NDArray[np.float64]:

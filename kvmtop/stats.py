@@ -50,10 +50,14 @@ class Buckets:
     count: I64
 
     def sums(self, groups: I64, number: int) -> I64:
-        """Shape (number, BUCKETS): the histograms of groups of rows, groups[row] being a row's."""
-        at = (groups * BUCKETS)[self.row] + self.bucket
+        """Shape (number, BUCKETS): the histograms of groups of rows, groups[row] being a row's; -1: of none."""
+        start, count = (groups * BUCKETS)[self.row], self.count
+        mine = start >= 0
+        start, bucket, count = (
+            (start, self.bucket, count) if mine.all() else (start[mine], self.bucket[mine], count[mine])
+        )
         # Float sums are exact here: 2**53 exits.
-        return np.bincount(at, self.count, number * BUCKETS).astype("i8").reshape(number, BUCKETS)
+        return np.bincount(start + bucket, count, number * BUCKETS).astype("i8").reshape(number, BUCKETS)
 
 
 @dataclass(frozen=True)
@@ -360,8 +364,7 @@ def _by_reason(interval: Interval, mine: Mask) -> list[Reason]:
     found = column[which[first]]
     sums = {name: np.add.reduceat(rows[name], first) for name in ("count", "time", "user", "total")}
     shortest, longest = np.minimum.reduceat(rows["min"], first), np.maximum.reduceat(rows["max"], first)
-    groups = np.where(mine, column, len(distinct))
-    hists = interval.buckets.sums(groups, len(distinct) + 1)
+    hists = interval.buckets.sums(np.where(mine, column, -1), len(distinct))
     idle = _are(distinct, IDLE)
     reasons = []
     for i, at in enumerate(found.tolist()):
