@@ -235,8 +235,13 @@ def _open(snapshot: Snapshot, after: Snapshot, sign: int) -> Array:
     return rows
 
 
-def is_one_of(interval: Interval, codes: set[tuple[int, int]]) -> Mask:
+def is_one_of(rows: Array, codes: set[tuple[int, int]]) -> Mask:
     """Which rows have one of these (isa, reason); VMX's flag bits do not matter."""
+    return _are(rows["isa"].astype("u8") << np.uint64(32) | rows["reason"], codes)
+
+
+def _rows_of(interval: Interval, codes: set[tuple[int, int]]) -> Mask:
+    """The same for all rows of an Interval, each reason looked at once."""
     distinct, column = interval.reasons
     mask: Mask = _are(distinct, codes)[column]
     return mask
@@ -255,7 +260,7 @@ def _budget(interval: Interval) -> I64:
     after, before = interval.after, interval.before
     count = len(after.threads)
     there = interval.rows["thread"] >= 0
-    rows, idle, interrupt = interval.rows, is_one_of(interval, IDLE), is_one_of(interval, INTERRUPT)
+    rows, idle, interrupt = interval.rows, _rows_of(interval, IDLE), _rows_of(interval, INTERRUPT)
     kernel_ns = rows["time"] - rows["user"]
 
     def per_thread(mask: Mask, values: I64) -> I64:
@@ -423,7 +428,7 @@ def tops(interval: Interval) -> Tops:
     """The reason with the most time of each thread and VM."""
     keys, column = interval.reasons
     rows = interval.rows
-    which = (rows["thread"] >= 0) & ~is_one_of(interval, IDLE)
+    which = (rows["thread"] >= 0) & ~_rows_of(interval, IDLE)
     threads, width = len(interval.after.threads), len(keys)
     pids, vm = np.unique((interval.after.threads["id"] >> np.uint64(32)).astype("i8"), return_inverse=True)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kvmtop.snapshot import CELL, SVM, THREAD, Array, Names, Snapshot, Vm
+from kvmtop.snapshot import CELL, SVM, THREAD, Array, Details, Names, Snapshot, Vm
 from kvmtop.view import bucket_of
 
 SECOND = 1_000_000_000
@@ -47,6 +47,7 @@ class Host:
         self.delays: dict[int, int] = {}
         self.counters = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
         self.closed = False
+        self.details: Details | None = None
 
     def add(self, pid: int, name: str, vcpus: int = 1) -> None:
         self.vms[pid] = Vm(pid, name, "qemu")
@@ -113,7 +114,7 @@ class Host:
             cells=np.concatenate(cells) if cells else np.zeros(0, CELL),
             thread_ids=np.array(list(self.vcpus), "u8"), cell_ids=np.array(ids, "u8"),
             names=self.names, vms=dict(self.vms), run_delay=dict.fromkeys(self.vcpus, 0) | self.delays,
-            cpus={tid: tid % 4 for tid in self.vcpus}, **self.counters,
+            cpus={tid: tid % 4 for tid in self.vcpus}, details=self.details, **self.counters,
         )  # fmt: skip
 
     def close(self) -> Snapshot:

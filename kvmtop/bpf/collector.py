@@ -67,6 +67,7 @@ class Collector:
             *_offsets(formats, tracefs.format("kvm", "kvm_vcpu_wakeup")),
             *(f"-D{name.upper()}={size}" for name, size in sizes.items()),
             f"-DMAP_FLAGS={kernel.MMAPABLE if use_mmap else 0}",
+            f"-I{HERE}",
             *(["-DRAW"] if use_raw else []),
             *([f"-DSKIP(tgid)=({'&&'.join(f'(tgid)!={pid}' for pid in pids)})"] if pids else []),
             *flags,

@@ -21,7 +21,7 @@ import numpy as np
 from ..snapshot import Array
 
 _SYS_PERF_EVENT_OPEN, _SYS_BPF = 298, 321  # x86-64
-_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _RAW_TRACEPOINT_OPEN = 0, 1, 2, 17
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _RAW_TRACEPOINT_OPEN = 0, 1, 2, 3, 17
 _MAP_TYPE_ARRAY = 2
 MMAPABLE = 1 << 10  # BPF_F_MMAPABLE: arrays can be mapped since Linux 5.5 (fc9702273e2e)
 _PERF_TYPE_TRACEPOINT, _PERF_ATTR_SIZE, _PERF_DISABLED, _PERF_FD_CLOEXEC = 2, 64, 1, 8
@@ -51,6 +51,13 @@ def push(fd: int, values: Any) -> None:
         value.value = number
         if call(*arguments):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def delete(fd: int, key: bytes) -> None:
+    """Take a key out of a BPF hash, if it is there."""
+    text = ctypes.create_string_buffer(key, len(key))
+    with contextlib.suppress(FileNotFoundError):
+        _bpf(_MAP_DELETE, struct.pack("<QQQQ", fd, ctypes.addressof(text), 0, 0))
 
 
 def mmapable() -> bool:

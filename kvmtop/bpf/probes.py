@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +31,11 @@ class Probes:
         self.maps, self._programs, self._probes = loaded.maps, loaded.programs, probes
         self._links: list[int] = []
 
-    def attach(self, tracefs: Tracefs) -> None:
-        """Attach all, in order. Raises KvmtopError."""
+    def attach(self, tracefs: Tracefs, functions: Container[str] | None = None) -> None:
+        """Attach these functions (all without), in order. Raises KvmtopError."""
         for probe in self._probes:
+            if functions is not None and probe.function not in functions:
+                continue
             program = self._programs[probe.function]
             try:
                 if probe.raw:

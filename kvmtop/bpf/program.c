@@ -16,10 +16,10 @@
  * SKIP(tgid): true for processes that are not wanted; RAW: kvm_userspace_exit comes as a raw tracepoint;
  * THREADS, CELLS, CPUS: entries of the maps; MAP_FLAGS.
  */
+#include "bucket.h"
+
 #define WAYS 64      /* reason & 63 tells apart all codes that occur together, but for a few rare ones */
 #define CHAIN 8      /* cells that may share a way */
-#define BUCKETS 128  /* four to an octave, see snapshot.py */
-#define FIRST_OCTAVE 5
 #define ENDED (1ULL << 63)
 #define KVM_EXIT_HLT 5 /* include/uapi/linux/kvm.h */
 
@@ -160,30 +160,6 @@ static __always_inline struct cell *cell_of(struct cpu *cpu, struct thread *t)
     if (fresh > cpu->top_cell)
         cpu->top_cell = fresh;
     return c;
-}
-
-/*
- * BPF has no count of leading zeros: halve the distance to the highest bit each time. In assembler, because
- * clang makes two jumps of each step.
- */
-#define HALVE(bits) \
-    asm volatile("if %2 > %0 goto +2\n%0 >>= " #bits "\n%1 += " #bits : "+r"(v), "+r"(octave) : "r"(1ULL << bits))
-
-static __always_inline u64 bucket(u64 ns)
-{
-    u64 v = ns >> FIRST_OCTAVE, octave = 0;
-
-    if (v - 1 >= (1ULL << 32) - 1)
-        return v ? BUCKETS - 1 : 0;
-    HALVE(16);
-    HALVE(8);
-    HALVE(4);
-    HALVE(2);
-    HALVE(1);
-    v = (octave << 2) + (ns >> (octave + FIRST_OCTAVE - 2) & 3);
-    /* The bound where the verifier sees it; clang would move it to where some kernels lose it. */
-    asm volatile("%0 &= 127" : "+r"(v));
-    return v;
 }
 
 /* Classic: since Linux 5.16 (0a62a0319abb) the reason is no argument of the tracepoint itself. */

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from kvmtop.snapshot import CELL, SVM, THREAD, Names, Snapshot, Vm
+from kvmtop.snapshot import CELL, SLOW, SVM, THREAD, Array, Look, Names, Snapshot, Vm
 
 SECOND = 1_000_000_000
 
@@ -57,6 +57,13 @@ class Large:
     def read(self) -> Snapshot:
         """The next; the last one again and again."""
         return self.ready.pop(0) if len(self.ready) > 1 else self.ready[0]
+
+    def look(self, look: Look | None) -> None:
+        """There are no details."""
+
+    def slow(self) -> Array:
+        """None either."""
+        return np.zeros(0, SLOW)
 
     def close(self) -> Snapshot:
         """The last."""
