@@ -11,11 +11,13 @@ import numpy as np
 from . import vms
 from .bpf.collector import Collector
 from .bpf.detail import Detail
+from .delays import Delays
 from .errors import KvmtopError
 from .snapshot import SLOW, Array, Look, Snapshot
 from .stats import IDLE
 
-SPARE_THREADS = 192  # room for VMs that start later
+SPARE_THREADS = 192  # room for VMs that start later, and a quarter of those that run
+MOST_THREADS = 20_000  # 520 MB of kernel memory; what does not fit is counted as lost
 
 
 class Live:
@@ -36,11 +38,11 @@ class Live:
         self._watch = vms.Watch(pids)
         # What the threads had waited before; later ones start from nothing.
         tids = [tid for pid, count in vcpus.items() if count for tid in vms.threads(pid)]
-        self._waited = {tid: vms.schedstat(tid) or 0 for tid in tids}
+        self._delays = Delays({tid: vms.schedstat(tid) or 0 for tid in tids})
         self._pids = pids
         self._detail: Detail | None = None
         self._wish = look
-        self._collector = Collector(pids, threads=2 * sum(vcpus.values()) + SPARE_THREADS, flags=flags)
+        self._collector = Collector(pids, threads=room(sum(vcpus.values())), flags=flags)
         try:
             self._apply(time.monotonic_ns())
         except KvmtopError:
@@ -73,12 +75,19 @@ class Live:
         """Stop counting; the final counters."""
         if self._detail:
             self._detail.close()
-        return self._with_names(self._collector.close())
+        final = self._with_names(self._collector.close())
+        self._delays.close()
+        return final
 
     def _with_names(self, snapshot: Snapshot) -> Snapshot:
-        alive = [int(t) for t in snapshot.threads["id"][snapshot.threads["end_ns"] == 0].astype("u4")]
-        seen = {int(pid) for pid in snapshot.threads["id"] >> 32}
-        waited = {tid: delay for tid in alive if (delay := vms.schedstat(tid)) is not None}
-        delays = {tid: delay - self._waited.get(tid, 0) for tid, delay in waited.items()}
-        cpus = {tid: cpu for tid in alive if (cpu := vms.cpu_of(tid)) is not None}
-        return replace(snapshot, vms=self._watch.update(seen), run_delay=delays, cpus=cpus)
+        threads = snapshot.threads
+        alive = threads[["id", "cpu"]][threads["end_ns"] == 0]
+        tids = (alive["id"] & np.uint64(0xFFFFFFFF)).tolist()
+        seen = np.unique(threads["id"] >> np.uint64(32)).tolist()
+        cpus = dict(zip(tids, alive["cpu"].tolist(), strict=True))
+        return replace(snapshot, vms=self._watch.update(seen), run_delay=self._delays.read(tids), cpus=cpus)
+
+
+def room(vcpus: int) -> int:
+    """How many vCPU threads the maps shall hold where so many run (26 KB of kernel memory each)."""
+    return min(vcpus + vcpus // 4 + SPARE_THREADS, max(MOST_THREADS, vcpus))

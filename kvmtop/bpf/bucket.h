@@ -3,23 +3,25 @@
 #define BUCKETS 128
 #define FIRST_OCTAVE 5
 
-/* BPF has no count of leading zeros: halve the distance to the highest bit each time. */
+/*
+ * BPF has no count of leading zeros: halve the distance to the highest bit each time. In assembler, because
+ * clang makes two jumps of each step.
+ */
+#define HALVE(bits) \
+    asm volatile("if %2 > %0 goto +2\n%0 >>= " #bits "\n%1 += " #bits : "+r"(v), "+r"(octave) : "r"(1ULL << bits))
+
 static __always_inline u64 bucket(u64 ns)
 {
-    u64 v = ns;
-    u32 octave = 0;
+    u64 v = ns >> FIRST_OCTAVE, octave = 0;
 
-    if (ns < 1 << FIRST_OCTAVE)
-        return 0;
-    if (ns >> 37)
-        return BUCKETS - 1;
-    if (v >> 32) { v >>= 32; octave = 32; }
-    if (v >> 16) { v >>= 16; octave += 16; }
-    if (v >> 8) { v >>= 8; octave += 8; }
-    if (v >> 4) { v >>= 4; octave += 4; }
-    if (v >> 2) { v >>= 2; octave += 2; }
-    octave += v >> 1;
-    v = ((octave - FIRST_OCTAVE) << 2) + (ns >> (octave - 2) & 3);
+    if (v - 1 >= (1ULL << 32) - 1)
+        return v ? BUCKETS - 1 : 0;
+    HALVE(16);
+    HALVE(8);
+    HALVE(4);
+    HALVE(2);
+    HALVE(1);
+    v = (octave << 2) + (ns >> (octave + FIRST_OCTAVE - 2) & 3);
     /* The bound where the verifier sees it; clang would move it to where some kernels lose it. */
     asm volatile("%0 &= 127" : "+r"(v));
     return v;

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import KvmtopError
 from ..snapshot import CELL, THREAD, U64, Array, Snapshot
 from . import kernel, tracepoint
+from .pool import Pool, take
 from .probes import Probe, Probes
 
 HERE = Path(__file__).parent
@@ -66,6 +67,7 @@ class Collector:
             *_offsets(formats, tracefs.format("kvm", "kvm_vcpu_wakeup")),
             *(f"-D{name.upper()}={size}" for name, size in sizes.items()),
             f"-DMAP_FLAGS={kernel.MMAPABLE if use_mmap else 0}",
+            f"-I{HERE}",
             *(["-DRAW"] if use_raw else []),
             *([f"-DSKIP(tgid)=({'&&'.join(f'(tgid)!={pid}' for pid in pids)})"] if pids else []),
             *flags,
@@ -91,6 +93,7 @@ class Collector:
         self._earlier = np.zeros(0, CELL)
         self._expired = self._unpaired = self._overwritten = 0
         self._final: Snapshot | None = None
+        self._pool = Pool()
         self.start_ns = time.monotonic_ns()
         self._probes.attach(tracefs)
         # Until the last probe was attached, exits could not pair.
@@ -122,42 +125,52 @@ class Collector:
         cpus = self._maps["cpus"].read()
         slots, cells = int(cpus["top_slot"].max()) + 1, int(cpus["top_cell"].max()) + 1
         before = self._maps["threads"].read(slots)
-        cell_rows = self._maps["cells"].read(cells)
+        mapped = self._maps["cells"].rows
+        source = self._maps["cells"].read(cells) if mapped is None else mapped[:cells]
+        owner = source["thread"].copy()
+        used = np.flatnonzero((owner > 0) & (owner < slots))
+        everything = self._pool.space(len(used), self._ended.cells, self._earlier)
+        cell_rows = everything[: len(used)]
+        take(source, used, cell_rows)
         after = self._maps["threads"].read(slots)
         now = time.monotonic_ns()
 
         # A thread goes on while it is read. Its open exit must be in its row or in its cells, never in both
         # or in neither: the row from before goes with the cells if they hold no exit that it does not know.
-        used = np.flatnonzero((cell_rows["thread"] > 0) & (cell_rows["thread"] < slots))
-        pairs = np.bincount(cell_rows["thread"][used], weights=cell_rows["count"][used], minlength=slots)
+        owner = cell_rows["thread"].copy()
+        pairs = np.bincount(owner, weights=cell_rows["count"], minlength=slots)
         rows = np.where((pairs == before["pairs"]) & (before["id"] == after["id"]), before, after)
         live = np.flatnonzero(rows["id"])
-        used = used[np.isin(cell_rows["thread"][used], live)]
+        if not (known := rows["id"][owner] != 0).all():  # a slot that was given back just now
+            used, owner = used[known], owner[known]
+            everything = everything[np.append(known, np.ones(len(everything) - len(known), bool))]
+            cell_rows = everything[: len(used)]
 
         position = np.zeros(slots, "u4")
         position[live] = np.arange(len(live))
-        threads, found = rows[live], cell_rows[used]
-        found["thread"] = position[found["thread"]]
+        cell_rows["thread"] = position[owner]
+        threads = rows[live]
         dead = threads["id"] & ENDED != 0
         threads["id"] &= ~ENDED
-        current = _Rows(threads, found, self._ids("threads", live), self._ids("cells", used))
-        everything = current.join(self._ended)
+        current = _Rows(threads, cell_rows, self._ids("threads", live), self._ids("cells", used))
+        everything["thread"][len(used) : len(everything) - len(self._earlier)] += np.uint32(len(threads))
+        all_threads = np.concatenate([threads, self._ended.threads])
         snapshot = Snapshot(
             time_ns=now,
             start_ns=self.start_ns,
-            threads=everything.threads,
-            cells=np.concatenate([everything.cells, self._earlier]),
-            thread_ids=everything.thread_ids,
-            cell_ids=np.concatenate([everything.cell_ids, np.zeros(len(self._earlier), "u8")]),
+            threads=all_threads,
+            cells=everything,
+            thread_ids=np.concatenate([current.thread_ids, self._ended.thread_ids]),
+            cell_ids=np.concatenate([current.cell_ids, self._ended.cell_ids, np.zeros(len(self._earlier), "u8")]),
             names=self.names,
             lost=int(cpus["lost"].sum()),
             userspace=int(cpus["userspace"].sum()),
-            unpaired=self._unpaired + int(everything.threads["unpaired"].sum()),
-            overwritten=self._overwritten + int(everything.threads["overwritten"].sum()),
+            unpaired=self._unpaired + int(all_threads["unpaired"].sum()),
+            overwritten=self._overwritten + int(all_threads["overwritten"].sum()),
             expired=self._expired + int(dead.sum()),
         )
         if dead.any():
-            self._retire(current.pick(dead), live[dead], used[dead[found["thread"]]])
+            self._retire(current.pick(dead), live[dead], used[dead[cell_rows["thread"]]])
         return snapshot
 
     def _ids(self, name: str, indices: np.ndarray[Any, Any]) -> U64:
