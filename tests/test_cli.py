@@ -266,7 +266,7 @@ def test_a_failure_keeps_what_was_counted(
 @pytest.mark.parametrize(("flavour", "line"), [("intel", "# reason: count"), ("amd", "# reason(hex): count")])
 def test_flavour(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flavour: str, line: str) -> None:
     monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
-    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(): Host(isa=0))
+    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(), look=None: Host(isa=0))
     assert cli.main([*RUN, "-G", f"kvm={flavour}"]) == 0
     assert line in capsys.readouterr().out
 
@@ -287,7 +287,7 @@ from kvmtop import vms
 from kvmtop.cli import main
 from tests.fake import Busy
 vms.may_load_bpf = lambda: True
-kvmtop.live.Live = lambda pids=(), flags=(): Busy()
+kvmtop.live.Live = lambda pids=(), flags=(), look=None: Busy()
 sys.exit(main(sys.argv[1:]))
 """
 
