@@ -215,8 +215,9 @@ def _run(options: argparse.Namespace) -> int:
                 for name in ("COLUMNS", "LINES"):  # a shell may export them: Textual would keep to this size for ever
                     os.environ.pop(name, None)
                 app = KvmtopApp(
-                    source, options.interval, options.duration, options.dump, FLAVOURS.get(options.kvm, UNKNOWN)
-                )
+                    source, options.interval, options.duration, options.dump, FLAVOURS.get(options.kvm, UNKNOWN),
+                    _look(options), labels,
+                )  # fmt: skip
                 app.run()
                 if app.failure:
                     raise app.failure
