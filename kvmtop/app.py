@@ -26,7 +26,7 @@ from .errors import KvmtopError
 from .members import members, shares
 from .session import ALL, Key, Scope, Session
 from .snapshot import UNKNOWN, Source
-from .stats import Interval, silence
+from .stats import Interval, by_reason, silence
 from .widgets import chart
 from .widgets.bar import Budget, stacked
 from .widgets.chart import Chart
@@ -173,7 +173,7 @@ class KvmtopApp(App[None]):
                 return
             try:
                 interval = self.session.add(self._source.read())
-                members(self.session, interval, self._hidden)  # made here, so that drawing does not wait for it
+                self._prepare(interval)
             except KvmtopError as error:
                 self.failure = error
                 self.call_from_thread(self.exit)
@@ -183,6 +183,13 @@ class KvmtopApp(App[None]):
                 self.call_from_thread(self.exit)
                 return
             due = max(due, time.monotonic() - self.seconds)  # after a suspension, no volley of readings
+
+    def _prepare(self, interval: Interval) -> None:
+        """In the reader's thread: what takes long where thousands of vCPUs run, so that drawing does not wait for it."""
+        for one in (interval, self.session.total() if self.since_start else None):
+            if one:
+                by_reason(one)
+                members(self.session, one, self._hidden)
 
     def on_tick(self, tick: Tick) -> None:
         """New figures, unless the display is held."""
