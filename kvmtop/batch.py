@@ -66,8 +66,10 @@ def table(session: Session, interval: Interval, labels: Labels) -> Iterator[str]
         text = f"{fit(name, 22)}{row.number:>8}{units.rate(row.rate):>8}" + "".join(f"{part:>8}" for part in parts)
         yield f"{text}  {row.state}".rstrip()
     yield ""
-    for finding in findings(session, interval, rows, labels):
-        yield f"! {finding.text} [{finding.rule}]"
+    found = findings(session, interval, rows, labels)
+    yield from (f"! {finding.text} [{finding.rule}]" for finding in found)
+    if found:
+        yield ""
     yield from _looked_at(interval, labels)
 
 
@@ -100,6 +102,7 @@ def _looked_at(interval: Interval, labels: Labels) -> Iterator[str]:
         yield ""
     if missing := dropped(details):
         yield f"! {missing}"
+        yield ""
 
 
 def fit(text: str, width: int) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import math
 import os
+import re
 import shutil
 import signal
 import sys

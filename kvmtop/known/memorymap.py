@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from ..errors import KvmtopError
 from ..vms import clean
 
 MOST = 4 << 20  # characters that are read; a q35 machine with two disks and a network has 20,000
@@ -46,6 +48,20 @@ class MemoryMap:
     def __init__(self, spaces: Mapping[str, _Region], targets: Mapping[str, _Region]) -> None:
         self._spaces = spaces
         self._targets = targets
+
+    @classmethod
+    def read(cls, path: Path) -> MemoryMap:
+        """A file with what the monitor said. Raises KvmtopError."""
+        try:
+            found = cls.parse(path.read_bytes()[:MOST].decode(errors="replace"))
+        except OSError as error:
+            raise KvmtopError(f"cannot read {path}: {error.strerror}", 2) from None
+        if not found:
+            raise KvmtopError(f"{path} is not what QEMU's monitor says to `info mtree -f`", 2)
+        return found
+
+    def __bool__(self) -> bool:
+        return bool(self._spaces)
 
     @classmethod
     def parse(cls, text: str) -> MemoryMap:
