@@ -311,7 +311,7 @@ def _batch(source: Source, options: argparse.Namespace, stop: threading.Event, t
     start = time.monotonic()
     end = start + options.duration if options.duration else math.inf
     due = start
-    while not stop.is_set() and due < end:
+    while not stop.is_set() and end - due > 0.001:  # no last interval of nothing but a rounding error
         due = min(max(due + options.interval, time.monotonic()), end)
         stop.wait(max(0, due - time.monotonic()))
         snapshot = source.read()

@@ -53,7 +53,7 @@ def head(kind: str, snapshot: Snapshot, seconds: float) -> Object:
         "type": kind,
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "elapsed": round((snapshot.time_ns - snapshot.start_ns) / 1e9, 6),
-        "length": round(seconds, 6),
+        "length": round(seconds, 9),
         "kvmtop": __version__,
         "host": clean(platform.node()),
         "kernel": platform.release(),
@@ -238,7 +238,7 @@ class Output:
 
     def write(self, text: str) -> None:
         """Raises KvmtopError for a file, OSError for standard output; nothing is written after that."""
-        if self.broken:
+        if self.broken or not text:
             return
         try:
             self.file.write(text)
@@ -282,8 +282,9 @@ class Exported:
 
 
 def finish(outputs: Sequence[Output], final: Snapshot) -> Iterator[KvmtopError]:
-    """End all outputs, even if one fails; what went wrong with a file, or with standard output."""
+    """End all outputs, even if one fails; what went wrong now with a file, or with standard output."""
     for output in outputs:
+        failed = output.broken  # that has been told; what it could not write would fail again
         try:
             output.write(output.end(final))
             if output.path is not None:
@@ -291,7 +292,7 @@ def finish(outputs: Sequence[Output], final: Snapshot) -> Iterator[KvmtopError]:
         except KvmtopError as error:
             yield error
         except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO):  # the reader or the terminal has gone
+            if not failed and error.errno not in (errno.EPIPE, errno.EIO):  # the reader or the terminal has gone
                 yield KvmtopError(f"cannot write {output.path or 'standard output'}: {error.strerror}")
 
 

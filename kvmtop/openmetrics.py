@@ -1,8 +1,8 @@
 """The counters for Prometheus: GET /metrics, in its text format or OpenMetrics'.
 
 A scrape reads the source anew, so that a value belongs to the time of its scrape; all its values come from one
-Snapshot. At most MOST_VMS VMs and MOST_REASONS reasons of each have series of their own (24 to a VM and reason,
-10 to a VM: no more than 103,000 in all); what comes later is counted under the name "(others)".
+Snapshot. At most MOST_VMS VMs and MOST_REASONS reasons of each have series of their own (25 to a VM and reason,
+7 to a VM: no more than 108,000 in all); what comes later is counted under the name "(others)".
 """
 
 from __future__ import annotations
@@ -54,12 +54,15 @@ class _Reason:
     count: int = 0
     kernel: int = 0
     user: int = 0
+    idle: int = 0
     total: int = 0
     hist: I64 = field(default_factory=lambda: np.zeros(BUCKETS, "i8"))
 
     def add(self, reason: Reason) -> None:
         self.count += reason.count
-        self.kernel += max(reason.time - reason.user, 0)
+        inside = max(reason.time - reason.user, 0)
+        self.idle += inside if reason.idle else 0
+        self.kernel += 0 if reason.idle else inside
         self.user += reason.user
         self.total += reason.total
         self.hist += reason.hist
@@ -218,15 +221,16 @@ def _reasons(vms: Sequence[_Vm]) -> Iterator[Metric]:
     exits = CounterMetricFamily("kvmtop_exits", "Exits that have ended.", labels=labels)
     seconds = CounterMetricFamily(
         "kvmtop_exit_seconds", "Time outside the guest, with exits that are still open, by where it was spent: in the"
-        " kernel (asleep there in HLT, too) or in user space (the VMM).", labels=[*labels, "where"])  # fmt: skip
+        " kernel, idle there (halted), or in user space (the VMM).", labels=[*labels, "where"])  # fmt: skip
     duration = HistogramMetricFamily(
         "kvmtop_exit_duration_seconds", "How long the exits that have ended lasted.", labels=labels)  # fmt: skip
     for vm in vms:
         for name, reason in vm.reasons.items():
             values = [*vm.labels, name]
             exits.add_metric(values, reason.count)
-            seconds.add_metric([*values, "kernel"], reason.kernel / 1e9)
-            seconds.add_metric([*values, "user"], reason.user / 1e9)
+            for where, ns in (("kernel", reason.kernel), ("user", reason.user), ("idle", reason.idle)):
+                if ns or where != "idle":
+                    seconds.add_metric([*values, where], ns / 1e9)
             duration.add_metric(values, reason.buckets(), reason.total / 1e9)
     yield from (exits, seconds, duration)
 
