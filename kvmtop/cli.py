@@ -204,6 +204,8 @@ def _run(options: argparse.Namespace) -> int:
             for error in export.finish(outputs, final):
                 print(f"kvmtop: {error}", file=sys.stderr)
                 status = error.status
+            if any(output.broken and output.path is None for output in outputs):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             if final.lost:
                 print(f"kvmtop: {final.lost} exits were not counted: a BPF map was full", file=sys.stderr)
     return status

@@ -6,6 +6,7 @@ never changes. Times are ns where the name ends in _ns, shares are of 1, and wha
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import io
@@ -284,16 +285,16 @@ class Exported:
 def finish(outputs: Sequence[Output], final: Snapshot) -> Iterator[KvmtopError]:
     """End all outputs, even if one fails; what went wrong now with a file, or with standard output."""
     for output in outputs:
-        failed = output.broken  # that has been told; what it could not write would fail again
         try:
             output.write(output.end(final))
-            if output.path is not None:
-                output.file.close()
         except KvmtopError as error:
             yield error
         except OSError as error:
-            if not failed and error.errno not in (errno.EPIPE, errno.EIO):  # the reader or the terminal has gone
-                yield KvmtopError(f"cannot write {output.path or 'standard output'}: {error.strerror}")
+            if error.errno not in (errno.EPIPE, errno.EIO):  # the reader or the terminal has gone
+                yield KvmtopError(f"cannot write to standard output: {error.strerror}")
+        if output.path is not None:
+            with contextlib.suppress(OSError):  # what was written is flushed, what failed has been told
+                output.file.close()
 
 
 def create(path: Path) -> TextIO:
