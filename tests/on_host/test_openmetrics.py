@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import Any
 import pytest
 
 import kvmtop
+
+from ..test_export import lines
 
 KVMTOP = [sys.executable, "-m", "kvmtop"]
 GUEST = [sys.executable, "-m", "kvmtop.guest"]
@@ -50,14 +53,15 @@ def running(*argv: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def get(url: str, seconds: float = 60) -> bytes:
-    """What is there, once it is."""
+def get(url: str, server: subprocess.Popen[str] | None = None, seconds: float = 60) -> bytes:
+    """What is there, once it is; not if its server has ended."""
     end = time.monotonic() + seconds
     while True:
         try:
             with urllib.request.urlopen(url, timeout=20) as response:
                 return bytes(response.read())
         except OSError:
+            assert server is None or server.poll() is None, server.communicate()
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)
@@ -148,8 +152,12 @@ def test_prometheus_says_what_kvmtop_says(tmp_path: Path) -> None:
         ours.send_signal(signal.SIGTERM)
         out, err = ours.communicate(timeout=60)
     assert ours.returncode == 0 and err.startswith("kvmtop: serving ") and err.count("\n") == 1, err
-    summary = json.loads(log.read_text().splitlines()[-1])
+    *intervals, summary = lines(log.read_text())  # as the schema wants them
     counts = {reason["name"]: reason["count"] for reason in summary["reasons"]}
+    added = Counter[str]()
+    for interval in intervals:
+        added.update({reason["name"]: reason["count"] for reason in interval["reasons"] if reason["count"]})
+    assert added == counts
     print(out, sums)
     assert {name: count for name, count in sums.items() if count} == counts
     assert lost == summary["honesty"]["lost"] == 0
@@ -171,7 +179,7 @@ def test_with_no_more_rights_than_the_units() -> None:
         running(*setpriv, *KVMTOP, f"--openmetrics={port}", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE) as ours,
     ):  # fmt: skip
-        get(f"http://127.0.0.1:{port}/metrics")
+        get(f"http://127.0.0.1:{port}/metrics", ours)
         time.sleep(3)
         page = get(f"http://127.0.0.1:{port}/metrics").decode()
         mine = [line for line in page.splitlines() if f'pid="{guest.pid}"' in line]
