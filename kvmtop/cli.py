@@ -187,7 +187,7 @@ def _run(options: argparse.Namespace) -> int:
             if server:
                 from .openmetrics import Exporter
 
-                live = exporter = Exporter(live)
+                live = exporter = Exporter(live, fresh=serving and not outputs)
                 server.start(exporter.scrape)
                 if headless:
                     print(f"kvmtop: serving {server.url}", file=sys.stderr)

@@ -1,8 +1,8 @@
 """The counters for Prometheus: GET /metrics, in its text format or OpenMetrics'.
 
-A scrape reads the source anew, so that a value belongs to the time of its scrape; all its values come from one
-Snapshot. At most MOST_VMS VMs and MOST_REASONS reasons of each have series of their own (25 to a VM and reason,
-7 to a VM: no more than 108,000 in all); what comes later is counted under the name "(others)".
+A service reads its source anew at each scrape, so that a value belongs to the time of its scrape. All values of a
+scrape come from one Snapshot. At most MOST_VMS VMs and MOST_REASONS reasons of each have series of their own (25 to a
+VM and reason, 7 to a VM: no more than 108,000 in all); what comes later is counted under the name "(others)".
 """
 
 from __future__ import annotations
@@ -103,14 +103,18 @@ class Exporter(Collector):
     belongs to no VM any more.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: Source, fresh: bool = True) -> None:
+        """fresh: a scrape reads the source. Where somebody else shows what it reads, False leaves it to them, since
+        a reading takes along what cannot be read twice, such as slow exits; a scrape then gets the last reading.
+        """
+        self._source, self._fresh = source, fresh
         self._lock = threading.RLock()  # the dashboard and a scrape may read at the same time
         self._interval: Interval | None = None
         self._read_at = -FRESH
         self._vms: dict[_Key, _Vm] = {}
         self._ended: dict[_Key, int] = {}  # when it was seen first that the VM had ended, ns
         self._others = _Vm(OTHERS, "")
+        self._waiting_known = False
 
     def read(self) -> Snapshot:
         """The counters now. Raises KvmtopError."""
@@ -128,7 +132,7 @@ class Exporter(Collector):
     def scrape(self, accept: str = "") -> tuple[bytes, str]:
         """The page and its content type, in the format that the Accept header asks for. Raises KvmtopError."""
         with self._lock:
-            if time.monotonic() - self._read_at >= FRESH:
+            if self._interval is None or (self._fresh and time.monotonic() - self._read_at >= FRESH):
                 self.read()
             if "application/openmetrics-text" in accept:
                 page: bytes = openmetrics.generate_latest(self)  # type: ignore[no-untyped-call]
@@ -137,6 +141,7 @@ class Exporter(Collector):
 
     def _add(self, snapshot: Snapshot) -> None:
         interval = self._interval = diff(self._interval.after if self._interval else None, snapshot)
+        self._waiting_known |= bool(snapshot.run_delay)  # without a thread that is alive, there is none
         pids = (snapshot.threads["id"] >> np.uint64(32)).astype("i8")
         rows = interval.rows[interval.rows["thread"] >= 0]
         active = set(pids[rows["thread"][(rows["count"] != 0) | (rows["time"] != 0)]].tolist())
@@ -175,9 +180,10 @@ class Exporter(Collector):
         """All metrics, for prometheus_client."""
         assert self._interval
         after = self._interval.after
-        vms = list({id(vm): vm for vm in self._vms.values()}.values())
+        vms = [vm for vm in self._vms.values() if vm is not self._others]
+        vms += [self._others] if self._others.budget.any() or self._others.reasons else []
         yield from _reasons(vms)
-        yield _budget(vms, bool(after.run_delay))
+        yield _budget(vms, self._waiting_known)
         yield from self._vcpus(self._interval)
         for name, value, text in (
             ("kvmtop_lost_exits", after.lost, "Exits that were not counted, because a BPF map was full."),

@@ -316,6 +316,23 @@ def test_scrapes_in_quick_succession_read_once() -> None:
     assert exporter.scrape() != first
 
 
+def test_a_scrape_leaves_reading_to_whoever_shows_it() -> None:
+    host = Busy()
+    exporter = Exporter(host, fresh=False)
+    first = scraped(exporter)  # nobody has read yet
+    assert scraped(exporter) == first
+    exporter.read()
+    assert get(scraped(exporter), "kvmtop_exits_total") > get(first, "kvmtop_exits_total")
+
+
+def test_waiting_stays_known_when_nobody_lives(host: Host) -> None:
+    exporter = Exporter(host)
+    scraped(exporter)
+    snapshot = replace(host.read(), run_delay={})
+    host.read = lambda: snapshot  # type: ignore[method-assign]
+    assert get(scraped(exporter), "kvmtop_vcpu_seconds_total", state="wait") == 0
+
+
 def test_the_dashboard_and_scrapes_read_at_the_same_time() -> None:
     host, inside = Busy(), threading.Lock()
     read = host.read
