@@ -7,6 +7,8 @@ import contextlib
 import errno
 import math
 import os
+import re
+import shutil
 import signal
 import sys
 import threading
@@ -20,8 +22,9 @@ from .errors import KvmtopError
 
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
     from .export import Output
+    from .labels import Labels
     from .openmetrics import Server
-    from .snapshot import Source
+    from .snapshot import Look, Source
 
 EXAMPLES = """\
 examples:
@@ -36,6 +39,12 @@ examples:
 keys in the dashboard: ? for help, q to quit
 """
 FLAVOURS = {"intel": 1, "amd": 2}
+# snapshot.KINDS in the order in which people ask for them; numpy must not be imported for --help.
+EVENTS = (
+    "io", "mmio", "msr", "cpuid", "hypercall", "hyperv", "fault", "vector", "user", "vmgexit", "cr", "apic", "rip",
+    "poll",
+)  # fmt: skip
+SLOW_EVERY = 0.1  # seconds, in which --slow prints what has come
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,6 +71,24 @@ def _pids(text: str) -> list[int]:
     if not all(pid.isascii() and pid.isdigit() and len(pid) < 8 and 0 < int(pid) < 1 << 22 for pid in pids):
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a process id, or a comma-separated list of them")
     return [int(pid) for pid in pids]
+
+
+def _kinds(text: str) -> list[str]:
+    kinds = text.split(",")
+    if text == "all":
+        return list(EVENTS)
+    if unknown := [kind for kind in kinds if kind not in EVENTS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0][:40]!r} is none of all, {', '.join(EVENTS)}")
+    return kinds
+
+
+def _duration(text: str) -> int:
+    """ns of "1ms", "500us", "2s"."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ns|us|µs|ms|s)", text)
+    ns = round(float(match[1]) * {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}[match[2]]) if match else 0
+    if not 0 < ns <= 3600e9:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a time such as 1ms, 500us or 2s (up to an hour)")
+    return ns
 
 
 def _global(text: str) -> str:
@@ -103,10 +130,20 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-G", dest="kvm", type=_global, metavar="kvm=intel|amd", help="the same, as SystemTap spells it")
     p.add_argument("-b", "--batch", action="store_true",
                    help="a table per interval on standard output; also without a terminal")  # fmt: skip
+    p.add_argument("--event", type=_kinds, action="extend", default=[], metavar="KIND",
+                   help=f"also what exits touched: all, or some of {', '.join(EVENTS)}; comma-separated")  # fmt: skip
+    p.add_argument("--slow", type=_duration, metavar="TIME",
+                   help="print each exit that lasts so long (1ms, 500us, 2s), idle ones aside")  # fmt: skip
+    p.add_argument("--guest-kallsyms", type=Path, metavar="FILE",
+                   help="name guest code by a copy of the guest's /proc/kallsyms or System.map")  # fmt: skip
+    p.add_argument("--memory-map", type=Path, metavar="FILE",
+                   help="name addresses by the output of QEMU's `info mtree -f`")  # fmt: skip
     p.add_argument("--list", action="store_true", help="name the VMs that run here, and end")
     p.add_argument(
         "--doctor", action="store_true", help="what this machine offers, and a self-test; status 0 if all is well"
     )
+    p.add_argument("--explain", metavar="NAME",
+                   help="what an exit reason means, by its name or number, and end; list: all of them")  # fmt: skip
     p.add_argument("--json", nargs="?", const="-", type=_file, metavar="FILE",
                    help="an object per interval, and the summary as the last, on standard output or in FILE;"
                         " with --doctor: its report")  # fmt: skip
@@ -118,12 +155,14 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one return to each mode
     """Run kvmtop; the exit status: 0, 1 where this machine lacks something, 2 for wrong arguments."""
     if sys.stdout is None:  # whoever started this has closed it
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         options = parser().parse_args(argv)
+        if options.explain is not None:
+            return _explain(options.explain)
         if options.doctor:
             return _doctor(options.json is not None)
         if options.list:
@@ -153,6 +192,16 @@ def _list() -> int:
     return 0
 
 
+def _explain(name: str) -> int:
+    from . import reasons
+
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    # A pipe has no width, and long lines are hard to read.
+    sys.stdout.write(reasons.explain(name, min(shutil.get_terminal_size().columns, 100)))
+    sys.stdout.flush()
+    return 0
+
+
 def _doctor(as_json: bool) -> int:
     from . import doctor
 
@@ -172,6 +221,7 @@ def _run(options: argparse.Namespace) -> int:
     from .live import Live
     from .snapshot import UNKNOWN
 
+    labels = _labels(options)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     streamed = "-" in exports
@@ -182,7 +232,7 @@ def _run(options: argparse.Namespace) -> int:
     with _stopping(keep_running_on_hangup=serving) as stop, contextlib.ExitStack() as after:
         server = _server(options, after)
         outputs = _outputs(options)
-        live: Source = Live(options.pid)
+        live: Source = Live(options.pid, look=_look(options))
         try:
             if server:
                 from .openmetrics import Exporter
@@ -193,7 +243,7 @@ def _run(options: argparse.Namespace) -> int:
                     print(f"kvmtop: serving {server.url}", file=sys.stderr)
             source = export.Exported(live, outputs) if outputs else live
             if headless:
-                _batch(source, options, stop, tables)
+                _batch(source, options, labels if tables else None, stop)
             else:
                 _dashboard(source, options, flavour)
         finally:
@@ -303,22 +353,46 @@ def _stopping(keep_running_on_hangup: bool) -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _batch(source: Source, options: argparse.Namespace, stop: threading.Event, tables: bool) -> None:
-    """Read the source until the end; `tables`: write each interval's."""
-    from . import batch
-    from .session import Session
+def _look(options: argparse.Namespace) -> Look | None:
+    """What the options ask to be looked at all the time."""
+    from .snapshot import Look
+    from .touched import POLLING, TOUCHED
+
+    if not options.event and not options.slow:
+        return None
+    kinds = set(options.event) | (TOUCHED if options.slow else set())
+    return Look(frozenset(kinds | POLLING if "poll" in kinds else kinds), slow_ns=options.slow)
+
+
+def _labels(options: argparse.Namespace) -> Labels:
+    from . import known
+    from .labels import Labels
+    from .symbols import Symbols
+
+    symbols = Symbols.read(options.guest_kallsyms) if options.guest_kallsyms else Symbols()
+    memory = known.MemoryMap.read(options.memory_map) if options.memory_map else None
+    return Labels(symbols=symbols, memory=memory)
+
+
+def _batch(source: Source, options: argparse.Namespace, labels: Labels | None, stop: threading.Event) -> None:
+    """Read the source until the end, and write tables with these labels; none without."""
+    from .batch import Batch
     from .stats import silence
 
-    session, warned = Session(), False
+    batch, warned = Batch(sys.stdout, labels) if labels else None, False
+    most = SLOW_EVERY if options.slow and batch else math.inf
     start = time.monotonic()
     end = start + options.duration if options.duration else math.inf
     due = start
-    while not stop.is_set() and end - due > 0.001:  # no last interval of nothing but a rounding error
-        due = min(max(due + options.interval, time.monotonic()), end)
-        stop.wait(max(0, due - time.monotonic()))
+    while not stop.is_set() and due < end:
+        due = max(due + options.interval, time.monotonic())
+        due = due if end - due > options.interval / 100 else end  # sums of floats miss the end by a hair
+        while (left := due - time.monotonic()) > 0 and not stop.wait(min(left, most)):
+            if options.slow and batch:
+                batch.slow(source.slow())
         snapshot = source.read()
-        if tables:
-            batch.write(session, snapshot, sys.stdout)
+        if batch:
+            batch.write(snapshot)
         why = silence(snapshot)
         if why and not warned:
             print(f"kvmtop: {why}", file=sys.stderr)

@@ -25,7 +25,7 @@ from . import __version__, summary
 from .errors import KvmtopError
 from .members import Member, members, shares
 from .session import ALL, Line, Scope, Session
-from .snapshot import UNKNOWN, Snapshot, Source
+from .snapshot import UNKNOWN, Array, Look, Snapshot, Source
 from .stats import PARTS, Interval, isa_name, open_ns
 from .vms import clean
 
@@ -276,6 +276,14 @@ class Exported:
         for output in self._outputs:
             output.write(output.interval(self._session, interval))
         return snapshot
+
+    def look(self, look: Look | None) -> None:
+        """Tell these details from the next reading on."""
+        self._source.look(look)
+
+    def slow(self) -> Array:
+        """The slow exits since the last reading or call."""
+        return self._source.slow()
 
     def close(self) -> Snapshot:
         """Stop counting; the final counters."""

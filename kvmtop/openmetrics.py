@@ -32,7 +32,7 @@ from . import __version__
 from .errors import KvmtopError
 from .members import members
 from .session import Session
-from .snapshot import BUCKETS, FIRST_OCTAVE, Snapshot, Source, Vm
+from .snapshot import BUCKETS, FIRST_OCTAVE, Array, Look, Snapshot, Source, Vm
 from .stats import I64, PARTS, Interval, Reason, by_reason, diff, isa_name
 from .vms import clean
 
@@ -123,6 +123,15 @@ class Exporter(Collector):
             self._add(snapshot)
             self._read_at = time.monotonic()
             return snapshot
+
+    def look(self, look: Look | None) -> None:
+        """Tell these details from the next reading on."""
+        self._source.look(look)
+
+    def slow(self) -> Array:
+        """The slow exits since the last reading or call."""
+        with self._lock:
+            return self._source.slow()
 
     def close(self) -> Snapshot:
         """Stop counting; the final counters."""

@@ -331,7 +331,7 @@ def test_a_descriptor(tmp_path: Path) -> None:
 def busy(monkeypatch: pytest.MonkeyPatch) -> Busy:
     host = Busy()
     monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
-    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(): host)
+    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(), look=None: host)
     return host
 
 
