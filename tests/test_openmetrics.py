@@ -32,7 +32,7 @@ from kvmtop.stats import PARTS, bucket_bounds
 from kvmtop.vms import clean
 
 from .fake import SECOND, Busy, Host
-from .test_cli import AMD, sentence, start, until_it_counts
+from .test_cli import AMD, sentence, start
 from .test_export import HOSTILE
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -567,8 +567,9 @@ def test_as_a_service() -> None:
 
 
 def test_beside_tables_a_hangup_ends_it() -> None:
-    with start(f"--openmetrics={free_port()}", "--batch", "-i", "30", stdin=subprocess.DEVNULL) as process:
-        until_it_counts(process)
+    with start(f"--openmetrics={free_port()}", "--batch", "-i", "0.2", stdin=subprocess.DEVNULL) as process:
+        assert process.stdout
+        assert process.stdout.readline()  # it reads
         process.send_signal(signal.SIGHUP)
         out, _ = process.communicate(timeout=20)
     assert process.returncode == 0 and "REASON" in out and AMD in out
