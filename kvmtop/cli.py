@@ -245,7 +245,7 @@ def _run(options: argparse.Namespace) -> int:
             if headless:
                 _batch(source, options, labels if tables else None, stop)
             else:
-                _dashboard(source, options, flavour)
+                _dashboard(source, options, labels, flavour)
         finally:
             # Also after a failure: what was counted is not lost.
             after.close()
@@ -271,12 +271,12 @@ def _check(options: argparse.Namespace, exports: list[str]) -> None:
         raise KvmtopError("--batch, --json and --csv cannot share standard output: give a FILE, as --json=FILE", 2)
 
 
-def _dashboard(source: Source, options: argparse.Namespace, flavour: int) -> None:
+def _dashboard(source: Source, options: argparse.Namespace, labels: Labels, flavour: int) -> None:
     from .app import KvmtopApp
 
     for name in ("COLUMNS", "LINES"):  # a shell may export them: Textual would keep to this size for ever
         os.environ.pop(name, None)
-    app = KvmtopApp(source, options.interval, options.duration, options.dump, flavour)
+    app = KvmtopApp(source, options.interval, options.duration, options.dump, flavour, _look(options), labels)
     app.run()
     if app.failure:
         raise app.failure
