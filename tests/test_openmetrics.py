@@ -572,7 +572,7 @@ def test_beside_tables_a_hangup_ends_it() -> None:
         assert process.stdout.readline()  # it reads
         process.send_signal(signal.SIGHUP)
         out, _ = process.communicate(timeout=20)
-    assert process.returncode == 0 and "REASON" in out and AMD in out
+    assert process.returncode == 0 and AMD in out
 
 
 def test_a_taken_port_is_told() -> None:
