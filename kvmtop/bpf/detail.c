@@ -242,9 +242,11 @@ int on_entry(void *ctx)
     u32 used = e->used, reason = e->reason, isa = e->isa;
     if (e->user_ns)
         user += now - e->user_ns;
+    u64 b = bucket(ns);
     e->exit_ns = 0;
 #pragma unroll
     for (int i = 0; i < KEYS; i++) {
+        asm volatile("" : "+r"(used)); /* else clang counts turns by it, and the verifier loses the bound of i */
         if (i >= used)
             break;
         u32 n = e->rows[i];
@@ -256,7 +258,8 @@ int on_entry(void *ctx)
         r->user += user;
         if (ns > r->max)
             r->max = ns;
-        r->hist[bucket(ns)]++;
+        asm volatile("%0 &= 127" : "+r"(b)); /* for the verifier, as in bucket() */
+        r->hist[b]++;
     }
     struct config *g = config();
     struct cpu *cpu = this_cpu();
