@@ -18,14 +18,14 @@ from .stats import PARTS, Interval, isa_name
 _SKIPPED = {"trend"}  # a log is its own trend
 
 
-def header(interval: Interval) -> str:
-    """One line: when, what, how many, and where the vCPUs' time went."""
+def header(interval: Interval, when: float | None = None) -> str:
+    """One line: when, what, how many, and where the vCPUs' time went. when: s since 1970, None for now."""
     after = interval.after
     alive = int((after.threads["end_ns"] == 0).sum())
     exits = int(interval.rows["count"].sum()) / interval.seconds
     vms = sum(not vm.ended for vm in after.vms.values())
     parts = [
-        time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(when)),
         isa_name(after.isa),
         f"{vms} VM{'s' * (vms != 1)}",
         f"{alive} vCPU{'s' * (alive != 1)}",
@@ -40,10 +40,10 @@ def header(interval: Interval) -> str:
     return "  ".join(parts)
 
 
-def table(session: Session, interval: Interval) -> Iterator[str]:
+def table(session: Session, interval: Interval, when: float | None = None, title: str = "") -> Iterator[str]:
     """The lines of one interval's table, the reason with the most time first."""
     columns = [column for column in COLUMNS if column.key not in _SKIPPED]
-    yield header(interval)
+    yield title + header(interval, when)
     yield " ".join(c.title.ljust(c.width) if c.left else c.title.rjust(c.width) for c in columns).rstrip()
     for line in ordered(session.lines(interval), "time"):
         cells = [c.format(line) for c in columns]
@@ -67,8 +67,11 @@ def fit(text: str, width: int) -> str:
     return set_cell_size(text, width - 1) + " "
 
 
-def write(session: Session, snapshot: Snapshot, out: TextIO) -> None:
-    """Add a Snapshot to the session and write its interval. Raises BrokenPipeError and other OSError."""
-    for line in table(session, session.add(snapshot)):
+def write(session: Session, snapshot: Snapshot, out: TextIO, when: float | None = None, title: str = "") -> None:
+    """Add a Snapshot to the session and write its interval. Raises BrokenPipeError and other OSError.
+
+    when: of the Snapshot, s since 1970, None for now; title: goes before the first line.
+    """
+    for line in table(session, session.add(snapshot), when, title):
         print(line, file=out)
     out.flush()

@@ -19,7 +19,8 @@ from . import __version__
 from .errors import KvmtopError
 
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
-    from .snapshot import Source
+    from .app import KvmtopApp
+    from .snapshot import Snapshot, Source
 
 EXAMPLES = """\
 examples:
@@ -28,6 +29,8 @@ examples:
   sudo kvmtop --duration 10 --dump out.txt ten seconds, summary in a file
   sudo kvmtop --batch --interval 5         a table every five seconds, for a log
   sudo kvmtop -T 10 -G kvm=intel           as kvm_service_time.stp was called
+  sudo kvmtop --record FILE                 keep everything that is seen
+  kvmtop --replay FILE                      look at it again: needs neither root nor KVM
 
 keys in the dashboard: ? for help, q to quit
 """
@@ -86,6 +89,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-G", dest="kvm", type=_global, metavar="kvm=intel|amd", help="the same, as SystemTap spells it")
     p.add_argument("-b", "--batch", action="store_true",
                    help="a table per interval on standard output; also without a terminal")  # fmt: skip
+    p.add_argument("--record", type=Path, metavar="FILE", help="write every reading to FILE, for --replay")
+    p.add_argument("--replay", type=Path, metavar="FILE", help="show a recording instead of this host")
+    p.add_argument("--demo", nargs="?", const="amd", choices=("amd", "intel"),
+                   help="show a recording that comes with kvmtop (amd: QEMU guests; intel: a test guest)")  # fmt: skip
+    p.add_argument("--live", action="store_true",
+                   help="watch this host even if no VM runs; without any option, the demo is shown then")  # fmt: skip
     p.add_argument("--list", action="store_true", help="name the VMs that run here, and end")
     p.add_argument(
         "--doctor", action="store_true", help="what this machine offers, and a self-test; status 0 if all is well"
@@ -107,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _doctor(options.json)
         if options.list:
             return _list()
-        return _run(options)
+        return _run(options, bare=not (sys.argv[1:] if argv is None else argv))
     except KvmtopError as error:
         print(f"kvmtop: {error}", file=sys.stderr)
         return error.status
@@ -140,44 +149,99 @@ def _doctor(as_json: bool) -> int:
     return 0 if well else 1
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, bare: bool = False) -> int:
+    """bare: no option was given, so the demo will do."""
     if options.dump and not os.path.isdir(options.dump.parent):
         raise KvmtopError(f"cannot write {options.dump}: there is no directory {options.dump.parent}", 2)
     if options.dump and options.dump.is_dir():
         raise KvmtopError(f"cannot write {options.dump}: it is a directory", 2)
-    from . import summary, vms
-
-    if not vms.may_load_bpf():
-        raise KvmtopError("loading BPF programs needs root: sudo kvmtop")
-    from .live import Live
+    from . import summary
     from .snapshot import UNKNOWN
 
+    isa = FLAVOURS.get(options.kvm, UNKNOWN)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     with _stopping() as stop:
-        source = Live(options.pid)
+        source = _source_or_demo(options) if bare else _source(options)
         try:
             if options.batch or not all(s.isatty() for s in (sys.stdin, sys.stdout, sys.stderr)):
                 _batch(source, options, stop)
             else:
-                from .app import KvmtopApp
-
+                app = _dashboard(source, options, isa)
                 for name in ("COLUMNS", "LINES"):  # a shell may export them: Textual would keep to this size for ever
                     os.environ.pop(name, None)
-                app = KvmtopApp(
-                    source, options.interval, options.duration, options.dump, FLAVOURS.get(options.kvm, UNKNOWN)
-                )
                 app.run()
                 if app.failure:
                     raise app.failure
         finally:
             # Also after a failure: what was counted is not lost.
             final = source.close()
-            text = summary.text(final, FLAVOURS.get(options.kvm, UNKNOWN))
+            text = summary.text(final, isa)
             status = _deliver(text, options.dump)
             if final.lost:
                 print(f"kvmtop: {final.lost} exits were not counted: a BPF map was full", file=sys.stderr)
+            if trouble := getattr(source, "trouble", None):
+                print(f"kvmtop: {trouble}", file=sys.stderr)
+                status = 1
     return status
+
+
+def _source_or_demo(options: argparse.Namespace) -> Source:
+    """This host if there is something to see, else the demo, and why."""
+    from . import vms
+
+    try:
+        if vms.may_load_bpf() and not any(vms.vcpu_count(pid) for pid in vms.pids()):
+            raise KvmtopError("no VM runs here (kvmtop --live waits for one)")
+        return _source(options)
+    except KvmtopError as why:
+        print(f"kvmtop: {why}. This is the demo, a recording of another host.", file=sys.stderr)
+        options.demo = "amd"
+        return _source(options)
+
+
+def _source(options: argparse.Namespace) -> Source:
+    """This host, recorded or not, or a recording. Raises KvmtopError."""
+    if options.replay or options.demo:
+        for name, given in (("--demo", options.replay and options.demo), ("--record", options.record),
+                            ("--live", options.live), ("--duration", options.duration),
+                            ("--interval", options.interval != 1)):  # fmt: skip
+            if given:
+                which = "--replay" if options.replay else "--demo"
+                raise KvmtopError(f"{name} and {which} do not go together: a recording is shown as it is", 2)
+        from .recording import Recording
+
+        return Recording(options.replay or Path(__file__).parent / "demo" / f"{options.demo}.kvmtop", options.pid)
+    from . import vms
+
+    if not vms.may_load_bpf():
+        raise KvmtopError("loading BPF programs needs root: sudo kvmtop")
+    if options.record and os.path.lexists(options.record):  # before the probes are loaded
+        raise KvmtopError(f"{options.record} exists: choose another name, or remove it", 2)
+    from .live import Live
+
+    source: Source = Live(options.pid)
+    if options.record:
+        from .recording import Recorder
+
+        try:
+            return Recorder(source, options.record)
+        except KvmtopError:
+            source.close()
+            raise
+    return source
+
+
+def _dashboard(source: Source, options: argparse.Namespace, isa: int) -> KvmtopApp:
+    if options.replay or options.demo:
+        from .player import Player
+        from .recording import Recording
+
+        assert isinstance(source, Recording)
+        return Player(source, options.dump, isa)
+    from .app import KvmtopApp
+
+    return KvmtopApp(source, options.interval, options.duration, options.dump, isa)
 
 
 def _deliver(text: str, dump: Path | None) -> int:
@@ -223,15 +287,31 @@ def _batch(source: Source, options: argparse.Namespace, stop: threading.Event) -
     from .stats import silence
 
     session, warned = Session(), False
+    for snapshot, when, title in _readings(source, options, stop):
+        batch.write(session, snapshot, sys.stdout, when, title)
+        why = silence(snapshot)
+        if why and not warned:
+            print(f"kvmtop: {why}", file=sys.stderr)
+            warned = True
+
+
+def _readings(
+    source: Source, options: argparse.Namespace, stop: threading.Event
+) -> Iterator[tuple[Snapshot, float | None, str]]:
+    """Readings as they are due, or all of a recording at once; when (s since 1970, None for now), and a title."""
+    if options.replay or options.demo:
+        from .recording import Recording
+
+        assert isinstance(source, Recording)
+        for snapshot in source:
+            if stop.is_set():
+                return
+            yield snapshot, source.wall(snapshot), f"RECORDING of {source.label}  "
+        return
     start = time.monotonic()
     end = start + options.duration if options.duration else math.inf
     due = start
     while not stop.is_set() and due < end:
         due = min(max(due + options.interval, time.monotonic()), end)
         stop.wait(max(0, due - time.monotonic()))
-        snapshot = source.read()
-        batch.write(session, snapshot, sys.stdout)
-        why = silence(snapshot)
-        if why and not warned:
-            print(f"kvmtop: {why}", file=sys.stderr)
-            warned = True
+        yield source.read(), None, ""

@@ -6,13 +6,6 @@ in the real program and measures the time from a key to the frame that it asks f
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import os
-import statistics
-import time
-from pathlib import Path
-
 import numpy as np
 
 from kvmtop.snapshot import BUCKETS, CELL, SVM, THREAD, Names, Snapshot, Vm
