@@ -29,8 +29,8 @@ examples:
   sudo kvmtop --duration 10 --dump out.txt ten seconds, summary in a file
   sudo kvmtop --batch --interval 5         a table every five seconds, for a log
   sudo kvmtop -T 10 -G kvm=intel           as kvm_service_time.stp was called
-  sudo kvmtop --record FILE                 keep everything that is seen
-  kvmtop --replay FILE                      look at it again: needs neither root nor KVM
+  sudo kvmtop --record FILE                keep everything that is seen
+  kvmtop --replay FILE                     look at it again, without root or KVM
 
 keys in the dashboard: ? for help, q to quit
 """
@@ -94,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--demo", nargs="?", const="amd", choices=("amd", "intel"),
                    help="show a recording that comes with kvmtop (amd: QEMU guests; intel: a test guest)")  # fmt: skip
     p.add_argument("--live", action="store_true",
-                   help="watch this host even if no VM runs; without any option, the demo is shown then")  # fmt: skip
+                   help="this host even if no VM runs; without any option, the demo is shown then")  # fmt: skip
     p.add_argument("--list", action="store_true", help="name the VMs that run here, and end")
     p.add_argument(
         "--doctor", action="store_true", help="what this machine offers, and a self-test; status 0 if all is well"
