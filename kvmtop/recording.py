@@ -60,6 +60,7 @@ CREATE TABLE exits (sample INTEGER NOT NULL, isa INTEGER NOT NULL, code INTEGER 
 CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
 """  # noqa: E501
 GROUP = 32  # samples; the first of each stands for itself
+PAGE = 1024  # bytes: half of the last page of each frame is lost
 _SCALARS = ("lost", "userspace", "unpaired", "overwritten", "expired")
 
 MOST_SAMPLES = 5_000_000
@@ -105,6 +106,7 @@ class Recorder:
         database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
         # Until the file has a page, SQLite would take a journal for a remnant and remove it.
         database.execute("PRAGMA journal_mode=MEMORY")
+        database.execute(f"PRAGMA page_size={PAGE}")
         database.execute(f"PRAGMA application_id={APPLICATION}")
         database.execute(f"PRAGMA user_version={FORMAT}")
         database.executescript(SCHEMA)
