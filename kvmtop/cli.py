@@ -311,7 +311,7 @@ def _readings(
     start = time.monotonic()
     end = start + options.duration if options.duration else math.inf
     due = start
-    while not stop.is_set() and due < end:
+    while not stop.is_set() and end - due > 1e-6:  # steps add up to a little less than the whole
         due = min(max(due + options.interval, time.monotonic()), end)
         stop.wait(max(0, due - time.monotonic()))
         yield source.read(), None, ""

@@ -92,7 +92,7 @@ class Player(KvmtopApp):
 
     def _play(self) -> None:
         times, last = self.recording.times, len(self.recording) - 1
-        before, clock, playing = time.monotonic(), float(times[0]), True
+        before, clock, speed = time.monotonic(), float(times[0]), self.speed  # speed: 0 while paused
         self._seek(0)
         while not self._ending:
             self._wake.clear()
@@ -101,17 +101,17 @@ class Player(KvmtopApp):
             if goto is not None:
                 self._seek(goto)
                 clock = float(times[self.at])
-            elif not self.paused and playing:
-                clock += (now - before) * 1e9 * self.speed
+            elif speed and not self.paused:
+                clock += (now - before) * 1e9 * speed
                 self._advance(min(int(np.searchsorted(times, clock, "right")) - 1, last))
-                if self.at == last:
-                    self.paused = True
-                    self._show()
-            before, playing = now, not self.paused
+            if self.at == last and not self.paused:
+                self.paused = True
+                self._show()
+            before, speed = now, 0 if self.paused else self.speed
             self._fill()
             due = None
-            if playing:
-                ahead = (float(times[self.at + 1]) - clock) / 1e9 / self.speed
+            if speed:
+                ahead = (float(times[self.at + 1]) - clock) / 1e9 / speed
                 due = max(now + max(ahead, FRAME) - time.monotonic(), 0)
             self._wake.wait(due)
 

@@ -295,13 +295,17 @@ class Recording:
 
     def _recovered(self, path: Path) -> Path:
         journal = Path(f"{path}-journal")
-        # A journal may name another file that SQLite would then delete (pager_delsuper): ours never do.
-        if not journal.is_file() or journal.read_bytes().endswith(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"):
+        if not journal.is_file():
             raise sqlite3.DatabaseError("it cannot be opened")
         self._folder = tempfile.TemporaryDirectory(prefix="kvmtop-")
         copy = Path(self._folder.name) / "recording"
         shutil.copyfile(path, copy)
         shutil.copyfile(journal, f"{copy}-journal")
+        with open(f"{copy}-journal", "rb") as file:
+            file.seek(-min(8, os.path.getsize(file.fileno())), os.SEEK_END)
+            # So ends one that names another file, which SQLite would delete (pager_delsuper): ours never do.
+            if file.read() == b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7":
+                raise sqlite3.DatabaseError("its journal is of several databases")
         with contextlib.closing(self._connect(copy, "rw")) as database:
             database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         return copy

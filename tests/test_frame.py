@@ -22,8 +22,10 @@ LEFT_OUT = {"cells", "pad", "next"}  # links of the BPF maps
 def same(found: Snapshot | Counters, snapshot: Snapshot) -> bool:
     """Whether all counters are equal, in the same rows."""
     arrays = [(found.threads, snapshot.threads), (found.cells, snapshot.cells)]
+    names = [set(array.dtype.names or ()) - LEFT_OUT for array, _ in arrays]
     return (
-        all(len(a) == len(b) and all((a[n] == b[n]).all() for n in b.dtype.names if n not in LEFT_OUT) for a, b in arrays)  # type: ignore[union-attr]
+        all(len(a) == len(b) for a, b in arrays)
+        and all((a[n] == b[n]).all() for (a, b), which in zip(arrays, names, strict=True) for n in which)
         and np.array_equal(found.thread_ids, snapshot.thread_ids)
         and np.array_equal(found.cell_ids, snapshot.cell_ids)
         and found.run_delay == snapshot.run_delay
@@ -99,7 +101,9 @@ def test_what_did_not_change_costs_nothing() -> None:
 
 def test_too_large_is_said_when_it_is_written() -> None:
     few = Fleet(4).read()
-    many = replace(few, cells=np.zeros(frame.MOST_CELLS + 1, CELL), cell_ids=np.arange(frame.MOST_CELLS + 1, dtype="u8"))
+    many = replace(
+        few, cells=np.zeros(frame.MOST_CELLS + 1, CELL), cell_ids=np.arange(frame.MOST_CELLS + 1, dtype="u8")
+    )
     with pytest.raises(BadFrame):
         frame.encode(many)
 

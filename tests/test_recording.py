@@ -109,7 +109,9 @@ def test_every_snapshot_comes_back(file: Path) -> None:
 def test_the_shell_can_read_it(file: Path) -> None:
     snapshots = record(file, 40)
     with contextlib.closing(sqlite3.connect(file)) as database:
-        totals = dict(database.execute("SELECT name, sum(exits) FROM exits JOIN reasons USING (isa, code) GROUP BY name"))
+        totals = dict(
+            database.execute("SELECT name, sum(exits) FROM exits JOIN reasons USING (isa, code) GROUP BY name")
+        )
         cells = snapshots[-1].cells
         assert totals["msr"] == int(cells["count"][cells["reason"] == 0x7C].sum())
         assert database.execute("SELECT sum(ns) FROM exits").fetchone()[0] == int(cells["total"].sum())
@@ -194,7 +196,7 @@ def test_what_is_there_already_stays(file: Path, kind: str, suffix: str) -> None
 
 
 def test_no_such_directory(tmp_path: Path) -> None:
-    with pytest.raises(KvmtopError, match="cannot record to .*No such file or directory"):
+    with pytest.raises(KvmtopError, match=r"cannot record to .*No such file or directory"):
         Recorder(Busy(), tmp_path / "none" / "run")
 
 
@@ -276,7 +278,7 @@ def test_a_journal_that_names_another_file_is_not_played(file: Path) -> None:
     """SQLite would delete the file that it takes for the journal of several databases."""
     hot(file)
     victim = file.parent / "precious"
-    victim.write_text("")
+    victim.write_text("root:*:19000:0:99999:7:::\n")
     name = str(victim).encode()
     with open(f"{file}-journal", "ab") as journal:
         journal.write(b"\0\0\0\0" + name + len(name).to_bytes(4, "big") + (sum(name) & 0xFFFFFFFF).to_bytes(4, "big"))
@@ -466,7 +468,9 @@ def test_replay_needs_neither_root_nor_bcc(file: Path) -> None:
 
 def test_signals_that_end_a_recorded_run_complete_it(file: Path) -> None:
     """Not only kill -9: TERM lets the run end as always."""
-    code = WRITER.replace("while True:", "import signal\nsignal.signal(15, lambda *_: sys.exit(recorder.close() and 0))\nwhile True:")
+    code = WRITER.replace(
+        "while True:", "import signal\nsignal.signal(15, lambda *_: sys.exit(recorder.close() and 0))\nwhile True:"
+    )
     with subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout
         while int(writer.stdout.readline()) < 3:
