@@ -113,6 +113,7 @@ class Timed:
         start = time.perf_counter()
         loop.call_soon(asyncio.ensure_future, self.app._press_keys([key]))
         while not done():
+            assert time.perf_counter() < start + 10, f"{name}: nothing happened"
             await asyncio.sleep(0.001)
         self.app.call_after_refresh(drawn.set)
         await drawn.wait()
