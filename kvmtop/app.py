@@ -18,7 +18,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from . import summary, units, view
 from .columns import BY_KEY, COLUMNS, ordered
@@ -31,6 +31,7 @@ from .widgets import chart
 from .widgets.bar import Budget, stacked
 from .widgets.chart import Chart
 from .widgets.help import Help
+from .widgets.keys import Keys
 from .widgets.page import ReasonPage
 from .widgets.palette import DARK, LIGHT, variables
 from .widgets.table import Selected, Sorted, Table
@@ -138,7 +139,7 @@ class KvmtopApp(App[None]):
             yield ReasonPage()
         yield Input(id="filter", placeholder="text or regular expression; Enter keeps it, Escape clears it")
         yield Static(id="status")
-        yield Footer(compact=True)
+        yield Keys(compact=True)
 
     def on_mount(self) -> None:
         """Start reading."""
@@ -172,6 +173,7 @@ class KvmtopApp(App[None]):
                 return
             try:
                 interval = self.session.add(self._source.read())
+                members(self.session, interval, self._hidden)  # made here, so that drawing does not wait for it
             except KvmtopError as error:
                 self.failure = error
                 self.call_from_thread(self.exit)
@@ -209,8 +211,9 @@ class KvmtopApp(App[None]):
             self._draw_reasons(reasons, interval)
         if vms.size.width:
             found = members(self.session, interval, self._hidden)
-            matches = view.matcher(self.filters["vms"])
-            found = [member for member in found if matches(member.name) or matches(member.vm)]
+            if self.filters["vms"]:
+                matches = view.matcher(self.filters["vms"])
+                found = [member for member in found if matches(member.name) or matches(member.vm)]
             vms.show(*view.member_table(found, self.scope, vms.size.width, _runs))
         if picture.size.width:
             samples = list(self.session.history)[-POINTS:]

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TextIO
 
 from rich.cells import set_cell_size
 
-from . import units
+from . import slow, units
 from .columns import COLUMNS, ordered
+from .findings import findings
+from .labels import TITLES, Labels
 from .members import members, shares
+from .polling import polling
 from .session import ALL, Session
-from .snapshot import Snapshot
+from .snapshot import KINDS, Array, Snapshot
 from .stats import PARTS, Interval, isa_name
+from .touched import dropped, touched
 
 _SKIPPED = {"trend"}  # a log is its own trend
+MOST_KEYS = 20  # of a kind, in the tables of what exits touched
 
 
 def header(interval: Interval, when: float | None = None) -> str:
@@ -40,8 +46,10 @@ def header(interval: Interval, when: float | None = None) -> str:
     return "  ".join(parts)
 
 
-def table(session: Session, interval: Interval, when: float | None = None, title: str = "") -> Iterator[str]:
-    """The lines of one interval's table, the reason with the most time first."""
+def table(
+    session: Session, interval: Interval, labels: Labels, when: float | None = None, title: str = ""
+) -> Iterator[str]:
+    """The lines of one interval's table, the reason with the most time first; then what was looked at."""
     columns = [column for column in COLUMNS if column.key not in _SKIPPED]
     yield title + header(interval, when)
     yield " ".join(c.title.ljust(c.width) if c.left else c.title.rjust(c.width) for c in columns).rstrip()
@@ -60,6 +68,43 @@ def table(session: Session, interval: Interval, when: float | None = None, title
         text = f"{fit(name, 22)}{row.number:>8}{units.rate(row.rate):>8}" + "".join(f"{part:>8}" for part in parts)
         yield f"{text}  {row.state}".rstrip()
     yield ""
+    found = findings(session, interval, rows, labels)
+    yield from (f"! {finding.text} [{finding.rule}]" for finding in found)
+    if found:
+        yield ""
+    yield from _looked_at(interval, labels)
+
+
+def _looked_at(interval: Interval, labels: Labels) -> Iterator[str]:
+    details = interval.after.details
+    if details is None:
+        return
+    for kind in (kind for kind in KINDS if kind in details.look.kinds & TITLES.keys() - {"poll"}):
+        rows = touched(interval, ALL, [kind])
+        yield f"{TITLES[kind]:<48}" + "".join(f"{n:>8}" for n in ("COUNT/S", "TIME/S", "TIME%", "AVG", "P99", "MAX"))
+        for row in rows[:MOST_KEYS]:
+            cells = (
+                units.rate(row.rate), units.duration(row.total / row.seconds), units.percent(row.share),
+                units.duration(row.avg), units.duration(row.percentile(0.99)), units.duration(row.max),
+            )  # fmt: skip
+            yield fit(labels.what(kind, row.value, row.extra), 48) + "".join(f"{cell:>8}" for cell in cells)
+        if len(rows) > MOST_KEYS:
+            rest = sum(row.count for row in rows[MOST_KEYS:])
+            yield f"{len(rows) - MOST_KEYS} more, {units.rate(rest / rows[0].seconds)}/s in all"
+        yield ""
+    if "poll" in details.look.kinds:
+        yield f"{TITLES['poll']:<30}{'HITS':>8}{'WASTED':>8}{'OTHER':>8}{'POLLING':>10}{'WINDOW':>8}  VERDICT"
+        vcpus = {int(t["id"]): f"vCPU {t['vcpu']}" for t in interval.after.threads}
+        for one in polling(interval, ALL):
+            vm = interval.after.vms.get(one.id >> 32)
+            name = fit(f"{vm.name if vm else one.id >> 32} {vcpus.get(one.id, '')}", 30)
+            spent = f"{units.duration(one.ns / one.seconds)}/s"
+            counts = "".join(f"{count:>8}" for count in (one.hits, one.wasted, one.other))
+            yield f"{name}{counts}{spent:>10}{units.duration(one.window):>8}  {one.verdict()}"
+        yield ""
+    if missing := dropped(details):
+        yield f"! {missing}"
+        yield ""
 
 
 def fit(text: str, width: int) -> str:
@@ -67,11 +112,30 @@ def fit(text: str, width: int) -> str:
     return set_cell_size(text, width - 1) + " "
 
 
-def write(session: Session, snapshot: Snapshot, out: TextIO, when: float | None = None, title: str = "") -> None:
-    """Add a Snapshot to the session and write its interval. Raises BrokenPipeError and other OSError.
+class Batch:
+    """Writes an interval after the other."""
 
-    when: of the Snapshot, s since 1970, None for now; title: goes before the first line.
-    """
-    for line in table(session, session.add(snapshot), when, title):
-        print(line, file=out)
-    out.flush()
+    def __init__(self, out: TextIO, labels: Labels) -> None:
+        self.session = Session()
+        self._out, self._labels = out, labels
+
+    def write(self, snapshot: Snapshot, when: float | None = None, title: str = "") -> None:
+        """A Snapshot's interval as text. Raises BrokenPipeError and other OSError.
+
+        when: it was taken, s since 1970, None for now; title: goes before the first line.
+        """
+        interval = self.session.add(snapshot)
+        labels = replace(self._labels, names=snapshot.names)
+        if snapshot.details is not None:
+            self.slow(snapshot.details.slow)
+        for line in table(self.session, interval, labels, when, title):
+            print(line, file=self._out)
+        self._out.flush()
+
+    def slow(self, rows: Array) -> None:
+        """Slow exits, as they come: dtype SLOW. Raises OSError."""
+        if len(rows) and self.session.last:
+            labels = replace(self._labels, names=self.session.last.names)
+            for one in slow.read(rows, self.session.last):
+                print(slow.line(one, labels), file=self._out)
+            self._out.flush()

@@ -7,6 +7,8 @@ import contextlib
 import errno
 import math
 import os
+import re
+import shutil
 import signal
 import sys
 import threading
@@ -20,7 +22,9 @@ from .errors import KvmtopError
 
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
     from .app import KvmtopApp
-    from .snapshot import Snapshot, Source
+    from .batch import Batch
+    from .labels import Labels
+    from .snapshot import Look, Snapshot, Source
 
 EXAMPLES = """\
 examples:
@@ -35,6 +39,12 @@ examples:
 keys in the dashboard: ? for help, q to quit
 """
 FLAVOURS = {"intel": 1, "amd": 2}
+# snapshot.KINDS in the order in which people ask for them; numpy must not be imported for --help.
+EVENTS = (
+    "io", "mmio", "msr", "cpuid", "hypercall", "hyperv", "fault", "vector", "user", "vmgexit", "cr", "apic", "rip",
+    "poll",
+)  # fmt: skip
+SLOW_EVERY = 0.1  # seconds, in which --slow prints what has come
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,6 +71,24 @@ def _pids(text: str) -> list[int]:
     if not all(pid.isascii() and pid.isdigit() and len(pid) < 8 and 0 < int(pid) < 1 << 22 for pid in pids):
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a process id, or a comma-separated list of them")
     return [int(pid) for pid in pids]
+
+
+def _kinds(text: str) -> list[str]:
+    kinds = text.split(",")
+    if text == "all":
+        return list(EVENTS)
+    if unknown := [kind for kind in kinds if kind not in EVENTS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0][:40]!r} is none of all, {', '.join(EVENTS)}")
+    return kinds
+
+
+def _duration(text: str) -> int:
+    """ns of "1ms", "500us", "2s"."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ns|us|µs|ms|s)", text)
+    ns = round(float(match[1]) * {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}[match[2]]) if match else 0
+    if not 0 < ns <= 3600e9:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a time such as 1ms, 500us or 2s (up to an hour)")
+    return ns
 
 
 def _global(text: str) -> str:
@@ -95,16 +123,26 @@ def parser() -> argparse.ArgumentParser:
                    help="show a recording that comes with kvmtop (amd: QEMU guests; intel: a test guest)")  # fmt: skip
     p.add_argument("--live", action="store_true",
                    help="this host even if no VM runs; without any option, the demo is shown then")  # fmt: skip
+    p.add_argument("--event", type=_kinds, action="extend", default=[], metavar="KIND",
+                   help=f"also what exits touched: all, or some of {', '.join(EVENTS)}; comma-separated")  # fmt: skip
+    p.add_argument("--slow", type=_duration, metavar="TIME",
+                   help="print each exit that lasts so long (1ms, 500us, 2s), idle ones aside")  # fmt: skip
+    p.add_argument("--guest-kallsyms", type=Path, metavar="FILE",
+                   help="name guest code by a copy of the guest's /proc/kallsyms or System.map")  # fmt: skip
+    p.add_argument("--memory-map", type=Path, metavar="FILE",
+                   help="name addresses by the output of QEMU's `info mtree -f`")  # fmt: skip
     p.add_argument("--list", action="store_true", help="name the VMs that run here, and end")
     p.add_argument(
         "--doctor", action="store_true", help="what this machine offers, and a self-test; status 0 if all is well"
     )
+    p.add_argument("--explain", metavar="NAME",
+                   help="what an exit reason means, by its name or number, and end; list: all of them")  # fmt: skip
     p.add_argument("--json", action="store_true", help="with --doctor: as JSON")
     p.add_argument("--version", action="version", version=f"kvmtop {__version__}")
     return p
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one return to each mode
     """Run kvmtop; the exit status: 0, 1 where this machine lacks something, 2 for wrong arguments."""
     if sys.stdout is None:  # whoever started this has closed it
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
@@ -112,6 +150,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser().parse_args(argv)
         if options.json and not options.doctor:
             raise KvmtopError("--json needs --doctor", 2)
+        if options.explain is not None:
+            return _explain(options.explain)
         if options.doctor:
             return _doctor(options.json)
         if options.list:
@@ -141,6 +181,16 @@ def _list() -> int:
     return 0
 
 
+def _explain(name: str) -> int:
+    from . import reasons
+
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    # A pipe has no width, and long lines are hard to read.
+    sys.stdout.write(reasons.explain(name, min(shutil.get_terminal_size().columns, 100)))
+    sys.stdout.flush()
+    return 0
+
+
 def _doctor(as_json: bool) -> int:
     from . import doctor
 
@@ -158,6 +208,7 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
     from . import summary
     from .snapshot import UNKNOWN
 
+    labels = _labels(options)
     isa = FLAVOURS.get(options.kvm, UNKNOWN)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -165,7 +216,7 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
         source = _source_or_demo(options) if bare else _source(options)
         try:
             if options.batch or not all(s.isatty() for s in (sys.stdin, sys.stdout, sys.stderr)):
-                _batch(source, options, stop)
+                _batch(source, options, labels, stop)
             else:
                 app = _dashboard(source, options, isa)
                 for name in ("COLUMNS", "LINES"):  # a shell may export them: Textual would keep to this size for ever
@@ -204,7 +255,8 @@ def _source(options: argparse.Namespace) -> Source:
     """This host, recorded or not, or a recording. Raises KvmtopError."""
     if options.replay or options.demo:
         for name, given in (("--demo", options.replay and options.demo), ("--record", options.record),
-                            ("--live", options.live), ("--duration", options.duration),
+                            ("--live", options.live), ("--event", options.event), ("--slow", options.slow),
+                            ("--duration", options.duration),
                             ("--interval", options.interval != 1)):  # fmt: skip
             if given:
                 which = "--replay" if options.replay else "--demo"
@@ -220,7 +272,7 @@ def _source(options: argparse.Namespace) -> Source:
         raise KvmtopError(f"{options.record} exists: choose another name, or remove it", 2)
     from .live import Live
 
-    source: Source = Live(options.pid)
+    source: Source = Live(options.pid, look=_look(options))
     if options.record:
         from .recording import Recorder
 
@@ -281,14 +333,34 @@ def _stopping() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _batch(source: Source, options: argparse.Namespace, stop: threading.Event) -> None:
-    from . import batch
-    from .session import Session
+def _look(options: argparse.Namespace) -> Look | None:
+    """What the options ask to be looked at all the time."""
+    from .snapshot import Look
+    from .touched import POLLING, TOUCHED
+
+    if not options.event and not options.slow:
+        return None
+    kinds = set(options.event) | (TOUCHED if options.slow else set())
+    return Look(frozenset(kinds | POLLING if "poll" in kinds else kinds), slow_ns=options.slow)
+
+
+def _labels(options: argparse.Namespace) -> Labels:
+    from . import known
+    from .labels import Labels
+    from .symbols import Symbols
+
+    symbols = Symbols.read(options.guest_kallsyms) if options.guest_kallsyms else Symbols()
+    memory = known.MemoryMap.read(options.memory_map) if options.memory_map else None
+    return Labels(symbols=symbols, memory=memory)
+
+
+def _batch(source: Source, options: argparse.Namespace, labels: Labels, stop: threading.Event) -> None:
+    from .batch import Batch
     from .stats import silence
 
-    session, warned = Session(), False
-    for snapshot, when, title in _readings(source, options, stop):
-        batch.write(session, snapshot, sys.stdout, when, title)
+    batch, warned = Batch(sys.stdout, labels), False
+    for snapshot, when, title in _readings(source, options, batch, stop):
+        batch.write(snapshot, when, title)
         why = silence(snapshot)
         if why and not warned:
             print(f"kvmtop: {why}", file=sys.stderr)
@@ -296,7 +368,7 @@ def _batch(source: Source, options: argparse.Namespace, stop: threading.Event) -
 
 
 def _readings(
-    source: Source, options: argparse.Namespace, stop: threading.Event
+    source: Source, options: argparse.Namespace, batch: Batch, stop: threading.Event
 ) -> Iterator[tuple[Snapshot, float | None, str]]:
     """Readings as they are due, or all of a recording at once; when (s since 1970, None for now), and a title."""
     if options.replay or options.demo:
@@ -311,7 +383,10 @@ def _readings(
     start = time.monotonic()
     end = start + options.duration if options.duration else math.inf
     due = start
-    while not stop.is_set() and end - due > 1e-6:  # steps add up to a little less than the whole
-        due = min(max(due + options.interval, time.monotonic()), end)
-        stop.wait(max(0, due - time.monotonic()))
+    while not stop.is_set() and due < end:
+        due = max(due + options.interval, time.monotonic())
+        due = due if end - due > options.interval / 100 else end  # sums of floats miss the end by a hair
+        while (left := due - time.monotonic()) > 0 and not stop.wait(min(left, SLOW_EVERY if options.slow else left)):
+            if options.slow:
+                batch.slow(source.slow())
         yield source.read(), None, ""

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import __version__, vms
-from .bpf import collector, tracepoint
+from .bpf import collector, kernel, loader, tracepoint
 from .errors import KvmtopError
 from .guest import Guest, Step
 from .snapshot import SVM, VMX, Snapshot
@@ -118,11 +118,11 @@ def _tracepoints() -> Check:
 
 
 def _bcc() -> Check:
-    return Check("bcc", "ok", f"{collector.bcc_version()}; kernel headers are not needed")
+    return Check("bcc", "ok", f"{loader.bcc_version()}; kernel headers are not needed")
 
 
 def _kernel() -> Check:
-    raw, mapped = collector.abilities()
+    raw, mapped = kernel.raw_tracepoints(), kernel.mmapable()
     words = ["raw tracepoints" if raw else "classic tracepoints only (more cost per exit)",
              "maps read in place" if mapped else "maps read row by row"]  # fmt: skip
     return Check("bpf", "ok", ", ".join(words))

@@ -26,12 +26,15 @@ from .snapshot import BUCKETS, CELL, FIRST_OCTAVE, THREAD, U64, Array, Snapshot
 
 MOST_THREADS = 1 << 16
 MOST_CELLS = 1 << 17  # 1.1 kB each in memory
+MOST_REASONS = 1 << 10
+MOST_PAIRS = 1 << 24  # of a thread and a reason
 MOST_BYTES = 1 << 26  # of a frame, unpacked
 LEVEL = 6  # of zlib: 9 gains 1 % and takes twice as long
 
-# Left out: what links the rows of the BPF maps (THREAD's cells, CELL's next) and padding.
-_THREAD = [name for name in THREAD.names or () if name not in ("cells", "pad")]
-_CELL = [name for name in CELL.names or () if name not in ("next", "hist")]
+# The columns, in this order. Left out: what links the rows of the BPF maps (THREAD's cells, CELL's next).
+_THREAD = ["id", "first_ns", "end_ns", "exit_ns", "entry_ns", "user_ns", "user", "guest", "unpaired", "overwritten",
+           "pairs", "reason", "isa", "vcpu", "cpu"]  # fmt: skip
+_CELL = ["reason", "isa", "thread", "count", "total", "user", "min", "max"]
 _GONE = np.uint64(1 << 63)  # marks the ids made for cells without one
 
 Rows = npt.NDArray[np.uint64]  # shape (columns, rows)
@@ -60,6 +63,7 @@ def encode(now: Snapshot, before: Snapshot | Counters = NOTHING) -> bytes:
     """The frame of `now`, for a reader who has `before`. Raises BadFrame if it were too large to be read."""
     if len(now.threads) > MOST_THREADS or len(now.cells) > MOST_CELLS:
         raise BadFrame("too many vCPUs for a recording")
+    _check_reasons(now.threads, now.cells)
     out = _Writer()
     at = out.ids(now.thread_ids, before.thread_ids)
     out.rows(_rows(now.threads, _THREAD) - _take(_rows(before.threads, _THREAD), at))
@@ -102,6 +106,7 @@ def unpacked(payload: bytes, before: Snapshot | Counters = NOTHING) -> Counters:
     gone = np.unpackbits(data.column((len(keys) + 7) // 8).astype("u1"), count=len(keys)).astype(bool)
     if (cells["thread"][~gone] >= len(threads)).any():
         raise BadFrame("a counter of no thread")
+    _check_reasons(threads, cells)
     mappings = []
     for old_tids, old_values in (_pairs(before.run_delay), _pairs(before.cpus)):
         tids, at = data.ids(old_tids, MOST_THREADS)
@@ -122,6 +127,14 @@ def _expected(change: Rows) -> Rows:
     rows = np.zeros((len(_CELL), len(change)), "u8")
     rows[_CELL.index("count")], rows[_CELL.index("total")] = change.sum(axis=1), change @ _MIDDLES
     return rows
+
+
+def _check_reasons(threads: Array, cells: Array) -> None:
+    """Whoever reads them makes tables of threads and reasons."""
+    keys = [rows["isa"].astype("u8") << np.uint64(32) | rows["reason"] for rows in (threads, cells)]
+    reasons = len(np.unique(np.concatenate(keys)))
+    if reasons > MOST_REASONS or reasons * len(threads) > MOST_PAIRS:
+        raise BadFrame("too many reasons for a recording")
 
 
 def _inflate(frame: bytes) -> bytes:

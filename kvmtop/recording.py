@@ -43,7 +43,7 @@ import numpy as np
 
 from . import __version__, frame
 from .errors import KvmtopError
-from .snapshot import Names, Snapshot, Source, Vm
+from .snapshot import SLOW, Array, Look, Names, Snapshot, Source, Vm
 from .stats import I64
 from .vms import clean
 
@@ -121,6 +121,14 @@ class Recorder:
         snapshot = self._source.read()
         self._record(snapshot, False)
         return snapshot
+
+    def look(self, look: Look | None) -> None:
+        """Details are not recorded, but whoever looks on sees them."""
+        self._source.look(look)
+
+    def slow(self) -> Array:
+        """The source's."""
+        return self._source.slow()
 
     def close(self) -> Snapshot:
         """The source's final counters; the file is complete."""
@@ -380,6 +388,13 @@ class Recording:
         snapshot = self.at(min(self._next, self.count - 1))
         self._next += 1
         return snapshot
+
+    def look(self, look: Look | None) -> None:
+        """There are no details in it."""
+
+    def slow(self) -> Array:
+        """None."""
+        return np.zeros(0, SLOW)
 
     def close(self) -> Snapshot:
         """The final Snapshot, which the run's summary was made of."""

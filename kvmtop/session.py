@@ -14,6 +14,7 @@ from .stats import I64, Interval, Mask, Reason, by_reason, counts, diff
 
 HISTORY = 300  # intervals
 MOST_BUCKETS = 2_000_000  # filled buckets that the history keeps (9 bytes each), over all intervals
+MOST_ROWS = 4_000_000  # sums by (thread, reason) that it keeps (22 bytes each)
 
 Key = tuple[int, int]  # isa, code
 
@@ -49,60 +50,96 @@ class Line:
 
 
 class Sample:
-    """One interval of the history, small: sums by (thread, reason), and their filled buckets."""
+    """One interval of the history, small: sums by (thread, reason), and their filled buckets.
 
-    def __init__(self, interval: Interval) -> None:
-        rows = interval.rows[interval.rows["thread"] >= 0]
-        rows = rows[(rows["count"] != 0) | (rows["time"] != 0)]
-        self.time_ns, self.seconds = interval.after.time_ns, interval.seconds
-        self.threads: U64 = interval.after.thread_ids[rows["thread"]]
-        self.pids: I64 = (interval.after.threads["id"][rows["thread"]] >> np.uint64(32)).astype("i8")
-        self.keys: U64 = rows["isa"].astype("u8") << np.uint64(32) | rows["reason"]
+    Of the newest there is all; older ones forget first their histograms, then whose exits they were.
+    """
+
+    def __init__(self, interval: Interval, like: Sample | None = None) -> None:
+        """like: a sample that knows the same threads, as a rule: what is equal is kept once."""
+        after, (distinct, column) = interval.after, interval.reasons
+        rows = interval.rows
+        which = np.flatnonzero((rows["thread"] >= 0) & ((rows["count"] != 0) | (rows["time"] != 0)))
+        rows = rows[which]
+        self.time_ns, self.seconds = after.time_ns, interval.seconds
+        self.distinct: U64 = distinct
+        self.threads: U64 = after.thread_ids.copy()
+        self.pids: I64 = (after.threads["id"] >> np.uint64(32)).astype("i8")
+        if like and np.array_equal(like.threads, self.threads) and np.array_equal(like.pids, self.pids):
+            self.threads, self.pids = like.threads, like.pids
+        self.thread = rows["thread"].astype("u4")  # position in threads
+        self.key = column[which].astype("u2")  # position in distinct
         self.counts: I64 = rows["count"].copy()
         self.times: I64 = rows["time"].copy()
-        row, bucket = np.nonzero(rows["hist"])
-        self.hist_row, self.hist_bucket = row.astype("u4"), bucket.astype("u1")
-        self.hist_count = rows["hist"][row, bucket].astype("u4")
+        buckets = interval.buckets
+        row, bucket, count = buckets.row, buckets.bucket, buckets.count
+        if len(which) < len(interval.rows):
+            position = np.full(len(interval.rows), -1)
+            position[which] = np.arange(len(which))
+            row = position[row]
+            if len(row) and row.min() < 0:  # of threads long gone
+                row, bucket, count = row[row >= 0], bucket[row >= 0], count[row >= 0]
+        self.hist_row, self.hist_bucket, self.hist_count = row.astype("u4"), bucket.astype("u1"), count.astype("u4")
         self._sums: dict[Scope, dict[Key, tuple[int, int]]] = {}
+        self._hists: dict[tuple[Scope, Key], I64] = {}
+        self.whole = True  # knows whose exits they were
+        self.by_reason(ALL)
 
     def _mask(self, scope: Scope) -> Mask:
-        if scope.thread is not None:
-            return np.asarray(self.threads == scope.thread)
-        return np.asarray(self.pids == scope.pid) if scope.pid is not None else np.ones(len(self.pids), bool)
+        if scope == ALL:
+            return np.ones(len(self.key), bool)
+        mine: Mask = self._threads_of(scope)[self.thread]
+        return mine
+
+    def _threads_of(self, scope: Scope) -> Mask:
+        return np.asarray(self.threads == scope.thread if scope.thread is not None else self.pids == scope.pid)
 
     def by_reason(self, scope: Scope) -> dict[Key, tuple[int, int]]:
-        """Exits and ns of each reason in a scope."""
+        """Exits and ns of each reason in a scope; nothing where it is forgotten."""
         if scope not in self._sums:
+            if not self.whole:
+                return {}
             mask = self._mask(scope)
-            keys, group = np.unique(self.keys[mask], return_inverse=True)
-            counts = np.bincount(group, self.counts[mask], len(keys))
-            times = np.bincount(group, self.times[mask], len(keys))
+            key, counts, times = self.key[mask], self.counts[mask], self.times[mask]
+            seen = np.bincount(key, minlength=len(self.distinct)).tolist()
+            sums = (np.bincount(key, values, len(self.distinct)).tolist() for values in (counts, times))
             self._sums[scope] = {
-                (int(key) >> 32, int(key) & 0xFFFFFFFF): (int(count), int(time))
-                for key, count, time in zip(keys, counts, times, strict=True)
+                (reason >> 32, reason & 0xFFFFFFFF): (int(count), int(time))
+                for reason, rows, count, time in zip(self.distinct.tolist(), seen, *sums, strict=True)
+                if rows
             }
         return self._sums[scope]
 
-    def rate(self, scope: Scope, key: Key | None = None) -> float:
-        """Exits a second, of one reason or of all."""
+    def rate(self, scope: Scope, key: Key | None = None) -> float | None:
+        """Exits a second, of one reason or of all; None where it is forgotten."""
+        if not key and scope != ALL:
+            return float(self.thread_rates[self._threads_of(scope)].sum())
+        if not self.whole and scope not in self._sums:
+            return None
         sums = self.by_reason(scope)
         count = sums.get(key, (0, 0))[0] if key else sum(count for count, _ in sums.values())
         return count / self.seconds
 
     def hist(self, scope: Scope, key: Key) -> npt.NDArray[np.int64]:
         """The histogram of one reason in a scope; shape (BUCKETS,)."""
-        mask = self._mask(scope) & (self.keys == np.uint64(key[0] << 32 | key[1]))
-        mine = mask[self.hist_row]
-        sums: I64 = np.bincount(self.hist_bucket[mine], self.hist_count[mine], BUCKETS).astype("i8")
-        return sums
+        if (scope, key) not in self._hists:
+            wanted = self.distinct == np.uint64(key[0] << 32 | key[1])
+            mine = (self._mask(scope) & wanted[self.key])[self.hist_row]
+            sums = np.bincount(self.hist_bucket[mine], self.hist_count[mine], BUCKETS)
+            self._hists[scope, key] = sums.astype("i8")
+        return self._hists[scope, key]
 
     @cached_property
+    def thread_rates(self) -> npt.NDArray[np.float64]:
+        """Exits a second of each of `threads`."""
+        return np.bincount(self.thread, self.counts, len(self.threads)) / self.seconds
+
+    @property
     def rates(self) -> dict[Scope, float]:
         """Exits a second of each VM and each vCPU at once."""
         found: dict[Scope, float] = {}
-        threads, first, group = np.unique(self.threads, return_index=True, return_inverse=True)
-        counts = np.bincount(group, self.counts, len(threads)) / self.seconds
-        for thread, pid, rate in zip(threads.tolist(), self.pids[first].tolist(), counts.tolist(), strict=True):
+        owners = zip(self.threads.tolist(), self.pids.tolist(), self.thread_rates.tolist(), strict=True)
+        for thread, pid, rate in owners:
             found[Scope(pid, thread)] = rate
             found[Scope(pid)] = found.get(Scope(pid), 0.0) + rate
         return found
@@ -110,8 +147,17 @@ class Sample:
     def forget_histograms(self) -> None:
         """Free the largest part."""
         self.hist_row, self.hist_bucket, self.hist_count = (
-            a[:0] for a in (self.hist_row, self.hist_bucket, self.hist_count)
+            a[:0].copy() for a in (self.hist_row, self.hist_bucket, self.hist_count)
         )
+
+    def forget_threads(self) -> None:
+        """Keep the sums over all threads, and those of scopes that were asked for, only."""
+        self.forget_histograms()
+        self.thread_rates  # noqa: B018
+        self.thread, self.key, self.counts, self.times = (
+            a[:0].copy() for a in (self.thread, self.key, self.counts, self.times)
+        )  # fmt: skip
+        self.whole = False
 
 
 class Session:
@@ -121,28 +167,35 @@ class Session:
         self.last: Snapshot | None = None
         self.interval: Interval | None = None
         self.history: deque[Sample] = deque(maxlen=HISTORY)
+        self.resets = 0
         self._baseline: Snapshot | None = None
+        self._total: Interval | None = None
 
     def add(self, snapshot: Snapshot) -> Interval:
         """The interval that this Snapshot ends."""
         self.interval = diff(self.last, snapshot)
-        self.last = snapshot
-        self.history.append(Sample(self.interval))
-        filled = 0
+        self.last, self._total = snapshot, None
+        self.history.append(Sample(self.interval, self.history[-1] if self.history else None))
+        filled = rows = 0
         for sample in reversed(self.history):
-            filled += len(sample.hist_row)
-            if filled > MOST_BUCKETS:
+            filled, rows = filled + len(sample.hist_row), rows + len(sample.key)
+            if rows > MOST_ROWS:
+                sample.forget_threads()
+            elif filled > MOST_BUCKETS:
                 sample.forget_histograms()
         return self.interval
 
     def reset(self) -> None:
         """Totals count from now on; the summary is not touched by it."""
-        self._baseline = self.last
+        self._baseline, self._total = self.last, None
         self.history.clear()
+        self.resets += 1
 
     def total(self) -> Interval | None:
         """Since the start, or the last reset."""
-        return diff(self._baseline, self.last) if self.last else None
+        if self._total is None and self.last:
+            self._total = diff(self._baseline, self.last)
+        return self._total
 
     def lines(self, interval: Interval, scope: Scope = ALL, leave_idle: bool = False, trend: int = 0) -> list[Line]:
         """The reasons of a scope, by code. leave_idle: time shares are of the time that is not idle."""

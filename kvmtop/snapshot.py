@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -38,7 +39,7 @@ THREAD = np.dtype(
         ("reason", "u4"),  # of the open exit
         ("isa", "u4"),
         ("vcpu", "u4"),
-        ("pad", "u4"),
+        ("cpu", "u4"),  # of the host, that it left or entered the guest on last
         ("cells", "u4", (64,)),
     ]
 )
@@ -57,8 +58,53 @@ CELL = np.dtype(
     ]
 )
 
+HEAD = np.dtype(CELL.descr[:-1])  # a cell without its histogram
+# What an exit may touch, and how its halt was polled: the numbers are those of bpf/detail.c.
+KINDS = (
+    "", "io", "msr", "mmio", "cpuid", "hypercall", "hyperv", "fault", "vector", "user", "vmgexit", "cr", "apic",
+    "rip", "poll", "window",
+)  # fmt: skip
+HIT, WASTED, UNPOLLED, UNSURE = range(4)  # the value of a "poll" row
+
+# Structures of bpf/detail.c, byte for byte.
+TOUCH = np.dtype(
+    [
+        ("id", "u8"),  # tgid << 32 | tid
+        ("value", "u8"),  # port, MSR, address, leaf …
+        ("kind", "u4"),
+        ("extra", "u4"),  # bit 0: a write; bits 15:8: bytes
+        ("count", "u8"),  # events
+        ("exits", "u8"),  # exits that had such an event and have ended
+        ("total", "u8"),  # ns: their durations; of "poll" what was spent polling
+        ("user", "u8"),  # ns of it in user space
+        ("max", "u8"),  # ns; of "window" the window
+        ("hist", "u4", (BUCKETS,)),
+    ]
+)
+SLOW = np.dtype(
+    [
+        ("number", "u8"),
+        ("time_ns", "u8"),  # CLOCK_MONOTONIC, when it ended
+        ("id", "u8"),  # tgid << 32 | tid
+        ("ns", "u8"),
+        ("user", "u8"),  # ns of it in user space
+        ("idle", "u8"),  # ns of it halted
+        ("rip", "u8"),  # guest's, when it left
+        ("info1", "u8"),  # VMX: exit qualification; SVM: EXITINFO1
+        ("info2", "u8"),
+        ("value", "u8"),  # what it touched first, as in TOUCH; kind 0: nothing known
+        ("kind", "u4"),
+        ("extra", "u4"),
+        ("vcpu", "u4"),
+        ("reason", "u4"),
+        ("isa", "u4"),
+        ("cpu", "u4"),
+    ]
+)
+
 Array = npt.NDArray[np.void]  # of a structured dtype
 U64 = npt.NDArray[np.uint64]
+U16 = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -96,6 +142,29 @@ class Vm:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What somebody looks at: kinds (of KINDS) of what exits touch; the exits of one reason (isa, code) only;
+    single exits that last slow_ns or longer."""
+
+    kinds: frozenset[str] = frozenset()
+    only: tuple[int, int] | None = None
+    slow_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Details:
+    """What was seen since a Look began. touched: dtype TOUCH, cumulative; touched_ids name its rows."""
+
+    since_ns: int  # CLOCK_MONOTONIC
+    look: Look
+    touched: Array
+    touched_ids: U64
+    dropped: Mapping[str, int]  # kind → events of keys for which there was no room
+    slow: Array  # dtype SLOW: since the Snapshot before, oldest first
+    undelivered: int = 0  # slow exits since the start that came too fast to be handed over
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """All counters at one instant, since the source began.
 
@@ -119,11 +188,26 @@ class Snapshot:
     unpaired: int = 0
     overwritten: int = 0
     expired: int = 0  # threads that have ended
+    details: Details | None = None  # while somebody looks
 
     @property
     def isa(self) -> int:
         """The isa of the exits seen; UNKNOWN before the first."""
-        return int(self.cells["isa"].max(initial=0)) or int(self.threads["isa"].max(initial=0))
+        return int(self.heads["isa"].max(initial=0)) or int(self.threads["isa"].max(initial=0))
+
+    @cached_property
+    def heads(self) -> Array:
+        """The cells without their histograms, dtype HEAD: 56 bytes of 1,080, side by side."""
+        words = HEAD.itemsize // 8
+        whole = np.ascontiguousarray(self.cells).view("u8").reshape(len(self.cells), CELL.itemsize // 8)
+        return whole[:, :words].copy().view(HEAD).reshape(len(self.cells))
+
+    @cached_property
+    def reasons(self) -> tuple[U64, U16]:
+        """The reasons seen, isa << 32 | code in ascending order, and for each cell which of them it is."""
+        keys = self.heads["isa"].astype("u8") << np.uint64(32) | self.heads["reason"]
+        distinct = np.unique(keys)
+        return distinct, np.searchsorted(distinct, keys).astype("u2")
 
 
 class Source(Protocol):
@@ -131,6 +215,12 @@ class Source(Protocol):
 
     def read(self) -> Snapshot:
         """The counters now. Raises KvmtopError where they cannot be had any more."""
+
+    def look(self, look: Look | None) -> None:
+        """Tell these details from the next reading on, or none. From any thread; a recording does not care."""
+
+    def slow(self) -> Array:
+        """The slow exits since the last reading or call, for whoever cannot wait for the next; dtype SLOW."""
 
     def close(self) -> Snapshot:
         """Stop counting; the final counters."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .snapshot import BUCKETS, FIRST_OCTAVE, SVM, UNKNOWN, VMX, Array, Snapshot
+from .snapshot import BUCKETS, FIRST_OCTAVE, SVM, U64, UNKNOWN, VMX, Array, Snapshot
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -37,9 +37,27 @@ ROW = np.dtype(
         ("user", "i8"),  # ns of it in user space
         ("min", "i8"),  # since the start
         ("max", "i8"),
-        ("hist", "i8", (BUCKETS,)),
     ]
 )
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """The buckets of histograms that are not empty, all shape (n,): the row, the bucket, its exits."""
+
+    row: npt.NDArray[np.int32]
+    bucket: npt.NDArray[np.uint8]
+    count: I64
+
+    def sums(self, groups: I64, number: int) -> I64:
+        """Shape (number, BUCKETS): the histograms of groups of rows, groups[row] being a row's; -1: of none."""
+        start, count = (groups * BUCKETS)[self.row], self.count
+        mine = start >= 0
+        start, bucket, count = (
+            (start, self.bucket, count) if mine.all() else (start[mine], self.bucket[mine], count[mine])
+        )
+        # Float sums are exact here: 2**53 exits.
+        return np.bincount(start + bucket, count, number * BUCKETS).astype("i8").reshape(number, BUCKETS)
 
 
 @dataclass(frozen=True)
@@ -79,40 +97,110 @@ class Interval:
         length: I64 = np.maximum(end.astype("i8") - start.astype("i8"), 0)
         return length
 
+    @cached_property
+    def reasons(self) -> tuple[U64, I64]:
+        """The reasons of the rows, isa << 32 | code in ascending order, and for each row which of them it is."""
+        cells = _cells(self.before, self.after)
+        distinct, column = self.after.reasons
+        opened = self.rows[len(column) if cells is None else len(cells) :]
+        keys = opened["isa"].astype("u8") << np.uint64(32) | opened["reason"]
+        both = np.union1d(distinct, keys)
+        of_cells = np.searchsorted(both, distinct)[column if cells is None else column[cells]]
+        return both, np.concatenate([of_cells, np.searchsorted(both, keys)])
+
+    @cached_property
+    def buckets(self) -> Buckets:
+        """The histograms of the rows: the exits that ended in the interval."""
+        return _buckets(self)
+
+    @cached_property
+    def memo(self) -> dict[object, Any]:
+        """What others have made of this interval and would make again."""
+        return {}
+
 
 def diff(before: Snapshot | None, after: Snapshot) -> Interval:
     """What happened between two Snapshots of one source; since its start where `before` is None."""
-    cells = after.cells
-    rows = np.zeros(len(cells), ROW)
-    for name in ("reason", "isa", "count", "total", "user", "hist"):
-        rows[name] = cells[name]
-    rows["time"] = cells["total"]
-    rows["min"] = np.minimum(cells["min"], np.uint64(2**63 - 1))
-    rows["max"] = cells["max"]
-    rows["thread"] = np.where(after.cell_ids != 0, cells["thread"].astype("i8"), -1)
+    heads, ids, rows = after.heads, after.cell_ids, np.zeros(len(after.cells), ROW)
+    for name in ("reason", "isa", "count", "total", "user", "max"):
+        rows[name] = heads[name]
+    rows["time"] = heads["total"]
+    rows["min"] = np.minimum(heads["min"], np.uint64(2**63 - 1))
+    rows["thread"] = np.where(ids != 0, heads["thread"].astype("i8"), -1)
     parts = [_open(after, after, 1)]
     if before is not None:
-        rows = rows[after.cell_ids != 0]
-        ids = after.cell_ids[after.cell_ids != 0]
-        old = np.flatnonzero(before.cell_ids != 0)
-        at = _find(ids, before.cell_ids[old])
-        old, at = old[at >= 0], at[at >= 0]
-        for name, was in (
-            ("count", "count"),
-            ("total", "total"),
-            ("time", "total"),
-            ("user", "user"),
-            ("hist", "hist"),
-        ):
-            rows[name][at] -= before.cells[was][old].astype("i8")
+        if (cells := _cells(before, after)) is not None:
+            rows = rows[cells]
+        at, old = _same_cells(before, after)
+        for name, was in (("count", "count"), ("total", "total"), ("time", "total"), ("user", "user")):
+            rows[name][at] -= before.heads[was][old].astype("i8")
         parts.append(_open(before, after, -1))
     return Interval(before, after, np.concatenate([rows, *parts]))
 
 
-def _find(where: npt.NDArray[np.uint64], what: npt.NDArray[np.uint64]) -> I64:
+def _cells(before: Snapshot | None, after: Snapshot) -> I64 | None:
+    """The cells that have a row in an Interval; None for all. What is long gone is in totals only."""
+    if before is None or after.cell_ids.all():
+        return None
+    return np.flatnonzero(after.cell_ids)
+
+
+def _same_cells(before: Snapshot, after: Snapshot) -> tuple[Any, Any]:
+    """The rows of an Interval that both Snapshots have a cell of, and those cells of the earlier."""
+    number = len(before.cell_ids)
+    if before.cell_ids.all() and np.array_equal(before.cell_ids, after.cell_ids[:number]):  # as a rule
+        return slice(0, number), slice(0, number)
+    old = np.flatnonzero(before.cell_ids)
+    at = find(after.cell_ids[after.cell_ids != 0], before.cell_ids[old])
+    return at[at >= 0], old[at >= 0]
+
+
+_CHUNK = 2048  # histograms that fit into a CPU's cache together with what they are compared with
+
+
+def _buckets(interval: Interval) -> Buckets:
+    before, after = interval.before, interval.after
+    cells = _cells(before, after)
+    number = len(after.cells) if cells is None else len(cells)
+    earlier = np.full(number, -1)
+    if before is not None:
+        at, old = _same_cells(before, after)
+        earlier[at] = np.arange(len(before.cells))[old]
+    # A histogram changes with its count, and never later (on_entry in program.c), so the others need not be read.
+    changed = np.flatnonzero(interval.rows["count"][:number])
+    found: list[tuple[npt.NDArray[Any], ...]] = [(np.zeros(0, "i4"), np.zeros(0, "u1"), np.zeros(0, "i8"))]
+    new_hist = after.cells["hist"]
+    old_hist = before.cells["hist"] if before is not None else new_hist[:0]
+    for start in range(0, len(changed), _CHUNK):
+        rows = changed[start : start + _CHUNK]
+        new = _rows(new_hist, rows if cells is None else cells[rows])
+        at = earlier[rows]
+        if (at >= 0).all():
+            old = _rows(old_hist, at)
+        else:
+            old = np.zeros((len(rows), BUCKETS), "u8")
+            old[at >= 0] = old_hist[at[at >= 0]]
+        filled = np.flatnonzero(new != old)
+        row, bucket = filled >> 7, filled & (BUCKETS - 1)
+        count = (new[row, bucket] - old[row, bucket]).view("i8")
+        found.append((rows.astype("i4")[row], bucket.astype("u1"), count))
+    return Buckets(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def _rows(table: npt.NDArray[np.uint64], rows: I64) -> npt.NDArray[np.uint64]:
+    """These rows, as a view where they lie side by side."""
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first == len(rows) - 1 and (np.diff(rows) == 1).all():
+        return table[first : last + 1]
+    return table[rows]
+
+
+def find(where: npt.NDArray[np.uint64], what: npt.NDArray[np.uint64]) -> I64:
     """The position of each of `what` in `where`; -1 where it is not."""
     if not len(where):
         return np.full(len(what), -1)
+    if np.array_equal(where[: len(what)], what):  # as a rule
+        return np.arange(len(what))
     order = np.argsort(where)
     at = order[np.minimum(np.searchsorted(where, what, sorter=order), len(where) - 1)]
     found: I64 = np.where(where[at] == what, at, -1)
@@ -137,7 +225,7 @@ def _open(snapshot: Snapshot, after: Snapshot, sign: int) -> Array:
     """The open exits of a Snapshot as rows that add (or take away) their time so far."""
     lasted, user = open_ns(snapshot)
     which = np.flatnonzero(lasted)
-    row = which if snapshot is after else _find(after.thread_ids, snapshot.thread_ids[which])
+    row = which if snapshot is after else find(after.thread_ids, snapshot.thread_ids[which])
     which, row = which[row >= 0], row[row >= 0]
     rows = np.zeros(len(which), ROW)
     rows["reason"], rows["isa"] = snapshot.threads["reason"][which], snapshot.threads["isa"][which]
@@ -149,21 +237,33 @@ def _open(snapshot: Snapshot, after: Snapshot, sign: int) -> Array:
 
 def is_one_of(rows: Array, codes: set[tuple[int, int]]) -> Mask:
     """Which rows have one of these (isa, reason); VMX's flag bits do not matter."""
-    mask = np.zeros(len(rows), bool)
-    basic = np.where(rows["isa"] == VMX, rows["reason"] & 0xFFFF, rows["reason"])
-    for isa, code in codes:
-        mask |= (rows["isa"] == isa) & (basic == code)
+    return _are(rows["isa"].astype("u8") << np.uint64(32) | rows["reason"], codes)
+
+
+def _rows_of(interval: Interval, codes: set[tuple[int, int]]) -> Mask:
+    """The same for all rows of an Interval, each reason looked at once."""
+    distinct, column = interval.reasons
+    mask: Mask = _are(distinct, codes)[column]
+    return mask
+
+
+def _are(keys: U64, codes: set[tuple[int, int]]) -> Mask:
+    isa, reason = keys >> np.uint64(32), keys & np.uint64(0xFFFFFFFF)
+    basic = np.where(isa == VMX, reason & np.uint64(0xFFFF), reason)
+    mask = np.zeros(len(keys), bool)
+    for wanted, code in codes:
+        mask |= (isa == wanted) & (basic == code)
     return mask
 
 
 def _budget(interval: Interval) -> I64:
-    after, before, rows = interval.after, interval.before, interval.rows
+    after, before = interval.after, interval.before
     count = len(after.threads)
-    rows = rows[rows["thread"] >= 0]
-    idle = is_one_of(rows, IDLE)
+    there = interval.rows["thread"] >= 0
+    rows, idle, interrupt = interval.rows, _rows_of(interval, IDLE), _rows_of(interval, INTERRUPT)
     kernel_ns = rows["time"] - rows["user"]
 
-    def per_thread(mask: Any, values: Any) -> I64:
+    def per_thread(mask: Mask, values: I64) -> I64:
         # Float sums are exact here: 2**53 ns are 104 days.
         return np.bincount(rows["thread"][mask], weights=values[mask], minlength=count).astype("i8")
 
@@ -171,18 +271,16 @@ def _budget(interval: Interval) -> I64:
     guest, kernel, user, asleep, wait = budget.T
     guest += _guest(after)
     if before is not None:
-        at = _find(after.thread_ids, before.thread_ids)
+        at = find(after.thread_ids, before.thread_ids)
         guest[at[at >= 0]] -= _guest(before)[at >= 0]
-    kernel += per_thread(~idle, kernel_ns)
-    asleep += per_thread(idle, kernel_ns)
-    user += per_thread(np.ones(len(rows), bool), rows["user"])
+    kernel += per_thread(there & ~idle, kernel_ns)
+    asleep += per_thread(there & idle, kernel_ns)
+    user += per_thread(there, rows["user"])
 
     # Waiting for a CPU happened within the others. A vCPU is preempted by the host's interrupts, so it is
     # taken out of theirs first, then of idle (late wake-ups), then of what is left.
-    tids = after.threads["id"].astype("u4")
-    delay = np.array([_delay(interval, int(tid)) for tid in tids], "i8").reshape(count)
-    delay = np.minimum(delay, interval.known)
-    interrupts = per_thread(is_one_of(rows, INTERRUPT), kernel_ns)
+    delay = np.minimum(_delays(interval), interval.known)
+    interrupts = per_thread(there & interrupt, kernel_ns)
     for part, most in ((kernel, interrupts), (asleep, asleep), (kernel, kernel), (user, user), (guest, guest)):
         taken = np.clip(np.minimum(delay, most), 0, None)
         part -= taken
@@ -191,9 +289,12 @@ def _budget(interval: Interval) -> I64:
     return np.maximum(budget, 0)
 
 
-def _delay(interval: Interval, tid: int) -> int:
+def _delays(interval: Interval) -> I64:
+    """Shape (threads,): ns that each thread waited for a CPU."""
     after, before = interval.after.run_delay, interval.before.run_delay if interval.before else {}
-    return max(after.get(tid, 0) - before.get(tid, 0), 0)
+    tids = interval.after.threads["id"].astype("u4").tolist()
+    waited: I64 = np.fromiter((after.get(tid, 0) - before.get(tid, 0) for tid in tids), "i8", len(tids))
+    return np.maximum(waited, 0)
 
 
 def _guest(snapshot: Snapshot) -> I64:
@@ -249,28 +350,39 @@ class Reason:
 
 def by_reason(interval: Interval, threads: Mask | None = None) -> list[Reason]:
     """The reasons seen so far by the threads of a mask (None: all, gone ones too), by code."""
-    rows = interval.rows if threads is None else interval.rows[_of(interval.rows, threads)]
-    if not len(rows):
+    if threads is not None:
+        return _by_reason(interval, np.append(threads, False)[interval.rows["thread"]])  # thread -1: the False
+    if "by_reason" not in interval.memo:
+        interval.memo["by_reason"] = _by_reason(interval, np.ones(len(interval.rows), bool))
+    return list(interval.memo["by_reason"])
+
+
+def _by_reason(interval: Interval, mine: Mask) -> list[Reason]:
+    distinct, column = interval.reasons
+    which = np.flatnonzero(mine)
+    if not len(which):
         return []
-    keys = rows["isa"].astype("u8") << np.uint64(32) | rows["reason"]
-    order = np.argsort(keys, kind="stable")
-    _, first = np.unique(keys[order], return_index=True)
-    rows = rows[order]
-    sums = {name: np.add.reduceat(rows[name], first) for name in ("count", "time", "user", "total", "hist")}
+    # Of 16 bits: a sort of those takes time in proportion to their number.
+    which = which[np.argsort(column[which].astype("u2"), kind="stable")]
+    rows = interval.rows[which]
+    first = np.flatnonzero(np.diff(column[which], prepend=-1))
+    found = column[which[first]]
+    sums = {name: np.add.reduceat(rows[name], first) for name in ("count", "time", "user", "total")}
     shortest, longest = np.minimum.reduceat(rows["min"], first), np.maximum.reduceat(rows["max"], first)
-    idle = is_one_of(rows[first], IDLE)
+    hists = interval.buckets.sums(np.where(mine, column, -1), len(distinct))
+    idle = _are(distinct, IDLE)
     reasons = []
-    for i, at in enumerate(first):
-        isa, code = int(rows["isa"][at]), int(rows["reason"][at])
+    for i, at in enumerate(found.tolist()):
+        isa, code = int(distinct[at]) >> 32, int(distinct[at]) & 0xFFFFFFFF
         seen = bool(longest[i])
-        hist = sums["hist"][i]
+        hist = hists[at]
         top = int(np.flatnonzero(hist > 0)[-1]) if (hist > 0).any() else None
         reasons.append(
             Reason(
                 isa=isa,
                 code=code,
                 name=interval.after.names.name(isa, code),
-                idle=bool(idle[i]),
+                idle=bool(idle[at]),
                 seconds=interval.seconds,
                 count=int(sums["count"][i]),
                 time=max(int(sums["time"][i]), 0),
@@ -286,39 +398,62 @@ def by_reason(interval: Interval, threads: Mask | None = None) -> list[Reason]:
 
 def counts(snapshot: Snapshot, threads: Mask | None = None) -> dict[tuple[int, int], int]:
     """Exits by (isa, reason) since the source began, of the threads of a mask (None: all, gone ones too)."""
-    cells = snapshot.cells
+    keys, column = snapshot.reasons
+    count = snapshot.heads["count"]
     if threads is not None:
-        cells = cells[snapshot.cell_ids != 0]
-        cells = cells[threads[cells["thread"]]]
-    keys, group = np.unique(cells["isa"].astype("u8") << np.uint64(32) | cells["reason"], return_inverse=True)
-    sums = np.bincount(group, cells["count"], len(keys))
-    return {(int(key) >> 32, int(key) & 0xFFFFFFFF): int(count) for key, count in zip(keys, sums, strict=True)}
+        mine = np.flatnonzero(snapshot.cell_ids)
+        mine = mine[threads[snapshot.heads["thread"][mine]]]
+        column, count = column[mine], count[mine]
+    seen = np.bincount(column, minlength=len(keys))
+    sums = np.bincount(column, count, len(keys))
+    return {
+        (key >> 32, key & 0xFFFFFFFF): int(total)
+        for key, cells, total in zip(keys.tolist(), seen.tolist(), sums.tolist(), strict=True)
+        if cells
+    }
+
+
+@dataclass(frozen=True)
+class Tops:
+    """The non-idle reason with the most time: position in `keys` for each thread and each VM (-1: none)."""
+
+    keys: U64
+    pids: I64  # of the VMs, ascending
+    vm: I64  # shape (threads,): whose a thread is, as a position in pids
+    of_thread: I64
+    of_vm: I64
+
+
+def tops(interval: Interval) -> Tops:
+    """The reason with the most time of each thread and VM."""
+    keys, column = interval.reasons
+    rows = interval.rows
+    which = (rows["thread"] >= 0) & ~_rows_of(interval, IDLE)
+    threads, width = len(interval.after.threads), len(keys)
+    pids, vm = np.unique((interval.after.threads["id"] >> np.uint64(32)).astype("i8"), return_inverse=True)
+
+    def most(owner: I64, number: int) -> I64:
+        if not width:
+            return np.full(number, -1)
+        times = np.bincount(owner * width + column[which], rows["time"][which], number * width).reshape(number, width)
+        best = times.argmax(axis=1)
+        return np.where(times[np.arange(number), best] > 0, best, -1)
+
+    thread = rows["thread"][which]
+    return Tops(keys, pids, vm, most(thread, threads), most(vm[thread], len(pids)))
 
 
 def top_reasons(interval: Interval) -> dict[tuple[int, int], tuple[int, int]]:
     """The (isa, code) with the most time, idle ones aside, of each VM, (pid, -1), and each thread, (pid, its row)."""
-    rows = interval.rows[interval.rows["thread"] >= 0]
-    rows = rows[~is_one_of(rows, IDLE)]
-    if not len(rows):
-        return {}
-    keys, column = np.unique(rows["isa"].astype("u8") << np.uint64(32) | rows["reason"], return_inverse=True)
-    threads = len(interval.after.threads)
-    times = np.bincount(rows["thread"] * len(keys) + column, rows["time"], threads * len(keys)).reshape(threads, -1)
-    pids, vm = np.unique((interval.after.threads["id"] >> np.uint64(32)).astype("i8"), return_inverse=True)
-    by_vm = np.zeros((len(pids), len(keys)))
-    np.add.at(by_vm, vm, times)
-    found: dict[tuple[int, int], tuple[int, int]] = {}
-    owners = ([(int(pid), -1) for pid in pids], [(int(pids[v]), row) for row, v in enumerate(vm)])
-    for who, table in zip(owners, (by_vm, times), strict=True):
-        for owner, best, most in zip(who, table.argmax(axis=1).tolist(), table.max(axis=1).tolist(), strict=True):
-            if most > 0:
-                found[owner] = int(keys[best]) >> 32, int(keys[best]) & 0xFFFFFFFF
-    return found
-
-
-def _of(rows: Array, threads: Mask) -> Mask:
-    mask: Mask = np.append(threads, False)[rows["thread"]]  # thread -1 is the False at the end
-    return mask
+    top = tops(interval)
+    keys, pids = top.keys.tolist(), top.pids.tolist()
+    owners = ([(pid, -1) for pid in pids], [(pids[v], row) for row, v in enumerate(top.vm.tolist())])
+    return {
+        owner: (keys[best] >> 32, keys[best] & 0xFFFFFFFF)
+        for who, which in zip(owners, (top.of_vm, top.of_thread), strict=True)
+        for owner, best in zip(who, which.tolist(), strict=True)
+        if best >= 0
+    }
 
 
 def bucket_bounds(index: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from .session import Key, Line, Sample, Scope, Session
 from .snapshot import BUCKETS, Snapshot, Vm
 from .stats import PARTS, Interval, bucket_bounds, isa_name, percentile
 from .widgets.chart import Ticks
-from .widgets.table import Heading, Row
+from .widgets.table import Heading, Lazy, Row
 
 
 def matcher(text: str) -> Callable[[str], bool]:
@@ -70,7 +70,7 @@ _MEMBER_HEADINGS = (
 
 def member_table(
     found: Sequence[Member], scope: Scope, width: int, bar: Callable[..., object]
-) -> tuple[list[Heading], list[Row]]:
+) -> tuple[list[Heading], Sequence[Row]]:
     """The list of VMs and vCPUs in so many characters; the scope that is looked at is marked."""
     chosen = list(_MEMBER_HEADINGS)
     for level in sorted({drop for _, drop in chosen}, reverse=True):  # those that belong together go together
@@ -82,8 +82,9 @@ def member_table(
         Heading(h.key, h.title, h.width + (max(min(spare, 16), 0) if h.key == "name" else 0), h.left, h.trend)
         for h, _ in chosen
     ]
-    rows = []
-    for member in found:
+
+    def row(at: int) -> Row:
+        member = found[at]
         indent = "  " if member.scope.thread is not None else ""
         here = "›" if member.scope == scope else " "
         cells = {
@@ -97,7 +98,9 @@ def member_table(
             "state": member.state,
             "trend": units.sparkline(member.trend, 8),
         }
-        rows.append(Row(member.scope, [cells[h.key] for h in headings], dim=member.ended, mark=member.stuck))  # type: ignore[misc]
+        return Row(member.scope, [cells[h.key] for h in headings], dim=member.ended, mark=member.stuck)  # type: ignore[misc]
+
+    rows = Lazy([member.scope for member in found], row)
     return headings, rows
 
 
@@ -169,7 +172,7 @@ class Page:
     p99s: list[float | None]
     heat: list[list[int]]  # a column an interval, a row an octave
     octaves: list[str]
-    who: list[tuple[Scope, list[str]]]
+    who: Lazy[tuple[Scope, list[str]]]
     span: str
 
 
@@ -226,7 +229,7 @@ def bucket_of(ns: float) -> int:
     return min(bisect.bisect_right(_ENDS, ns), BUCKETS - 1)
 
 
-def _who(interval: Interval, scope: Scope, key: Key) -> list[tuple[Scope, list[str]]]:
+def _who(interval: Interval, scope: Scope, key: Key) -> Lazy[tuple[Scope, list[str]]]:
     """Which vCPUs have the reason: name, vCPU, exits/s, time/s, share of its time; most time first."""
     after, rows = interval.after, interval.rows
     mine = rows[(rows["thread"] >= 0) & (rows["isa"] == key[0]) & (rows["reason"] == key[1])]
@@ -234,18 +237,21 @@ def _who(interval: Interval, scope: Scope, key: Key) -> list[tuple[Scope, list[s
     count = np.bincount(mine["thread"], mine["count"], len(after.threads))
     time = np.bincount(mine["thread"], mine["time"], len(after.threads))
     total = max(float(time.sum() if mask is None else time[mask].sum()), 1.0)
-    found = []
-    for row in np.argsort(-time):
-        if (mask is not None and not mask[row]) or not (count[row] or time[row]):
-            continue
-        pid = int(after.threads["id"][row] >> np.uint64(32))
+    has = (count != 0) | (time != 0) if mask is None else mask & ((count != 0) | (time != 0))
+    order = np.argsort(-time)
+    order = order[has[order]]
+    pids = (after.threads["id"][order] >> np.uint64(32)).tolist()
+    keys = [Scope(pid, thread) for pid, thread in zip(pids, after.thread_ids[order].tolist(), strict=True)]
+
+    def cells(at: int) -> tuple[Scope, list[str]]:
+        row, pid = order[at], pids[at]
         vm = after.vms.get(pid)
-        cells = [
+        return keys[at], [
             vm.name if vm else f"pid {pid}",
             f"vCPU {after.threads['vcpu'][row]}",
             units.rate(float(count[row]) / interval.seconds),
             units.duration(float(time[row]) / interval.seconds),
             units.percent(float(time[row]) / total),
         ]
-        found.append((Scope(pid, int(after.thread_ids[row])), cells))
-    return found
+
+    return Lazy(keys, cells)

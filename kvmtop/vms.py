@@ -110,15 +110,18 @@ def schedstat(tid: int) -> int | None:
 
     The second number of /proc/TID/schedstat (Documentation/scheduler/sched-stats.rst).
     """
-    fields = _read(PROC / str(tid) / "schedstat").split()
+    try:
+        with open(PROC / str(tid) / "schedstat", "rb", buffering=0) as file:
+            return run_delay(file.read())
+    except OSError:
+        return None
+
+
+def run_delay(schedstat: bytes) -> int | None:
+    """The same from what such a file holds."""
+    fields = schedstat.split()
     # All 0 is what a kernel writes that does not keep the figures (sched_info_on() in fs/proc/base.c).
-    return int(fields[1]) if len(fields) == 3 and set(fields) != {"0"} else None
-
-
-def cpu_of(tid: int) -> int | None:
-    """The host CPU that a thread ran on last (field 39 of /proc/TID/stat, proc(5))."""
-    fields = _read(PROC / str(tid) / "stat").rpartition(")")[2].split()
-    return int(fields[36]) if len(fields) > 36 else None
+    return int(fields[1]) if len(fields) == 3 and set(fields) != {b"0"} else None
 
 
 class Watch:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kvmtop.snapshot import CELL, SVM, THREAD, Array, Names, Snapshot, Vm
+from kvmtop.snapshot import CELL, KINDS, SLOW, SVM, THREAD, TOUCH, Array, Details, Look, Names, Snapshot, Vm
 from kvmtop.view import bucket_of
 
 SECOND = 1_000_000_000
@@ -47,6 +47,10 @@ class Host:
         self.delays: dict[int, int] = {}
         self.counters = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
         self.closed = False
+        self.wish: Look | None = None
+        self.looked = 0  # since when
+        self.touches: dict[tuple[int, str, int, int], Array] = {}
+        self.slows: list[Array] = []
 
     def add(self, pid: int, name: str, vcpus: int = 1) -> None:
         self.vms[pid] = Vm(pid, name, "qemu")
@@ -66,6 +70,45 @@ class Host:
             cell["min"] = min(int(cell["min"][0]), ns)
             cell["max"] = max(int(cell["max"][0]), ns)
             cell["hist"][0, bucket_of(ns)] += 1
+
+    def look(self, look: Look | None) -> None:
+        if look != self.wish:
+            self.looked, self.touches = self.now, {}
+        self.wish = look
+
+    def slow(self) -> Array:
+        found, self.slows = self.slows, []
+        return np.concatenate([np.zeros(0, SLOW), *found])
+
+    def touch(self, tid: int, kind: str, value: int, extra: int, *durations: int, user: int = 0) -> None:
+        """Let a vCPU touch something in exits of so many ns."""
+        vcpu = self.vcpus[tid]
+        row = self.touches.setdefault((tid, kind, value, extra), np.zeros(1, TOUCH))
+        row["id"], row["value"], row["extra"] = vcpu.pid << 32 | tid, value, extra
+        row["kind"] = KINDS.index(kind)
+        for ns in durations:
+            row["count"] += 1
+            row["exits"] += 1
+            row["total"] += ns
+            row["user"] += user
+            row["max"] = max(int(row["max"][0]), ns)
+            row["hist"][0, bucket_of(ns)] += 1
+
+    def linger(self, tid: int, reason: int, ns: int, user: int = 0, kind: str = "", value: int = 0,
+               extra: int = 0, rip: int = 0) -> None:  # fmt: skip
+        """Let a vCPU have a slow exit."""
+        vcpu, row = self.vcpus[tid], np.zeros(1, SLOW)
+        row["time_ns"], row["id"], row["ns"], row["user"] = self.now, vcpu.pid << 32 | tid, ns, user
+        row["rip"], row["kind"], row["value"], row["extra"] = rip, KINDS.index(kind), value, extra
+        row["vcpu"], row["reason"], row["isa"], row["cpu"] = vcpu.number, reason, self.isa, 1
+        self.slows.append(row)
+
+    def _details(self) -> Details | None:
+        if self.wish is None:
+            return None
+        rows = [row.copy() for row in self.touches.values()]
+        ids = np.arange(1, len(rows) + 1, dtype="u8")
+        return Details(self.looked, self.wish, np.concatenate([np.zeros(0, TOUCH), *rows]), ids, {}, self.slow())
 
     def leave(self, tid: int, reason: int) -> None:
         """The vCPU exits now, as program.c sees it."""
@@ -113,7 +156,7 @@ class Host:
             cells=np.concatenate(cells) if cells else np.zeros(0, CELL),
             thread_ids=np.array(list(self.vcpus), "u8"), cell_ids=np.array(ids, "u8"),
             names=self.names, vms=dict(self.vms), run_delay=dict.fromkeys(self.vcpus, 0) | self.delays,
-            cpus={tid: tid % 4 for tid in self.vcpus}, **self.counters,
+            cpus={tid: tid % 4 for tid in self.vcpus}, details=self._details(), **self.counters,
         )  # fmt: skip
 
     def close(self) -> Snapshot:

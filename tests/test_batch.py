@@ -6,16 +6,23 @@ import re
 import pytest
 
 from kvmtop import batch
-from kvmtop.session import Session
+from kvmtop.labels import Labels
 from kvmtop.snapshot import UNKNOWN, VMX
 from kvmtop.vms import clean
 
 from .fake import SECOND, Host
 
 
-def written(session: Session, host: Host) -> list[str]:
-    out = io.StringIO()
-    batch.write(session, host.read(), out)
+class Written(batch.Batch):
+    def __init__(self, labels: Labels | None = None) -> None:
+        self.text = io.StringIO()
+        super().__init__(self.text, labels or Labels())
+
+
+def written(writer: Written, host: Host) -> list[str]:
+    out = writer.text
+    out.truncate(out.seek(0))
+    writer.write(host.read())
     assert out.getvalue().endswith("\n\n")  # an empty line ends an interval
     return out.getvalue().split("\n")[:-2]
 
@@ -44,8 +51,8 @@ def host() -> Host:
 
 def test_table(host: Host) -> None:
     host.delays = dict.fromkeys(host.vcpus, 0)
-    session = Session()
-    session.add(host.read())
+    writer = Written()
+    writer.session.add(host.read())
     host.now += SECOND
     host.exits(101, 0x72, *[2_000] * 1200)
     host.exits(101, 0x7B, *[40_000] * 300, user=30_000)
@@ -53,7 +60,7 @@ def test_table(host: Host) -> None:
     host.exits(201, 0x9, 1_000_000, 1_000_000)
     for tid, inside in ((101, SECOND - 14_400_000), (102, SECOND // 2), (201, SECOND - 2_000_000)):
         host.vcpus[tid].guest = inside
-    lines = written(session, host)
+    lines = written(writer, host)
     assert header(lines[0]) == (
         "SVM  2 VMs  3 vCPUs  1.50k exits/s  1.00s  guest 82.8% kernel 0.2% user 0.3% idle 16.7% wait 0.0%"
     )
@@ -79,7 +86,7 @@ def test_table(host: Host) -> None:
     host.now += SECOND * 5 // 2
     host.exits(101, 0x72, *[2_000] * 5)
     host.counters.update(lost=4, unpaired=5, overwritten=6)
-    lines = written(session, host)
+    lines = written(writer, host)
     assert header(lines[0]).startswith("SVM  2 VMs  3 vCPUs  2.0 exits/s  2.50s  guest 0.0% ")
     assert header(lines[0]).endswith("  lost 4  unpaired 5  overwritten 6")
     assert reasons(lines)[1:] == [
@@ -91,22 +98,22 @@ def test_table(host: Host) -> None:
 
 
 def test_no_control_characters(host: Host) -> None:
-    session = Session()
+    writer = Written()
     for _ in range(3):
         host.now += SECOND
         host.exits(101, 0x72, 2_000)
-        for line in written(session, host):
+        for line in written(writer, host):
             assert line.isprintable()
 
 
 @pytest.mark.parametrize(("isa", "name"), [(VMX, "VMX"), (UNKNOWN, "–")])
 def test_before_the_first_exit(isa: int, name: str) -> None:
-    host, session = Host(isa=isa), Session()
+    host, writer = Host(isa=isa), Written()
     host.now += SECOND
-    assert [header(line) for line in written(session, host)[:1]] == ["–  0 VMs  0 vCPUs  0 exits/s  1.00s"]
+    assert [header(line) for line in written(writer, host)[:1]] == ["–  0 VMs  0 vCPUs  0 exits/s  1.00s"]
     host.add(100, "a")
     host.now += SECOND
-    lines = written(session, host)
+    lines = written(writer, host)
     assert header(lines[0]).startswith(f"{name}  1 VM  1 vCPU  0 exits/s  1.00s")
     assert len(reasons(lines)) == 1  # no more than the titles
 
@@ -115,7 +122,7 @@ def test_each_reason_has_a_line_of_its_own(host: Host) -> None:
     for code in range(300):
         host.exits(101, code, 1_000 + code)
     host.now += SECOND
-    lines = reasons(written(Session(), host))
+    lines = reasons(written(Written(), host))
     assert len(lines) == 301
     assert lines[1].startswith("0x12b ")  # the one with the most time
 
@@ -126,4 +133,4 @@ def test_a_closed_pipe_is_told(host: Host) -> None:
             raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        batch.write(Session(), host.read(), Closed())
+        batch.Batch(Closed(), Labels()).write(host.read())

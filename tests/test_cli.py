@@ -321,7 +321,7 @@ def test_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 def host(monkeypatch: pytest.MonkeyPatch) -> Busy:
     host = Busy()
     monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
-    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(): host)
+    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(), look=None: host)
     return host
 
 
@@ -385,7 +385,7 @@ def test_a_failure_keeps_what_was_counted(
 @pytest.mark.parametrize(("flavour", "line"), [("intel", "# reason: count"), ("amd", "# reason(hex): count")])
 def test_flavour(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flavour: str, line: str) -> None:
     monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
-    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(): Host(isa=0))
+    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(), look=None: Host(isa=0))
     assert cli.main([*RUN, "-G", f"kvm={flavour}"]) == 0
     assert line in capsys.readouterr().out
 
@@ -394,7 +394,7 @@ def test_silence_is_explained_once(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     host = Host()
     host.now += 10**10
     monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
-    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(): host)
+    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(), look=None: host)
     assert cli.main(RUN) == 0
     assert "no VM runs here" in sentence(capsys.readouterr().err)
 
@@ -406,7 +406,7 @@ from kvmtop import vms
 from kvmtop.cli import main
 from tests.fake import Busy
 vms.may_load_bpf = lambda: True
-kvmtop.live.Live = lambda pids=(), flags=(): Busy()
+kvmtop.live.Live = lambda pids=(), flags=(), look=None: Busy()
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -16,7 +16,7 @@ from kvmtop.snapshot import CELL, THREAD, Snapshot
 from .bench.replay import Fleet
 from .fake import SECOND, Busy, Host
 
-LEFT_OUT = {"cells", "pad", "next"}  # links of the BPF maps
+LEFT_OUT = {"cells", "next"}  # links of the BPF maps
 
 
 def same(found: Snapshot | Counters, snapshot: Snapshot) -> bool:

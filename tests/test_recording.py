@@ -22,8 +22,9 @@ import pytest
 
 from kvmtop import batch, recording, summary, view
 from kvmtop.errors import KvmtopError
+from kvmtop.labels import Labels
 from kvmtop.recording import Recorder, Recording
-from kvmtop.session import ALL, Session
+from kvmtop.session import ALL
 from kvmtop.snapshot import Names, Snapshot, Vm
 
 from .bench.replay import Fleet
@@ -64,9 +65,10 @@ def complaint(path: Path, pids: tuple[int, ...] = ()) -> str:
 def look_at_all(path: Path, pids: tuple[int, ...] = ()) -> None:
     """Everything that a replay does with a file but for the screen."""
     found = Recording(path, pids)
-    session, out = Session(), io.StringIO()
+    out = batch.Batch(io.StringIO(), Labels())
+    session = out.session
     for snapshot in found:
-        batch.write(session, snapshot, out, found.wall(snapshot), found.label)
+        out.write(snapshot, found.wall(snapshot), found.label)
     if session.interval:
         for line in session.lines(session.interval):
             view.page(session, session.interval, ALL, line.reason.key)

@@ -182,7 +182,7 @@ def test_old_histograms_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> 
     assert sum(known) > 3
     assert sum(kept) + max(kept) > 1_000  # none without need
     for sample in session.history:
-        assert sample.rate(ALL, KEY) > 0  # what the trends need stays
+        assert sample.rate(ALL, KEY)  # what the trends need stays
         assert sample.hist(ALL, KEY).sum() == (sample.by_reason(ALL)[KEY][0] if len(sample.hist_row) else 0)
 
 

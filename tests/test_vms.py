@@ -188,18 +188,6 @@ def test_schedstat(proc: Proc, text: str | None, wait: int | None) -> None:
     assert vms.schedstat(7) == wait
 
 
-@pytest.mark.parametrize("comm", ["CPU 0/KVM", ") (", "a) R 1 2", "))", "\n"])
-def test_cpu_of(proc: Proc, comm: str) -> None:
-    fields = ["7", f"({comm})", "S", *map(str, range(4, 39)), "5", *map(str, range(40, 53))]
-    proc.add(7)
-    (proc.path / "7" / "stat").write_text(" ".join(fields) + "\n")
-    assert vms.cpu_of(7) == 5
-
-
-def test_cpu_of_one_that_has_gone(proc: Proc) -> None:
-    assert vms.cpu_of(7) is None
-
-
 @pytest.mark.parametrize(
     ("capabilities", "may"),
     [

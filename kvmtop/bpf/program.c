@@ -16,10 +16,10 @@
  * SKIP(tgid): true for processes that are not wanted; RAW: kvm_userspace_exit comes as a raw tracepoint;
  * THREADS, CELLS, CPUS: entries of the maps; MAP_FLAGS.
  */
+#include "bucket.h"
+
 #define WAYS 64      /* reason & 63 tells apart all codes that occur together, but for a few rare ones */
 #define CHAIN 8      /* cells that may share a way */
-#define BUCKETS 128  /* four to an octave, see snapshot.py */
-#define FIRST_OCTAVE 5
 #define ENDED (1ULL << 63)
 #define KVM_EXIT_HLT 5 /* include/uapi/linux/kvm.h */
 
@@ -38,7 +38,7 @@ struct thread {
     u32 reason;
     u32 isa;
     u32 vcpu;
-    u32 pad;
+    u32 cpu; /* that it entered the guest on last, where it is until the next exit */
     u32 cells[WAYS];
 };
 
@@ -59,7 +59,7 @@ struct cpu {
     u32 slot;      /* that ran here last */
     u32 top_slot;  /* highest slot and cell ever taken here: how far user space must read */
     u32 top_cell;
-    u32 pad;
+    u32 number;    /* its own, once a thread has been looked for here */
     u64 lost;      /* exits not counted, for want of a slot or a cell */
     u64 userspace; /* kvm_userspace_exit events */
     u64 pad2[4];   /* a cache line each */
@@ -84,6 +84,7 @@ BPF_QUEUE(durations, struct duration, DURATIONS);
 #define SKIP(tgid) 0
 #endif
 #define FIELD(offset) (*(u32 *)((char *)ctx + (offset)))
+#define KEY(row) (*(u64 *)&(row)->reason) /* with the isa beside it */
 
 static __always_inline struct cpu *this_cpu(void)
 {
@@ -103,6 +104,7 @@ static __always_inline struct thread *find(struct cpu *cpu, u64 id)
     if (!known)
         return 0;
     cpu->slot = slot = *known;
+    cpu->number = bpf_get_smp_processor_id();
     return threads.lookup(&slot);
 }
 
@@ -121,6 +123,7 @@ static struct thread *add(struct cpu *cpu, u64 id, u64 now)
     }
     t->id = id;
     t->first_ns = now;
+    t->cpu = cpu->number = bpf_get_smp_processor_id();
     cpu->slot = slot;
     if (slot > cpu->top_slot)
         cpu->top_slot = slot;
@@ -129,7 +132,7 @@ static struct thread *add(struct cpu *cpu, u64 id, u64 now)
 
 static __always_inline struct cell *cell_of(struct cpu *cpu, struct thread *t)
 {
-    u32 way = t->reason & (WAYS - 1), i = t->cells[way], fresh = 0;
+    u32 way = t->reason & (WAYS - 1), i = t->cells[way], fresh;
     struct cell *c;
 
     for (int n = 0; n < CHAIN; n++) {
@@ -138,10 +141,11 @@ static __always_inline struct cell *cell_of(struct cpu *cpu, struct thread *t)
         c = cells.lookup(&i);
         if (!c)
             return 0;
-        if (c->reason == t->reason && c->isa == t->isa)
+        if (KEY(c) == KEY(t))
             return c;
         i = c->next;
     }
+    fresh = 0;
     if (i || free_cells.pop(&fresh))
         return 0;
     c = cells.lookup(&fresh);
@@ -156,28 +160,6 @@ static __always_inline struct cell *cell_of(struct cpu *cpu, struct thread *t)
     if (fresh > cpu->top_cell)
         cpu->top_cell = fresh;
     return c;
-}
-
-/* BPF has no count of leading zeros: halve the distance to the highest bit each time. */
-static __always_inline u64 bucket(u64 ns)
-{
-    u64 v = ns;
-    u32 octave = 0;
-
-    if (ns < 1 << FIRST_OCTAVE)
-        return 0;
-    if (ns >> 37)
-        return BUCKETS - 1;
-    if (v >> 32) { v >>= 32; octave = 32; }
-    if (v >> 16) { v >>= 16; octave += 16; }
-    if (v >> 8) { v >>= 8; octave += 8; }
-    if (v >> 4) { v >>= 4; octave += 4; }
-    if (v >> 2) { v >>= 2; octave += 2; }
-    octave += v >> 1;
-    v = ((octave - FIRST_OCTAVE) << 2) + (ns >> (octave - 2) & 3);
-    /* The bound where the verifier sees it; clang would move it to where some kernels lose it. */
-    asm volatile("%0 &= 127" : "+r"(v));
-    return v;
 }
 
 /* Classic: since Linux 5.16 (0a62a0319abb) the reason is no argument of the tracepoint itself. */
@@ -199,14 +181,15 @@ int on_exit(void *ctx)
             return 1;
         }
     }
-    if (t->exit_ns) { /* VMX's fast path in 5.8 to 5.10 re-enters without a kvm_entry: the guest ran */
+    if (t->entry_ns) {
+        t->guest += now - t->entry_ns;
+    } else if (t->exit_ns) { /* VMX's fast path in 5.8 to 5.10 re-enters without a kvm_entry: the guest ran */
         t->overwritten++;
         t->guest += now - t->exit_ns;
-    } else if (t->entry_ns) {
-        t->guest += now - t->entry_ns;
+        t->user_ns = t->user = 0;
     }
     t->exit_ns = now;
-    t->entry_ns = t->user_ns = t->user = 0;
+    t->entry_ns = 0;
     t->reason = FIELD(EXIT_REASON);
 #ifdef EXIT_ISA
     t->isa = FIELD(EXIT_ISA);
@@ -247,24 +230,28 @@ int on_entry(void *ctx)
         return 1;
     }
     t->entry_ns = now;
+    t->cpu = cpu->number;
     struct cell *c = cell_of(cpu, t);
     if (!c) {
         cpu->lost++;
+        t->user_ns = t->user = 0;
         return 1;
     }
     u64 ns = now - exit;
     t->pairs++;
+    /* Before the count: user space, which reads upwards, looks for changes only where the count has changed. */
+    c->hist[bucket(ns)]++;
+    asm volatile("" ::: "memory");
     c->count++;
     c->total += ns;
     if (ns < c->min)
         c->min = ns;
     if (ns > c->max)
         c->max = ns;
-    if (t->user_ns)
-        c->user += t->user + (now - t->user_ns);
-    else
-        c->user += t->user;
-    c->hist[bucket(ns)]++;
+    if (t->user_ns | t->user) {
+        c->user += t->user + (t->user_ns ? now - t->user_ns : 0);
+        t->user_ns = t->user = 0;
+    }
 #ifdef DURATIONS
     struct duration d = {t->reason, t->isa, ns};
     durations.push(&d, 0);

@@ -135,3 +135,7 @@ class Tracefs:
             return None
         except OSError as error:
             raise KvmtopError(f"cannot read {path} ({error.strerror}): run kvmtop as root (sudo kvmtop)") from None
+
+    def number(self, category: str, name: str) -> int:
+        """The tracepoint's number, by which perf_event_open(2) knows it. Raises OSError."""
+        return int((self.root / "events" / category / name / "id").read_text())

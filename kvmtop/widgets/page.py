@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -15,7 +15,7 @@ from .. import units
 from . import chart
 from .chart import Chart, Ticks
 from .palette import SKY, VERMILION
-from .table import Heading, Row, Table
+from .table import Heading, Lazy, Row, Table
 
 _WHO = (
     Heading("vm", "VM", 14, True),
@@ -56,7 +56,7 @@ class ReasonPage(VerticalScroll):
 
     def show(self, *, facts: str, meaning: str, hist: Sequence[int], marks: Sequence[tuple[str, int]], decades: Ticks,
              heat: Sequence[Sequence[int]], octaves: Sequence[str], rates: Sequence[float | None],
-             p99s: Sequence[float | None], span: str, who: Sequence[tuple[object, Sequence[str]]]) -> None:  # fmt: skip
+             p99s: Sequence[float | None], span: str, who: Lazy[tuple[Any, list[str]]]) -> None:  # fmt: skip
         """Fill the page; shapes as in view.Page."""
         self.query_one("#facts", Static).update(Text(facts))
         self.query_one("#meaning", Static).update(Text(meaning))
@@ -74,7 +74,7 @@ class ReasonPage(VerticalScroll):
             self._chart("p99").show(lambda w, h: chart.line(p99s, w, h, units.duration, span, VERMILION))
         else:
             self._chart("p99").show(lambda w, h: Text("no exit in the intervals kept", "dim"))
-        self.query_one("#who", Table).show(_WHO, [Row(key, cells) for key, cells in who])
+        self.query_one("#who", Table).show(_WHO, Lazy(who.keys, lambda at: Row(*who[at])))
 
     def _chart(self, id: str) -> Chart:
         return self.query_one(f"#{id}", Chart)

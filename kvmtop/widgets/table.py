@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, TypeVar, overload
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -18,6 +18,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 Key = object  # hashable and equal for the same row at every time
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,27 @@ class Row:
     fill: float = 0.0
     dim: bool = False
     mark: bool = False
+
+
+class Lazy(Sequence[_T]):
+    """Items that are made when they are asked for: of thousands of rows a screen shows some."""
+
+    def __init__(self, keys: Sequence[Key], make: Callable[[int], _T]) -> None:
+        """keys: of the items; make: the item at a position."""
+        self.keys, self._make = keys, make
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, index: int) -> _T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[_T]: ...
+
+    def __getitem__(self, index: int | slice) -> _T | Sequence[_T]:
+        places = range(len(self.keys))[index]
+        return self._make(places) if isinstance(places, int) else [self._make(at) for at in places]
 
 
 @dataclass
@@ -118,21 +140,22 @@ class Table(ScrollView, can_focus=True):
         self.sorted: tuple[str, bool] = ("", True)
         self.empty = empty
         self.cursor: Key | None = None
-        self._index: dict[Key, int] = {}
+        self._keys: Sequence[Key] = ()
+        self._at: int | None = None  # where the cursor is in them
         self._base = Style()
 
     def show(self, headings: Sequence[Heading], rows: Sequence[Row], sorted: tuple[str, bool] = ("", True)) -> None:
         """Replace everything; the cursor's row keeps the cursor, and its place on the screen where it can."""
         self._base = self.rich_style  # looked up once, not for each line
-        was = self._index.get(self.cursor)
-        self.headings, self.rows, self.sorted = headings, rows, sorted
-        self._index = {row.key: number for number, row in enumerate(rows)}
-        now = self._index.get(self.cursor)
+        was, keys = self._at, rows.keys if isinstance(rows, Lazy) else [row.key for row in rows]
+        self.headings, self.rows, self.sorted, self._keys = headings, rows, sorted, keys
+        now = self._at = self._find(was or 0)
         size = Size(self.size.width, len(rows) + 1)
         if size != self.virtual_size:
             self.virtual_size = size
         if now is None:
-            self.cursor = rows[min(was or 0, len(rows) - 1)].key if rows else None
+            self._at = min(was or 0, len(keys) - 1) if keys else None
+            self.cursor = keys[self._at] if self._at is not None else None
         elif was is not None and now != was and self.scroll_offset.y:
             self.scroll_to(y=max(0, self.scroll_offset.y + now - was), animate=False, force=True, immediate=True)
         self.refresh()
@@ -140,14 +163,20 @@ class Table(ScrollView, can_focus=True):
     @property
     def position(self) -> int:
         """The cursor's row."""
-        return self._index.get(self.cursor, 0)
+        return self._at or 0
+
+    def _find(self, near: int) -> int | None:
+        """Where the cursor's key is: as a rule where it was before."""
+        if near < len(self._keys) and self._keys[near] == self.cursor:
+            return near
+        return self._keys.index(self.cursor) if self.cursor in self._keys else None
 
     def move_to(self, position: int) -> None:
         """Put the cursor on a row, and the row into view."""
         if not self.rows:
             return
         position = max(0, min(position, len(self.rows) - 1))
-        self.cursor = self.rows[position].key
+        self._at, self.cursor = position, self._keys[position]
         height = max(self.size.height - 1, 1)
         top = self.scroll_offset.y
         if position < top:

@@ -19,7 +19,7 @@ import numpy as np
 
 from kvmtop.player import SEEK, Player
 from kvmtop.recording import Recorder, Recording
-from kvmtop.snapshot import BUCKETS, CELL, SVM, THREAD, Names, Snapshot, Vm
+from kvmtop.snapshot import BUCKETS, CELL, SLOW, SVM, THREAD, Array, Look, Names, Snapshot, Vm
 
 from ..fake import NAMES, SECOND
 
@@ -81,6 +81,12 @@ class Fleet:
             vms=self.vms, run_delay=dict(zip(tids, self.delays.tolist(), strict=True)),
             cpus=dict(zip(tids, random.integers(0, 64, len(tids)).tolist(), strict=True)),
         )  # fmt: skip
+
+    def look(self, look: Look | None) -> None:
+        pass
+
+    def slow(self) -> Array:
+        return np.zeros(0, SLOW)
 
     def close(self) -> Snapshot:
         return self.read()

@@ -1,16 +1,10 @@
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from kvmtop.bpf.collector import (
-    _explanation,
-    _install_hint,
     _offsets,
-    _possible_cpus,
     _Rows,
     add_by_reason,
 )
@@ -195,85 +189,3 @@ def test_pick(wanted: list[bool], expected: list[tuple[int, int]]) -> None:
     assert owners(picked) == expected
     assert picked.threads["id"].tolist() == [tid for tid, want in zip((1, 2, 3), wanted, strict=True) if want]
     assert owners(given) == [(3, 30), (1, 10), (2, 20), (1, 11)]  # unchanged
-
-
-# The machine
-
-
-class Files:
-    """What Path.read_text finds in this test."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.found: dict[str, str] = {}
-        monkeypatch.setattr(Path, "read_text", lambda path: self.read(str(path)))
-
-    def read(self, path: str) -> str:
-        if path not in self.found:
-            raise FileNotFoundError(path)
-        return self.found[path]
-
-
-@pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch) -> Files:
-    return Files(monkeypatch)
-
-
-@pytest.mark.parametrize(
-    ("possible", "cpus"), [("0", 1), ("0-7", 8), ("0-127", 128), ("0,2-5", 6), ("0-3,8-11", 12), ("0-1,7", 8)]
-)
-def test_possible_cpus(files: Files, possible: str, cpus: int) -> None:
-    files.found["/sys/devices/system/cpu/possible"] = f"{possible}\n"
-    assert _possible_cpus() == cpus
-
-
-@pytest.mark.parametrize(
-    ("release", "command"),
-    [
-        ("ID=debian\n", "apt install python3-bpfcc"),
-        ("ID=ubuntu\nID_LIKE=debian\n", "apt install python3-bpfcc"),
-        ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', "dnf install python3-bcc"),
-        ("ID=arch\n", "pacman -S python-bcc"),
-        ('ID="opensuse-tumbleweed"\n', "zypper install python3-bcc"),
-        ("ID=other\n", "your distribution's bcc package"),
-        (None, "your distribution's bcc package"),
-    ],
-)
-def test_install_hint(files: Files, release: str | None, command: str) -> None:
-    if release is not None:
-        files.found["/etc/os-release"] = release
-    assert command in _install_hint()
-
-
-NOT_PERMITTED = "bpf: Failed to load program: Operation not permitted"
-LOCKDOWN = "/sys/kernel/security/lockdown"
-
-
-@pytest.mark.parametrize(
-    ("uid", "lockdown", "given", "expected"),
-    [
-        (0, "none integrity [confidentiality]\n", NOT_PERMITTED, "locked down"),
-        (1000, "none integrity [confidentiality]\n", NOT_PERMITTED, "locked down"),
-        (0, "[none] integrity confidentiality\n", NOT_PERMITTED, "a container without CAP_BPF"),
-        (0, None, NOT_PERMITTED, "a container without CAP_BPF"),
-        (1000, None, NOT_PERMITTED, "needs root: sudo kvmtop"),
-        (1000, None, "Need super-user privileges to run", "needs root: sudo kvmtop"),
-        (1000, None, "open: Permission denied", "needs root: sudo kvmtop"),
-        (0, None, "could not open bpf map: Cannot allocate memory", "raise the memory limit"),
-        (0, None, "Failed\n\n  a.c:1:2: error: no X\nmore", "could not be loaded: a.c:1:2: error: no X"),
-        (0, None, "\n  Failed to attach\nmore", "could not be loaded: Failed to attach"),
-        (0, None, "\n", "could not be loaded: no reason given"),
-    ],
-)
-def test_explanation(
-    monkeypatch: pytest.MonkeyPatch, files: Files, uid: int, lockdown: str | None, given: str, expected: str
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: uid)
-    if lockdown:
-        files.found[LOCKDOWN] = lockdown
-    found = _explanation(given)
-    assert expected in found
-    assert "\n" not in found
-
-
-def test_an_explanation_is_short(files: Files) -> None:
-    assert len(_explanation("error " * 1000)) < 300

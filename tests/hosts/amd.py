@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -141,6 +142,9 @@ def command(
             share.wait()
 
 
+SILENCE = 240  # seconds: TCG with several threads now and then loses an interrupt, and a CPU sleeps on
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -155,12 +159,31 @@ def run(
     with command(argv, **options) as (qemu, out):  # type: ignore[arg-type]
         # A group of its own: what a test's Ctrl-C or timeout ends must not leave a QEMU behind.
         process = subprocess.Popen(qemu, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
+        output: list[bytes] = []
+        heard = start = time.monotonic()
+
+        def listen() -> None:
+            nonlocal heard
+            while chunk := os.read(process.stdout.fileno(), 65536):  # type: ignore[union-attr]
+                output.append(chunk)
+                heard = time.monotonic()
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
         try:
-            stdout, _ = process.communicate(timeout=timeout)
+            while process.poll() is None:
+                listener.join(1)
+                if time.monotonic() - start > timeout:
+                    raise subprocess.TimeoutExpired(list(argv), timeout, b"".join(output))
+                if time.monotonic() - heard > SILENCE:
+                    print(f"the emulated host said nothing for {SILENCE} s and is stopped", file=sys.stderr)
+                    break
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            process.wait()
+            listener.join()
+        stdout = b"".join(output)
         if collect and (out / "keep").exists():
             shutil.copytree(out / "keep", collect, dirs_exist_ok=True)
         return subprocess.CompletedProcess(list(argv), status(out), stdout.decode(errors="replace"))

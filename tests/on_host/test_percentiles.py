@@ -29,7 +29,7 @@ def drain(collector: Collector) -> np.ndarray[Any, Any]:
 
 
 def test_percentiles_are_within_the_buckets_error() -> None:
-    collector = Collector(flags=["-DDURATIONS=65536"])
+    collector = Collector(flags=["-DDURATIONS=65536"], extra_maps=["durations"])
     truth.run_guest("--vcpus", "2", "cpuid:5000", "out:300", "in:100", "rdmsr:1000", "mmio:50", "hlt:20")
     exact = drain(collector)
     snapshot = collector.close()

@@ -1,0 +1,230 @@
+"""Loads and reads detail.c: what exits touch, guest code, halt polling and slow exits, while somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..snapshot import BUCKETS, KINDS, SLOW, TOUCH, U64, Details, Look
+from . import kernel
+from .probes import Probe, Probes
+from .tracepoint import Tracefs, Tracepoint
+
+HERE = Path(__file__).parent
+ROWS = 8192  # keys of all threads together: 5 MB of kernel memory
+THREADS = 16384  # open exits
+RING = 64  # slow exits for each CPU, between two readings
+FEW = ROWS // 4  # free rows, below which the lightest half is given up
+KEY_SIZE = 24  # id, value, kind, extra: how a row begins
+
+CPU = np.dtype([("slow", "u8"), ("dropped", "u8", (16,)), ("pad", "u8", (7,))])
+CONFIG = np.dtype([("only", "u4"), ("reason", "u4"), ("isa", "u4"), ("kinds", "u4"), ("slow_ns", "u8")])
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A tracepoint that tells what an exit touched: kind, function in detail.c, its flags' fields."""
+
+    kinds: tuple[str, ...]
+    tracepoint: str
+    function: str
+    fields: tuple[tuple[str, str], ...]  # flag without AT_, field
+
+
+_SOURCES = (
+    _Source(("io",), "kvm_pio", "on_pio", (("PIO_PORT", "port"), ("PIO_RW", "rw"), ("PIO_SIZE", "size"))),
+    _Source(("msr",), "kvm_msr", "on_msr", (("MSR_INDEX", "ecx"), ("MSR_WRITE", "write"))),
+    _Source(("mmio",), "kvm_mmio", "on_mmio", (("MMIO_GPA", "gpa"), ("MMIO_TYPE", "type"), ("MMIO_LEN", "len"))),
+    _Source(("mmio",), "kvm_fast_mmio", "on_fast", (("FAST_GPA", "gpa"),)),
+    _Source(("cpuid",), "kvm_cpuid", "on_cpuid", (("CPUID_LEAF", "function"),)),
+    _Source(("hypercall",), "kvm_hypercall", "on_hypercall", (("HYPERCALL_NR", "nr"),)),
+    _Source(("hyperv",), "kvm_hv_hypercall", "on_hyperv", (("HYPERV_CODE", "code"),)),
+    _Source(
+        ("fault",), "kvm_page_fault", "on_fault", (("FAULT_ADDRESS", "fault_address"), ("FAULT_ERROR", "error_code"))
+    ),
+    _Source(("vmgexit",), "kvm_vmgexit_enter", "on_vmgexit", (("VMGEXIT_CODE", "exit_reason"),)),
+    _Source(("cr",), "kvm_cr", "on_cr", (("CR_NUMBER", "cr"), ("CR_RW", "rw"))),
+    _Source(("apic",), "kvm_apic", "on_apic", (("APIC_REGISTER", "reg"), ("APIC_RW", "rw"))),
+    _Source(("poll",), "kvm_halt_poll_ns", "on_poll", (("POLL_NEW", "new"), ("POLL_OLD", "old"))),
+)
+_BASE = (
+    ("kvm_vcpu_wakeup", "on_wakeup", (("WAKEUP_NS", "ns"), ("WAKEUP_WAITED", "waited"))),
+    ("kvm_userspace_exit", "on_user", (("USER_REASON", "reason"), ("USER_ERRNO", "errno"))),
+    ("kvm_entry", "on_entry", ()),
+    ("kvm_exit", "on_exit", (("EXIT_REASON", "exit_reason"), ("EXIT_RIP", "guest_rip"))),
+)
+_OPTIONAL = (
+    ("EXIT_ISA", "isa"),
+    ("EXIT_VCPU", "vcpu_id"),
+    ("EXIT_INFO", "info1"),
+    ("EXIT_INFO2", "info2"),
+    ("EXIT_INTR", "intr_info"),
+)
+_TYPES = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
+
+
+def flags(formats: dict[str, Tracepoint | None]) -> tuple[list[str], list[Probe], list[str]]:
+    """The -D flags and the probes for the tracepoints that there are, and the kinds that they can tell."""
+    found: list[str] = []
+    probes: list[Probe] = []
+    kinds = ["user", "rip"]
+    for source in _SOURCES:
+        at = _at(formats.get(source.tracepoint), source.fields)
+        if at is not None:
+            found += at
+            probes.append(Probe("kvm", source.tracepoint, source.function))
+            kinds += [kind for kind in source.kinds if kind not in kinds]
+    for name, function, fields in _BASE:
+        found += _at(formats.get(name), fields) or []
+        probes.append(Probe("kvm", name, function))
+    for flag, name in _OPTIONAL:
+        found += _at(formats.get("kvm_exit"), ((flag, name),)) or []
+    if any(flag.startswith("-DAT_EXIT_INTR=") for flag in found):
+        kinds.append("vector")
+    return found, probes, kinds
+
+
+def _at(parsed: Tracepoint | None, fields: Sequence[tuple[str, str]]) -> list[str] | None:
+    """Where the fields are; None if one is missing, or of a size that no number has."""
+    if not parsed or any(name not in parsed.fields or parsed.fields[name].size not in _TYPES for _, name in fields):
+        return None
+    places = [(flag, parsed.fields[name]) for flag, name in fields]
+    return [f"-DAT_{flag}=FIELD({_TYPES[field.size]},{field.offset})" for flag, field in places]
+
+
+class Detail:
+    """Loaded at construction, attached while look() asks for something."""
+
+    def __init__(self, pids: Sequence[int], idle: Iterable[tuple[int, int]], use_mmap: bool = True) -> None:
+        """pids: the processes to watch, none for all. idle: (isa, code) that are never slow. Raises KvmtopError."""
+        self._tracefs = Tracefs()
+        names = {source.tracepoint for source in _SOURCES} | {name for name, _, _ in _BASE}
+        found, self._all, self.kinds = flags({name: self._tracefs.format("kvm", name) for name in names})
+        mapped = use_mmap and kernel.mmapable()
+        cpus = kernel.possible_cpus()
+        sizes = {"rows": ROWS, "slows": cpus * RING, "cpus": cpus, "configs": 1}
+        is_idle = "||".join(f"((isa)=={isa}&&((isa)==1?(reason)&0xffff:(reason))=={code})" for isa, code in idle)
+        defines = [
+            *found,
+            *(f"-DKIND_{kind.upper()}={number}" for number, kind in enumerate(KINDS)),
+            f"-DROWS={ROWS}", f"-DTHREADS={THREADS}", f"-DCPUS={cpus}", f"-DRING={RING}",
+            f"-DMAP_FLAGS={kernel.MMAPABLE if mapped else 0}",
+            f"-DIDLE(isa,reason)=({is_idle or 0})",
+            f"-I{HERE}",
+            *([f"-DSKIP(tgid)=({'&&'.join(f'(tgid)!={pid}' for pid in pids)})"] if pids else []),
+        ]  # fmt: skip
+        self._probes = Probes(HERE / "detail.c", defines, self._all, [*sizes, "free_rows", "places"])
+        dtypes = {"rows": TOUCH, "slows": SLOW, "cpus": CPU, "configs": CONFIG}
+        self._maps = {
+            name: kernel.BpfArray(self._probes.maps[name], dtypes[name], size, mapped) for name, size in sizes.items()
+        }
+        kernel.push(self._probes.maps["free_rows"], range(ROWS - 1, 0, -1))
+        self._turns = np.zeros(ROWS, "u8")
+        self._seen = np.zeros(cpus, "u8")  # slow exits taken from each ring
+        self._undelivered = 0
+        self._given_up: dict[str, int] = {}
+        self._light: Any = np.zeros(0, "i8")  # rows whose keys are gone, to be freed at the next reading
+        self._look: Look | None = None
+        self._since = 0
+
+    def look(self, look: Look | None, now: int) -> None:
+        """Attach the probes for what is looked at, or detach all. now: CLOCK_MONOTONIC ns. Raises KvmtopError."""
+        if look == self._look:
+            return
+        self._probes.detach()
+        if look and not (self._look and look.kinds == self._look.kinds and look.only == self._look.only):
+            self._forget()
+            self._since = now
+        self._look = look
+        if look:
+            config = np.zeros(1, CONFIG)
+            if look.only:
+                config["only"], config["isa"], config["reason"] = 1, *look.only
+            config["kinds"] = sum(1 << KINDS.index(kind) for kind in look.kinds)
+            config["slow_ns"] = look.slow_ns or 0
+            self._maps["configs"].write([0], config)
+            wanted = {source.function for source in _SOURCES if look.kinds & set(source.kinds)}
+            base = {function for _, function, _ in _BASE}
+            self._probes.attach(self._tracefs, wanted | base)
+
+    def _forget(self) -> None:
+        """Start anew: every key's row is given back."""
+        rows = self._maps["rows"].read()
+        used = np.flatnonzero(rows["id"])
+        self._drop_keys(rows[used])
+        self._free(used)
+        self._light = np.zeros(0, "i8")
+        self._given_up = {}
+        cpus = self._maps["cpus"].read()
+        self._seen = cpus["slow"].copy()
+        cpus["dropped"] = 0
+        self._maps["cpus"].write(range(len(cpus)), cpus)
+
+    def _drop_keys(self, rows: Any) -> None:
+        for row in rows:
+            kernel.delete(self._probes.maps["places"], row.tobytes()[:KEY_SIZE])
+
+    def _free(self, indices: Any) -> None:
+        self._maps["rows"].clear(indices)
+        self._turns[indices] += 1
+        kernel.push(self._probes.maps["free_rows"], indices.tolist())
+
+    def read(self) -> Details | None:
+        """What was seen since the look began; None while nobody looks."""
+        if not self._look:
+            return None
+        rows = self._maps["rows"].read()
+        cpus = self._maps["cpus"].read()
+        used = np.flatnonzero(rows["id"])
+        dropped = {
+            kind: int(cpus["dropped"][:, number].sum()) + self._given_up.get(kind, 0)
+            for number, kind in enumerate(KINDS)
+        }
+        if len(self._light):  # nothing holds on to them any more
+            for number, kind in enumerate(KINDS):
+                mine = rows[self._light]["kind"] == number
+                self._given_up[kind] = self._given_up.get(kind, 0) + int(rows[self._light]["count"][mine].sum())
+                dropped[kind] += int(rows[self._light]["count"][mine].sum())
+            used = np.setdiff1d(used, self._light)
+            self._free(self._light)
+            self._light = np.zeros(0, "i8")
+        elif ROWS - len(used) < FEW:
+            order = np.argsort(rows["count"][used], kind="stable")
+            self._light = used[order[: len(used) // 2]]
+            self._drop_keys(rows[self._light])
+        ids: U64 = self._turns[used] << np.uint64(32) | used.astype("u8")
+        return Details(
+            since_ns=self._since,
+            look=self._look,
+            touched=rows[used],
+            touched_ids=ids,
+            dropped={kind: count for kind, count in dropped.items() if count},
+            slow=self.slow(),
+            undelivered=self._undelivered,
+        )
+
+    def slow(self) -> Any:
+        """The slow exits since the last call, oldest first; dtype SLOW. What was overwritten is counted."""
+        written = self._maps["cpus"].read()["slow"]
+        new = np.flatnonzero(written != self._seen)
+        if not len(new):
+            return np.zeros(0, SLOW)
+        ring = self._maps["slows"].read().reshape(-1, RING)[new]
+        fresh = (ring["number"] > self._seen[new, None]) & (ring["number"] <= written[new, None])
+        found = ring[fresh]
+        self._undelivered += int((written[new] - self._seen[new]).sum()) - len(found)
+        self._seen = written
+        return found[np.argsort(found["time_ns"])]
+
+    def close(self) -> None:
+        """Detach, and free all."""
+        self._look = None
+        self._maps.clear()
+        self._probes.close()
+
+
+assert TOUCH["hist"].shape == (BUCKETS,)

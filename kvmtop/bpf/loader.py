@@ -1,0 +1,147 @@
+"""Compiles and loads BPF programs in a process of its own, which hands over their descriptors and ends.
+
+libbcc brings all of LLVM, about 100 MB: a process that runs for days need not keep it. What libbcc and
+clang write goes to the child's standard error, not to the terminal. The only module that knows bcc.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import KvmtopError
+
+HERE = Path(__file__).parent
+MOST_DESCRIPTORS = 100
+
+# -I: neither the environment nor the current directory decides what root imports; the path is this process's own.
+_CHILD = """\
+import json, sys
+request = json.load(sys.stdin)
+sys.path[:] = request["path"]
+from kvmtop.bpf import loader
+loader.child(request)
+"""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Descriptors by name; whoever has them closes them."""
+
+    maps: Mapping[str, int]
+    programs: Mapping[str, int]
+
+
+def load(source: Path, flags: Sequence[str], programs: Mapping[str, bool], maps: Sequence[str]) -> Loaded:
+    """Compile a C file and load its programs (name → whether it is for a raw tracepoint). Raises KvmtopError."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        request = {"source": str(source), "flags": list(flags), "programs": dict(programs), "maps": list(maps)}
+        _ask({**request, "socket": theirs.fileno()}, theirs.fileno())
+        _, descriptors, _, _ = socket.recv_fds(ours, 16, MOST_DESCRIPTORS)
+    for fd in descriptors:
+        os.set_inheritable(fd, False)
+    split = len(maps)
+    return Loaded(dict(zip(maps, descriptors, strict=False)), dict(zip(programs, descriptors[split:], strict=True)))
+
+
+def bcc_version() -> str:
+    """Of the bcc that would be used. Raises KvmtopError."""
+    return str(_ask({}))
+
+
+def _ask(request: dict[str, Any], *descriptors: int) -> Any:
+    """Run the child to its end; what it answers. Raises KvmtopError."""
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", _CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        pass_fds=descriptors, start_new_session=True, text=True, errors="replace",
+    ) as process:  # fmt: skip
+        out, log = process.communicate(json.dumps({**request, "path": sys.path}))
+    try:
+        answer = json.loads(out.splitlines()[-1])
+    except (ValueError, IndexError):
+        answer = {"failure": f"the compiler ended with status {process.returncode}"}
+    if "sentence" in answer:
+        raise KvmtopError(answer["sentence"])
+    if "failure" in answer:
+        raise KvmtopError(explanation(f"{answer['failure']}\n{log}"))
+    return answer["done"]
+
+
+def child(request: dict[str, Any]) -> None:
+    """The child: do what is asked, and answer with one line of JSON on standard output."""
+    try:
+        bcc = _import_bcc()
+        if "source" in request:
+            _load(bcc, request)
+        answer = {"done": str(bcc.__version__)}
+    except KvmtopError as error:
+        answer = {"sentence": str(error)}
+    except Exception as error:  # bcc raises bare Exception
+        answer = {"failure": str(error)}
+    print(json.dumps(answer), flush=True)
+    os._exit(0)  # the kernel frees faster than LLVM does
+
+
+def _load(bcc: Any, request: dict[str, Any]) -> None:
+    warnings.simplefilter("ignore", DeprecationWarning)  # bcc 0.26 hands itself str where it wants bytes
+    bpf = bcc.BPF(src_file=request["source"].encode(), cflags=request["flags"])
+    maps = [int(bcc.lib.bpf_table_fd(bpf.module, name.encode())) for name in request["maps"]]
+    kinds = {True: bcc.BPF.RAW_TRACEPOINT, False: bcc.BPF.TRACEPOINT}
+    programs = [bpf.load_func(name.encode(), kinds[raw]).fd for name, raw in request["programs"].items()]
+    with socket.socket(fileno=request["socket"]) as theirs:
+        socket.send_fds(theirs, [b"descriptors"], maps + programs)
+
+
+def _import_bcc() -> Any:
+    # Set before libbcc looks for the kernel's headers: the programs need none but the stubs beside them.
+    os.environ["BCC_KERNEL_SOURCE"] = str(HERE)
+    try:
+        import bcc
+    except ImportError as error:
+        raise KvmtopError(f"Python's bcc is missing for {sys.executable} ({error}): {_install_hint()}") from None
+    if not hasattr(bcc, "BPF"):
+        raise KvmtopError(
+            f"the bcc that Python finds ({bcc.__file__}) is PyPI's namesake, not the BPF compiler collection:"
+            f" pip uninstall bcc, then {_install_hint()}"
+        )
+    bcc.lib = bcc.libbcc.lib
+    return bcc
+
+
+def _install_hint() -> str:
+    with contextlib.suppress(OSError):
+        release = Path("/etc/os-release").read_text()
+        ids = re.findall(r"^ID(?:_LIKE)?=(.*)", release, re.MULTILINE)
+        for word, command in (("debian", "apt install python3-bpfcc"), ("fedora", "dnf install python3-bcc"),
+                              ("arch", "pacman -S python-bcc"), ("suse", "zypper install python3-bcc")):  # fmt: skip
+            if any(word in like for like in ids):
+                return f"{command}, and run kvmtop with the distribution's Python (/usr/bin/python3)"
+    return "install your distribution's bcc package for Python (python3-bpfcc or python3-bcc)"
+
+
+def explanation(text: str) -> str:
+    """One sentence for what libbcc, clang or the kernel said."""
+    with contextlib.suppress(OSError):
+        if "[confidentiality]" in Path("/sys/kernel/security/lockdown").read_text():
+            return "the kernel is locked down (confidentiality): it lets no one read its events with BPF"
+    if os.geteuid() != 0 and ("not permitted" in text or "super-user" in text or "ermission denied" in text):
+        return "loading BPF programs needs root: sudo kvmtop"
+    if "not permitted" in text:
+        return "the kernel does not let this process load BPF programs (a container without CAP_BPF and CAP_PERFMON?)"
+    if "Cannot allocate memory" in text:
+        return "the kernel has no memory for the BPF maps: raise the memory limit of this cgroup"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    detail = next((line for line in lines if "error" in line), lines[0] if lines else "no reason given")
+    printable = "".join(character for character in detail[:200] if character.isprintable())
+    return f"the BPF program could not be loaded: {printable}"

@@ -1,0 +1,61 @@
+"""One loaded C file: its programs on their tracepoints, its maps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import KvmtopError
+from . import kernel, loader
+from .tracepoint import Tracefs
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A function of the C file, and the tracepoint that it is for."""
+
+    category: str
+    name: str
+    function: str
+    raw: bool = False
+
+
+class Probes:
+    """Loaded at construction; runs between attach() and detach()."""
+
+    def __init__(self, source: Path, flags: Sequence[str], probes: Sequence[Probe], maps: Sequence[str]) -> None:
+        """Raises KvmtopError where this machine cannot do it."""
+        loaded = loader.load(source, flags, {probe.function: probe.raw for probe in probes}, maps)
+        self.maps, self._programs, self._probes = loaded.maps, loaded.programs, probes
+        self._links: list[int] = []
+
+    def attach(self, tracefs: Tracefs, functions: Container[str] | None = None) -> None:
+        """Attach these functions (all without), in order. Raises KvmtopError."""
+        for probe in self._probes:
+            if functions is not None and probe.function not in functions:
+                continue
+            program = self._programs[probe.function]
+            try:
+                if probe.raw:
+                    self._links.append(kernel.attach_raw(probe.name, program))
+                else:
+                    self._links.append(kernel.attach(tracefs.number(probe.category, probe.name), program))
+            except OSError as error:
+                self.detach()
+                raise KvmtopError(
+                    f"the kernel refuses a probe at {probe.category}:{probe.name}: {loader.explanation(str(error))}"
+                ) from None
+
+    def detach(self) -> None:
+        """Take all off their tracepoints."""
+        while self._links:
+            os.close(self._links.pop(0))
+
+    def close(self) -> None:
+        """Free the programs and the maps."""
+        self.detach()
+        for fd in (*self._programs.values(), *self.maps.values()):
+            os.close(fd)
+        self._programs, self.maps = {}, {}

@@ -1,0 +1,60 @@
+"""The guest kernel's symbols, from a copy of its /proc/kallsyms or its System.map: untrusted text."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from .errors import KvmtopError
+from .vms import clean
+
+MOST = 2_000_000  # symbols; a kernel with all its modules has about 200,000
+FURTHEST = 1 << 20  # bytes behind the last symbol that still count as a part of it
+KERNEL_HALF = 1 << 63  # canonical addresses above belong to the kernel, on every 64-bit guest system in use
+_LINE = re.compile(r"([0-9a-fA-F]{1,16}) [tTwWiV] (\S{1,500})(?:\s+\[(\S{1,100})\])?\s*")
+
+
+class Symbols:
+    """Functions by address."""
+
+    def __init__(self, symbols: Iterable[tuple[int, str]] = ()) -> None:
+        """(address, name), in any order."""
+        self._symbols = sorted(symbols)
+        self._addresses = [address for address, _ in self._symbols]
+
+    @classmethod
+    def read(cls, path: Path) -> Symbols:
+        """A file in the form of /proc/kallsyms. Lines that make no sense are left out. Raises KvmtopError."""
+        symbols: list[tuple[int, str]] = []
+        try:
+            with path.open(errors="replace") as file:
+                for line in file:
+                    match = _LINE.fullmatch(line[:700])
+                    if match and int(match[1], 16) and len(symbols) < MOST:
+                        module = f" [{clean(match[3])}]" if match[3] else ""
+                        symbols.append((int(match[1], 16), clean(match[2]) + module))
+        except OSError as error:
+            raise KvmtopError(f"cannot read {path}: {error.strerror}", 2) from None
+        if not symbols:
+            raise KvmtopError(
+                f"{path} has no symbols with addresses: copy the guest's /proc/kallsyms as its root"
+                " (others see zeros), or take its System.map",
+                2,
+            )
+        return cls(symbols)
+
+    def name(self, address: int) -> str:
+        """ "function+0x12 [module]" for an address; empty where none is near."""
+        at = bisect.bisect_right(self._addresses, address) - 1
+        if at < 0 or address - self._addresses[at] > FURTHEST:
+            return ""
+        name, _, module = self._symbols[at][1].partition(" ")
+        offset = address - self._addresses[at]
+        return f"{name}{f'+0x{offset:x}' if offset else ''}{f' {module}' if module else ''}"
+
+
+def half(address: int) -> str:
+    """Whose code an address is, by the half of the address space: "kernel" or "user"."""
+    return "kernel" if address >= KERNEL_HALF else "user"

@@ -1,0 +1,89 @@
+"""How long a key takes to be answered: `python -m tests.bench.keys [--vcpus 8,1000,10000]`.
+
+Presses keys in the real program, over Snapshots of a host of that size, and measures from the key to the last
+frame that it sets off: new figures, layout, drawing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+
+from textual import events
+
+from kvmtop.app import KvmtopApp
+
+from .large import Large
+from .terminal import Terminal, running
+
+# In this order: each finds the program where the one before has left it.
+KEYS = {
+    "down (a row)": "down",
+    "R (other order)": "r",
+    "E (by exits)": "E",
+    "i (without idle)": "i",
+    "/ (filter)": "slash",
+    "escape (no filter)": "escape",
+    "enter (reason's page)": "enter",
+    "escape (back)": "escape",
+    "tab (to the VMs)": "tab",
+    "down (a VM)": "down",
+    "end (last of all vCPUs)": "end",
+    "page up": "pageup",
+    "enter (a vCPU)": "enter",
+    "escape (its VM)": "escape",
+    "escape (all)": "escape",
+    "t (totals)": "t",
+    "t (interval)": "t",
+}
+ROUNDS = 5
+QUIET = 0.2  # seconds
+
+
+async def answered(app: KvmtopApp, key: str, character: str | None) -> float:
+    """ms from a key to the last frame that it set off: nothing is drawn for a while after it."""
+    start = time.perf_counter()
+    app.post_message(events.Key(key, character))
+    while time.perf_counter() - max(Terminal.last, start) < QUIET:
+        await asyncio.sleep(0.005)
+    return max(Terminal.last - start, 0) * 1000
+
+
+async def measure(vcpus: int, reasons: int, size: tuple[int, int]) -> dict[str, float]:
+    """ms to the answer of each key, the median of some rounds."""
+    host = Large(reasons, vcpus)
+    host.prepare(4)
+    app = KvmtopApp(host, interval=1.0)
+    found: dict[str, list[float]] = {name: [] for name in KEYS}
+    async with running(app, size):
+        await asyncio.sleep(7)
+        app.seconds = 3600  # no reading in between
+        app._wake.set()
+        for turn in range(ROUNDS + 1):
+            await answered(app, "1", "1")
+            for name, key in KEYS.items():
+                character = {"slash": "/"}.get(key, key if len(key) == 1 else None)
+                ms = await answered(app, key, character)
+                if turn:
+                    found[name].append(ms)
+    return {name: statistics.median(ms) for name, ms in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--vcpus", default="8,1000,10000")
+    parser.add_argument("--reasons", type=int, default=16)
+    parser.add_argument("--size", default="120x50")
+    options = parser.parse_args()
+    width, height = map(int, options.size.split("x"))
+    sizes = [int(number) for number in options.vcpus.split(",")]
+    found = [asyncio.run(measure(number, options.reasons, (width, height))) for number in sizes]
+    print("| key | " + " | ".join(f"{number:,} vCPUs" for number in sizes) + " |\n|---|" + "--:|" * len(sizes))
+    for name in KEYS:
+        print(f"| {name} | " + " | ".join(f"{row[name]:.0f} ms" for row in found) + " |")
+
+
+if __name__ == "__main__":
+    main()
