@@ -30,6 +30,7 @@ import os
 import platform
 import shutil
 import sqlite3
+import stat
 import tempfile
 import threading
 import time
@@ -89,6 +90,10 @@ class Recorder:
         self._threads: set[int] = set()
         self._lock = threading.Lock()
         self._journal = Path(f"{path}-journal")
+        with contextlib.suppress(OSError):  # a remnant of a run that was killed, whose file has been taken away
+            left = os.lstat(self._journal)
+            if stat.S_ISREG(left.st_mode) and not left.st_size and left.st_uid == os.geteuid():
+                self._journal.unlink()
         try:
             # New ones, and not through anybody's link: the names can be guessed, and this runs as root.
             for name in (path, self._journal):

@@ -197,6 +197,12 @@ def test_what_is_there_already_stays(file: Path, kind: str, suffix: str) -> None
     assert suffix == "" or not file.exists()
 
 
+def test_an_empty_journal_of_a_run_that_was_killed_is_in_nobodys_way(file: Path) -> None:
+    Path(f"{file}-journal").touch()
+    record(file)
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
 def test_no_such_directory(tmp_path: Path) -> None:
     with pytest.raises(KvmtopError, match=r"cannot record to .*No such file or directory"):
         Recorder(Busy(), tmp_path / "none" / "run")
