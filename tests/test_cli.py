@@ -168,7 +168,7 @@ def test_without_any_option_it_is_this_host_if_a_vm_runs(
     host: Busy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(vms, "vcpu_count", lambda pid: 2)
-    monkeypatch.setattr(cli, "_batch", lambda source, options, stop: source.read())
+    monkeypatch.setattr(cli, "_batch", lambda source, *_: source.read())
     assert cli.main([]) == 0
     assert host.closed and "RECORDING" not in capsys.readouterr().out
     monkeypatch.setattr(vms, "vcpu_count", lambda pid: 0)
@@ -182,7 +182,7 @@ def test_without_any_option_it_is_this_host_if_a_vm_runs(
 def test_without_any_option_and_without_a_vm_it_is_the_demo(
     host: Busy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], why: KvmtopError | None
 ) -> None:
-    def fail(pids: object) -> None:
+    def fail(pids: object, look: object) -> None:
         assert why
         raise why
 
