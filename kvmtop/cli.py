@@ -121,6 +121,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--replay", type=Path, metavar="FILE", help="show a recording instead of this host")
     p.add_argument("--demo", nargs="?", const="amd", choices=("amd", "intel"),
                    help="show a recording that comes with kvmtop (amd: QEMU guests; intel: a test guest)")  # fmt: skip
+    p.add_argument("--compare", nargs=2, metavar=("A", "B"),
+                   help="how two recordings differ, or parts of them: FILE@FROM:TO, in seconds")  # fmt: skip
     p.add_argument("--live", action="store_true",
                    help="this host even if no VM runs; without any option, the demo is shown then")  # fmt: skip
     p.add_argument("--event", type=_kinds, action="extend", default=[], metavar="KIND",
@@ -156,6 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one retur
             return _doctor(options.json)
         if options.list:
             return _list()
+        if options.compare:
+            return _compare(*options.compare)
         return _run(options, bare=not (sys.argv[1:] if argv is None else argv))
     except KvmtopError as error:
         print(f"kvmtop: {error}", file=sys.stderr)
@@ -188,6 +192,15 @@ def _explain(name: str) -> int:
     # A pipe has no width, and long lines are hard to read.
     sys.stdout.write(reasons.explain(name, min(shutil.get_terminal_size().columns, 100)))
     sys.stdout.flush()
+    return 0
+
+
+def _compare(a: str, b: str) -> int:
+    from . import compare
+
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    for line in compare.text(compare.Part.read(a), compare.Part.read(b)):
+        print(line)
     return 0
 
 

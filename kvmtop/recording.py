@@ -66,6 +66,7 @@ _SCALARS = ("lost", "userspace", "unpaired", "overwritten", "expired")
 
 MOST_SAMPLES = 5_000_000
 MOST_ROWS = 1_000_000  # of VMs and names
+MOST_COUNTS = 50_000_000  # of reasons in samples
 MOST_TIME = 1 << 62  # ns
 QUERY_SECONDS = 20.0  # a damaged file may lead in circles
 KEPT = 12  # unpacked Snapshots
@@ -387,6 +388,19 @@ class Recording:
         """Snapshot n, from 0. Raises KvmtopError."""
         with self._explained():
             return self._only(self._at(n))
+
+    def counts(self, begin: int, end: int) -> dict[tuple[int, int], I64]:
+        """Exits of each reason (isa, code) in the intervals that end with samples begin to end - 1."""
+        found: dict[tuple[int, int], I64] = {}
+        sql = "SELECT sample, isa, code, exits FROM exits WHERE sample >= ? AND sample < ?"
+        with self._explained():
+            for sample, isa, code, exits in self._rows(sql, (int,) * 4, MOST_COUNTS, begin, end):
+                if (isa, code) not in found:
+                    if (len(found) + 1) * (end - begin) > MOST_COUNTS:
+                        raise frame.BadFrame("too many reasons")
+                    found[isa, code] = np.zeros(end - begin, "i8")
+                found[isa, code][sample - begin] = exits
+        return found
 
     def read(self) -> Snapshot:
         """The next Snapshot; after the last one, that one again."""
