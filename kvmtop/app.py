@@ -6,8 +6,8 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, cast
 
@@ -20,13 +20,19 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
-from . import summary, units, view
+from . import slow, summary, units, view
 from .columns import BY_KEY, COLUMNS, ordered
 from .errors import KvmtopError
+from .findings import findings
+from .labels import Labels
 from .members import members, shares
+from .polling import polling
 from .session import ALL, Key, Scope, Session
-from .snapshot import UNKNOWN, Source
-from .stats import Interval, silence
+from .slow import Slow
+from .snapshot import KINDS, UNKNOWN, Look, Source
+from .stats import IDLE, Interval, by_reason, silence
+from .touched import CODE, TOUCHED, dropped, touched
+from .watched import Watched
 from .widgets import chart
 from .widgets.bar import Budget, stacked
 from .widgets.chart import Chart
@@ -34,11 +40,13 @@ from .widgets.help import Help
 from .widgets.keys import Keys
 from .widgets.page import ReasonPage
 from .widgets.palette import DARK, LIGHT, variables
-from .widgets.table import Selected, Sorted, Table
+from .widgets.slow import SlowPage
+from .widgets.table import Heading, Row, Selected, Sorted, Table
 from .widgets.trail import Gone, Trail
 
 PANES = ("reasons", "vms", "chart")
 INTERVALS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+FINDINGS = 3  # sentences on the screen
 POINTS = 120  # intervals in the charts
 
 
@@ -83,6 +91,8 @@ class KvmtopApp(App[None]):
         Binding("1", "show_pane('reasons')", "Reasons", show=False, tooltip="The reasons"),
         Binding("2", "show_pane('vms')", "VMs", show=False, tooltip="The VMs and their vCPUs"),
         Binding("3", "show_pane('chart')", "Chart", show=False, tooltip="The chart"),
+        Binding("x", "slow", "Slowest", tooltip="The slowest exits, one by one"),
+        Binding("f", "findings", "Findings", show=False, tooltip="Show or hide what stands out"),
         Binding("w", "summary", "Summary", show=False, tooltip="Write the summary so far to a file"),
         Binding("s", "save_picture", "Screenshot", show=False, tooltip="Save this screen as an SVG file"),
         Binding("E", "sort('rate')", "By exits", show=False, tooltip="Sort by exits a second"),
@@ -101,15 +111,23 @@ class KvmtopApp(App[None]):
         duration: float | None = None,
         dump: Path | None = None,
         isa: int = UNKNOWN,
+        look: Look | None = None,
+        labels: Labels | None = None,
     ) -> None:
-        """interval and duration in seconds; dump and isa are for the key that writes the summary."""  # fmt: skip
+        """interval and duration in seconds; dump and isa are for the key that writes the summary.
+
+        look: what to look at all the time; labels: the names of what exits touch.
+        """
         super().__init__()
-        self.session = Session()
+        self.session, self.watched = Session(), Watched()
+        self._look, self._labels = look, labels or Labels()
+        self.slowest, self.telling = False, True  # the page of the slowest exits; the findings
         self.scope, self.reason = ALL, cast("Key | None", None)
         self.sorting, self.descending = "time", True
         self.paused = self.since_start = self.leave_idle = False
         self.filters = {"reasons": "", "vms": ""}
         self.failure: KvmtopError | None = None
+        self.trouble: Callable[[], str | None] = lambda: None  # what a recorder has to say
         self.shown: Interval | None = None
         self.seconds = interval
         self._hidden: frozenset[int] = frozenset()
@@ -127,6 +145,7 @@ class KvmtopApp(App[None]):
         yield Static(id="header")
         yield Trail(id="trail")
         yield Budget(id="budget")
+        yield Static(id="findings")
         yield Static(id="panes")
         with Container(id="main"):
             with Container(id="body", classes="-reasons"):
@@ -137,6 +156,7 @@ class KvmtopApp(App[None]):
                         yield Static(id="chart-title")
                         yield Chart(id="chart")
             yield ReasonPage()
+            yield SlowPage()
         yield Input(id="filter", placeholder="text or regular expression; Enter keeps it, Escape clears it")
         yield Static(id="status")
         yield Keys(compact=True)
@@ -173,7 +193,8 @@ class KvmtopApp(App[None]):
                 return
             try:
                 interval = self.session.add(self._source.read())
-                members(self.session, interval, self._hidden)  # made here, so that drawing does not wait for it
+                self.watched.add(interval)
+                self._prepare(interval)
             except KvmtopError as error:
                 self.failure = error
                 self.call_from_thread(self.exit)
@@ -184,10 +205,19 @@ class KvmtopApp(App[None]):
                 return
             due = max(due, time.monotonic() - self.seconds)  # after a suspension, no volley of readings
 
+    def _prepare(self, interval: Interval) -> None:
+        """In the reader's thread: what takes long where thousands of vCPUs run, so that drawing need not wait."""
+        for one in (interval, self.session.total() if self.since_start else None):
+            if one:
+                by_reason(one)
+                members(self.session, one, self._hidden)
+
     def on_tick(self, tick: Tick) -> None:
         """New figures, unless the display is held."""
+        self._look_anew()
         if not self.paused:
             self.shown = tick.interval
+            self._tell()
         self._draw()
 
     # What is shown
@@ -202,6 +232,11 @@ class KvmtopApp(App[None]):
         interval = self._interval()
         self._draw_frame(interval)
         if interval is None:
+            return
+        if self.slowest:
+            self.query_one(SlowPage).show(
+                *(self._slow_rows(rows) for rows in (self.watched.interval, self.watched.run))
+            )
             return
         if self.reason is not None:
             self._draw_page(interval, self.reason)
@@ -242,8 +277,7 @@ class KvmtopApp(App[None]):
         titles = ((f"{n} {title}", body.has_class(f"-{pane}")) for n, (pane, title) in
                   enumerate(zip(PANES, ("Reasons", "VMs", "Chart"), strict=True), 1))  # fmt: skip
         self._line("panes", Text("  ").join(Text(title, "bold reverse" if on else "") for title, on in titles))
-        trouble = getattr(self._source, "trouble", None)  # a recorder's
-        words = ", ".join(filter(None, [trouble, view.honesty(snapshot) if snapshot else ""]))
+        words = ", ".join(filter(None, [self.trouble(), view.honesty(snapshot) if snapshot else ""]))
         self.query_one("#status").set_class(bool(words), "-on")
         self._line("status", Text(words, no_wrap=True))
 
@@ -262,6 +296,8 @@ class KvmtopApp(App[None]):
 
     def _state(self) -> str:
         parts = [f"since start, by {BY_KEY[self.sorting].title}" if self.since_start else self._pace()]
+        if self.slowest:
+            parts.insert(0, "slowest exits")
         if self.leave_idle:
             parts.append("without idle")
         parts += [f"/{text}" for text in self.filters.values() if text]
@@ -269,15 +305,58 @@ class KvmtopApp(App[None]):
             parts.append("PAUSED")
         return " ".join(parts)
 
+    def _tell(self) -> None:
+        """What stands out in the last interval, as plain sentences."""
+        interval = self.session.interval
+        rows = members(self.session, interval, self._hidden) if interval and self.telling else []
+        found = findings(self.session, interval, rows, self._names())[:FINDINGS] if interval and rows else []
+        widget = self.query_one("#findings", Static)
+        widget.set_class(bool(found), "-on")
+        text = Text("\n").join(Text.assemble("! ", one.text, (f"  [{one.rule}]", "dim")) for one in found)
+        if self._lines.get("findings") != text:
+            self._lines["findings"] = text
+            widget.update(text)
+
+    def _names(self) -> Labels:
+        return replace(self._labels, names=self.session.last.names) if self.session.last else self._labels
+
+    def _slow_rows(self, rows: Sequence[Slow]) -> tuple[list[Heading], list[Row]]:
+        return view.slow_table(rows, self.query_one(SlowPage).size.width - 1, self._names())
+
+    def _look_anew(self) -> None:
+        """Ask the source for what the page that is open shows, and for nothing else."""
+        interval = self.session.interval
+        if not interval:
+            return
+        wish, threshold = self._look, self._look.slow_ns if self._look else None
+        if self.slowest:
+            wish = Look(TOUCHED, None, threshold or slow.threshold(interval))
+        elif self.reason is not None:
+            wish = Look(frozenset(KINDS) - {""}, self.reason, threshold or slow.threshold(interval, self.reason))
+        self._source.look(wish)
+
     def _place(self) -> str:
         return " › ".join(name for name, _ in view.trail(self.scope, self.session.last, None))
 
     def _draw_page(self, interval: Interval, key: Key) -> None:
         page = view.page(self.session, interval, self.scope, key, POINTS)
         self.query_one(ReasonPage).show(
-            facts=page.facts, meaning="", hist=page.hist, marks=page.marks, decades=page.decades, heat=page.heat,
-            octaves=page.octaves, rates=page.rates, p99s=page.p99s, span=page.span, who=page.who,
+            facts=page.facts, meaning=view.meaning(*key), hist=page.hist, marks=page.marks, decades=page.decades,
+            heat=page.heat, octaves=page.octaves, rates=page.rates, p99s=page.p99s, span=page.span, who=page.who,
         )  # fmt: skip
+        latest = self.session.interval
+        widget = self.query_one(ReasonPage)
+        if latest and latest.after.details and latest.after.details.look.only == key:
+            names, history = self._names(), self.watched.history
+            rows = touched(latest, self.scope, TOUCHED | {CODE}, history)
+            mine = [one for one in self.watched.interval if (one.isa, one.code) == key]
+            widget.show_details(
+                view.touch_table([row for row in rows if row.kind != CODE], widget.size.width, names),
+                view.touch_table([row for row in rows if row.kind == CODE], widget.size.width, names),
+                view.slow_table(mine, widget.size.width - 1, names),
+                view.polling_table(polling(latest, self.scope), latest) if key in IDLE else None,
+                dropped(latest.after.details),
+            )
 
     def _table(self, id: str) -> Table:
         return self.query_one(f"#{id}", Table)
@@ -300,8 +379,12 @@ class KvmtopApp(App[None]):
 
     def go(self, scope: Scope, reason: Key | None = None) -> None:
         """Look at a scope, or at one reason in it."""
-        self.scope, self.reason = scope, reason
+        self.scope, self.reason, self.slowest = scope, reason, False
+        self._look_anew()
+        if reason is not None:
+            self.query_one(ReasonPage).clear_details()
         self.query_one("#main").set_class(reason is not None, "-page")
+        self.query_one("#main").remove_class("-slow")
         self.query_one(ReasonPage).scroll_home(animate=False)
         self.call_after_refresh(self._draw)
         if reason is not None:
@@ -339,7 +422,7 @@ class KvmtopApp(App[None]):
 
     def action_up(self) -> None:
         """From reason to vCPU to VM to all; at the top, clear the filter."""
-        if self.reason is not None:
+        if self.slowest or self.reason is not None:
             self.go(self.scope)
         elif self.scope.thread is not None:
             self.go(Scope(self.scope.pid))
@@ -351,7 +434,7 @@ class KvmtopApp(App[None]):
 
     def action_pane(self, by: int) -> None:
         """The next pane: focus where all are seen, another pane where one is."""
-        if self.reason is not None:
+        if self.reason is not None or self.slowest:
             return
         body = self.query_one("#body")
         now = next(n for n, pane in enumerate(PANES) if body.has_class(f"-{pane}"))
@@ -360,7 +443,7 @@ class KvmtopApp(App[None]):
 
     def action_show_pane(self, pane: str) -> None:
         """Show and focus a pane."""
-        if self.reason is not None:
+        if self.reason is not None or self.slowest:
             self.go(self.scope)
         body = self.query_one("#body")
         for name in PANES:
@@ -393,6 +476,22 @@ class KvmtopApp(App[None]):
         if not self.paused:
             self.shown = self.session.interval
         self._draw()
+
+    def action_slow(self) -> None:
+        """The slowest exits, or back from them."""
+        if self.slowest:
+            self.go(self.scope)
+            return
+        self.reason, self.slowest = None, True
+        self._look_anew()
+        self.query_one("#main").remove_class("-page").add_class("-slow")
+        self.query_one(SlowPage).focus()
+        self.call_after_refresh(self._draw)
+
+    def action_findings(self) -> None:
+        """Show or hide them."""
+        self.telling = not self.telling
+        self._tell()
 
     def action_totals(self) -> None:
         """Interval or since the start."""
@@ -465,7 +564,7 @@ class KvmtopApp(App[None]):
 
     def action_filter(self) -> None:
         """Ask for the filter of the pane that has the keys."""
-        if self.reason is not None:
+        if self.reason is not None or self.slowest:
             return
         field = self.query_one("#filter", Input)
         field.value = self.filters[self._filtered()]

@@ -15,6 +15,7 @@ from textual.widgets import Input
 from . import view
 from .app import POINTS, KvmtopApp, Tick
 from .errors import KvmtopError
+from .labels import Labels
 from .recording import Recording
 from .session import Sample, Session
 from .snapshot import UNKNOWN
@@ -26,6 +27,7 @@ FRAME = 0.05  # s between two frames at least
 STEADY = 0.05  # s of work for a frame, after which it takes the rest of its samples as one interval
 FILLING = 1.0  # s of work for the history of a place that was jumped to
 SEEK = 20  # parts of the run, one of which a long step is
+_NOT_HERE = ("pause", "interval", "slow")  # keys of the live dashboard: another meaning, or none in a recording
 
 
 class Player(KvmtopApp):
@@ -44,12 +46,14 @@ class Player(KvmtopApp):
         Binding("right_square_bracket", "speed(1)", "Speed", key_display="[ ]", tooltip="Play faster"),
         Binding("left_square_bracket", "speed(-1)", "Speed", show=False, tooltip="Play slower"),
         *(b for b in KvmtopApp.BINDINGS if isinstance(b, Binding)
-          and b.action.partition("(")[0] not in ("pause", "interval")),
+          and b.action.partition("(")[0] not in _NOT_HERE),
     ]  # fmt: skip
 
-    def __init__(self, recording: Recording, dump: Path | None = None, isa: int = UNKNOWN) -> None:
-        """dump and isa are for the key that writes the summary."""
-        super().__init__(recording, dump=dump, isa=isa)
+    def __init__(
+        self, recording: Recording, dump: Path | None = None, isa: int = UNKNOWN, labels: Labels | None = None
+    ) -> None:
+        """dump and isa are for the key that writes the summary; labels: the names of what exits touch."""
+        super().__init__(recording, dump=dump, isa=isa, labels=labels)
         self.recording = recording
         self.speed, self.at = 1, -1  # at: the sample that is shown
         self._goto: int | None = None
@@ -117,6 +121,7 @@ class Player(KvmtopApp):
 
     def _show(self) -> None:
         if self.session.interval:
+            self._prepare(self.session.interval)
             self.post_message(Tick(self.session.interval))
 
     def _advance(self, target: int) -> None:
@@ -168,7 +173,7 @@ class Player(KvmtopApp):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Arrows and braces belong to a field that is typed in, and to a screen on top."""
-        if action == "interval":
+        if action in _NOT_HERE and action != "pause":
             return False
         if action in ("step", "seek") and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
             return False
@@ -224,6 +229,7 @@ class Player(KvmtopApp):
         """Also while it is paused: somebody steps."""
         tick.prevent_default()  # else the live dashboard's would be called, too
         self.shown = tick.interval
+        self._tell()
         self._draw()
 
     def _header(self, interval: Interval | None, width: int) -> str:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import bisect
 import platform
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from . import units
+from . import reasons, units
 from .columns import Column, fitting
+from .labels import Labels
 from .members import Member
+from .polling import Polling
 from .session import Key, Line, Sample, Scope, Session
+from .slow import Slow
 from .snapshot import BUCKETS, Snapshot, Vm
 from .stats import PARTS, Interval, bucket_bounds, isa_name, percentile
+from .touched import Touched
 from .widgets.chart import Ticks
 from .widgets.table import Heading, Lazy, Row
 
@@ -157,6 +162,102 @@ def trail(scope: Scope, snapshot: Snapshot | None, reason: Key | None) -> list[t
     if reason and snapshot is not None:
         steps.append((snapshot.names.name(*reason), (scope, reason)))
     return steps
+
+
+def meaning(isa: int, code: int) -> str:
+    """What a reason means, in a few lines for its page; empty for one that nobody has described."""
+    found = reasons.meaning(isa, code)
+    if not found:
+        return ""
+    return f"{found.what}\nUsual causes: {found.causes}\nWhat to try: {found.advice}"
+
+
+_TOUCH_HEADINGS = (
+    Heading("rate", "COUNT/S", 7), Heading("time", "TIME/S", 7), Heading("share", "TIME%", 6), Heading("avg", "AVG", 6),
+    Heading("p99", "P99", 6), Heading("max", "MAX", 6), Heading("trend", "TREND", 8, trend=True),
+)  # fmt: skip
+_LEAST_LABEL = 28
+
+
+def touch_table(found: Sequence[Touched], width: int, labels: Labels) -> tuple[list[Heading], list[Row]]:
+    """What exits touched, in so many characters."""
+    chosen = list(_TOUCH_HEADINGS)
+    for dropped in ("max", "trend", "share", "avg"):
+        if sum(heading.width + 1 for heading in chosen) + _LEAST_LABEL > width:
+            chosen = [heading for heading in chosen if heading.key != dropped]
+    room = width - sum(heading.width + 1 for heading in chosen) - 2
+    headings = [Heading("what", "WHAT", max(min(room, 60), 8), True), *chosen]
+    rows = []
+    for one in found:
+        cells = {
+            "what": labels.what(one.kind, one.value, one.extra),
+            "rate": units.rate(one.rate),
+            "time": units.duration(one.total / one.seconds),
+            "share": units.percent(one.share),
+            "avg": units.duration(one.avg),
+            "p99": units.duration(one.percentile(0.99)),
+            "max": units.duration(one.max),
+            "trend": units.sparkline(list(one.trend), 8),
+        }
+        rows.append(
+            Row((one.kind, one.value, one.extra), [cells[heading.key] for heading in headings], fill=one.share or 0.0)
+        )
+    return headings, rows
+
+
+_SLOW_HEADINGS = (
+    (Heading("time", "TIME", 12, True), 4),
+    (Heading("vm", "VM", 12, True), 0),
+    (Heading("vcpu", "VCPU", 4), 0),
+    (Heading("reason", "REASON", 14, True), 0),
+    (Heading("ns", "LASTED", 6), 0),
+    (Heading("kernel", "KERNEL", 6), 3),
+    (Heading("user", "USER", 6), 0),
+    (Heading("idle", "IDLE", 6), 3),
+    (Heading("cpu", "CPU", 3), 2),
+    (Heading("what", "TOUCHED", 28, True), 1),
+    (Heading("rip", "GUEST CODE", 34, True), 5),
+)
+
+
+def slow_table(found: Sequence[Slow], width: int, labels: Labels) -> tuple[list[Heading], list[Row]]:
+    """Slow exits in so many characters, in their order."""
+    chosen = list(_SLOW_HEADINGS)
+    for level in (5, 4, 3, 2, 1):
+        if sum(heading.width + 1 for heading, _ in chosen) <= width:
+            break
+        chosen = [item for item in chosen if item[1] != level]
+    headings = [heading for heading, _ in chosen]
+    rows = []
+    for one in found:
+        cells = {
+            "time": f"{time.strftime('%H:%M:%S', time.localtime(one.time))}.{int(one.time % 1 * 1000):03d}",
+            "vm": one.vm, "vcpu": str(one.vcpu), "reason": one.name, "ns": units.duration(one.ns),
+            "kernel": units.duration(one.kernel), "user": units.duration(one.user), "idle": units.duration(one.idle),
+            "cpu": str(one.cpu), "what": labels.what(one.kind, one.value, one.extra) if one.kind else units.DASH,
+            "rip": labels.what("rip", one.rip, 0),
+        }  # fmt: skip
+        rows.append(Row((one.time, one.tid), [cells[heading.key] for heading in headings]))
+    return headings, rows
+
+
+_POLLING_HEADINGS = [
+    Heading("who", "VM / VCPU", 20, True), Heading("hits", "HITS", 6), Heading("wasted", "WASTED", 6),
+    Heading("ns", "POLLING", 9), Heading("window", "WINDOW", 6), Heading("verdict", "VERDICT", 60, True),
+]  # fmt: skip
+
+
+def polling_table(found: Sequence[Polling], interval: Interval) -> tuple[list[Heading], list[Row]]:
+    """How each vCPU's halts were polled, and the verdict."""
+    vcpus = dict(zip(interval.after.threads["id"].tolist(), interval.after.threads["vcpu"].tolist(), strict=True))
+    rows = []
+    for one in found:
+        vm = interval.after.vms.get(one.id >> 32)
+        who = f"{vm.name if vm else one.id >> 32} vCPU {vcpus.get(one.id, units.DASH)}"
+        spent = f"{units.duration(one.ns / one.seconds)}/s"
+        cells = [who, str(one.hits), str(one.wasted), spent, units.duration(one.window), one.verdict()]
+        rows.append(Row(one.id, cells))
+    return _POLLING_HEADINGS, rows
 
 
 @dataclass(frozen=True)

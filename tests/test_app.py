@@ -420,13 +420,13 @@ async def test_lost_exits_are_said() -> None:
 
 
 async def test_duration_ends_it() -> None:
-    app = KvmtopApp(small_host(), interval=0.1, duration=0.3)
+    app = KvmtopApp(small_host(), interval=0.2, duration=1.0)
     async with app.run_test() as pilot:
         for _ in range(100):
             await pilot.pause(0.05)
             if not app.is_running:
                 break
-    assert app.return_code == 0 and 2 <= len(app.session.history) <= 3  # a busy machine may skip one
+    assert app.return_code == 0 and 2 <= len(app.session.history) <= 5  # a busy machine may skip some
 
 
 async def test_a_source_that_fails_ends_it_with_its_reason() -> None:

@@ -26,6 +26,10 @@ _WHO = (
 )
 
 
+_WAIT = "the probes are being attached …"
+Rows = tuple[Sequence[Heading], Sequence[Row]]
+
+
 class ReasonPage(VerticalScroll):
     """Scrolls where the screen is small."""
 
@@ -34,6 +38,13 @@ class ReasonPage(VerticalScroll):
     ReasonPage .title { height: 1; text-style: bold; color: $text-muted; padding: 0 1; }
     ReasonPage #facts { height: auto; padding: 0 1; }
     ReasonPage #meaning { height: auto; padding: 0 1; color: $text-muted; }
+    ReasonPage #details { layout: grid; grid-size: 1; grid-rows: 9; height: 18; }
+    ReasonPage #details Table { height: 8; }
+    ReasonPage #slow { height: 6; }
+    ReasonPage #polling, ReasonPage #polling-title, ReasonPage #dropped { display: none; }
+    ReasonPage #polling.-on { display: block; height: 6; }
+    ReasonPage #polling-title.-on { display: block; }
+    ReasonPage #dropped.-on { display: block; height: auto; padding: 0 1; color: $warning; }
     ReasonPage #charts { layout: grid; grid-size: 1; grid-rows: 12; height: 48; }
     ReasonPage #who { height: 10; }
     """
@@ -46,6 +57,16 @@ class ReasonPage(VerticalScroll):
         """Facts, four charts, and the vCPUs."""
         yield Static(id="facts")
         yield Static(id="meaning")
+        yield Static(id="polling-title", classes="title")
+        yield Table(id="polling", empty=_WAIT)
+        with Container(id="details"):
+            for name, title in (("touched", "What they touched"), ("code", "Guest code that made them")):
+                with Vertical():
+                    yield Static(title, classes="title")
+                    yield Table(id=name, empty=_WAIT)
+        yield Static("The slowest of the last interval", classes="title")
+        yield Table(id="slow", empty=_WAIT)
+        yield Static(id="dropped")
         with Container(id="charts"):
             for name in ("hist", "heat", "rate", "p99"):
                 with Vertical():
@@ -75,6 +96,32 @@ class ReasonPage(VerticalScroll):
         else:
             self._chart("p99").show(lambda w, h: Text("no exit in the intervals kept", "dim"))
         self.query_one("#who", Table).show(_WHO, Lazy(who.keys, lambda at: Row(*who[at])))
+
+    def show_details(self, touched: Rows, code: Rows, slow: Rows, polling: Rows | None, dropped: str) -> None:
+        """Fill the tables of what is known only while somebody looks. polling: None where it does not matter."""
+        for name, rows, empty in (("touched", touched, "nothing that KVM has a tracepoint for"),
+                                  ("code", code, "no exit"), ("slow", slow, "none")):  # fmt: skip
+            table = self.query_one(f"#{name}", Table)
+            table.empty = empty
+            table.show(*rows)
+        self._polling(polling is not None)
+        if polling is not None:
+            self.query_one("#polling", Table).show(*polling)
+        self.query_one("#dropped", Static).set_class(bool(dropped), "-on")
+        self.query_one("#dropped", Static).update(Text(dropped))
+
+    def clear_details(self) -> None:
+        """Another reason: what is there is not its own."""
+        for name in ("touched", "code", "slow", "polling"):
+            table = self.query_one(f"#{name}", Table)
+            table.empty = _WAIT
+            table.show((), ())
+        self._polling(False)
+
+    def _polling(self, shown: bool) -> None:
+        self.query_one("#polling-title", Static).update(Text("Halt polling of each vCPU"))
+        for name in ("polling", "polling-title"):
+            self.query_one(f"#{name}").set_class(shown, "-on")
 
     def _chart(self, id: str) -> Chart:
         return self.query_one(f"#{id}", Chart)
