@@ -37,6 +37,8 @@ _THREAD = ["id", "first_ns", "end_ns", "exit_ns", "entry_ns", "user_ns", "user",
 _CELL = ["reason", "isa", "thread", "count", "total", "user", "min", "max"]
 _GONE = np.uint64(1 << 63)  # marks the ids made for cells without one
 
+_HIST = CELL.fields["hist"][1] // 8 if CELL.fields else 0  # where a cell's histogram begins, in words
+
 Rows = npt.NDArray[np.uint64]  # shape (columns, rows)
 
 
@@ -72,8 +74,10 @@ def encode(now: Snapshot, before: Snapshot | Counters = NOTHING) -> bytes:
     where = np.flatnonzero(change)
     out.column(np.array([len(where)], "u8"))
     out.column(np.diff(where, prepend=-1).astype("u8"))
-    out.column(_zigzag(change.reshape(-1)[where]))
-    out.rows(_rows(now.cells, _CELL) - _take(_rows(before.cells, _CELL), at) - _expected(change))
+    grown = change.reshape(-1)[where]
+    out.column(_zigzag(grown))
+    expected = _expected(len(now.cells), where, grown)
+    out.rows(_rows(now.cells, _CELL) - _take(_rows(before.cells, _CELL), at) - expected)
     out.column(np.packbits(now.cell_ids == 0).astype("u8"))
     for new, old in ((now.run_delay, before.run_delay), (now.cpus, before.cpus)):
         (tids, values), (old_tids, old_values) = _pairs(new), _pairs(old)
@@ -99,10 +103,11 @@ def unpacked(payload: bytes, before: Snapshot | Counters = NOTHING) -> Counters:
     cells = before.cells.copy() if at is None else np.zeros(len(keys), CELL)
     if at is not None:
         cells["hist"] = _take(before.cells["hist"].T, at).T
-    change = data.buckets(len(keys))
-    cells["hist"] += change
+    where, grown = data.buckets(len(keys))
+    words = cells.view("u8")
+    words[where // BUCKETS * (CELL.itemsize // 8) + _HIST + where % BUCKETS] += grown
     rows = _take(_rows(before.cells, _CELL), at)
-    cells = _fill(cells, rows + data.rows(rows.shape) + _expected(change), _CELL)
+    cells = _fill(cells, rows + data.rows(rows.shape) + _expected(len(keys), where, grown), _CELL)
     gone = np.unpackbits(data.column((len(keys) + 7) // 8).astype("u1"), count=len(keys)).astype(bool)
     if (cells["thread"][~gone] >= len(threads)).any():
         raise BadFrame("a counter of no thread")
@@ -122,10 +127,14 @@ def unpacked(payload: bytes, before: Snapshot | Counters = NOTHING) -> Counters:
 _MIDDLES = np.array([((9 + 2 * (n & 3)) << FIRST_OCTAVE + (n >> 2)) >> 3 for n in range(BUCKETS)], "u8")
 
 
-def _expected(change: Rows) -> Rows:
-    """How much the columns of cells grow with this change of their histograms: count, and roughly total."""
-    rows = np.zeros((len(_CELL), len(change)), "u8")
-    rows[_CELL.index("count")], rows[_CELL.index("total")] = change.sum(axis=1), change @ _MIDDLES
+def _expected(cells: int, where: npt.NDArray[np.int64], grown: U64) -> Rows:
+    """How much the columns of so many cells grow with their histograms: count, and roughly total."""
+    rows = np.zeros((len(_CELL), cells), "u8")
+    row = where // BUCKETS
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    if len(first):
+        rows[_CELL.index("count"), row[first]] = np.add.reduceat(grown, first)
+        rows[_CELL.index("total"), row[first]] = np.add.reduceat(grown * _MIDDLES[where % BUCKETS], first)
     return rows
 
 
@@ -251,20 +260,18 @@ class _Reader:
     def rows(self, shape: tuple[int, ...]) -> Rows:
         return np.array([_unzigzag(self.column(shape[1])) for _ in range(shape[0])], "u8").reshape(shape)
 
-    def buckets(self, cells: int) -> Rows:
-        """By how much the histograms changed, shape (cells, BUCKETS)."""
-        change = np.zeros(cells * BUCKETS, "u8")
-        count = int(self.column(1)[0])
-        if count > len(change):
+    def buckets(self, cells: int) -> tuple[npt.NDArray[np.int64], U64]:
+        """Which buckets of so many cells changed (cell * BUCKETS + bucket, ascending), and by how much."""
+        count, most = int(self.column(1)[0]), cells * BUCKETS
+        if count > most:
             raise BadFrame("more buckets than there are")
         steps = self.column(count)
-        if count and (not steps.all() or int(steps.max()) > len(change)):
+        if count and (not steps.all() or int(steps.max()) > most):
             raise BadFrame("buckets out of order")
         where = np.cumsum(steps.astype("i8")) - 1
-        if count and where[-1] >= len(change):
+        if count and where[-1] >= most:
             raise BadFrame("a bucket beyond the last")
-        change[where] = _unzigzag(self.column(count))
-        return change.reshape(cells, BUCKETS)
+        return where, _unzigzag(self.column(count))
 
     def end(self) -> None:
         if self.at != len(self.data):

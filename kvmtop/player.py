@@ -16,7 +16,7 @@ from . import view
 from .app import POINTS, KvmtopApp, Tick
 from .errors import KvmtopError
 from .labels import Labels
-from .recording import Recording
+from .recording import GROUP, Recording
 from .session import Sample, Session
 from .snapshot import UNKNOWN
 from .stats import Interval, diff
@@ -194,18 +194,19 @@ class Player(KvmtopApp):
 
     def action_seek(self, by: int) -> None:
         """Far."""
-        self._go_to(by * max(len(self.recording) // SEEK, 1))
+        self._go_to(by * max(len(self.recording) // SEEK, 1), far=True)
 
-    def _go_to(self, by: int) -> None:
+    def _go_to(self, by: int, far: bool = False) -> None:
         place = (self.at if self._goto is None else self._goto) + by
-        self._goto = min(max(place, 0), len(self.recording) - 1)
+        place = min(max(place, 0), len(self.recording) - 1)
+        self._goto = handy(place, len(self.recording)) if far else place
         self._wake.set()
 
     def action_go_to(self, share: float) -> None:
         """To a share of the run, 0 to 1."""
         times = self.recording.times
         place = self.recording.start_ns + share * (int(times[-1]) - self.recording.start_ns)
-        self._goto = min(int(np.searchsorted(times, place)), len(times) - 1)
+        self._goto = handy(min(int(np.searchsorted(times, place)), len(times) - 1), len(times))
         self._wake.set()
 
     @on(Sought)
@@ -249,6 +250,11 @@ class Player(KvmtopApp):
         clock = time.strftime("%H:%M:%S", time.localtime(self.recording.began + now / 1e9))
         left, right = f"{clock} {_clock(now)}", _clock(length)
         self.query_one(Timeline).show(now / length, left, right)
+
+
+def handy(n: int, count: int) -> int:
+    """In a long recording, a sample near n that can be had with the one before it from two frames; not at the ends."""
+    return n if count < 2 * GROUP * SEEK or n in (0, count - 1) else n - n % GROUP + 1
 
 
 def _clock(ns: int) -> str:

@@ -15,8 +15,8 @@ from textual.binding import Binding
 from textual.pilot import Pilot
 
 from kvmtop.app import POINTS, KvmtopApp
-from kvmtop.player import Player
-from kvmtop.recording import Recorder, Recording
+from kvmtop.player import Player, handy
+from kvmtop.recording import Recorder, Recording, base
 from kvmtop.session import Session
 from kvmtop.stats import by_reason
 from kvmtop.widgets.help import Help
@@ -145,6 +145,12 @@ async def test_seek(file: Path) -> None:
         await d.until(lambda: d.shown() == SAMPLES - 1)
         await d.press("0")
         await d.until(lambda: d.shown() == 0)
+
+
+def test_a_long_way_ends_where_little_must_be_unpacked() -> None:
+    assert [handy(n, 200) for n in (0, 77, 199)] == [0, 77, 199]
+    assert [handy(n, 3600) for n in (0, 77, 95, 96, 3598, 3599)] == [0, 65, 65, 97, 3585, 3599]
+    assert all(base(handy(n, 3600)) == handy(n, 3600) - 1 for n in range(1, 3599))
 
 
 async def test_a_click_on_the_timeline(file: Path) -> None:
