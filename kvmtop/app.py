@@ -206,7 +206,7 @@ class KvmtopApp(App[None]):
             due = max(due, time.monotonic() - self.seconds)  # after a suspension, no volley of readings
 
     def _prepare(self, interval: Interval) -> None:
-        """In the reader's thread: what takes long where thousands of vCPUs run, so that drawing need not wait."""
+        """In the reader's thread: what takes long with thousands of vCPUs, so that drawing does not wait for it."""
         for one in (interval, self.session.total() if self.since_start else None):
             if one:
                 by_reason(one)

@@ -15,7 +15,9 @@ from textual.widgets import Input
 from . import view
 from .app import POINTS, KvmtopApp, Tick
 from .errors import KvmtopError
+from .findings import findings
 from .labels import Labels
+from .members import members
 from .recording import GROUP, Recording
 from .session import Sample, Session
 from .snapshot import UNKNOWN
@@ -57,6 +59,7 @@ class Player(KvmtopApp):
         self.recording = recording
         self.speed, self.at = 1, -1  # at: the sample that is shown
         self._goto: int | None = None
+        self._whole = False
         self._fill_from, self._fill_until = 0, 0.0  # the oldest sample in the history; when to leave it at that
 
     def compose(self) -> ComposeResult:
@@ -113,16 +116,22 @@ class Player(KvmtopApp):
                 self._show()
             before, speed = now, 0 if self.paused else self.speed
             self._fill()
+            if not self._whole and speed < 2 and not self._wake.is_set():
+                self._show(whole=True)
             due = None
             if speed:
                 ahead = (float(times[self.at + 1]) - clock) / 1e9 / speed
                 due = max(now + max(ahead, FRAME) - time.monotonic(), 0)
             self._wake.wait(due)
 
-    def _show(self) -> None:
-        if self.session.interval:
-            self._prepare(self.session.interval)
-            self.post_message(Tick(self.session.interval))
+    def _show(self, whole: bool = False) -> None:
+        """Draw; whole: with what stands out, which takes long to find in a history that is new."""
+        if interval := self.session.interval:
+            self._prepare(interval)
+            if whole and self.telling:  # samples remember what is found here, so that drawing does not wait for it
+                findings(self.session, interval, members(self.session, interval, self._hidden), self._names())
+            self._whole = whole
+            self.post_message(Tick(interval))
 
     def _advance(self, target: int) -> None:
         """Play up to a sample; if that takes too long, the rest as one interval."""
@@ -230,7 +239,10 @@ class Player(KvmtopApp):
         """Also while it is paused: somebody steps."""
         tick.prevent_default()  # else the live dashboard's would be called, too
         self.shown = tick.interval
-        self._tell()
+        if self._whole:
+            self._tell()
+        else:
+            self.query_one("#findings").set_class(False, "-on")
         self._draw()
 
     def _header(self, interval: Interval | None, width: int) -> str:
