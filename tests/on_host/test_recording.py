@@ -86,18 +86,16 @@ def test_killed_at_random_moments(busy: subprocess.Popen[bytes], tmp_path: Path)
         )
         assert kvmtop.stdout
         printed = 0
-        while printed < 4:
+        while printed < 2:
             printed += kvmtop.stdout.readline().startswith("REASON")
         time.sleep(random.Random(turn).random() * 0.4)
         kvmtop.kill()
         rest, _ = kvmtop.communicate()
         printed += len(re.findall(r"^REASON", rest, re.MULTILINE))
-        done = run("--replay", str(file))
-        assert (done.returncode, done.stderr) == (0, "")
-        samples = len(re.findall(r"^REASON", done.stdout, re.MULTILINE))
-        print(f"killed after {printed} tables: {samples} samples")
-        assert samples in (printed, printed + 1)
-        assert re.search(r"^(0x072|10): \d+ ", done.stdout, re.MULTILINE)
+        found = Recording(file)
+        print(f"killed after {printed} tables: {len(found)} samples")
+        assert len(found) in (printed, printed + 1)
+        assert sum(int(snapshot.cells["count"].sum() > 0) for snapshot in found) > 0
 
 
 def test_a_full_disk_ends_the_recording_and_not_the_run(busy: subprocess.Popen[bytes], tmp_path: Path) -> None:
