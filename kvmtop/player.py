@@ -27,7 +27,8 @@ from .widgets.timeline import Sought, Timeline
 SPEEDS = (1, 2, 5, 10, 20, 30, 60)
 FRAME = 0.05  # s between two frames at least
 STEADY = 0.05  # s of work for a frame, after which it takes the rest of its samples as one interval
-FILLING = 1.0  # s of work for the history of a place that was jumped to
+RESTING = 0.3  # s without a key, after which there is time to look for what stands out
+FILLING = 0.5  # s of work for the history of a place that was jumped to
 SEEK = 20  # parts of the run, one of which a long step is
 _NOT_HERE = ("pause", "interval", "slow")  # keys of the live dashboard: another meaning, or none in a recording
 
@@ -116,7 +117,7 @@ class Player(KvmtopApp):
                 self._show()
             before, speed = now, 0 if self.paused else self.speed
             self._fill()
-            if not self._whole and speed < 2 and not self._wake.is_set():
+            if not self._whole and speed < 2 and not self._wake.wait(0 if speed else RESTING):
                 self._show(whole=True)
             due = None
             if speed:
