@@ -21,9 +21,11 @@ VIEWS = {
     "vms": ("2",),
     "vcpu": ("2", "end", "enter"),
     "reason": ("T", "home", "down", "enter"),
+    "io": ("slash", "i", "o", "enter", "home", "enter"),
+    "slow": ("x",),
     "help": ("question_mark",),
 }
-SECONDS = 20.0  # of history before the first picture
+SECONDS = 12.0  # of history before the first picture
 
 
 async def take(out: Path) -> None:
@@ -35,9 +37,9 @@ async def take(out: Path) -> None:
             for name, keys in VIEWS.items():
                 for key in keys:
                     await pilot.press(key)
-                await asyncio.sleep(3)
+                await asyncio.sleep(4)
                 png(app, out / f"{name}-{width}x{height}.png", 9)
-                for _ in range(3):
+                for _ in range(4):  # reason, vCPU, VM, filter
                     await pilot.press("escape")
                 await pilot.press("1")
         app._source.close()
