@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TextIO
 
@@ -47,7 +47,12 @@ def header(interval: Interval, when: float | None = None) -> str:
 
 
 def table(
-    session: Session, interval: Interval, labels: Labels, when: float | None = None, title: str = ""
+    session: Session,
+    interval: Interval,
+    labels: Labels,
+    kinds: frozenset[str],
+    when: float | None = None,
+    title: str = "",
 ) -> Iterator[str]:
     """The lines of one interval's table, the reason with the most time first; then what was looked at."""
     columns = [column for column in COLUMNS if column.key not in _SKIPPED]
@@ -72,15 +77,17 @@ def table(
     yield from (f"! {finding.text} [{finding.rule}]" for finding in found)
     if found:
         yield ""
-    yield from _looked_at(interval, labels)
+    yield from _looked_at(interval, labels, kinds)
 
 
-def _looked_at(interval: Interval, labels: Labels) -> Iterator[str]:
+def _looked_at(interval: Interval, labels: Labels, kinds: frozenset[str]) -> Iterator[str]:
     details = interval.after.details
     if details is None:
         return
-    for kind in (kind for kind in KINDS if kind in details.look.kinds & TITLES.keys() - {"poll"}):
+    for kind in (kind for kind in KINDS if kind in details.look.kinds & kinds & TITLES.keys() - {"poll"}):
         rows = touched(interval, ALL, [kind])
+        if not rows:
+            continue
         yield f"{TITLES[kind]:<48}" + "".join(f"{n:>8}" for n in ("COUNT/S", "TIME/S", "TIME%", "AVG", "P99", "MAX"))
         for row in rows[:MOST_KEYS]:
             cells = (
@@ -92,7 +99,7 @@ def _looked_at(interval: Interval, labels: Labels) -> Iterator[str]:
             rest = sum(row.count for row in rows[MOST_KEYS:])
             yield f"{len(rows) - MOST_KEYS} more, {units.rate(rest / rows[0].seconds)}/s in all"
         yield ""
-    if "poll" in details.look.kinds:
+    if "poll" in details.look.kinds & kinds:
         yield f"{TITLES['poll']:<30}{'HITS':>8}{'WASTED':>8}{'OTHER':>8}{'POLLING':>10}{'WINDOW':>8}  VERDICT"
         vcpus = {int(t["id"]): f"vCPU {t['vcpu']}" for t in interval.after.threads}
         for one in polling(interval, ALL):
@@ -115,9 +122,11 @@ def fit(text: str, width: int) -> str:
 class Batch:
     """Writes an interval after the other."""
 
-    def __init__(self, out: TextIO, labels: Labels) -> None:
+    def __init__(self, out: TextIO, labels: Labels, kinds: Iterable[str] | None = None) -> None:
+        """kinds: of what exits touched, those to write tables of; all without."""
         self.session = Session()
-        self._out, self._labels = out, labels
+        self._out, self._labels, self._kinds = out, labels, frozenset(KINDS if kinds is None else kinds)
+        self._early: list[Array] = []  # slow exits before the first Snapshot, which has the names
 
     def write(self, snapshot: Snapshot, when: float | None = None, title: str = "") -> None:
         """A Snapshot's interval as text. Raises BrokenPipeError and other OSError.
@@ -126,16 +135,19 @@ class Batch:
         """
         interval = self.session.add(snapshot)
         labels = replace(self._labels, names=snapshot.names)
-        if snapshot.details is not None:
-            self.slow(snapshot.details.slow)
-        for line in table(self.session, interval, labels, when, title):
+        self.slow(*self._early, *([snapshot.details.slow] if snapshot.details else []))
+        self._early = []
+        for line in table(self.session, interval, labels, self._kinds, when, title):
             print(line, file=self._out)
         self._out.flush()
 
-    def slow(self, rows: Array) -> None:
+    def slow(self, *batches: Array) -> None:
         """Slow exits, as they come: dtype SLOW. Raises OSError."""
-        if len(rows) and self.session.last:
-            labels = replace(self._labels, names=self.session.last.names)
+        if self.session.last is None:
+            self._early += batches
+            return
+        labels = replace(self._labels, names=self.session.last.names)
+        for rows in batches:
             for one in slow.read(rows, self.session.last):
                 print(slow.line(one, labels), file=self._out)
-            self._out.flush()
+        self._out.flush()

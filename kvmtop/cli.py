@@ -249,7 +249,7 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
     flavour = FLAVOURS.get(options.kvm, UNKNOWN)
     with _stopping(keep_running_on_hangup=serving) as stop, contextlib.ExitStack() as after:
         server = _server(options, after)
-        outputs = _outputs(options)
+        outputs = _outputs(options, labels)
         live = base = _source_or_demo(options) if bare else _source(options)
         try:
             if server:
@@ -371,12 +371,14 @@ def _server(options: argparse.Namespace, after: contextlib.ExitStack) -> Server 
     return server
 
 
-def _outputs(options: argparse.Namespace) -> list[Output]:
+def _outputs(options: argparse.Namespace, labels: Labels) -> list[Output]:
     """The streams of --json and --csv."""
+    from functools import partial
+
     from . import export
 
     outputs = []
-    for name, kind in ((options.json, export.json_lines), (options.csv, export.csv_rows)):
+    for name, kind in ((options.json, partial(export.json_lines, labels=labels)), (options.csv, export.csv_rows)):
         if name == "-":
             outputs.append(kind(sys.stdout))
         elif name:
@@ -457,7 +459,7 @@ def _batch(source: Source, options: argparse.Namespace, labels: Labels | None, s
     from .batch import Batch
     from .stats import silence
 
-    batch, warned = Batch(sys.stdout, labels) if labels else None, False
+    batch, warned = Batch(sys.stdout, labels, options.event) if labels else None, False
     for snapshot, when, title in _readings(source, options, batch, stop):
         if batch:
             batch.write(snapshot, when, title)

@@ -16,13 +16,15 @@ import platform
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from . import __version__, summary
+from . import __version__, export_details, summary
 from .errors import KvmtopError
+from .labels import Labels
 from .members import Member, members, shares
 from .session import ALL, Line, Scope, Session
 from .snapshot import UNKNOWN, Array, Look, Snapshot, Source
@@ -161,14 +163,24 @@ SECTIONS: dict[str, Callable[[Session, Interval], Any]] = {
 }
 
 
+DETAILS: dict[str, Callable[[Session, Interval, Labels], Any]] = {
+    "touched": export_details.touched,
+    "slow": export_details.slow,
+    "polling": export_details.polling,
+    "findings": export_details.findings,
+}
+
+
 def _dumps(found: Object) -> str:
     # ASCII: whatever the locale, and no name can end a line or a string.
     return json.dumps(found, separators=(",", ":"), allow_nan=False) + "\n"
 
 
-def json_interval(session: Session, interval: Interval) -> str:
+def json_interval(session: Session, interval: Interval, labels: Labels) -> str:
     """One line: the interval's object."""
+    labels = replace(labels, names=interval.after.names)
     sections = {name: section(session, interval) for name, section in SECTIONS.items()}
+    sections |= {name: section(session, interval, labels) for name, section in DETAILS.items()}
     return _dumps({**head("interval", interval.after, interval.seconds), **sections})
 
 
@@ -251,9 +263,9 @@ class Output:
             raise KvmtopError(f"cannot write {self.path}: {error.strerror}") from error
 
 
-def json_lines(file: TextIO, path: Path | None = None) -> Output:
-    """An object each interval, and a last one with the summary."""
-    return Output(file, path, "", json_interval, json_summary)
+def json_lines(file: TextIO, path: Path | None = None, labels: Labels | None = None) -> Output:
+    """An object each interval, and a last one with the summary. labels: names of what exits touched."""
+    return Output(file, path, "", partial(json_interval, labels=labels or Labels()), json_summary)
 
 
 def csv_rows(file: TextIO, path: Path | None = None) -> Output:

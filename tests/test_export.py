@@ -19,8 +19,9 @@ import kvmtop
 from kvmtop import cli, export, live, summary, vms
 from kvmtop.app import KvmtopApp
 from kvmtop.errors import KvmtopError
+from kvmtop.labels import Labels
 from kvmtop.session import Session
-from kvmtop.snapshot import UNKNOWN, VMX
+from kvmtop.snapshot import UNKNOWN, VMX, Look
 from kvmtop.vms import clean
 
 from .fake import SECOND, Busy, Host
@@ -219,7 +220,7 @@ def test_hostile_names(name: str) -> None:
     host.exits(101, 0x72, 1000, 2000)
     host.now += SECOND
     done = session.add(host.read())
-    (found,) = lines(export.json_interval(session, done))
+    (found,) = lines(export.json_interval(session, done, Labels()))
     expected = clean(name) or "pid 100"
     assert found["vms"][0]["name"] == expected
     assert len(expected) <= vms.NAME_LENGTH
@@ -242,7 +243,7 @@ def test_csv_adds_up_over_the_vms() -> None:
     for _ in range(3):
         done = session.add(host.read())
         text += export.csv_interval(session, done)
-        wholes += lines(export.json_interval(session, done))
+        wholes += lines(export.json_interval(session, done, Labels()))
     table = rows(text)
     assert list(table[0]) == list(export.CSV_HEAD)
     for whole in wholes:
@@ -480,3 +481,34 @@ def test_the_package_ships_its_data(tmp_path: Path) -> None:
     for name in ("schema.json", "data/kvmtop.service", "data/grafana.json"):
         assert (package / name).is_file()
         assert not tracked or re.search(rf"^kvmtop/{name}$", tracked, re.MULTILINE)
+
+
+# ---- what was looked at
+
+
+def test_details_are_null_while_nobody_looks(host: Host) -> None:
+    session = Session()
+    (found,) = lines(export.json_interval(session, session.add(host.read()), Labels()))
+    assert (found["touched"], found["slow"], found["polling"]) == (None, None, None)
+
+
+def test_details() -> None:
+    host, session = Host(), Session()
+    host.add(100, "web\x1b[2J01", 2)
+    host.look(Look(frozenset({"io", "poll", "window"}), slow_ns=1_000_000))
+    session.add(host.read())
+    host.now += SECOND
+    host.exits(101, 0x7B, 2_000_000)
+    host.touch(101, "io", 0x3F8, 0x101, 2_000_000, user=1_500_000)
+    host.touch(102, "io", 0x3F8, 0x101, 1_000_000)
+    host.linger(101, 0x7B, 2_000_000, 1_500_000, "io", 0x3F8, 0x101, rip=0xFFFFFFFF81000000)
+    (found,) = lines(export.json_interval(session, session.add(host.read()), Labels()))
+    keys = {(row["pid"], row["tid"]): row["count"] for row in found["touched"]}
+    assert keys == {(None, None): 2, (100, None): 2, (100, 101): 1, (100, 102): 1}
+    whole = found["touched"][0]
+    assert whole["what"].startswith("port 0x3f8 COM1") and whole["rate"] == 2.0
+    assert (whole["time_ns"], whole["user_ns"], whole["max_ns"]) == (3_000_000, 1_500_000, 2_000_000)
+    (slow,) = found["slow"]["exits"]
+    assert (slow["ns"], slow["kernel_ns"], slow["user_ns"]) == (2_000_000, 500_000, 1_500_000)
+    assert slow["what"] == whole["what"] and slow["rip"] == 0xFFFFFFFF81000000
+    assert found["slow"]["threshold_ns"] == 1_000_000 and found["polling"] == []
