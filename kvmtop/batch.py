@@ -116,21 +116,27 @@ class Batch:
     def __init__(self, out: TextIO, labels: Labels) -> None:
         self.session = Session()
         self._out, self._labels = out, labels
+        self._known: Snapshot | None = None  # names slow exits
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """A Snapshot whose names do for slow exits before the first interval has ended; its own. Raises OSError."""
+        self._known = snapshot
+        if snapshot.details is not None:
+            self.slow(snapshot.details.slow)
 
     def write(self, snapshot: Snapshot) -> None:
         """A Snapshot's interval as text. Raises BrokenPipeError and other OSError."""
         interval = self.session.add(snapshot)
         labels = replace(self._labels, names=snapshot.names)
-        if snapshot.details is not None:
-            self.slow(snapshot.details.slow)
+        self.begin(snapshot)
         for line in table(self.session, interval, labels):
             print(line, file=self._out)
         self._out.flush()
 
     def slow(self, rows: Array) -> None:
         """Slow exits, as they come: dtype SLOW. Raises OSError."""
-        if len(rows) and self.session.last:
-            labels = replace(self._labels, names=self.session.last.names)
-            for one in slow.read(rows, self.session.last):
+        if len(rows) and self._known:
+            labels = replace(self._labels, names=self._known.names)
+            for one in slow.read(rows, self._known):
                 print(slow.line(one, labels), file=self._out)
             self._out.flush()
