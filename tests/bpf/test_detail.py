@@ -118,7 +118,7 @@ def test_structures_are_the_same_byte_for_byte(name: str, dtype: np.dtype[np.voi
 
 def test_a_row_begins_with_its_key() -> None:
     assert fields("row")[: len(fields("key"))] == fields("key")
-    assert detail.KEY_SIZE == sum(size for _, _, size in fields("key"))
+    assert sum(size for _, _, size in fields("key")) == detail.KEY_SIZE
 
 
 def test_kinds_are_those_of_the_c_text() -> None:
