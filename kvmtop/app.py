@@ -30,7 +30,7 @@ from .polling import polling
 from .session import ALL, Key, Scope, Session
 from .slow import Slow
 from .snapshot import KINDS, UNKNOWN, Look, Source
-from .stats import IDLE, Interval, silence
+from .stats import IDLE, Interval, by_reason, silence
 from .touched import CODE, TOUCHED, dropped, touched
 from .watched import Watched
 from .widgets import chart
@@ -193,7 +193,7 @@ class KvmtopApp(App[None]):
             try:
                 interval = self.session.add(self._source.read())
                 self.watched.add(interval)
-                members(self.session, interval, self._hidden)  # made here, so that drawing does not wait for it
+                self._prepare(interval)
             except KvmtopError as error:
                 self.failure = error
                 self.call_from_thread(self.exit)
@@ -203,6 +203,13 @@ class KvmtopApp(App[None]):
                 self.call_from_thread(self.exit)
                 return
             due = max(due, time.monotonic() - self.seconds)  # after a suspension, no volley of readings
+
+    def _prepare(self, interval: Interval) -> None:
+        """In the reader's thread: what takes long with thousands of vCPUs, so that drawing does not wait for it."""
+        for one in (interval, self.session.total() if self.since_start else None):
+            if one:
+                by_reason(one)
+                members(self.session, one, self._hidden)
 
     def on_tick(self, tick: Tick) -> None:
         """New figures, unless the display is held."""

@@ -21,7 +21,9 @@ from . import __version__
 from .errors import KvmtopError
 
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
+    from .export import Output
     from .labels import Labels
+    from .openmetrics import Server
     from .snapshot import Look, Source
 
 EXAMPLES = """\
@@ -30,6 +32,8 @@ examples:
   sudo kvmtop --pid 4711                   one VM
   sudo kvmtop --duration 10 --dump out.txt ten seconds, summary in a file
   sudo kvmtop --batch --interval 5         a table every five seconds, for a log
+  sudo kvmtop --json | jq .totals.rate     an object every second, for programs
+  sudo kvmtop --openmetrics 9960           for Prometheus, beside the dashboard
   sudo kvmtop -T 10 -G kvm=intel           as kvm_service_time.stp was called
 
 keys in the dashboard: ? for help, q to quit
@@ -92,6 +96,19 @@ def _global(text: str) -> str:
     return value
 
 
+def _file(text: str) -> str:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a file")
+    return text
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not [ADDR:]PORT, such as 9960, 0.0.0.0:9960 or [::]:9960")
+    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
+
+
 def parser() -> argparse.ArgumentParser:
     """All options, with their help."""
     p = _Parser(
@@ -125,7 +142,13 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--explain", metavar="NAME",
                    help="what an exit reason means, by its name or number, and end; list: all of them")  # fmt: skip
-    p.add_argument("--json", action="store_true", help="with --doctor: as JSON")
+    p.add_argument("--json", nargs="?", const="-", type=_file, metavar="FILE",
+                   help="an object per interval, and the summary as the last, on standard output or in FILE;"
+                        " with --doctor: its report")  # fmt: skip
+    p.add_argument("--csv", nargs="?", const="-", type=_file, metavar="FILE",
+                   help="a row per interval, VM and reason, on standard output or in FILE")  # fmt: skip
+    p.add_argument("--openmetrics", type=_address, metavar="[ADDR:]PORT",
+                   help="serve /metrics for Prometheus, on this host alone without ADDR")  # fmt: skip
     p.add_argument("--version", action="version", version=f"kvmtop {__version__}")
     return p
 
@@ -136,12 +159,10 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one retur
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         options = parser().parse_args(argv)
-        if options.json and not options.doctor:
-            raise KvmtopError("--json needs --doctor", 2)
         if options.explain is not None:
             return _explain(options.explain)
         if options.doctor:
-            return _doctor(options.json)
+            return _doctor(options.json is not None)
         if options.list:
             return _list()
         return _run(options)
@@ -188,48 +209,105 @@ def _doctor(as_json: bool) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.dump and not os.path.isdir(options.dump.parent):
-        raise KvmtopError(f"cannot write {options.dump}: there is no directory {options.dump.parent}", 2)
-    if options.dump and options.dump.is_dir():
-        raise KvmtopError(f"cannot write {options.dump}: it is a directory", 2)
+    exports = [name for name in (options.json, options.csv) if name]
+    _check(options, exports)
     from . import summary, vms
 
     if not vms.may_load_bpf():
         raise KvmtopError("loading BPF programs needs root: sudo kvmtop")
+    from . import export
     from .live import Live
     from .snapshot import UNKNOWN
 
     labels = _labels(options)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    with _stopping() as stop:
-        source = Live(options.pid, look=_look(options))
+    streamed = "-" in exports
+    headless = options.batch or streamed or not all(s.isatty() for s in (sys.stdin, sys.stdout, sys.stderr))
+    tables = options.batch or (headless and not exports and not options.openmetrics)
+    serving = headless and options.openmetrics and not tables and not streamed
+    flavour = FLAVOURS.get(options.kvm, UNKNOWN)
+    with _stopping(keep_running_on_hangup=serving) as stop, contextlib.ExitStack() as after:
+        server = _server(options, after)
+        outputs = _outputs(options)
+        live: Source = Live(options.pid, look=_look(options))
         try:
-            if options.batch or not all(s.isatty() for s in (sys.stdin, sys.stdout, sys.stderr)):
-                _batch(source, options, labels, stop)
-            else:
-                from .app import KvmtopApp
+            if server:
+                from .openmetrics import Exporter
 
-                for name in ("COLUMNS", "LINES"):  # a shell may export them: Textual would keep to this size for ever
-                    os.environ.pop(name, None)
-                app = KvmtopApp(
-                    source, options.interval, options.duration, options.dump, FLAVOURS.get(options.kvm, UNKNOWN),
-                    _look(options), labels,
-                )  # fmt: skip
-                app.run()
-                if app.failure:
-                    raise app.failure
+                live = exporter = Exporter(live, fresh=serving and not outputs)
+                server.start(exporter.scrape)
+                if headless:
+                    print(f"kvmtop: serving {server.url}", file=sys.stderr)
+            source = export.Exported(live, outputs) if outputs else live
+            if headless:
+                _batch(source, options, labels if tables else None, stop)
+            else:
+                _dashboard(source, options, labels, flavour)
         finally:
             # Also after a failure: what was counted is not lost.
-            final = source.close()
-            text = summary.text(final, FLAVOURS.get(options.kvm, UNKNOWN))
-            status = _deliver(text, options.dump)
+            after.close()
+            final = live.close()
+            status = _deliver(summary.text(final, flavour), options.dump, to_stdout=not streamed)
+            for error in export.finish(outputs, final):
+                print(f"kvmtop: {error}", file=sys.stderr)
+                status = error.status
+            if any(output.broken and output.path is None for output in outputs):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             if final.lost:
                 print(f"kvmtop: {final.lost} exits were not counted: a BPF map was full", file=sys.stderr)
     return status
 
 
-def _deliver(text: str, dump: Path | None) -> int:
+def _check(options: argparse.Namespace, exports: list[str]) -> None:
+    for path in (options.dump, *(Path(name) for name in exports if name != "-")):
+        if path and not os.path.isdir(path.parent):
+            raise KvmtopError(f"cannot write {path}: there is no directory {path.parent}", 2)
+        if path and path.is_dir():
+            raise KvmtopError(f"cannot write {path}: it is a directory", 2)
+    if options.batch + exports.count("-") > 1:
+        raise KvmtopError("--batch, --json and --csv cannot share standard output: give a FILE, as --json=FILE", 2)
+
+
+def _dashboard(source: Source, options: argparse.Namespace, labels: Labels, flavour: int) -> None:
+    from .app import KvmtopApp
+
+    for name in ("COLUMNS", "LINES"):  # a shell may export them: Textual would keep to this size for ever
+        os.environ.pop(name, None)
+    app = KvmtopApp(source, options.interval, options.duration, options.dump, flavour, _look(options), labels)
+    app.run()
+    if app.failure:
+        raise app.failure
+
+
+def _server(options: argparse.Namespace, after: contextlib.ExitStack) -> Server | None:
+    """Takes the port of --openmetrics, until `after`."""
+    if not options.openmetrics:
+        return None
+    from .openmetrics import Server
+
+    server = Server(*options.openmetrics)
+    after.callback(server.stop)
+    return server
+
+
+def _outputs(options: argparse.Namespace) -> list[Output]:
+    """The streams of --json and --csv."""
+    from . import export
+
+    outputs = []
+    for name, kind in ((options.json, export.json_lines), (options.csv, export.csv_rows)):
+        if name == "-":
+            outputs.append(kind(sys.stdout))
+        elif name:
+            try:
+                outputs.append(kind(export.create(Path(name)), Path(name)))
+            except OSError as error:
+                raise KvmtopError(f"cannot write {name}: {error.strerror}") from None
+    return outputs
+
+
+def _deliver(text: str, dump: Path | None, to_stdout: bool) -> int:
     """The summary to its file and to standard output, each even if the other fails."""
     from . import summary
 
@@ -240,6 +318,8 @@ def _deliver(text: str, dump: Path | None) -> int:
         except OSError as error:
             print(f"kvmtop: cannot write {dump}: {error.strerror}", file=sys.stderr)
             status = 1
+    if not to_stdout:
+        return status
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -254,11 +334,16 @@ def _deliver(text: str, dump: Path | None) -> int:
 
 
 @contextlib.contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """An event that INT, TERM and HUP set; the dashboard handles them itself."""
+def _stopping(keep_running_on_hangup: bool) -> Iterator[threading.Event]:
+    """An event that INT, TERM and HUP set; the dashboard handles them itself.
+
+    A service has nothing to read again on HUP, and shall not end because somebody thought so.
+    """
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in
               (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}  # fmt: skip
+    if keep_running_on_hangup:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield stop
     finally:
@@ -287,11 +372,13 @@ def _labels(options: argparse.Namespace) -> Labels:
     return Labels(symbols=symbols, memory=memory)
 
 
-def _batch(source: Source, options: argparse.Namespace, labels: Labels, stop: threading.Event) -> None:
+def _batch(source: Source, options: argparse.Namespace, labels: Labels | None, stop: threading.Event) -> None:
+    """Read the source until the end, and write tables with these labels; none without."""
     from .batch import Batch
     from .stats import silence
 
-    batch, warned = Batch(sys.stdout, labels), False
+    batch, warned = Batch(sys.stdout, labels) if labels else None, False
+    most = SLOW_EVERY if options.slow and batch else math.inf
     start = time.monotonic()
     end = start + options.duration if options.duration else math.inf
     due = start
@@ -300,11 +387,12 @@ def _batch(source: Source, options: argparse.Namespace, labels: Labels, stop: th
     while not stop.is_set() and due < end:
         due = max(due + options.interval, time.monotonic())
         due = due if end - due > options.interval / 100 else end  # sums of floats miss the end by a hair
-        while (left := due - time.monotonic()) > 0 and not stop.wait(min(left, SLOW_EVERY if options.slow else left)):
-            if options.slow:
+        while (left := due - time.monotonic()) > 0 and not stop.wait(min(left, most)):
+            if options.slow and batch:
                 batch.slow(source.slow())
         snapshot = source.read()
-        batch.write(snapshot)
+        if batch:
+            batch.write(snapshot)
         why = silence(snapshot)
         if why and not warned:
             print(f"kvmtop: {why}", file=sys.stderr)

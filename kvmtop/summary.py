@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from .snapshot import SVM, UNKNOWN, VMX, Snapshot
@@ -29,14 +31,32 @@ def text(snapshot: Snapshot, isa: int = UNKNOWN) -> str:
     if flavour not in _HEADERS:
         flavour = UNKNOWN
     lines = ["\n", _HEADERS[flavour]]
+    for row in rows(snapshot):
+        code = {VMX: f"{row.code}", SVM: f"0x{row.code:03x}"}.get(flavour, f"{row.code} 0x{row.code:03x}")
+        lines.append(f"{code}: {row.count} {row.sum} {row.min} {row.avg} {row.max}\n")
+    return "".join(lines)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One reason of the whole run; times in µs, rounded down."""
+
+    isa: int
+    code: int
+    name: str
+    count: int
+    sum: int
+    min: int
+    avg: int
+    max: int
+
+
+def rows(snapshot: Snapshot) -> Iterator[Row]:
+    """What the table holds, by code."""
     for reason in sorted(by_reason(diff(None, snapshot)), key=lambda reason: reason.code):
         if reason.count:
-            code = {VMX: f"{reason.code}", SVM: f"0x{reason.code:03x}"}.get(
-                flavour, f"{reason.code} 0x{reason.code:03x}"
-            )
             total, low, high = reason.total // 1000, (reason.min or 0) // 1000, (reason.max or 0) // 1000
-            lines.append(f"{code}: {reason.count} {total} {low} {total // reason.count} {high}\n")
-    return "".join(lines)
+            yield Row(reason.isa, reason.code, reason.name, reason.count, total, low, total // reason.count, high)
 
 
 def write(path: Path, content: str) -> None:
@@ -44,7 +64,7 @@ def write(path: Path, content: str) -> None:
 
     It takes the file's place under its name: what a symbolic link there points to stays as it is.
     """
-    if (fd := _descriptor(path)) is not None:  # /dev/stdout: it may be a file, but its name must stay
+    if (fd := descriptor(path)) is not None:  # /dev/stdout: it may be a file, but its name must stay
         with open(fd, "w", closefd=False) as file:
             file.write(content)
         return
@@ -64,7 +84,7 @@ def write(path: Path, content: str) -> None:
         raise
 
 
-def _descriptor(path: Path) -> int | None:
+def descriptor(path: Path) -> int | None:
     """N where the path is /proc/self/fd/N or a symbolic link to it."""
     own = ("/proc/self/fd", f"/proc/{os.getpid()}/fd")
     with contextlib.suppress(OSError):

@@ -186,6 +186,52 @@ def test_old_histograms_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> 
         assert sample.hist(ALL, KEY).sum() == (sample.by_reason(ALL)[KEY][0] if len(sample.hist_row) else 0)
 
 
+def test_old_samples_forget_whose_exits_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    session, host = Session(), Busy(2, 2)
+    monkeypatch.setattr(module, "MOST_ROWS", 200)
+    vm, vcpu = Scope(4000), Scope(4000, 4001)
+    known = []
+    for _ in range(30):
+        session.add(host.read())
+        sample = session.history[-1]
+        known.append(
+            [sample.rate(ALL), sample.rate(ALL, KEY), sample.rate(vm), sample.rate(vcpu), sample.rate(vm, KEY)]
+        )
+    assert sum(len(sample.key) for sample in session.history) <= 200
+    whole = [sample.whole for sample in session.history]
+    assert whole == sorted(whole)  # the newest stay
+    assert 3 < sum(whole) < 30
+    for sample, expected in zip(session.history, known, strict=True):
+        # Sums over all, the rates of each VM and vCPU, and what was asked for before.
+        assert [sample.rate(ALL), sample.rate(ALL, KEY), sample.rate(vm), sample.rate(vcpu)] == expected[:4]
+        assert sample.rate(vm, KEY) == expected[4]
+        if not sample.whole:  # unknown is not zero
+            assert sample.rate(vcpu, KEY) is None
+            assert not sample.hist(vcpu, KEY).any()
+
+
+def test_samples_share_what_is_equal() -> None:
+    session, host = Session(), Busy(2, 2)
+    for _ in range(3):
+        session.add(host.read())
+    first, *others = session.history
+    assert all(sample.threads is first.threads and sample.pids is first.pids for sample in others)
+    host.add(9000, "new")
+    session.add(host.read())
+    assert len(session.history[-1].threads) == len(first.threads) + 1
+
+
+def test_the_total_is_made_once_for_each_reading(host: Host) -> None:
+    session = Session()
+    session.add(host.read())
+    total = session.total()
+    assert session.total() is total
+    session.reset()
+    assert session.total() is not total
+    tick(session, host)
+    assert session.total() is not None and session.total().seconds == 1  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_samples_say_what_by_reason_says(seed: int) -> None:
     host, last = Busy(3, 2, seed), None

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from kvmtop.snapshot import SVM, UNKNOWN, VMX, Names
+from kvmtop.snapshot import HEAD, SVM, UNKNOWN, VMX, Names
 
-from .fake import NAMES, Host
+from .fake import NAMES, Busy, Host
 
 
 @pytest.mark.parametrize(
@@ -41,3 +43,19 @@ def test_isa_is_that_of_the_exits(isa: int) -> None:
     assert host.read().isa == isa  # an open exit tells it, too
     host.exits(2, 12, 5)
     assert host.read().isa == isa
+
+
+def test_heads_are_the_cells_without_histograms() -> None:
+    snapshot = Busy(2, 2).read()
+    for cells in (snapshot.cells, snapshot.cells[::2], snapshot.cells[:0]):
+        heads = replace(snapshot, cells=cells).heads
+        assert heads.flags.c_contiguous and heads.dtype == HEAD
+        for name in HEAD.names or ():
+            assert heads[name].tolist() == cells[name].tolist()
+
+
+def test_reasons_of_the_cells() -> None:
+    snapshot = Busy(2, 2).read()
+    keys, column = snapshot.reasons
+    assert keys.tolist() == sorted({int(c["isa"]) << 32 | int(c["reason"]) for c in snapshot.cells})
+    assert keys[column].tolist() == [int(c["isa"]) << 32 | int(c["reason"]) for c in snapshot.cells]

@@ -206,6 +206,41 @@ def test_threads_long_gone_are_in_totals_only(thread: int) -> None:
     assert diff(None, after).budget.shape == (1, 5)
 
 
+def test_buckets_are_the_histograms_differences() -> None:
+    host = Busy(2, 3)
+    before, after = host.read(), host.read()
+    for first in (None, before, after):
+        interval = diff(first, after)
+        whole = np.zeros((len(interval.rows), BUCKETS), "i8")
+        np.add.at(whole, (interval.buckets.row, interval.buckets.bucket), interval.buckets.count)
+        then = (
+            {int(id): cell["hist"].astype("i8") for id, cell in zip(first.cell_ids, first.cells, strict=True)}
+            if first
+            else {}
+        )
+        for row, (id, cell) in enumerate(zip(after.cell_ids.tolist(), after.cells, strict=True)):
+            assert (whole[row] == cell["hist"].astype("i8") - then.get(id, 0)).all()
+        assert (whole.sum(axis=1) == interval.rows["count"]).all()
+        assert (interval.buckets.count != 0).all()
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5])
+def test_buckets_in_chunks(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    host = Busy(2, 2)
+    before, after = host.read(), host.read()
+    whole = by_reason(diff(before, after))
+    monkeypatch.setattr(stats, "_CHUNK", chunk)
+    assert by_reason(diff(before, after)) == whole
+
+
+def test_a_reason_is_added_up_once() -> None:
+    host = Busy(1, 1)
+    interval = diff(None, host.read())
+    assert by_reason(interval)[0] is by_reason(interval)[0]
+    by_reason(interval).clear()
+    assert by_reason(interval)
+
+
 # ---- open exits
 
 

@@ -186,11 +186,11 @@ static __always_inline void touch(u32 kind, u64 value, u32 extra)
         e->first_value = value;
         e->first_extra = extra;
     }
-#pragma unroll
-    for (int i = 0; i < KEYS; i++)
-        if (i < e->used && e->rows[i] == n)
-            return;
     u32 used = e->used;
+#pragma unroll
+    for (u32 i = 0; i < KEYS; i++)
+        if (i < used && e->rows[i] == n)
+            return;
     if (used < KEYS) {
         e->rows[used & (KEYS - 1)] = n;
         e->used = used + 1;
@@ -237,6 +237,23 @@ int on_exit(void *ctx)
     return 1;
 }
 
+static __always_inline void charge(u32 n, u64 ns, u64 user, u64 at)
+{
+    struct row *r = rows.lookup(&n);
+
+    if (!r)
+        return;
+    r->exits++;
+    r->total += ns;
+    r->user += user;
+    if (ns > r->max)
+        r->max = ns;
+    r->hist[at & (BUCKETS - 1)]++;
+}
+#define CHARGE(i)    \
+    if ((i) < used) \
+        charge(e->rows[i], ns, user, at);
+
 int on_entry(void *ctx)
 {
     u64 id = bpf_get_current_pid_tgid();
@@ -250,21 +267,9 @@ int on_entry(void *ctx)
     if (e->user_ns)
         user += now - e->user_ns;
     e->exit_ns = 0;
-#pragma unroll
-    for (int i = 0; i < KEYS; i++) {
-        if (i >= used)
-            break;
-        u32 n = e->rows[i];
-        struct row *r = rows.lookup(&n);
-        if (!r)
-            break;
-        r->exits++;
-        r->total += ns;
-        r->user += user;
-        if (ns > r->max)
-            r->max = ns;
-        r->hist[bucket(ns)]++;
-    }
+    u64 at = bucket(ns);
+    /* One after the other: clang makes a loop of them that kernels before 6.3 cannot prove bounded. */
+    CHARGE(0) CHARGE(1) CHARGE(2) CHARGE(3) CHARGE(4) CHARGE(5) CHARGE(6) CHARGE(7)
     struct cpu *cpu = this_cpu();
     if (!cpu || !g->slow_ns || ns < g->slow_ns || (IDLE(isa, reason)))
         return 1;

@@ -105,6 +105,27 @@ def kvmtop(*options: str, seen: str = r"(?m)^0x072: (\d+)") -> Iterator[Seen]:
         yield count
 
 
+LOOK = """
+import signal, sys
+from kvmtop import summary
+from kvmtop.live import Live
+from kvmtop.snapshot import Look
+kind, slow = sys.argv[1:]
+live = Live(look=Look(frozenset([kind] if kind else []), slow_ns=int(slow) or None))
+signal.sigwait([signal.SIGINT])
+live.read()
+print(summary.text(live.close()))
+"""
+
+
+@contextlib.contextmanager
+def looking(kind: str = "", slow_ns: int = 0) -> Iterator[Seen]:
+    """kvmtop's counters while somebody looks at details: a kind of what exits touch, or single slow exits."""
+    argv = (sys.executable, "-c", LOOK, kind, str(slow_ns))
+    with command(*argv, seen=r"(?m)^0x072: (\d+)") as count:
+        yield count
+
+
 @contextlib.contextmanager
 def kvmtop_elsewhere() -> Iterator[Seen]:
     """kvmtop that watches another VM than the one that is measured: one that does almost nothing."""
@@ -177,6 +198,10 @@ TOOLS: dict[str, Callable[[], AbstractContextManager[Seen]]] = {
     "empty classic pair": lambda: empty(raw=()),
     "kvmtop --pid of another VM": kvmtop_elsewhere,
     "kvmtop": kvmtop,
+    "kvmtop, CPUID leaves open": lambda: looking("cpuid"),
+    "kvmtop, ports open": lambda: looking("io"),
+    "kvmtop, guest code open": lambda: looking("rip"),
+    "kvmtop, slow exits (1 ms) open": lambda: looking(slow_ns=1_000_000),
     "ftrace, both events": ftrace,
     "perf record": lambda: recorded("perf", "record", "-a", *PAIR),
     "perf kvm stat record": lambda: recorded("perf", "kvm", "stat", "record", "-a"),

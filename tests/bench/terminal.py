@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from typing import ClassVar
 
 from textual.drivers.headless_driver import HeadlessDriver
 
@@ -15,16 +16,15 @@ from kvmtop.app import KvmtopApp
 class Terminal(HeadlessDriver):
     """Not headless for Textual, which would make no frames then."""
 
-    written = 0  # bytes
-    last = 0.0  # time.perf_counter() of the last frame
+    frames: ClassVar[list[float]] = []  # time.perf_counter() of each write
 
     @property
     def is_headless(self) -> bool:
         return False
 
     def write(self, data: str) -> None:
-        Terminal.written += len(data.encode())
-        Terminal.last = time.perf_counter()
+        data.encode()  # as a terminal's driver has to
+        Terminal.frames.append(time.perf_counter())
 
 
 @contextlib.asynccontextmanager
