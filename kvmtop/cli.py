@@ -382,7 +382,7 @@ def _batch(source: Source, options: argparse.Namespace, labels: Labels | None, s
     start = time.monotonic()
     end = start + options.duration if options.duration else math.inf
     due = start
-    if options.slow:
+    if options.slow and batch:
         batch.begin(source.read())
     while not stop.is_set() and due < end:
         due = max(due + options.interval, time.monotonic())

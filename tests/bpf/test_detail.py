@@ -17,7 +17,7 @@ from kvmtop import snapshot, vms
 from kvmtop.bpf import detail, kernel
 from kvmtop.bpf.detail import _SOURCES, CONFIG, CPU, FEW, ROWS, Detail, flags
 from kvmtop.bpf.probes import Probe
-from kvmtop.bpf.tracepoint import Tracepoint
+from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
 from kvmtop.cli import EVENTS
 from kvmtop.snapshot import BUCKETS, HIT, KINDS, SLOW, TOUCH, UNPOLLED, UNSURE, WASTED, Details, Look
 from kvmtop.stats import IDLE
@@ -173,7 +173,7 @@ def port(number: int) -> None:
 def loaded(request: pytest.FixtureRequest) -> Iterator[Detail]:
     if os.geteuid() != 0 or not vms.may_load_bpf():
         pytest.skip("only root loads BPF programs")
-    detail.Tracefs()  # mounts it
+    Tracefs()  # mounts it
     if not (SYSCALLS / "sys_enter_getsid").exists():
         pytest.skip("this kernel has no tracepoints of system calls (CONFIG_FTRACE_SYSCALLS)")
     probes = [Probe("syscalls", f"sys_enter_{name}", function) for name, (function, _) in ON.items()]
