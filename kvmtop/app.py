@@ -6,7 +6,7 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, cast
@@ -127,6 +127,7 @@ class KvmtopApp(App[None]):
         self.paused = self.since_start = self.leave_idle = False
         self.filters = {"reasons": "", "vms": ""}
         self.failure: KvmtopError | None = None
+        self.trouble: Callable[[], str | None] = lambda: None  # what a recorder has to say
         self.shown: Interval | None = None
         self.seconds = interval
         self._hidden: frozenset[int] = frozenset()
@@ -269,15 +270,14 @@ class KvmtopApp(App[None]):
     def _draw_frame(self, interval: Interval | None) -> None:
         snapshot = self.session.last
         width = self.size.width - 2
-        text = view.header(interval, self.paused, width) if interval else "kvmtop · starting …"
-        self._line("header", Text(text, no_wrap=True))
+        self._line("header", Text(self._header(interval, width), no_wrap=True))
         self.query_one(Trail).show(view.trail(self.scope, snapshot, self.reason), self._state())
         self.query_one(Budget).show(shares(interval, self.scope) if interval else None)
         body = self.query_one("#body")
         titles = ((f"{n} {title}", body.has_class(f"-{pane}")) for n, (pane, title) in
                   enumerate(zip(PANES, ("Reasons", "VMs", "Chart"), strict=True), 1))  # fmt: skip
         self._line("panes", Text("  ").join(Text(title, "bold reverse" if on else "") for title, on in titles))
-        words = view.honesty(snapshot) if snapshot else ""
+        words = ", ".join(filter(None, [self.trouble(), view.honesty(snapshot) if snapshot else ""]))
         self.query_one("#status").set_class(bool(words), "-on")
         self._line("status", Text(words, no_wrap=True))
 
@@ -288,8 +288,14 @@ class KvmtopApp(App[None]):
             self._lines[id] = text
             widget.update(text, layout=False)
 
+    def _header(self, interval: Interval | None, width: int) -> str:
+        return view.header(interval, self.paused, width) if interval else "kvmtop · starting …"
+
+    def _pace(self) -> str:
+        return f"every {self.seconds:g}s"
+
     def _state(self) -> str:
-        parts = [f"since start, by {BY_KEY[self.sorting].title}" if self.since_start else f"every {self.seconds:g}s"]
+        parts = [f"since start, by {BY_KEY[self.sorting].title}" if self.since_start else self._pace()]
         if self.slowest:
             parts.insert(0, "slowest exits")
         if self.leave_idle:

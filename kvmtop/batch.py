@@ -24,14 +24,14 @@ _SKIPPED = {"trend"}  # a log is its own trend
 MOST_KEYS = 20  # of a kind, in the tables of what exits touched
 
 
-def header(interval: Interval) -> str:
-    """One line: when, what, how many, and where the vCPUs' time went."""
+def header(interval: Interval, when: float | None = None) -> str:
+    """One line: when, what, how many, and where the vCPUs' time went. when: s since 1970, None for now."""
     after = interval.after
     alive = int((after.threads["end_ns"] == 0).sum())
     exits = int(interval.rows["count"].sum()) / interval.seconds
     vms = sum(not vm.ended for vm in after.vms.values())
     parts = [
-        time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(when)),
         isa_name(after.isa),
         f"{vms} VM{'s' * (vms != 1)}",
         f"{alive} vCPU{'s' * (alive != 1)}",
@@ -46,10 +46,12 @@ def header(interval: Interval) -> str:
     return "  ".join(parts)
 
 
-def table(session: Session, interval: Interval, labels: Labels) -> Iterator[str]:
+def table(
+    session: Session, interval: Interval, labels: Labels, when: float | None = None, title: str = ""
+) -> Iterator[str]:
     """The lines of one interval's table, the reason with the most time first; then what was looked at."""
     columns = [column for column in COLUMNS if column.key not in _SKIPPED]
-    yield header(interval)
+    yield title + header(interval, when)
     yield " ".join(c.title.ljust(c.width) if c.left else c.title.rjust(c.width) for c in columns).rstrip()
     for line in ordered(session.lines(interval), "time"):
         cells = [c.format(line) for c in columns]
@@ -124,12 +126,15 @@ class Batch:
         if snapshot.details is not None:
             self.slow(snapshot.details.slow)
 
-    def write(self, snapshot: Snapshot) -> None:
-        """A Snapshot's interval as text. Raises BrokenPipeError and other OSError."""
+    def write(self, snapshot: Snapshot, when: float | None = None, title: str = "") -> None:
+        """A Snapshot's interval as text. Raises BrokenPipeError and other OSError.
+
+        when: it was taken, s since 1970, None for now; title: goes before the first line.
+        """
         interval = self.session.add(snapshot)
         labels = replace(self._labels, names=snapshot.names)
         self.begin(snapshot)
-        for line in table(self.session, interval, labels):
+        for line in table(self.session, interval, labels, when, title):
             print(line, file=self._out)
         self._out.flush()
 

@@ -21,10 +21,11 @@ from . import __version__
 from .errors import KvmtopError
 
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
+    from .batch import Batch
     from .export import Output
     from .labels import Labels
     from .openmetrics import Server
-    from .snapshot import Look, Source
+    from .snapshot import Look, Snapshot, Source
 
 EXAMPLES = """\
 examples:
@@ -35,6 +36,8 @@ examples:
   sudo kvmtop --json | jq .totals.rate     an object every second, for programs
   sudo kvmtop --openmetrics 9960           for Prometheus, beside the dashboard
   sudo kvmtop -T 10 -G kvm=intel           as kvm_service_time.stp was called
+  sudo kvmtop --record FILE                keep everything that is seen
+  kvmtop --replay FILE                     look at it again, without root or KVM
 
 keys in the dashboard: ? for help, q to quit
 """
@@ -128,6 +131,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-G", dest="kvm", type=_global, metavar="kvm=intel|amd", help="the same, as SystemTap spells it")
     p.add_argument("-b", "--batch", action="store_true",
                    help="a table per interval on standard output; also without a terminal")  # fmt: skip
+    p.add_argument("--record", type=Path, metavar="FILE", help="write every reading to FILE, for --replay")
+    p.add_argument("--replay", type=Path, metavar="FILE", help="show a recording instead of this host")
+    p.add_argument("--demo", nargs="?", const="amd", choices=("amd", "intel"),
+                   help="show a recording that comes with kvmtop (amd: QEMU guests; intel: a test guest)")  # fmt: skip
+    p.add_argument("--compare", nargs=2, metavar=("A", "B"),
+                   help="how two recordings differ, or parts of them: FILE@FROM:TO, in seconds")  # fmt: skip
+    p.add_argument("--live", action="store_true",
+                   help="this host even if no VM runs; without any option, the demo is shown then")  # fmt: skip
     p.add_argument("--event", type=_kinds, action="extend", default=[], metavar="KIND",
                    help=f"also what exits touched: all, or some of {', '.join(EVENTS)}; comma-separated")  # fmt: skip
     p.add_argument("--slow", type=_duration, metavar="TIME",
@@ -165,7 +176,9 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one retur
             return _doctor(options.json is not None)
         if options.list:
             return _list()
-        return _run(options)
+        if options.compare:
+            return _compare(*options.compare)
+        return _run(options, bare=not (sys.argv[1:] if argv is None else argv))
     except KvmtopError as error:
         print(f"kvmtop: {error}", file=sys.stderr)
         return error.status
@@ -200,6 +213,15 @@ def _explain(name: str) -> int:
     return 0
 
 
+def _compare(a: str, b: str) -> int:
+    from . import compare
+
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    for line in compare.text(compare.Part.read(a), compare.Part.read(b)):
+        print(line)
+    return 0
+
+
 def _doctor(as_json: bool) -> int:
     from . import doctor
 
@@ -208,15 +230,11 @@ def _doctor(as_json: bool) -> int:
     return 0 if well else 1
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, bare: bool = False) -> int:
+    """bare: no option was given, so the demo will do."""
     exports = [name for name in (options.json, options.csv) if name]
     _check(options, exports)
-    from . import summary, vms
-
-    if not vms.may_load_bpf():
-        raise KvmtopError("loading BPF programs needs root: sudo kvmtop")
-    from . import export
-    from .live import Live
+    from . import export, summary
     from .snapshot import UNKNOWN
 
     labels = _labels(options)
@@ -230,7 +248,7 @@ def _run(options: argparse.Namespace) -> int:
     with _stopping(keep_running_on_hangup=serving) as stop, contextlib.ExitStack() as after:
         server = _server(options, after)
         outputs = _outputs(options)
-        live: Source = Live(options.pid, look=_look(options))
+        live = base = _source_or_demo(options) if bare else _source(options)
         try:
             if server:
                 from .openmetrics import Exporter
@@ -243,7 +261,7 @@ def _run(options: argparse.Namespace) -> int:
             if headless:
                 _batch(source, options, labels if tables else None, stop)
             else:
-                _dashboard(source, options, labels, flavour)
+                _dashboard(source, base, options, labels, flavour)
         finally:
             # Also after a failure: what was counted is not lost.
             after.close()
@@ -256,7 +274,58 @@ def _run(options: argparse.Namespace) -> int:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             if final.lost:
                 print(f"kvmtop: {final.lost} exits were not counted: a BPF map was full", file=sys.stderr)
+            if trouble := getattr(base, "trouble", None):
+                print(f"kvmtop: {trouble}", file=sys.stderr)
+                status = 1
     return status
+
+
+def _source_or_demo(options: argparse.Namespace) -> Source:
+    """This host if there is something to see, else the demo, and why."""
+    from . import vms
+
+    try:
+        if vms.may_load_bpf() and not any(vms.vcpu_count(pid) for pid in vms.pids()):
+            raise KvmtopError("no VM runs here (kvmtop --live waits for one)")
+        return _source(options)
+    except KvmtopError as why:
+        print(f"kvmtop: {why}. This is the demo, a recording of another host.", file=sys.stderr)
+        options.demo = "amd"
+        return _source(options)
+
+
+def _source(options: argparse.Namespace) -> Source:
+    """This host, recorded or not, or a recording. Raises KvmtopError."""
+    if options.replay or options.demo:
+        for name, given in (("--demo", options.replay and options.demo), ("--record", options.record),
+                            ("--live", options.live), ("--event", options.event), ("--slow", options.slow),
+                            ("--json", options.json), ("--csv", options.csv), ("--openmetrics", options.openmetrics),
+                            ("--duration", options.duration),
+                            ("--interval", options.interval != 1)):  # fmt: skip
+            if given:
+                which = "--replay" if options.replay else "--demo"
+                raise KvmtopError(f"{name} and {which} do not go together: a recording is shown as it is", 2)
+        from .recording import Recording
+
+        return Recording(options.replay or Path(__file__).parent / "demo" / f"{options.demo}.kvmtop", options.pid)
+    from . import vms
+
+    if not vms.may_load_bpf():
+        raise KvmtopError("loading BPF programs needs root: sudo kvmtop")
+    if options.record and os.path.lexists(options.record):  # before the probes are loaded
+        raise KvmtopError(f"{options.record} exists: choose another name, or remove it", 2)
+    from .live import Live
+
+    source: Source = Live(options.pid, look=_look(options))
+    if options.record:
+        from .recording import Recorder
+
+        try:
+            return Recorder(source, options.record)
+        except KvmtopError:
+            source.close()
+            raise
+    return source
 
 
 def _check(options: argparse.Namespace, exports: list[str]) -> None:
@@ -269,12 +338,21 @@ def _check(options: argparse.Namespace, exports: list[str]) -> None:
         raise KvmtopError("--batch, --json and --csv cannot share standard output: give a FILE, as --json=FILE", 2)
 
 
-def _dashboard(source: Source, options: argparse.Namespace, labels: Labels, flavour: int) -> None:
+def _dashboard(source: Source, base: Source, options: argparse.Namespace, labels: Labels, flavour: int) -> None:
+    """base: what the outer sources read, which may be a recording or a recorder."""
     from .app import KvmtopApp
 
     for name in ("COLUMNS", "LINES"):  # a shell may export them: Textual would keep to this size for ever
         os.environ.pop(name, None)
-    app = KvmtopApp(source, options.interval, options.duration, options.dump, flavour, _look(options), labels)
+    if options.replay or options.demo:
+        from .player import Player
+        from .recording import Recording
+
+        assert isinstance(base, Recording)
+        app: KvmtopApp = Player(base, options.dump, flavour, labels)
+    else:
+        app = KvmtopApp(source, options.interval, options.duration, options.dump, flavour, _look(options), labels)
+        app.trouble = lambda: getattr(base, "trouble", None)
     app.run()
     if app.failure:
         raise app.failure
@@ -378,6 +456,28 @@ def _batch(source: Source, options: argparse.Namespace, labels: Labels | None, s
     from .stats import silence
 
     batch, warned = Batch(sys.stdout, labels) if labels else None, False
+    for snapshot, when, title in _readings(source, options, batch, stop):
+        if batch:
+            batch.write(snapshot, when, title)
+        why = silence(snapshot)
+        if why and not warned:
+            print(f"kvmtop: {why}", file=sys.stderr)
+            warned = True
+
+
+def _readings(
+    source: Source, options: argparse.Namespace, batch: Batch | None, stop: threading.Event
+) -> Iterator[tuple[Snapshot, float | None, str]]:
+    """Readings as they are due, or all of a recording at once; when (s since 1970, None for now), and a title."""
+    if options.replay or options.demo:
+        from .recording import Recording
+
+        assert isinstance(source, Recording)
+        for snapshot in source:
+            if stop.is_set():
+                return
+            yield snapshot, source.wall(snapshot), f"RECORDING of {source.label}  "
+        return
     most = SLOW_EVERY if options.slow and batch else math.inf
     start = time.monotonic()
     end = start + options.duration if options.duration else math.inf
@@ -390,10 +490,4 @@ def _batch(source: Source, options: argparse.Namespace, labels: Labels | None, s
         while (left := due - time.monotonic()) > 0 and not stop.wait(min(left, most)):
             if options.slow and batch:
                 batch.slow(source.slow())
-        snapshot = source.read()
-        if batch:
-            batch.write(snapshot)
-        why = silence(snapshot)
-        if why and not warned:
-            print(f"kvmtop: {why}", file=sys.stderr)
-            warned = True
+        yield source.read(), None, ""

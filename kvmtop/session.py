@@ -124,8 +124,11 @@ class Sample:
         """The histogram of one reason in a scope; shape (BUCKETS,)."""
         if (scope, key) not in self._hists:
             wanted = self.distinct == np.uint64(key[0] << 32 | key[1])
-            mine = (self._mask(scope) & wanted[self.key])[self.hist_row]
-            sums = np.bincount(self.hist_bucket[mine], self.hist_count[mine], BUCKETS)
+            try:
+                mine = (self._mask(scope) & wanted[self.key])[self.hist_row]
+                sums = np.bincount(self.hist_bucket[mine], self.hist_count[mine], BUCKETS)
+            except (IndexError, ValueError):  # the reader forgets them while the screen is drawn
+                return np.zeros(BUCKETS, "i8")
             self._hists[scope, key] = sums.astype("i8")
         return self._hists[scope, key]
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import kvmtop
-from kvmtop import cli, live, summary, vms
+from kvmtop import cli, frame, live, summary, vms
 from kvmtop.errors import KvmtopError
 from kvmtop.snapshot import KINDS, Array, Look, Snapshot
 from kvmtop.touched import TOUCHED
@@ -108,7 +109,19 @@ def test_help_is_quick_and_has_examples() -> None:
         assert (done.returncode, done.stderr) == (0, "")
     assert min(took) < 1
     assert "examples:\n  sudo kvmtop " in done.stdout
-    for option in ("--pid", "--duration", "--interval", "--dump", "--batch", "--list", "-G"):
+    for option in (
+        "--pid",
+        "--duration",
+        "--interval",
+        "--dump",
+        "--batch",
+        "--list",
+        "-G",
+        "--record",
+        "--replay",
+        "--demo",
+        "--live",
+    ):
         assert option in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
 
@@ -128,15 +141,121 @@ def test_version() -> None:
 
 @needs_root
 def test_as_another_user() -> None:
-    done = run(nobody=True)
+    done = run("--live", nobody=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert "root" in sentence(done.stderr)
 
 
 def test_as_another_user_in_this_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(vms, "may_load_bpf", lambda: False)
-    assert cli.main([]) == 1
+    assert cli.main(["-i", "1"]) == 1
     assert "sudo kvmtop" in sentence(capsys.readouterr().err)
+
+
+# ---- recordings, and the demo where there is nothing to see
+
+
+@needs_root
+def test_without_any_option_and_without_rights_it_is_the_demo() -> None:
+    done = run(nobody=True)
+    assert done.returncode == 0
+    assert "needs root" in sentence(done.stderr) and "This is the demo" in done.stderr
+    tables = re.findall(r"^(.*)\nREASON ", done.stdout, re.MULTILINE)
+    assert len(tables) > 20 and all(title.startswith("RECORDING of an emulated AMD host") for title in tables)
+    assert AMD in done.stdout
+
+
+def test_without_any_option_it_is_this_host_if_a_vm_runs(
+    host: Busy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(vms, "vcpu_count", lambda pid: 2)
+    monkeypatch.setattr(cli, "_batch", lambda source, *_: source.read())
+    assert cli.main([]) == 0
+    assert host.closed and "RECORDING" not in capsys.readouterr().out
+    monkeypatch.setattr(vms, "vcpu_count", lambda pid: 0)
+    host.closed = False
+    assert cli.main(["--live"]) == 0
+    assert host.closed
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("why", [None, KvmtopError("this kernel has no KVM")])
+def test_without_any_option_and_without_a_vm_it_is_the_demo(
+    host: Busy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], why: KvmtopError | None
+) -> None:
+    def fail(pids: object, look: object) -> None:
+        assert why
+        raise why
+
+    monkeypatch.setattr(vms, "vcpu_count", lambda pid: 2 if why else 0)
+    monkeypatch.setattr(live, "Live", fail)
+    assert cli.main([]) == 0
+    out, err = capsys.readouterr()
+    assert (str(why) if why else "no VM runs here") in sentence(err)
+    assert "RECORDING of an emulated AMD host" in out
+
+
+@pytest.mark.parametrize("which", ["amd", "intel"])
+def test_the_demos_show_what_their_titles_say(which: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--demo", which]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert ("web01" in out and "db01" in out and "npf" in out) if which == "amd" else "EPT_VIOLATION" in out
+    assert f"emulated {'AMD' if which == 'amd' else 'Intel'} host" in out
+    files = list((ROOT / "kvmtop" / "demo").iterdir())
+    assert len(files) == 2 and sum(file.stat().st_size for file in files) < 1_000_000
+
+
+def test_record_and_replay(host: Busy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "run"
+    assert cli.main([*RUN, "--record", str(file)]) == 0
+    shown, err = capsys.readouterr()
+    assert err == "" and host.closed
+    assert cli.main(["--replay", str(file), "--dump", str(tmp_path / "out")]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.count("RECORDING of ") == 3 == out.count("REASON  ")
+    assert out[out.index(AMD) :] == shown[shown.index(AMD) :] == (tmp_path / "out").read_text()
+
+
+def test_record_into_a_file_that_is_there(host: Busy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "run"
+    file.write_text("mine")
+    assert cli.main([*RUN, "--record", str(file)]) == 2
+    assert f"{file} exists" in sentence(capsys.readouterr().err)
+    assert file.read_text() == "mine" and not host.closed
+    assert cli.main([*RUN, "--record", str(tmp_path / "none" / "run")]) == 1
+    assert "cannot record to" in sentence(capsys.readouterr().err)
+    assert host.closed  # the probes are gone
+
+
+def test_a_recording_that_ends_early_is_said_at_the_end(
+    host: Busy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(frame, "encode", full)
+    assert cli.main([*RUN, "--record", str(tmp_path / "run")]) == 1
+    out, err = capsys.readouterr()
+    assert "recording ended after 0 samples" in sentence(err) and "No space left on device" in err
+    assert out.count("REASON  ") == 3 and AMD in out
+
+
+@pytest.mark.parametrize("argv", ["--replay F --demo", "--replay F --record G", "--replay F -T 3", "--demo -i 2",
+                                  "--demo --live", "--demo --record G", "--demo arm", "--replay", "--record"])  # fmt: skip
+def test_what_does_not_go_with_a_recording(argv: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(argv.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and len(sentence(err)) < 200
+
+
+def test_replay_of_what_is_no_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for file, words in ((tmp_path / "none", "there is no file"), (tmp_path, "is not a file"),
+                        (Path(__file__), "is not a recording of kvmtop")):  # fmt: skip
+        assert cli.main(["--replay", str(file)]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and words in sentence(err)
 
 
 @needs_root

@@ -52,7 +52,8 @@ def test_plotext() -> None:
 
 @pytest.mark.parametrize("library", ["textual", "rich"])
 def test_textual(library: str) -> None:
-    allowed = {"app.py", "batch.py"} if library == "rich" else {"app.py"}  # batch: how wide a name is
+    # player: the same program over a recording; batch: how wide a name is
+    allowed = {"app.py", "batch.py"} if library == "rich" else {"app.py", "player.py"}
     assert {path for path in users(library) if not path.startswith("widgets/")} <= allowed
     assert "app.py" in users(library)
 

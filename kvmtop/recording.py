@@ -1,0 +1,479 @@
+"""A run in a file: Recorder writes each Snapshot that passes through it, Recording gives them back.
+
+The file is a SQLite database; `sqlite3 FILE` shows it:
+
+    runs     one row: version of kvmtop, host, kernel, title, when counting began (s since 1970, and in the
+             clock of the Snapshots, CLOCK_MONOTONIC in ns)
+    reasons  isa (1 VMX, 2 SVM), code, the kernel's name for it; flags: VMX's flag bits
+    vms      a row for each change: from this sample on, the VM of this pid has this name and state
+    vcpus    from this sample on there is this thread: its id in the frames, pid, tid, vCPU
+    samples  a row a Snapshot: time_ns, and what could not be counted; final is the one after the last interval
+    exits    by sample and reason: exits that ended since the sample before, and ns that they lasted
+    frames   by sample: the counters of each vCPU and reason with their histograms, packed as in frame.py
+
+    SELECT name, sum(exits) FROM exits JOIN reasons USING (isa, code) GROUP BY name;
+
+Sample n is packed as what changed since sample n & (n - 1), the first of every 32 for itself: so any of them is
+at most six frames away, and half of the frames hold one interval's changes only.
+
+A sample is one transaction with SQLite's rollback journal and synchronous=FULL: after kill -9 or a power cut, the
+file has all samples up to the last whole one. With a write-ahead log, the newest samples would be in a second
+file, which is soon forgotten. FILE-journal is there while FILE is being written, and empty but for some
+milliseconds a sample.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import os
+import platform
+import shutil
+import sqlite3
+import stat
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import __version__, frame
+from .errors import KvmtopError
+from .snapshot import SLOW, Array, Look, Names, Snapshot, Source, Vm
+from .stats import I64
+from .vms import clean
+
+APPLICATION = 0x6B766D74  # "kvmt": SQLite's application_id, for file(1)
+FORMAT = 1  # SQLite's user_version
+SCHEMA = """\
+CREATE TABLE runs (run INTEGER PRIMARY KEY, version TEXT NOT NULL, host TEXT NOT NULL, kernel TEXT NOT NULL, title TEXT NOT NULL, began REAL NOT NULL, start_ns INTEGER NOT NULL) STRICT;
+CREATE TABLE reasons (isa INTEGER NOT NULL, code INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (isa, code)) STRICT;
+CREATE TABLE flags (flag INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
+CREATE TABLE vms (sample INTEGER NOT NULL, pid INTEGER NOT NULL, name TEXT NOT NULL, comm TEXT NOT NULL, state TEXT NOT NULL) STRICT;
+CREATE TABLE vcpus (sample INTEGER NOT NULL, thread INTEGER NOT NULL, pid INTEGER NOT NULL, tid INTEGER NOT NULL, vcpu INTEGER NOT NULL) STRICT;
+CREATE TABLE samples (sample INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, exits INTEGER NOT NULL, lost INTEGER NOT NULL, userspace INTEGER NOT NULL, unpaired INTEGER NOT NULL, overwritten INTEGER NOT NULL, expired INTEGER NOT NULL, final INTEGER NOT NULL) STRICT;
+CREATE TABLE exits (sample INTEGER NOT NULL, isa INTEGER NOT NULL, code INTEGER NOT NULL, exits INTEGER NOT NULL, ns INTEGER NOT NULL, PRIMARY KEY (sample, isa, code)) STRICT, WITHOUT ROWID;
+CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
+"""  # noqa: E501
+GROUP = 32  # samples; the first of each stands for itself
+PAGE = 1024  # bytes: half of the last page of each frame is lost
+_SCALARS = ("lost", "userspace", "unpaired", "overwritten", "expired")
+
+MOST_SAMPLES = 5_000_000
+MOST_ROWS = 1_000_000  # of VMs and names
+MOST_COUNTS = 50_000_000  # of reasons in samples
+MOST_TIME = 1 << 62  # ns
+QUERY_SECONDS = 20.0  # a damaged file may lead in circles
+KEPT = 12  # unpacked Snapshots
+
+
+def base(sample: int) -> int | None:
+    """The sample that another is packed against; None where it stands for itself."""
+    return sample & (sample - 1) if sample % GROUP else None
+
+
+class Recorder:
+    """A Source that writes what it passes on. If it cannot, it says so in `trouble`, and goes on without."""
+
+    def __init__(self, source: Source, path: Path, title: str = "") -> None:
+        """Make the file, readable by its owner only. Raises KvmtopError where there is one already, or no room."""
+        self.trouble: str | None = None
+        self._source, self._path, self._title = source, path, title
+        self._next = 0
+        self._bases: dict[int, Snapshot] = {}
+        self._sums: dict[tuple[int, int], tuple[int, int]] = {}
+        self._vms: dict[int, Vm] = {}
+        self._threads: set[int] = set()
+        self._lock = threading.Lock()
+        self._journal = Path(f"{path}-journal")
+        with contextlib.suppress(OSError):  # a remnant of a run that was killed, whose file has been taken away
+            left = os.lstat(self._journal)
+            if stat.S_ISREG(left.st_mode) and not left.st_size and left.st_uid == os.geteuid():
+                self._journal.unlink()
+        try:
+            # New ones, and not through anybody's link: the names can be guessed, and this runs as root.
+            for name in (path, self._journal):
+                os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+            self._database = self._create()
+        except FileExistsError as error:
+            if error.filename == os.fspath(self._journal):
+                path.unlink()
+            raise KvmtopError(f"{error.filename} exists: choose another name, or remove it", 2) from None
+        except (OSError, sqlite3.Error) as error:
+            raise KvmtopError(f"cannot record to {path}: {_words(error)}") from None
+
+    def _create(self) -> sqlite3.Connection:
+        uri = f"{self._path.absolute().as_uri()}?mode=rw"
+        database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
+        # Until the file has a page, SQLite would take a journal for a remnant and remove it.
+        database.execute("PRAGMA journal_mode=MEMORY")
+        database.execute(f"PRAGMA page_size={PAGE}")
+        database.execute(f"PRAGMA application_id={APPLICATION}")
+        database.execute(f"PRAGMA user_version={FORMAT}")
+        database.executescript(SCHEMA)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self._journal, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+        database.execute("PRAGMA journal_mode=TRUNCATE")  # it keeps our journal, and so its place
+        database.execute("PRAGMA synchronous=FULL")
+        return database
+
+    def read(self) -> Snapshot:
+        """The source's counters, recorded."""
+        snapshot = self._source.read()
+        self._record(snapshot, False)
+        return snapshot
+
+    def look(self, look: Look | None) -> None:
+        """Details are not recorded, but whoever looks on sees them."""
+        self._source.look(look)
+
+    def slow(self) -> Array:
+        """The source's."""
+        return self._source.slow()
+
+    def close(self) -> Snapshot:
+        """The source's final counters; the file is complete."""
+        snapshot = self._source.close()
+        self._record(snapshot, True)
+        self._end()
+        return snapshot
+
+    def _end(self) -> None:
+        with self._lock, contextlib.suppress(sqlite3.Error, OSError):
+            self._database.close()
+            self._journal.unlink()
+
+    def _record(self, snapshot: Snapshot, final: bool) -> None:
+        if self.trouble:
+            return
+        try:
+            with self._lock:
+                self._database.execute("BEGIN")
+                self._write(snapshot, final)
+                self._database.execute("COMMIT")
+        except (sqlite3.Error, OSError, frame.BadFrame) as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.execute("ROLLBACK")
+            self.trouble = f"recording ended after {self._next} samples: cannot write {self._path} ({_words(error)})"
+            self._end()
+
+    def _write(self, snapshot: Snapshot, final: bool) -> None:
+        n, put = self._next, self._database.execute
+        if n >= MOST_SAMPLES:
+            raise OSError(0, f"{n} samples are the most that a recording holds")
+        if not n:
+            self._describe(snapshot)
+        against = base(n)
+        before = frame.NOTHING if against is None else self._bases[against]
+        sums = _sums(snapshot)
+        grown = []
+        for key, (count, ns) in sums.items():
+            old_count, old_ns = self._sums.get(key, (0, 0))
+            if count > old_count:
+                grown.append((n, *key, count - old_count, ns - old_ns))
+        put("INSERT INTO frames VALUES (?, ?)", (n, frame.encode(snapshot, before)))
+        put(
+            "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (n, snapshot.time_ns, sum(row[3] for row in grown), *(getattr(snapshot, s) for s in _SCALARS), final),
+        )
+        self._database.executemany("INSERT INTO exits VALUES (?, ?, ?, ?, ?)", grown)
+        for pid in snapshot.vms.keys() | self._vms.keys():
+            vm = snapshot.vms.get(pid)
+            if vm != self._vms.get(pid):
+                state = "gone" if vm is None else "ended" if vm.ended else "running"
+                vm = vm or self._vms[pid]
+                put("INSERT INTO vms VALUES (?, ?, ?, ?, ?)", (n, pid, vm.name, vm.comm, state))
+        threads = snapshot.thread_ids.view("i8").tolist()
+        for row, thread in enumerate(threads):
+            if thread not in self._threads:
+                id, vcpu = int(snapshot.threads["id"][row]), int(snapshot.threads["vcpu"][row])
+                put("INSERT INTO vcpus VALUES (?, ?, ?, ?, ?)", (n, thread, id >> 32, id & 0xFFFFFFFF, vcpu))
+        self._sums, self._vms, self._threads = sums, dict(snapshot.vms), set(threads)
+        chain = {n}
+        while (last := min(chain)) % GROUP:
+            chain.add(last & (last - 1))
+        self._bases = {m: self._bases.get(m, snapshot) for m in chain}
+        self._next = n + 1
+
+    def _describe(self, snapshot: Snapshot) -> None:
+        began = time.time() - (time.monotonic_ns() - snapshot.start_ns) / 1e9
+        host = (__version__, platform.node(), platform.release(), self._title, began, snapshot.start_ns)
+        self._database.execute("INSERT INTO runs VALUES (1, ?, ?, ?, ?, ?, ?)", host)
+        names = [(isa, code, name) for isa, table in snapshot.names.reasons.items() for code, name in table.items()]
+        self._database.executemany("INSERT INTO reasons VALUES (?, ?, ?)", names)
+        self._database.executemany("INSERT INTO flags VALUES (?, ?)", list(snapshot.names.flags.items()))
+
+
+def _sums(snapshot: Snapshot) -> dict[tuple[int, int], tuple[int, int]]:
+    """Exits that have ended and their ns, by (isa, code)."""
+    cells = snapshot.cells
+    keys, group = np.unique(cells["isa"].astype("u8") << np.uint64(32) | cells["reason"], return_inverse=True)
+    counts, ns = np.zeros(len(keys), "u8"), np.zeros(len(keys), "u8")
+    np.add.at(counts, group, cells["count"])
+    np.add.at(ns, group, cells["total"])
+    return {
+        (key >> 32, key & 0xFFFFFFFF): pair
+        for key, pair in zip(keys.tolist(), zip(counts.tolist(), ns.tolist(), strict=True), strict=True)
+    }
+
+
+def _words(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
+
+
+class Recording:
+    """A file that a Recorder wrote, opened to be read. Iterating gives the Snapshots, but for the final one.
+
+    The file is not trusted. Whatever is wrong with it raises KvmtopError with a sentence, here or later.
+    """
+
+    def __init__(self, path: Path, pids: Sequence[int] = ()) -> None:
+        """pids: the VMs to see, none for all."""
+        self.path, self._pids = path, pids
+        self._kept: OrderedDict[int, Snapshot] = OrderedDict()
+        self._lock = threading.RLock()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._known: tuple[int, dict[int, Vm]] = (0, {})  # VMs after so many changes
+        self._deadline = 0.0
+        self._next = 0
+        with self._explained():
+            self._database = self._open(path)
+            self._load()
+        if pids and not set(pids) & {vm.pid for _, vm, _ in self._changes}:
+            raise KvmtopError(f"{path} has no VM with the process id {', '.join(map(str, pids))}", 2)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Errors of SQLite and of the frames as a sentence."""
+        try:
+            with self._lock:
+                yield
+        except (sqlite3.Error, frame.BadFrame, OverflowError, MemoryError, UnicodeError) as error:
+            raise KvmtopError(f"{self.path} is damaged, or no recording: {_words(error)[:200]}", 2) from None
+        except OSError as error:
+            raise KvmtopError(f"cannot read {self.path}: {_words(error)}", 2) from None
+
+    def _open(self, path: Path) -> sqlite3.Connection:
+        self._check_header(path)
+        database = self._connect(path)
+        try:
+            database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except sqlite3.OperationalError:
+            # A writer was killed while it wrote: its journal has to be played back, in a copy.
+            database.close()
+            database = self._connect(self._recovered(path))
+        size = os.path.getsize(path)
+        pages, page = (database.execute(f"PRAGMA {word}").fetchone()[0] for word in ("page_count", "page_size"))
+        if pages * page > size and not self._folder:
+            raise KvmtopError(f"{path} is cut off: it has {size} bytes of {pages * page}", 2)
+        if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+            raise KvmtopError(f"{path} is not a recording of kvmtop", 2)
+        if (version := database.execute("PRAGMA user_version").fetchone()[0]) != FORMAT:
+            raise KvmtopError(
+                f"{path} was written by another version of kvmtop (format {version}; this one reads {FORMAT})", 2
+            )
+        # Exactly our tables: no view, trigger, index or expression of somebody else's is ever run.
+        expected = sorted(line.removesuffix(";") for line in SCHEMA.splitlines())
+        found = database.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_autoindex_%' LIMIT 99")
+        if sorted(str(sql) for (sql,) in found) != expected:
+            raise KvmtopError(f"{path} is not a recording of kvmtop: its tables are others", 2)
+        return database
+
+    def _check_header(self, path: Path) -> None:
+        if not path.is_file():
+            raise KvmtopError(f"there is no file {path}" if not path.exists() else f"{path} is not a file", 2)
+        with open(path, "rb") as file:
+            header = file.read(100)
+        if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
+            raise KvmtopError(f"{path} is not a recording of kvmtop", 2)
+        if header[18:20] != b"\1\1":  # a write-ahead log's: SQLite would make files beside it
+            raise KvmtopError(f"{path} is not a recording of kvmtop: it is in another mode of SQLite", 2)
+
+    def _connect(self, path: Path, mode: str = "ro") -> sqlite3.Connection:
+        uri = f"{path.absolute().as_uri()}?mode={mode}"
+        database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, frame.MOST_BYTES)
+        database.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        self._deadline = time.monotonic() + QUERY_SECONDS
+        database.set_progress_handler(lambda: int(time.monotonic() > self._deadline), 10_000)
+        for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0", "temp_store=MEMORY"):
+            database.execute(f"PRAGMA {pragma}")
+        if mode == "ro":
+            database.execute("PRAGMA query_only=ON")
+        return database
+
+    def _recovered(self, path: Path) -> Path:
+        journal = Path(f"{path}-journal")
+        if not journal.is_file():
+            raise sqlite3.DatabaseError("it cannot be opened")
+        self._folder = tempfile.TemporaryDirectory(prefix="kvmtop-")
+        copy = Path(self._folder.name) / "recording"
+        shutil.copyfile(path, copy)
+        shutil.copyfile(journal, f"{copy}-journal")
+        with open(f"{copy}-journal", "rb") as file:
+            file.seek(-min(8, os.path.getsize(file.fileno())), os.SEEK_END)
+            # So ends one that names another file, which SQLite would delete (pager_delsuper): ours never do.
+            if file.read() == b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7":
+                raise sqlite3.DatabaseError("its journal is of several databases")
+        with contextlib.closing(self._connect(copy, "rw")) as database:
+            database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        return copy
+
+    def _rows(self, sql: str, types: Sequence[type], most: int, *values: int) -> Iterator[tuple[Any, ...]]:
+        """Rows of a query, of these types, and not more than so many."""
+        self._deadline = time.monotonic() + QUERY_SECONDS
+        for number, row in enumerate(self._database.execute(sql, values)):
+            if number >= most:
+                raise frame.BadFrame(f"more than {most} rows")
+            if tuple(map(type, row)) != tuple(types):
+                raise frame.BadFrame("a value of a wrong type")
+            yield row
+
+    def _load(self) -> None:
+        number, text, real = int, str, float
+        runs = list(self._rows("SELECT version, host, kernel, title, began, start_ns FROM runs",
+                               (text, text, text, text, real, number), 1))  # fmt: skip
+        if not runs:
+            raise KvmtopError(f"{self.path} is an empty recording: it ended before the first interval", 2)
+        self.version, self.host, self.kernel, self.title = map(clean, runs[0][:4])
+        self.began: float = runs[0][4]
+        self.start_ns: int = runs[0][5]
+        if not 0 <= self.began < 1 << 40 or not 0 <= self.start_ns < MOST_TIME:
+            raise frame.BadFrame("a time that cannot be")
+        reasons: dict[int, dict[int, str]] = {}
+        for isa, code, name in self._rows("SELECT isa, code, name FROM reasons", (number, number, text), MOST_ROWS):
+            reasons.setdefault(isa, {})[code] = clean(name)
+        flags = self._rows("SELECT flag, name FROM flags", (number, text), MOST_ROWS)
+        self._names = Names(reasons, {flag: clean(name) for flag, name in flags})
+        sql = f"SELECT sample, time_ns, exits, final, {', '.join(_SCALARS)} FROM samples ORDER BY sample"
+        rows: I64 = np.fromiter(self._rows(sql, (number,) * 9, MOST_SAMPLES), np.dtype((np.int64, 9)))
+        if not len(rows) or (rows[:, 0] != np.arange(len(rows))).any() or rows[:, 3][:-1].any():
+            raise frame.BadFrame("samples are missing")
+        if (rows < 0).any() or (rows >= MOST_TIME).any() or (np.diff(rows[:, 1], prepend=self.start_ns) < 0).any():
+            raise frame.BadFrame("a clock that went back")
+        self._scalars = rows[:, 4:]
+        self._times = rows[:, 1]
+        # The final reading closes no interval of the run; one that was recorded alone is all there is.
+        self.count = max(len(rows) - int(rows[-1, 3] != 0), 1)
+        self.times: I64 = self._times[: self.count]
+        self.exits: I64 = rows[: self.count, 2]
+        sql = "SELECT sample, pid, name, comm, state FROM vms ORDER BY sample, rowid"
+        self._changes: list[tuple[int, Vm, bool]] = [  # of VMs: from which sample, what, whether it is there
+            (sample, Vm(pid, clean(name) or f"pid {pid}", clean(comm), state == "ended"), state != "gone")
+            for sample, pid, name, comm, state in self._rows(sql, (number, number, text, text, text), MOST_ROWS)
+        ]
+
+    @property
+    def label(self) -> str:
+        """What it is a recording of."""
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.began))
+        return self.title or f"{self.host}, {self.kernel}, {when}"
+
+    def wall(self, snapshot: Snapshot) -> float:
+        """When a Snapshot was taken; s since 1970."""
+        return float(self.began) + (snapshot.time_ns - self.start_ns) / 1e9
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        return (self.at(n) for n in range(self.count))
+
+    def at(self, n: int) -> Snapshot:
+        """Snapshot n, from 0. Raises KvmtopError."""
+        with self._explained():
+            return self._only(self._at(n))
+
+    def counts(self, begin: int, end: int) -> dict[tuple[int, int], I64]:
+        """Exits of each reason (isa, code) in the intervals that end with samples begin to end - 1."""
+        found: dict[tuple[int, int], I64] = {}
+        sql = "SELECT sample, isa, code, exits FROM exits WHERE sample >= ? AND sample < ?"
+        with self._explained():
+            for sample, isa, code, exits in self._rows(sql, (int,) * 4, MOST_COUNTS, begin, end):
+                if (isa, code) not in found:
+                    if (len(found) + 1) * (end - begin) > MOST_COUNTS:
+                        raise frame.BadFrame("too many reasons")
+                    found[isa, code] = np.zeros(end - begin, "i8")
+                found[isa, code][sample - begin] = exits
+        return found
+
+    def read(self) -> Snapshot:
+        """The next Snapshot; after the last one, that one again."""
+        snapshot = self.at(min(self._next, self.count - 1))
+        self._next += 1
+        return snapshot
+
+    def look(self, look: Look | None) -> None:
+        """There are no details in it."""
+
+    def slow(self) -> Array:
+        """None."""
+        return np.zeros(0, SLOW)
+
+    def close(self) -> Snapshot:
+        """The final Snapshot, which the run's summary was made of."""
+        snapshot = self.at(len(self._times) - 1)
+        with self._lock:
+            self._database.close()
+            if self._folder:
+                self._folder.cleanup()
+        return snapshot
+
+    def _at(self, n: int) -> Snapshot:
+        if n in self._kept:
+            self._kept.move_to_end(n)
+            return self._kept[n]
+        against = base(n)
+        before = frame.NOTHING if against is None else self._at(against)
+        rows = list(self._rows("SELECT frame FROM frames WHERE sample = ?", (bytes,), 1, n))
+        if not rows:
+            raise frame.BadFrame(f"frame {n} is missing")
+        counters = frame.decode(rows[0][0], before)
+        snapshot = Snapshot(
+            time_ns=int(self._times[n]),
+            start_ns=self.start_ns,
+            names=self._names,
+            vms=self._vms(n),
+            **vars(counters),
+            **dict(zip(_SCALARS, self._scalars[n].tolist(), strict=True)),
+        )
+        self._kept[n] = snapshot
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return snapshot
+
+    def _vms(self, n: int) -> dict[int, Vm]:
+        end = bisect.bisect_right(self._changes, n, key=lambda change: change[0])
+        begin, known = self._known if self._known[0] <= end else (0, {})
+        if begin < end or not end:
+            known = dict(known)
+            for _, vm, there in self._changes[begin:end]:
+                if there:
+                    known[vm.pid] = vm
+                else:
+                    known.pop(vm.pid, None)
+            self._known = end, known
+        return known
+
+    def _only(self, snapshot: Snapshot) -> Snapshot:
+        """The part of a Snapshot that is of the chosen VMs."""
+        if not self._pids:
+            return snapshot
+        wanted = np.isin(snapshot.threads["id"] >> np.uint64(32), np.array(self._pids, "u8"))
+        mine = snapshot.cell_ids != 0
+        mine[mine] = wanted[snapshot.cells["thread"][mine]]
+        cells = snapshot.cells[mine]
+        cells["thread"] = (np.cumsum(wanted) - 1)[cells["thread"]]
+        return replace(
+            snapshot,
+            threads=snapshot.threads[wanted],
+            thread_ids=snapshot.thread_ids[wanted],
+            cells=cells,
+            cell_ids=snapshot.cell_ids[mine],
+            vms={pid: vm for pid, vm in snapshot.vms.items() if pid in self._pids},
+        )

@@ -1,0 +1,111 @@
+"""Live runs, recorded and replayed where KVM is real."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kvmtop.live import Live
+from kvmtop.recording import Recorder, Recording
+from kvmtop.snapshot import Snapshot
+
+from ..hosts import qemu
+from ..test_recording import equal
+from . import truth
+
+KVMTOP = [sys.executable, "-m", "kvmtop"]
+
+
+@pytest.fixture
+def busy() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-m", "kvmtop.guest", "--vcpus", "2", "cpuid:0"]) as process:
+        yield process
+        process.kill()
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*KVMTOP, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+
+def without_dates(text: str) -> str:
+    """The tables but for when they were printed, and that one is of a recording."""
+    return re.sub(r"^(RECORDING of .*  )?\d{4}-\S+  ", "", text, flags=re.MULTILINE)
+
+
+def test_a_replay_prints_what_the_live_run_printed(busy: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    file = tmp_path / "run.kvmtop"
+    live = run("-T", "6", "--record", str(file))
+    assert (live.returncode, live.stderr) == (0, "")
+    replayed = run("--replay", str(file))
+    assert (replayed.returncode, replayed.stderr) == (0, "")
+    summary = live.stdout[live.stdout.rindex("\n\n# ") + 1 :]
+    print(summary)
+    assert re.search(r"^(0x072|10): \d{4,} ", summary, re.MULTILINE)
+    assert replayed.stdout.endswith(summary)
+    assert len(re.findall(r"^REASON ", live.stdout, re.MULTILINE)) == 6
+    assert without_dates(replayed.stdout) == without_dates(live.stdout)
+    one = run("--replay", str(file), "--pid", str(busy.pid))
+    assert one.stdout.endswith(summary)
+
+
+def test_every_snapshot_of_real_guests_comes_back(tmp_path: Path) -> None:
+    recorder = Recorder(Live(), tmp_path / "run")
+    snapshots: list[Snapshot] = []
+    with qemu.guest("web01", 2) as web:
+        while len(snapshots) < 40:
+            time.sleep(0.3)
+            snapshots.append(recorder.read())
+            if len(snapshots) == 10:
+                truth.run_guest("cpuid:1000", "out:50")
+            if len(snapshots) == 35:
+                web.kill()
+                web.wait()
+    final = recorder.close()
+    assert recorder.trouble is None
+    found = Recording(tmp_path / "run")
+    assert all(equal(a, b) for a, b in zip(found, snapshots, strict=True))
+    assert equal(found.close(), final)
+    assert {(vm.name, vm.ended) for vm in final.vms.values()} >= {("web01", True)}
+    assert sum(int(c) for c in final.cells["count"]) > 5000
+    size = (tmp_path / "run").stat().st_size
+    print(f"{len(snapshots)} samples of {len(final.cells)} counters: {size} bytes")
+
+
+def test_killed_at_random_moments(busy: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    for turn in range(10):
+        file = tmp_path / f"run{turn}"
+        kvmtop = subprocess.Popen(
+            [*KVMTOP, "--batch", "-i", "0.1", "--record", str(file)], stdout=subprocess.PIPE, text=True
+        )
+        assert kvmtop.stdout
+        printed = 0
+        while printed < 2:
+            printed += kvmtop.stdout.readline().startswith("REASON")
+        time.sleep(random.Random(turn).random() * 0.4)
+        kvmtop.kill()
+        rest, _ = kvmtop.communicate()
+        printed += len(re.findall(r"^REASON", rest, re.MULTILINE))
+        found = Recording(file)
+        print(f"killed after {printed} tables: {len(found)} samples")
+        assert len(found) in (printed, printed + 1)
+        assert sum(int(snapshot.cells["count"].sum() > 0) for snapshot in found) > 0
+
+
+def test_a_full_disk_ends_the_recording_and_not_the_run(busy: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=True)
+    try:
+        done = run("-T", "10", "-i", "0.1", "--record", str(tmp_path / "run"))
+        assert done.returncode == 1
+        assert len(re.findall(r"^REASON", done.stdout, re.MULTILINE)) > 90
+        assert re.fullmatch(r"kvmtop: recording ended after \d+ samples: .*(full|disk).*\n", done.stderr), done.stderr
+        replayed = run("--replay", str(tmp_path / "run"))
+        assert replayed.returncode == 0 and len(re.findall(r"^REASON", replayed.stdout, re.MULTILINE)) > 5
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)

@@ -1,0 +1,142 @@
+"""Frames: every counter comes back, and what is no frame is told."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kvmtop import frame
+from kvmtop.frame import BadFrame, Counters
+from kvmtop.snapshot import CELL, THREAD, Snapshot
+
+from .bench.replay import Fleet
+from .fake import SECOND, Busy, Host
+
+LEFT_OUT = {"cells", "next"}  # links of the BPF maps
+
+
+def same(found: Snapshot | Counters, snapshot: Snapshot) -> bool:
+    """Whether all counters are equal, in the same rows."""
+    arrays = [(found.threads, snapshot.threads), (found.cells, snapshot.cells)]
+    names = [set(array.dtype.names or ()) - LEFT_OUT for array, _ in arrays]
+    return (
+        all(len(a) == len(b) for a, b in arrays)
+        and all((a[n] == b[n]).all() for (a, b), which in zip(arrays, names, strict=True) for n in which)
+        and np.array_equal(found.thread_ids, snapshot.thread_ids)
+        and np.array_equal(found.cell_ids, snapshot.cell_ids)
+        and found.run_delay == snapshot.run_delay
+        and found.cpus == snapshot.cpus
+    )
+
+
+def shuffled(snapshot: Snapshot, rnd: random.Random) -> Snapshot:
+    """Some rows gone, the others in another order, and two cells that threads long gone have left."""
+    keep = rnd.sample(range(len(snapshot.threads)), max(len(snapshot.threads) - 1, 1))
+    place = {row: n for n, row in enumerate(keep)}
+    rows = [n for n, cell in enumerate(snapshot.cells) if int(cell["thread"]) in place]
+    rnd.shuffle(rows)
+    cells, earlier = snapshot.cells[rows], np.zeros(2, CELL)
+    cells["thread"] = [place[t] for t in cells["thread"].tolist()]
+    earlier["isa"], earlier["reason"], earlier["count"] = 2, (0x60, 0xFFFFFFFF), rnd.randrange(1 << 40)
+    earlier["hist"][:, rnd.randrange(128)] = rnd.randrange(1 << 33)
+    return replace(
+        snapshot, threads=snapshot.threads[keep], thread_ids=snapshot.thread_ids[keep],
+        cells=np.concatenate([cells, earlier]),
+        cell_ids=np.concatenate([snapshot.cell_ids[rows], np.zeros(2, "u8")]),
+        run_delay={7: -3, 2**22: 1 << 60} | dict(list(snapshot.run_delay.items())[1:]), cpus={},
+    )  # fmt: skip
+
+
+def test_a_chain_of_differences() -> None:
+    host, rnd, before = Busy(3, 2), random.Random(3), frame.NOTHING
+    known: Snapshot | Counters = frame.NOTHING
+    for turn in range(60):
+        if turn == 20:
+            host.add(9000, "late", 4)
+        if turn == 30:
+            host.end(4000)
+        if turn == 40:
+            host.leave(4101, 0x7B)
+        snapshot = shuffled(host.read(), rnd) if turn % 7 == 6 else host.read()
+        before = frame.decode(frame.encode(snapshot, known), before)
+        known = snapshot
+        assert same(before, snapshot), turn
+
+
+def test_each_number_may_be_anything() -> None:
+    """Also numbers that no counter has: 64 bits each, and some that went down."""
+    random = np.random.default_rng(5)
+    known: Snapshot | Counters = frame.NOTHING
+    for _ in range(30):
+        threads, cells = np.zeros(9, THREAD), np.zeros(31, CELL)
+        for array in (threads, cells):
+            for name in array.dtype.names or ():
+                bits = 8 * array.dtype[name].base.itemsize
+                array[name] = random.integers(0, 1 << int(random.integers(1, bits)), array[name].shape, "u8")
+        threads["cells"], cells["thread"] = 0, random.integers(0, 9, 31)
+        cells["min"][::3] = ~np.uint64(0)
+        snapshot = Snapshot(
+            time_ns=SECOND, threads=threads, cells=cells, names=Host().names,
+            thread_ids=random.permutation(9).astype("u8") + np.uint64(1),
+            cell_ids=random.permutation(50)[:31].astype("u8") << np.uint64(40) | np.uint64(1),
+        )  # fmt: skip
+        assert same(frame.decode(frame.encode(snapshot, known), known), snapshot)
+        assert same(frame.decode(frame.encode(snapshot)), snapshot)
+        known = snapshot
+
+
+def test_nothing_at_all() -> None:
+    empty = Host().read()
+    assert same(frame.decode(frame.encode(empty)), empty)
+
+
+def test_what_did_not_change_costs_nothing() -> None:
+    snapshot = Fleet(64).read()
+    assert len(frame.encode(snapshot, snapshot)) < 200
+
+
+def test_too_large_is_said_when_it_is_written() -> None:
+    few = Fleet(4).read()
+    many = replace(
+        few, cells=np.zeros(frame.MOST_CELLS + 1, CELL), cell_ids=np.arange(frame.MOST_CELLS + 1, dtype="u8")
+    )
+    with pytest.raises(BadFrame):
+        frame.encode(many)
+
+
+def test_what_is_no_frame() -> None:
+    host, rnd = Busy(), random.Random(11)
+    before, after = host.read(), host.read()
+    good = zlib.decompress(frame.encode(after, before))
+    known = frame.decode(frame.encode(before))
+    assert same(frame.unpacked(good, known), after)
+    for end in range(len(good)):
+        with pytest.raises(BadFrame):
+            frame.unpacked(good[:end], known)
+    with pytest.raises(BadFrame):
+        frame.unpacked(good + b"\0", known)
+    told = 0
+    for _ in range(3000):
+        bad = bytearray(good)
+        for _ in range(rnd.randrange(1, 4)):
+            bad[rnd.randrange(len(bad))] = rnd.choice((0, 1, 8, 0x7F, 0x80, 0xFF, rnd.randrange(256)))
+        try:
+            counters = frame.unpacked(bytes(bad), rnd.choice((known, frame.NOTHING)))
+        except BadFrame:
+            told += 1
+        else:
+            assert (counters.cells["thread"][counters.cell_ids != 0] < len(counters.threads)).all()
+    assert told > 300
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    with pytest.raises(BadFrame):
+        frame.decode(zlib.compress(bytes(frame.MOST_BYTES + 1), 9))
+    good = frame.encode(Busy().read())
+    for bad in (b"", b"x", good[:-1], good + b"x"):
+        with pytest.raises(BadFrame):
+            frame.decode(bad)
