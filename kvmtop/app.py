@@ -350,9 +350,10 @@ class KvmtopApp(App[None]):
             names, history = self._names(), self.watched.history
             rows = touched(latest, self.scope, TOUCHED | {CODE}, history)
             mine = [one for one in self.watched.interval if (one.isa, one.code) == key]
+            width = self._table("touched").size.width or widget.size.width  # side by side where the screen is wide
             widget.show_details(
-                view.touch_table([row for row in rows if row.kind != CODE], widget.size.width, names),
-                view.touch_table([row for row in rows if row.kind == CODE], widget.size.width, names),
+                view.touch_table([row for row in rows if row.kind != CODE], width, names),
+                view.touch_table([row for row in rows if row.kind == CODE], width, names),
                 view.slow_table(mine, widget.size.width - 1, names),
                 view.polling_table(polling(latest, self.scope), latest) if key in IDLE else None,
                 dropped(latest.after.details),

@@ -86,8 +86,6 @@ def _looked_at(interval: Interval, labels: Labels, kinds: frozenset[str]) -> Ite
         return
     for kind in (kind for kind in KINDS if kind in details.look.kinds & kinds & TITLES.keys() - {"poll"}):
         rows = touched(interval, ALL, [kind])
-        if not rows:
-            continue
         yield f"{TITLES[kind]:<48}" + "".join(f"{n:>8}" for n in ("COUNT/S", "TIME/S", "TIME%", "AVG", "P99", "MAX"))
         for row in rows[:MOST_KEYS]:
             cells = (
@@ -126,7 +124,13 @@ class Batch:
         """kinds: of what exits touched, those to write tables of; all without."""
         self.session = Session()
         self._out, self._labels, self._kinds = out, labels, frozenset(KINDS if kinds is None else kinds)
-        self._early: list[Array] = []  # slow exits before the first Snapshot, which has the names
+        self._known: Snapshot | None = None  # names slow exits
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """A Snapshot whose names do for slow exits before the first interval has ended; its own. Raises OSError."""
+        self._known = snapshot
+        if snapshot.details is not None:
+            self.slow(snapshot.details.slow)
 
     def write(self, snapshot: Snapshot, when: float | None = None, title: str = "") -> None:
         """A Snapshot's interval as text. Raises BrokenPipeError and other OSError.
@@ -135,19 +139,15 @@ class Batch:
         """
         interval = self.session.add(snapshot)
         labels = replace(self._labels, names=snapshot.names)
-        self.slow(*self._early, *([snapshot.details.slow] if snapshot.details else []))
-        self._early = []
+        self.begin(snapshot)
         for line in table(self.session, interval, labels, self._kinds, when, title):
             print(line, file=self._out)
         self._out.flush()
 
-    def slow(self, *batches: Array) -> None:
+    def slow(self, rows: Array) -> None:
         """Slow exits, as they come: dtype SLOW. Raises OSError."""
-        if self.session.last is None:
-            self._early += batches
-            return
-        labels = replace(self._labels, names=self.session.last.names)
-        for rows in batches:
-            for one in slow.read(rows, self.session.last):
+        if len(rows) and self._known:
+            labels = replace(self._labels, names=self._known.names)
+            for one in slow.read(rows, self._known):
                 print(slow.line(one, labels), file=self._out)
-        self._out.flush()
+            self._out.flush()

@@ -78,11 +78,9 @@ def _pids(text: str) -> list[int]:
 
 def _kinds(text: str) -> list[str]:
     kinds = text.split(",")
-    if text == "all":
-        return list(EVENTS)
-    if unknown := [kind for kind in kinds if kind not in EVENTS]:
+    if unknown := [kind for kind in kinds if kind not in ("all", *EVENTS)]:
         raise argparse.ArgumentTypeError(f"{unknown[0][:40]!r} is none of all, {', '.join(EVENTS)}")
-    return kinds
+    return list(EVENTS) if "all" in kinds else kinds
 
 
 def _duration(text: str) -> int:
@@ -486,6 +484,8 @@ def _readings(
     start = time.monotonic()
     end = start + options.duration if options.duration else math.inf
     due = start
+    if options.slow and batch:
+        batch.begin(source.read())
     while not stop.is_set() and due < end:
         due = max(due + options.interval, time.monotonic())
         due = due if end - due > options.interval / 100 else end  # sums of floats miss the end by a hair

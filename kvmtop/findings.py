@@ -49,7 +49,7 @@ def findings(session: Session, interval: Interval, rows: Sequence[Member], label
         lambda: _stuck(vcpus),
         lambda: _waiting(interval, vcpus),
         lambda: _user(session, interval, vcpus, labels),
-        lambda: _kernel(vcpus),
+        lambda: _kernel(session, interval, vcpus),
         lambda: _rising(session, interval),
         lambda: _polling(interval),
     )
@@ -113,7 +113,8 @@ def _user(session: Session, interval: Interval, vcpus: list[Member], labels: Lab
             continue
         reason = lines[0].reason
         where = f", {units.percent(reason.user / (interval.seconds * 1e9))} for {reason.name}"
-        key = next((one for one in touched(interval, member.scope, TOUCHED - {"user"}) if one.user), None)
+        keys = [one for one in touched(interval, member.scope, TOUCHED - {"user"}) if one.user]
+        key = max(keys, key=lambda one: one.user, default=None)
         device = f", most on {labels.what(key.kind, key.value, key.extra)}" if key else ""
         advice = "an emulated device is busy" if not key else _device(labels.what(key.kind, key.value, key.extra))
         yield Finding(
@@ -131,9 +132,11 @@ def _device(label: str) -> str:
     return "an emulated device is busy"
 
 
-def _kernel(vcpus: list[Member]) -> Iterator[Finding]:
+def _kernel(session: Session, interval: Interval, vcpus: list[Member]) -> Iterator[Finding]:
     for member in _worst(vcpus, "kernel", KERNEL_SHARE):
-        why = f", most of it for {member.top}" if member.top else ""
+        busy = [line.reason for line in session.lines(interval, member.scope) if not line.reason.idle]
+        top = max(busy, key=lambda reason: reason.time - reason.user, default=None)
+        why = f", most of it for {top.name}" if top else ""
         yield Finding(
             f"KVM works {units.percent(_share(member, 'kernel'))} of the time for {_who(member)}{why}",
             f"kernel > {KERNEL_SHARE:.0%} of a vCPU's time",
@@ -142,8 +145,8 @@ def _kernel(vcpus: list[Member]) -> Iterator[Finding]:
 
 def _rising(session: Session, interval: Interval) -> Iterator[Finding]:
     """A reason whose p99 is RISE times what it was in the minute before."""
-    past = [sample for sample in session.history if sample.time_ns < interval.after.time_ns]
-    past = [sample for sample in past if sample.time_ns > interval.after.time_ns - 60_000_000_000]
+    now_ns = interval.after.time_ns  # the reader's thread may append to the history meanwhile: of a copy
+    past = [sample for sample in list(session.history) if now_ns - 60_000_000_000 < sample.time_ns < now_ns]
     for line in session.lines(interval):
         now = line.reason.percentile(0.99)
         if line.reason.idle or line.reason.count < RISE_EXITS or not now or len(past) < RISE_SAMPLES:
@@ -164,7 +167,7 @@ def _polling(interval: Interval) -> Iterator[Finding]:
     burnt = sum(one.ns / one.seconds / 1e9 for one in wasteful)
     if burnt > WASTED_POLLING:
         yield Finding(
-            f"halt polling burns {units.percent(burnt)} of a CPU for {len(wasteful)} vCPUs, and most polls miss: lower"
-            " halt_poll_ns of the module kvm",
+            f"halt polling burns {units.percent(burnt)} of a CPU for {len(wasteful)}"
+            f" vCPU{'s' * (len(wasteful) != 1)}, and most polls miss: lower halt_poll_ns of the module kvm",
             f"polling > {WASTED_POLLING:.0%} of a CPU, fewer than half of the polls hit",
         )

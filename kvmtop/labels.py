@@ -17,7 +17,7 @@ TITLES = {
     "poll": "halt polling",
 }  # fmt: skip
 _WRITE, _FAST = 1, 0xFF  # bits of `extra`; a fast write's size is not known
-_HARDWARE_EXCEPTION = 3  # interruption type: Intel SDM vol. 3, 25.9.2; AMD APM vol. 2, 15.7.2
+_NMI, _EXCEPTION = 2, 3  # interruption types: Intel SDM vol. 3, 25.9.2; AMD APM vol. 2, 15.7.2
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ _KINDS: dict[str, Callable[[Labels, int, int], tuple[str, ...]]] = {
     "hypercall": lambda at, v, e: (f"hypercall {v}", known.hypercall(v)),
     "hyperv": lambda at, v, e: (f"Hyper-V call 0x{v:x}", known.hyperv(v)),
     "fault": lambda at, v, e: (f"page 0x{v:x}", at._place(v), _access(e)),
-    "vector": lambda at, v, e: (f"vector 0x{v:x}", known.vector(v, e == _HARDWARE_EXCEPTION)),
+    "vector": lambda at, v, e: (f"vector 0x{v:x}", known.vector(v, True) if e in (_NMI, _EXCEPTION) else ""),
     "user": lambda at, v, e: ("interrupted by a signal" if e else known.userspace(v) or f"KVM_EXIT {v}",),
     "vmgexit": lambda at, v, e: (f"VMGEXIT 0x{v:x}", at._vmgexit(v)),
     "cr": lambda at, v, e: (f"CR{v}", _access(e)),

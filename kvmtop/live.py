@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -44,7 +43,7 @@ class Live:
         self._wish = look
         self._collector = Collector(pids, threads=room(sum(vcpus.values())), flags=flags)
         try:
-            self._apply(time.monotonic_ns())
+            self._apply()
         except KvmtopError:
             self._collector.close()
             raise
@@ -57,15 +56,15 @@ class Live:
         """The counters now, and what is looked at. Raises KvmtopError."""
         snapshot = self._with_names(self._collector.read())
         details = self._detail.read() if self._detail else None
-        self._apply(snapshot.time_ns)
+        self._apply()
         return replace(snapshot, details=details)
 
-    def _apply(self, now: int) -> None:
+    def _apply(self) -> None:
         wish = self._wish
         if wish and not self._detail:
             self._detail = Detail(self._pids, IDLE)
         if self._detail:
-            self._detail.look(wish, now)
+            self._detail.look(wish)
 
     def slow(self) -> Array:
         """The slow exits since the last call or reading, for whoever cannot wait for it; dtype SLOW."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from .errors import KvmtopError
 from .vms import clean
 
-MOST = 2_000_000  # symbols; a kernel with all its modules has about 200,000
+MOST = 64 << 20  # bytes of a file; a kernel with all its modules has 200,000 symbols in 12 MB
 FURTHEST = 1 << 20  # bytes behind the last symbol that still count as a part of it
 KERNEL_HALF = 1 << 63  # canonical addresses above belong to the kernel, on every 64-bit guest system in use
 _LINE = re.compile(r"([0-9a-fA-F]{1,16}) [tTwWiV] (\S{1,500})(?:\s+\[(\S{1,100})\])?\s*")
@@ -29,14 +30,17 @@ class Symbols:
         """A file in the form of /proc/kallsyms. Lines that make no sense are left out. Raises KvmtopError."""
         symbols: list[tuple[int, str]] = []
         try:
-            with path.open(errors="replace") as file:
-                for line in file:
-                    match = _LINE.fullmatch(line[:700])
-                    if match and int(match[1], 16) and len(symbols) < MOST:
-                        module = f" [{clean(match[3])}]" if match[3] else ""
-                        symbols.append((int(match[1], 16), clean(match[2]) + module))
+            with path.open("rb") as file:
+                text = file.read(MOST + 1)
         except OSError as error:
             raise KvmtopError(f"cannot read {path}: {error.strerror}", 2) from None
+        if len(text) > MOST:
+            raise KvmtopError(f"{path} has more than {MOST >> 20} MB: it is no /proc/kallsyms and no System.map", 2)
+        for line in io.BytesIO(text):
+            match = _LINE.fullmatch(line[:700].decode(errors="replace"))
+            if match and int(match[1], 16):
+                module = f" [{clean(match[3])}]" if match[3] else ""
+                symbols.append((int(match[1], 16), clean(match[2]) + module))
         if not symbols:
             raise KvmtopError(
                 f"{path} has no symbols with addresses: copy the guest's /proc/kallsyms as its root"

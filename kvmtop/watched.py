@@ -25,6 +25,7 @@ class Watched:
         """Take an interval in."""
         details = interval.after.details
         if details is None:
+            self.interval = []
             return
         if details.since_ns != self._since:
             self.history.clear()

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 
 from kvmtop import batch
 from kvmtop.labels import Labels
-from kvmtop.snapshot import UNKNOWN, VMX
+from kvmtop.snapshot import HIT, KINDS, UNKNOWN, VMX, WASTED, Look
+from kvmtop.symbols import Symbols
 from kvmtop.vms import clean
 
 from .fake import SECOND, Host
@@ -134,3 +136,113 @@ def test_a_closed_pipe_is_told(host: Host) -> None:
 
     with pytest.raises(BrokenPipeError):
         batch.Batch(Closed(), Labels()).write(host.read())
+
+
+# ---- what was looked at
+
+
+def details(host: Host, *kinds: str, slow_ns: int | None = None) -> Written:
+    host.look(Look(frozenset(kinds), slow_ns=slow_ns))
+    writer = Written()
+    writer.session.add(host.read())
+    host.now += 2 * SECOND
+    return writer
+
+
+def section(lines: list[str], title: str) -> list[str]:
+    """The rows under a title, up to the empty line."""
+    at = next(n for n, line in enumerate(lines) if line.startswith(title))
+    rest = lines[at + 1 :]
+    return rest[: rest.index("")] if "" in rest else rest
+
+
+def test_what_exits_touched(host: Host) -> None:
+    writer = details(host, "io", "rip")
+    host.touch(101, "io", 0x3F8, 0x101, *[1_000_000] * 30)
+    host.touch(201, "io", 0x60, 0x100, *[1_000_000] * 10)
+    host.touch(101, "msr", 0x10, 0, 1_000)  # not asked for
+    host.touch(101, "rip", 0xFFFFFFFF81000010, 0, 2_000)
+    lines = written(writer, host)
+    assert "I/O ports" + " " * 39 + " COUNT/S  TIME/S   TIME%     AVG     P99     MAX" in lines
+    first, second = section(lines, "I/O ports")
+    assert re.fullmatch(r"port 0x3f8 COM1 out 1 B {25} +15 +15\.0ms +75\.0% +1\.00ms +\S+ +1\.00ms", first)
+    assert re.fullmatch(r"port 0x60 .* in 1 B +5\.0 +5\.00ms +25\.0% +1\.00ms +\S+ +1\.00ms", second)
+    assert section(lines, "guest code")[0].startswith("0xffffffff81000010 (kernel) ")
+    assert not [line for line in lines if line.startswith("MSRs")]
+
+
+def test_more_keys_than_a_log_needs_are_counted(host: Host) -> None:
+    writer = details(host, "io")
+    for number in range(batch.MOST_KEYS + 5):
+        host.touch(101, "io", 0x1000 + number, 0, *[1_000] * (100 - number))
+    rows = section(written(writer, host), "I/O ports")
+    assert len(rows) == batch.MOST_KEYS + 1
+    rest = sum(100 - number for number in range(batch.MOST_KEYS, batch.MOST_KEYS + 5))
+    assert rows[-1] == f"5 more, {rest // 2}/s in all"
+
+
+def test_a_kind_that_nothing_touched_has_its_title_alone(host: Host) -> None:
+    assert section(written(details(host, "io"), host), "I/O ports") == []
+
+
+def test_halt_polling(host: Host) -> None:
+    writer = details(host, "poll", "window")
+    host.touch(102, "poll", WASTED, 0, *[100_000_000] * 9)
+    host.touch(102, "poll", HIT, 0, 0)
+    host.touch(102, "window", 0, 0, 200_000)
+    (row,) = section(written(writer, host), "halt polling")
+    assert row.isprintable() and row.split("  ")[-1].startswith("wasteful: 10.0% of 10 polls hit, 45.0% of a CPU spent")
+    assert re.search(r" 1 +9 +0 +450ms/s +200µs  wasteful", row)
+
+
+def test_findings_come_with_their_rules(host: Host) -> None:
+    writer = details(host, "io")
+    host.exits(201, 0x7B, SECOND, user=SECOND)
+    host.touch(201, "io", 0x3F8, 0x101, SECOND, user=SECOND)
+    assert (
+        "! vCPU 0 of db spends 50.0% of its time in user space, 50.0% for io, most on port 0x3f8 COM1 out 1 B:"
+        " a serial console is chatty [user > 20% of a vCPU's time]"
+    ) in written(writer, host)
+
+
+def test_slow_exits_come_before_their_interval(host: Host) -> None:
+    writer = details(host, "io", slow_ns=1)
+    host.linger(101, 0x7B, 7_000_000, kind="io", value=0x3F8, extra=0x101)
+    first, second = written(writer, host)[:2]
+    assert " vCPU 0 io 7.00ms (kernel 7.00ms user 0 idle 0) " in first and first.endswith("port 0x3f8 COM1 out 1 B")
+    assert first.isprintable() and header(second).startswith("SVM")
+
+
+def test_slow_exits_before_the_first_interval_are_not_lost(host: Host) -> None:
+    host.look(Look(frozenset({"io"}), slow_ns=1))
+    writer = Written()
+    host.linger(201, 0x7B, 5_000_000)
+    writer.begin(host.read())
+    host.linger(201, 0x7B, 7_000_000)
+    writer.slow(host.slow())
+    lines = writer.text.getvalue().splitlines()
+    assert [re.search(r" db vCPU 0 io (\S+) ", line)[1] for line in lines] == ["5.00ms", "7.00ms"]  # type: ignore[index]
+
+
+def test_what_had_no_room_is_said(host: Host) -> None:
+    details(host, "io")
+    snapshot = host.read()
+    assert snapshot.details
+    writer = Written()
+    writer.write(replace(snapshot, details=replace(snapshot.details, dropped={"io": 5}, undelivered=3)))
+    assert "! 5 I/O ports events of keys for which there was no room, 3 slow exits came too fast to be shown" in (
+        writer.text.getvalue().splitlines()
+    )
+
+
+def test_hostile_names_in_details(host: Host) -> None:
+    symbols = Symbols([(0x1000, clean("\x1b[red]f\x07"))])
+    writer = Written(Labels(symbols=symbols))
+    host.look(Look(frozenset(KINDS) - {""}, slow_ns=1))
+    host.now += SECOND
+    host.touch(101, "rip", 0x1004, 0, 1_000)
+    host.touch(101, "poll", HIT, 0, 1_000)
+    host.linger(101, 0x7B, 7_000_000, rip=0x1004)
+    lines = written(writer, host)
+    assert all(line.isprintable() for line in lines)
+    assert sum("[red]f+0x4" in line for line in lines) == 2

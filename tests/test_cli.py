@@ -16,7 +16,8 @@ import pytest
 import kvmtop
 from kvmtop import cli, frame, live, summary, vms
 from kvmtop.errors import KvmtopError
-from kvmtop.snapshot import Snapshot
+from kvmtop.snapshot import KINDS, Array, Look, Snapshot
+from kvmtop.touched import TOUCHED
 
 from .fake import Busy, Host
 
@@ -505,3 +506,98 @@ def test_a_slow_reading_is_not_made_up_for(host: Busy, monkeypatch: pytest.Monke
     assert cli.main(["--batch", "-i", "0.1", "-T", "1"]) == 0
     gaps = [after - before for before, after in itertools.pairwise(times[:-1])]
     assert sum(gap < 0.05 for gap in gaps) <= 1  # one may be short, to be in step again
+
+
+# ---- what exits touch, and slow exits
+
+
+@pytest.mark.parametrize(
+    ("argv", "kinds"),
+    [
+        ("", []), ("--event io", ["io"]), ("--event io,msr --event rip", ["io", "msr", "rip"]),
+        ("--event all", list(cli.EVENTS)), ("--event io,all", list(cli.EVENTS)),
+    ],
+)  # fmt: skip
+def test_events(argv: str, kinds: list[str]) -> None:
+    assert cli.parser().parse_args(argv.split()).event == kinds
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [("1ms", 10**6), ("500us", 500_000), ("500µs", 500_000), ("2s", 2 * 10**9), ("1.5ms", 1_500_000), ("7ns", 7),
+     ("3600s", 3600 * 10**9), ("0.001us", 1), ("1 ms", 10**6)],
+)  # fmt: skip
+def test_slow(text: str, ns: int) -> None:
+    assert cli.parser().parse_args(["--slow", text]).slow == ns
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        *(("--slow", text) for text in ("", "0", "0ms", "1", "ms", "-1ms", "1m", "1h", "nan", "inf s", "1e3ms", "3601s",
+                                        "1ms2", "0.1ns", "9" * 5000 + "s", "1ms\x1b[31m", "1,5ms")),
+        *(("--event", text) for text in ("", ",", "io,", "ports", "IO", "window", "all,x", "io msr", "\x1b[31mio")),
+    ],
+)  # fmt: skip
+def test_nonsense_is_refused_in_a_sentence(
+    option: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "_run", lambda options: 0)
+    assert cli.main([option + "=" + text]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and len(err) < 400
+    assert option in sentence(err) and sentence(err).removesuffix("\n").isprintable()
+
+
+def test_what_the_options_look_at() -> None:
+    def look(*argv: str) -> Look | None:
+        return cli._look(cli.parser().parse_args(argv))
+
+    assert look() is None
+    assert look("--event", "io,rip") == Look(frozenset({"io", "rip"}))
+    assert look("--event", "poll") == Look(frozenset({"poll", "window"}))
+    assert look("--event", "all") == Look(frozenset(KINDS) - {""})
+    assert look("--slow", "2ms") == Look(TOUCHED, slow_ns=2_000_000)
+    assert look("--slow", "2ms", "--event", "rip") == Look(TOUCHED | {"rip"}, slow_ns=2_000_000)
+
+
+@pytest.mark.parametrize("option", ["--guest-kallsyms", "--memory-map"])
+@pytest.mark.parametrize("content", [None, b"", b"0000000000000000 T a\n" * 9, b"\xff\x00\x1b[31m" * 99])
+def test_files_that_do_not_serve(
+    option: str, content: bytes | None, host: Busy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    if content is not None:
+        file.write_bytes(content)
+    assert cli.main([*RUN, option, str(file)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and str(file) in sentence(err)
+
+
+def test_slow_exits_are_printed_as_they_come_from_the_first_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    class Slow(Host):
+        def slow(self) -> Array:
+            self.now += 1
+            self.linger(101, 0x7B, 7_000_000 + self.now - self.start, kind="io", value=0x3F8, rip=0x1004)
+            return super().slow()
+
+    host = Slow()
+    host.add(100, "web")
+    asked: list[Look | None] = []
+
+    def source(pids: object = (), flags: object = (), look: Look | None = None) -> Host:
+        asked.append(look)
+        host.look(look)
+        return host
+
+    monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
+    monkeypatch.setattr(live, "Live", source)
+    (tmp_path / "map").write_text("0000000000001000 T outb\n")
+    assert cli.main(["-b", "-i", "0.5", "-T", "0.5", "--slow", "1ms", "--guest-kallsyms", str(tmp_path / "map")]) == 0
+    out, err = capsys.readouterr()
+    assert err == "" and [look and look.slow_ns for look in asked] == [10**6]
+    before_the_table = out.partition("REASON  ")[0].splitlines()[:-1]
+    assert len(before_the_table) == host.now - host.start - 1 >= 4  # but for the one made up at close(), all
+    assert all(" web vCPU 0 io 7.00ms " in line and "outb+0x4" in line for line in before_the_table)

@@ -55,7 +55,7 @@ def lines(text: str) -> list[Object]:
 
 
 def interval(session: Session, host: Host) -> Object:
-    (found,) = lines(export.json_interval(session, session.add(host.read())))
+    (found,) = lines(export.json_interval(session, session.add(host.read()), Labels()))
     return found
 
 
@@ -150,7 +150,7 @@ def test_what_is_unknown_is_null() -> None:
     host.now += SECOND
     host.exits(101, 10, 1000)
     snapshot = replace(host.read(), run_delay={}, cpus={})
-    (found,) = lines(export.json_interval(session, Session().add(snapshot)))
+    (found,) = lines(export.json_interval(session, Session().add(snapshot), Labels()))
     assert found["isa"] == "VMX"
     assert found["budget"]["wait"] is None and found["budget"]["kernel"] is not None
     assert found["vms"][0]["vcpus"][0]["cpu"] is None

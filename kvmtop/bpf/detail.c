@@ -100,6 +100,7 @@ struct config {
     u32 isa;
     u32 kinds; /* a bit each */
     u64 slow_ns; /* hand out exits this long; 0: none */
+    u64 since_ns; /* exits that began earlier were left open when the probes were off last */
 };
 
 BPF_F_TABLE("array", u32, struct row, rows, ROWS, MAP_FLAGS);
@@ -126,9 +127,14 @@ static __always_inline struct config *config(void)
     return configs.lookup(&zero);
 }
 
+static __always_inline bool is_open(struct config *g, struct exit *e)
+{
+    return e && e->exit_ns && e->exit_ns >= g->since_ns;
+}
+
 static __always_inline bool wanted(struct config *g, struct exit *e)
 {
-    return !g->only || (e && e->exit_ns && e->reason == g->reason && e->isa == g->isa);
+    return !g->only || (is_open(g, e) && e->reason == g->reason && e->isa == g->isa);
 }
 
 /* The key's row; 0 where there is none left. */
@@ -173,7 +179,7 @@ static __always_inline void touch(u32 kind, u64 value, u32 extra)
     if (!r || !n)
         return;
     r->count++;
-    if (!e || !e->exit_ns)
+    if (!is_open(g, e))
         return;
     if (!e->first_kind) {
         e->first_kind = kind;
@@ -252,8 +258,9 @@ int on_entry(void *ctx)
 {
     u64 id = bpf_get_current_pid_tgid();
     struct exit *e = exits.lookup(&id);
+    struct config *g = config();
 
-    if (!e || !e->exit_ns)
+    if (!g || !is_open(g, e))
         return 1;
     u64 now = bpf_ktime_get_ns(), ns = now - e->exit_ns, user = e->user;
     u32 used = e->used, reason = e->reason, isa = e->isa;
@@ -263,9 +270,8 @@ int on_entry(void *ctx)
     u64 at = bucket(ns);
     /* One after the other: clang makes a loop of them that kernels before 6.3 cannot prove bounded. */
     CHARGE(0) CHARGE(1) CHARGE(2) CHARGE(3) CHARGE(4) CHARGE(5) CHARGE(6) CHARGE(7)
-    struct config *g = config();
     struct cpu *cpu = this_cpu();
-    if (!g || !cpu || !g->slow_ns || ns < g->slow_ns || (IDLE(isa, reason)))
+    if (!cpu || !g->slow_ns || ns < g->slow_ns || (IDLE(isa, reason)))
         return 1;
     if (g->only && (reason != g->reason || isa != g->isa))
         return 1;
@@ -304,8 +310,9 @@ int on_user(void *ctx)
         touch(KIND_USER, 0, INTERRUPTED);
     else
         touch(KIND_USER, reason, 0);
+    struct config *g = config();
     struct exit *e = exits.lookup(&id);
-    if (!e || !e->exit_ns || e->user_ns || (reason == KVM_EXIT_HLT && error >= 0))
+    if (!g || !is_open(g, e) || e->user_ns || (reason == KVM_EXIT_HLT && error >= 0))
         return 1;
     e->user_ns = bpf_ktime_get_ns();
     return 1;
@@ -317,7 +324,7 @@ int on_wakeup(void *ctx)
     struct config *g = config();
     struct exit *e = exits.lookup(&id);
 
-    if (!g || !e || !e->exit_ns)
+    if (!g || !is_open(g, e))
         return 1;
     if (e->user_ns) {
         if (now - e->user_ns > ns)

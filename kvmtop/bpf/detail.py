@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ FEW = ROWS // 4  # free rows, below which the lightest half is given up
 KEY_SIZE = 24  # id, value, kind, extra: how a row begins
 
 CPU = np.dtype([("slow", "u8"), ("dropped", "u8", (16,)), ("pad", "u8", (7,))])
-CONFIG = np.dtype([("only", "u4"), ("reason", "u4"), ("isa", "u4"), ("kinds", "u4"), ("slow_ns", "u8")])
+CONFIG = np.dtype(
+    [("only", "u4"), ("reason", "u4"), ("isa", "u4"), ("kinds", "u4"), ("slow_ns", "u8"), ("since_ns", "u8")]
+)
 
 
 @dataclass(frozen=True)
@@ -131,22 +134,28 @@ class Detail:
         self._look: Look | None = None
         self._since = 0
 
-    def look(self, look: Look | None, now: int) -> None:
-        """Attach the probes for what is looked at, or detach all. now: CLOCK_MONOTONIC ns. Raises KvmtopError."""
+    def look(self, look: Look | None) -> None:
+        """Attach the probes for what is looked at, or detach all. Raises KvmtopError.
+
+        Detaching takes about a second, in which nothing is seen: not where slow_ns alone is another.
+        """
         if look == self._look:
             return
-        self._probes.detach()
-        if look and not (self._look and look.kinds == self._look.kinds and look.only == self._look.only):
-            self._forget()
-            self._since = now
+        anew = not (look and self._look and look.kinds == self._look.kinds and look.only == self._look.only)
         self._look = look
+        if anew:
+            self._probes.detach()
+            if look:
+                self._forget()
+            self._since = time.monotonic_ns()
         if look:
             config = np.zeros(1, CONFIG)
             if look.only:
                 config["only"], config["isa"], config["reason"] = 1, *look.only
             config["kinds"] = sum(1 << KINDS.index(kind) for kind in look.kinds)
-            config["slow_ns"] = look.slow_ns or 0
+            config["slow_ns"], config["since_ns"] = look.slow_ns or 0, self._since
             self._maps["configs"].write([0], config)
+        if look and anew:
             wanted = {source.function for source in _SOURCES if look.kinds & set(source.kinds)}
             base = {function for _, function, _ in _BASE}
             self._probes.attach(self._tracefs, wanted | base)

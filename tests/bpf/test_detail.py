@@ -1,0 +1,407 @@
+"""detail.c: its flags from the kernels' format files; its structures; and the programs themselves, run by the kernel
+on tracepoints of system calls, so that no KVM is needed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kvmtop import snapshot, vms
+from kvmtop.bpf import detail, kernel
+from kvmtop.bpf.detail import _SOURCES, CONFIG, CPU, FEW, ROWS, Detail, flags
+from kvmtop.bpf.probes import Probe
+from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
+from kvmtop.cli import EVENTS
+from kvmtop.snapshot import BUCKETS, HIT, KINDS, SLOW, TOUCH, UNPOLLED, UNSURE, WASTED, Details, Look
+from kvmtop.stats import IDLE
+from kvmtop.touched import TOUCHED
+from kvmtop.view import bucket_of
+
+from .formats import FORMATS, X86, text
+
+SOURCE = Path(detail.__file__).with_name("detail.c").read_text()
+WITH_TOUCHES = ("6.1", "6.12", "6.18")
+
+
+def formats(kernel: str) -> dict[str, Tracepoint | None]:
+    return {path.stem: Tracepoint.parse(path.read_text()) for path in (FORMATS / kernel).glob("*.format")}
+
+
+# ---- flags
+
+
+@pytest.mark.parametrize("kernel", WITH_TOUCHES)
+def test_every_kind_is_told_by_a_kernel_with_all_tracepoints(kernel: str) -> None:
+    found, probes, kinds = flags(formats(kernel))
+    assert set(kinds) == set(KINDS) - {"", "window"}
+    assert len(kinds) == len(set(kinds))
+    assert {probe.function for probe in probes} == set(re.findall(r"^(?:int |TOUCH\()(on_\w+)", SOURCE, re.M))
+    assert {flag.partition("=")[0] for flag in found} == {f"-D{name}" for name in set(re.findall(r"AT_\w+", SOURCE))}
+
+
+@pytest.mark.parametrize("kernel", WITH_TOUCHES)
+def test_the_flags_are_where_the_format_files_say(kernel: str) -> None:
+    found = dict(flag.removeprefix("-DAT_").split("=", 1) for flag in flags(formats(kernel))[0])
+    for source in _SOURCES:
+        for flag, name in source.fields:
+            place = re.search(rf"field:[^;]*\b{name};\s+offset:(\d+);\s+size:(\d+);", text(kernel, source.tracepoint))
+            assert place, (source.tracepoint, name)
+            assert found[flag] == f"FIELD(u{8 * int(place[2])},{place[1]})"
+
+
+def test_the_flags_of_one_kernel_in_full() -> None:
+    found, _, _ = flags({name: parsed for name, parsed in formats("6.12").items() if name in ("kvm_pio", "kvm_mmio")})
+    assert found == [
+        "-DAT_PIO_PORT=FIELD(u32,12)", "-DAT_PIO_RW=FIELD(u32,8)", "-DAT_PIO_SIZE=FIELD(u32,16)",
+        "-DAT_MMIO_GPA=FIELD(u64,16)", "-DAT_MMIO_TYPE=FIELD(u32,8)", "-DAT_MMIO_LEN=FIELD(u32,12)",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kernel", X86)
+def test_what_all_need_is_in_every_kernel(kernel: str) -> None:
+    found, probes, kinds = flags({name: parsed for name, parsed in formats(kernel).items() if name != "kvm_pio"})
+    assert "io" not in kinds and "on_pio" not in {probe.function for probe in probes}
+    names = {flag.removeprefix("-DAT_").partition("=")[0] for flag in found}
+    assert names >= {"EXIT_REASON", "EXIT_RIP", "EXIT_ISA", "EXIT_INFO", "EXIT_INFO2", "USER_REASON", "USER_ERRNO",
+                     "WAKEUP_NS", "WAKEUP_WAITED"}  # fmt: skip
+    assert ("vector" in kinds) == ("intr_info" in text(kernel).partition("print fmt")[0])
+
+
+def test_a_tracepoint_without_a_field_or_with_one_of_no_number_is_left_out() -> None:
+    whole = text("6.12", "kvm_msr")
+    without = Tracepoint.parse(whole.replace(" ecx;", " other;"))
+    odd = Tracepoint.parse(re.sub(r"(ecx;\s+offset:\d+;\s+size:)4", r"\g<1>16", whole))
+    for broken in (without, odd, None):
+        found, probes, kinds = flags({"kvm_msr": broken})
+        assert "msr" not in kinds and not [flag for flag in found if "MSR" in flag]
+        assert "on_msr" not in {probe.function for probe in probes}
+    assert "msr" in flags({"kvm_msr": Tracepoint.parse(whole)})[2]
+
+
+# ---- numbers and structures that C and Python share
+
+_SIZES = {"u64": 8, "u32": 4}
+
+
+def fields(name: str) -> list[tuple[str, int, int]]:
+    """A C structure's fields: name, offset, bytes; naturally aligned."""
+    body = re.search(rf"^struct {name} {{(.*?)^}};", SOURCE, re.M | re.S)
+    assert body
+    found, offset = [], 0
+    lengths = {"BUCKETS": BUCKETS, "KINDS": len(KINDS)}
+    for kind, field, length in re.findall(r"^    (u64|u32) (\w+)(?:\[(\w+)\])?;", body[1], re.M):
+        size = _SIZES[kind]
+        assert offset % size == 0, "a hole that Python does not know of"
+        whole = size * (int(lengths.get(length, 0) or length) if length else 1)
+        found.append((field, offset, whole))
+        offset += whole
+    assert len(found) == len(re.findall(r";", re.sub(r"/\*.*?\*/", "", body[1])))  # none was overlooked
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("row", TOUCH), ("slow", SLOW), ("cpu", CPU), ("config", CONFIG)], ids=lambda x: str(x)[:6]
+)
+def test_structures_are_the_same_byte_for_byte(name: str, dtype: np.dtype[np.void]) -> None:
+    assert dtype.fields and dtype.names
+    ours = [(field, dtype.fields[field][1], dtype.fields[field][0].itemsize) for field in dtype.names]
+    assert fields(name) == ours
+    assert dtype.itemsize == sum(size for _, _, size in ours) and dtype.itemsize % 8 == 0
+
+
+def test_a_row_begins_with_its_key() -> None:
+    assert fields("row")[: len(fields("key"))] == fields("key")
+    assert sum(size for _, _, size in fields("key")) == detail.KEY_SIZE
+
+
+def test_kinds_are_those_of_the_c_text() -> None:
+    assert set(re.findall(r"KIND_(\w+)", SOURCE.partition('#include "bucket.h"')[2])) == {k.upper() for k in KINDS if k}
+    assert re.search(rf"^#define KINDS {len(KINDS)}$", SOURCE, re.M)
+    assert len(KINDS) <= 32  # a bit each in config.kinds
+    assert [HIT, WASTED, UNPOLLED, UNSURE] == [0, 1, 2, 3]
+    assert "enum { HIT, WASTED, UNPOLLED, UNKNOWN };" in SOURCE
+    assert {kind for source in _SOURCES for kind in source.kinds} < set(KINDS)
+    assert set(EVENTS) == set(KINDS) - {"", "window"} and len(set(EVENTS)) == len(EVENTS)
+    assert set(EVENTS) >= TOUCHED
+    assert snapshot.FIRST_OCTAVE == 5
+
+
+# ---- the programs, in the kernel
+
+loads = pytest.mark.skipif(os.geteuid() != 0 or not vms.may_load_bpf(), reason="only root loads BPF programs")
+SYSCALLS = Path("/sys/kernel/tracing/events/syscalls")
+ISA, CPUID, HLT, IO, USER_HLT = 2, 0x72, 0x78, 0x7B, 5
+# What no other code in this process calls, and what does nothing but fail.
+GETSID, GETUID, GETPGID, MOST, LEAST, GETPRIORITY, MINCORE = 124, 102, 121, 146, 147, 140, 27
+ON = {
+    "getsid": ("on_exit", ["EXIT_REASON=FIELD(u32,16)", "EXIT_RIP=0xffffffff81000010ULL", f"EXIT_ISA={ISA}",
+                           "EXIT_VCPU=3", "EXIT_INFO=11", "EXIT_INFO2=12"]),
+    "getuid": ("on_entry", []),
+    "getpgid": ("on_user", ["USER_REASON=FIELD(u32,16)", "USER_ERRNO=0"]),
+    "sched_get_priority_max": ("on_pio", ["PIO_PORT=FIELD(u32,16)", "PIO_RW=1", "PIO_SIZE=2"]),
+    "sched_get_priority_min": ("on_msr", ["MSR_INDEX=FIELD(u32,16)", "MSR_WRITE=0"]),
+    "getpriority": ("on_wakeup", ["WAKEUP_NS=FIELD(u64,16)", "WAKEUP_WAITED=FIELD(u64,24)"]),
+    "mincore": ("on_poll", ["POLL_NEW=FIELD(u32,16)", "POLL_OLD=FIELD(u32,24)"]),
+}  # fmt: skip
+_libc = ctypes.CDLL(None)
+
+
+def call(number: int, *arguments: int) -> None:
+    _libc.syscall(ctypes.c_long(number), *(ctypes.c_ulong(argument) for argument in arguments))
+
+
+def leave(reason: int) -> None:
+    call(GETSID, reason)
+
+
+def enter() -> None:
+    call(GETUID)
+
+
+def port(number: int) -> None:
+    call(MOST, number)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["mapped", "by system call"])
+def loaded(request: pytest.FixtureRequest) -> Iterator[Detail]:
+    if os.geteuid() != 0 or not vms.may_load_bpf():
+        pytest.skip("only root loads BPF programs")
+    Tracefs()  # mounts it
+    if not (SYSCALLS / "sys_enter_getsid").exists():
+        pytest.skip("this kernel has no tracepoints of system calls (CONFIG_FTRACE_SYSCALLS)")
+    probes = [Probe("syscalls", f"sys_enter_{name}", function) for name, (function, _) in ON.items()]
+    found = [f"-DAT_{flag}" for _, them in ON.values() for flag in them]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detail, "flags", lambda formats: (found, probes, ["io", "msr", "rip", "user", "poll"]))
+        one = Detail([os.getpid()], IDLE, use_mmap=request.param)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def anew(loaded: Detail) -> Detail:
+    """Nobody looks, nothing is left of the test before."""
+    enter()
+    loaded.look(None)
+    return loaded
+
+
+def rows(details: Details | None) -> dict[tuple[str, int, int], np.void]:
+    assert details is not None
+    assert set(details.touched["id"].tolist()) <= {os.getpid() << 32 | _libc.syscall(186)}  # gettid
+    return {(KINDS[row["kind"]], int(row["value"]), int(row["extra"])): row for row in details.touched}
+
+
+EVERYTHING = Look(frozenset(KINDS) - {""})
+
+
+def test_each_event_counts_and_each_exit_is_timed_once(anew: Detail) -> None:
+    anew.look(EVERYTHING)
+    start = time.monotonic_ns()
+    for _ in range(3):
+        leave(IO)
+        port(0x3F8)
+        port(0x3F8)
+        time.sleep(0.002)
+        enter()
+    between = time.monotonic_ns() - start
+    leave(IO)
+    port(0x60)  # still open
+    found = rows(anew.read())
+    assert set(found) == {("io", 0x3F8, 0x201), ("io", 0x60, 0x201), ("rip", 0xFFFFFFFF81000010, 0)}
+    com = found["io", 0x3F8, 0x201]
+    assert (com["count"], com["exits"], com["hist"].sum()) == (6, 3, 3)
+    assert 6_000_000 <= com["total"] <= between and com["user"] == 0
+    assert 2_000_000 <= com["max"] <= com["total"] and com["hist"][bucket_of(float(com["max"]))] >= 1
+    code = found["rip", 0xFFFFFFFF81000010, 0]
+    assert (code["count"], code["exits"], code["total"]) == (4, 3, com["total"])
+    assert [int(found["io", 0x60, 0x201][name]) for name in ("count", "exits", "total")] == [1, 0, 0]
+
+
+def test_user_space_is_taken_apart_and_halting_there_is_not(anew: Detail) -> None:
+    anew.look(Look(frozenset({"io", "user"})))
+    for reason in (2, USER_HLT):
+        leave(IO)
+        port(reason)
+        call(GETPGID, reason)
+        time.sleep(0.003)
+        enter()
+    found = rows(anew.read())
+    assert 3_000_000 <= found["io", 2, 0x201]["user"] <= found["io", 2, 0x201]["total"]
+    assert found["io", USER_HLT, 0x201]["user"] == 0 and found["io", USER_HLT, 0x201]["total"] >= 3_000_000
+    assert found["user", 2, 0]["count"] == found["user", USER_HLT, 0]["count"] == 1
+
+
+def test_only_the_kinds_and_the_reason_that_are_looked_at(anew: Detail) -> None:
+    anew.look(Look(frozenset({"io"}), only=(ISA, CPUID)))
+    for reason in (IO, CPUID, IO):
+        leave(reason)
+        port(reason)
+        call(LEAST, 0x10)
+        enter()
+    port(0x99)  # in the guest, of no exit
+    assert set(rows(anew.read())) == {("io", CPUID, 0x201)}
+
+
+def test_an_exit_left_open_when_nobody_looked_is_not_timed(anew: Detail) -> None:
+    anew.look(Look(frozenset({"io"}), slow_ns=1))
+    leave(IO)
+    port(1)
+    anew.look(Look(frozenset({"io", "msr"}), slow_ns=1))
+    time.sleep(0.002)
+    port(2)
+    enter()  # of the exit that began under the other look
+    details = anew.read()
+    assert details is not None and not len(details.slow)
+    assert {key: (row["count"], row["exits"]) for key, row in rows(details).items()} == {("io", 2, 0x201): (1, 0)}
+    leave(IO)
+    port(2)
+    enter()
+    details = anew.read()
+    assert {key: (row["count"], row["exits"]) for key, row in rows(details).items()} == {("io", 2, 0x201): (2, 1)}
+    assert details is not None and len(details.slow) == 1
+
+
+def test_another_threshold_takes_no_probe_off(anew: Detail, monkeypatch: pytest.MonkeyPatch) -> None:
+    anew.look(Look(frozenset({"io"}), slow_ns=10**9))
+    first = anew.read()
+    leave(IO)
+    port(7)
+    monkeypatch.setattr(anew._probes, "detach", lambda: pytest.fail("detached"))
+    monkeypatch.setattr(anew._probes, "attach", lambda *_: pytest.fail("attached"))
+    anew.look(Look(frozenset({"io"}), slow_ns=1))
+    enter()
+    details = anew.read()
+    assert first is not None and details is not None
+    assert details.since_ns == first.since_ns and details.look.slow_ns == 1
+    assert rows(details)["io", 7, 0x201]["exits"] == 1 and len(details.slow) == 1
+
+
+def test_slow_exits_one_by_one(anew: Detail) -> None:
+    anew.look(Look(frozenset({"io"}), slow_ns=2_000_000))
+    for reason, pause in ((CPUID, 0), (IO, 0.004), (HLT, 0.004), (CPUID, 0.003)):
+        leave(reason)
+        if reason == IO:
+            port(0x3F8)
+            call(GETPGID, 2)
+        time.sleep(pause)
+        enter()
+    details = anew.read()
+    assert details is not None
+    first, second = details.slow  # HLT is idle, and so never slow
+    assert [int(first[name]) for name in ("reason", "isa", "vcpu", "rip", "info1", "info2", "value", "extra")] == [
+        IO, ISA, 3, 0xFFFFFFFF81000010, 11, 12, 0x3F8, 0x201
+    ]  # fmt: skip
+    assert KINDS[first["kind"]] == "io" and 4_000_000 <= first["user"] <= first["ns"]
+    assert (int(second["reason"]), KINDS[second["kind"]], int(second["user"])) == (CPUID, "", 0)
+    assert first["time_ns"] < second["time_ns"] <= time.monotonic_ns() and second["ns"] >= 3_000_000
+    assert details.undelivered == 0 and not len(anew.slow())
+
+
+def test_a_burst_of_slow_exits_is_bounded_and_what_is_overwritten_counted(anew: Detail) -> None:
+    anew.look(Look(frozenset({"io"}), slow_ns=1))
+    before = anew.read()
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cpus)})
+    try:
+        for _ in range(detail.RING + 36):
+            leave(IO)
+            enter()
+    finally:
+        os.sched_setaffinity(0, cpus)
+    details = anew.read()
+    assert before is not None and details is not None
+    assert len(details.slow) == detail.RING and details.undelivered - before.undelivered == 36
+    assert (np.diff(details.slow["time_ns"].astype("i8")) > 0).all()
+
+
+def test_halts_and_their_polls(anew: Detail) -> None:
+    anew.look(Look(frozenset({"poll", "window"})))
+
+    def halt(ns: int, waited: int, window: tuple[int, int] | None = None) -> None:
+        leave(HLT)
+        if window:
+            call(MINCORE, *window)  # new, old
+        call(GETPRIORITY, ns, waited)
+        enter()
+
+    halt(5_000, 1, (20_000, 10_000))  # polled for 10 µs at most, slept: 5 µs are wasted
+    halt(50_000, 1)  # of it 20 µs
+    halt(3_000, 0)
+    halt(1_000, 1, (0, 20_000))
+    halt(1_000, 1)  # the window is 0 now
+    found = {key: row for (kind, key, _), row in rows(anew.read()).items() if kind == "poll"}
+    assert {key: int(row["count"]) for key, row in found.items()} == {HIT: 1, WASTED: 3, UNPOLLED: 1}
+    assert found[WASTED]["total"] == 5_000 + 20_000 + 1_000 and found[HIT]["total"] == 3_000
+    assert rows(anew.read())["window", 0, 0]["max"] == 0
+
+
+def test_a_new_look_starts_from_nothing(anew: Detail) -> None:
+    for look in (Look(frozenset({"io"})), Look(frozenset({"io"}), only=(ISA, IO))):
+        anew.look(look)
+        details = anew.read()
+        assert details is not None and not len(details.touched) and not details.dropped and details.look == look
+        assert 0 <= time.monotonic_ns() - details.since_ns < 1_000_000_000
+        leave(IO)
+        port(5)
+        enter()
+        assert rows(anew.read())["io", 5, 0x201]["count"] == 1
+    anew.look(None)
+    leave(IO)
+    port(5)
+    assert anew.read() is None
+
+
+def test_when_rows_run_short_the_lightest_are_given_up_and_counted(anew: Detail) -> None:
+    anew.look(Look(frozenset({"io"})))
+    many = ROWS - FEW + 100
+    leave(IO)
+    for number in range(many):
+        port(number)
+        if number >= many // 2:
+            port(number)
+    first, second, third = anew.read(), anew.read(), anew.read()
+    assert first is not None and second is not None and third is not None
+    assert len(first.touched) == many and not first.dropped
+    assert len(second.touched) == many - many // 2
+    assert second.dropped == third.dropped == {"io": many // 2}
+    assert (second.touched["count"] == 2).all()  # the heavier half stays
+    assert set(second.touched_ids.tolist()) < set(first.touched_ids.tolist())
+    port(0)  # comes back: on a row given up, under another id
+    fourth = anew.read()
+    assert fourth is not None and len(fourth.touched) == len(third.touched) + 1
+    assert len(set(fourth.touched_ids.tolist()) - set(first.touched_ids.tolist())) == 1
+    whole = fourth.touched["count"].sum() + sum(fourth.dropped.values())
+    assert whole == many + many - many // 2 + 1
+
+
+def test_without_any_room_events_are_counted(anew: Detail) -> None:
+    anew.look(Look(frozenset({"io", "rip"})))
+    leave(IO)
+    for number in range(ROWS + 10):
+        port(number)
+    details = anew.read()
+    assert details is not None and len(details.touched) == ROWS - 1  # row 0 is none
+    assert details.dropped == {"io": ROWS + 10 - (ROWS - 2)}
+
+
+@loads
+def test_it_loads_and_attaches_on_this_kernel_with_all_kinds() -> None:
+    if not Path("/sys/kernel/tracing/events/kvm/kvm_exit").exists():
+        pytest.skip("this kernel has no KVM")
+    before = len(os.listdir("/proc/self/fd"))
+    one = Detail((), IDLE)
+    assert set(one.kinds) >= {"io", "msr", "mmio", "cpuid", "fault", "user", "rip", "poll"}
+    one.look(EVERYTHING)
+    details = one.read()
+    assert details is not None and not len(details.touched)
+    one.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert kernel.possible_cpus() > 0
