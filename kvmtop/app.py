@@ -214,6 +214,8 @@ class KvmtopApp(App[None]):
 
     def on_tick(self, tick: Tick) -> None:
         """New figures, unless the display is held."""
+        if self._ending:
+            return
         self._look_anew()
         if not self.paused:
             self.shown = tick.interval

@@ -38,6 +38,7 @@ async def take(out: Path) -> None:
                 for key in keys:
                     await pilot.press(key)
                 await asyncio.sleep(4)
+                print(f"{name} at {width}x{height}", flush=True)  # a host that says nothing is stopped
                 png(app, out / f"{name}-{width}x{height}.png", 9)
                 for _ in range(4):  # reason, vCPU, VM, filter
                     await pilot.press("escape")
