@@ -12,7 +12,7 @@ from .symbols import Symbols, half
 # What each kind is called, in the order in which people ask for them.
 TITLES = {
     "io": "I/O ports", "msr": "MSRs", "mmio": "MMIO addresses", "cpuid": "CPUID leaves", "hypercall": "hypercalls",
-    "hyperv": "Hyper-V hypercalls", "fault": "page faults", "vector": "vectors", "user": "KVM_EXIT",
+    "hyperv": "Hyper-V hypercalls", "fault": "page faults", "vector": "vectors", "user": "returns to user space",
     "vmgexit": "VMGEXIT codes", "cr": "control registers", "apic": "APIC registers", "rip": "guest code",
     "poll": "halt polling",
 }  # fmt: skip
@@ -58,7 +58,7 @@ _KINDS: dict[str, Callable[[Labels, int, int], tuple[str, ...]]] = {
     "hyperv": lambda at, v, e: (f"Hyper-V call 0x{v:x}", known.hyperv(v)),
     "fault": lambda at, v, e: (f"page 0x{v:x}", at._place(v), _access(e)),
     "vector": lambda at, v, e: (f"vector 0x{v:x}", known.vector(v, True) if e in (_NMI, _EXCEPTION) else ""),
-    "user": lambda at, v, e: ("interrupted by a signal" if e else known.userspace(v) or f"KVM_EXIT {v}",),
+    "user": lambda at, v, e: ("interrupted by a signal" if e else f"KVM_EXIT_{known.userspace(v) or v}",),
     "vmgexit": lambda at, v, e: (f"VMGEXIT 0x{v:x}", at._vmgexit(v)),
     "cr": lambda at, v, e: (f"CR{v}", _access(e)),
     "apic": lambda at, v, e: (f"APIC 0x{v:x}", known.apic(v), _access(e)),

@@ -154,8 +154,8 @@ MEANINGS: tuple[Meaning, ...] = (
         " for each exception; those listed here KVM does not intercept itself, only for a nested hypervisor.",
         causes="Intel: a profiler or the NMI watchdog on the host; page faults of a guest without EPT (ept=0) or that"
         " KVM must check; #UD, #AC, #DB, #BP as with the AMD codes named below.",
-        advice="See which exception it was: perf record -e kvm:kvm_exit -a -- sleep 5; perf script shows the vector in"
-        " the low byte of intr_info (0x0e page fault, 0x06 #UD, 0x02 NMI). For NMIs stop perf on the host; for page"
+        advice="See which exception it was (kvmtop --event vector)."
+        " For NMIs stop perf on the host; for page"
         " faults make sure that EPT or NPT is on (cat /sys/module/kvm_intel/parameters/ept).",
         source="Intel SDM vol. 3, Other Causes of VM Exits, and VM-Exit Information for Vectored Events. AMD APM vol."
         " 2, 15.12. vmx/vmx.c: handle_exception_nmi().",
@@ -347,8 +347,8 @@ MEANINGS: tuple[Meaning, ...] = (
         " run CPUID in a guest at all, and on AMD KVM always intercepts it.",
         causes="Booting, and programs starting: libraries choose their fastest routines by it. In a loop: code that"
         " uses CPUID to serialise around RDTSC (benchmarks, timing code), or asks for the vCPU's number with it.",
-        advice="Harmless at start-up: about 1 µs each. If it goes on, find who: perf record -e kvm:kvm_cpuid -a --"
-        " sleep 5; perf script shows the leaf, kvm_exit the guest's rip. Have the program cache the answer, and"
+        advice="Harmless at start-up: about 1 µs each. If it goes on, find who:"
+        " kvmtop --event cpuid,rip tells the leaf and the guest's code. Have the program cache the answer, and"
         " serialise with LFENCE or RDTSCP.",
         source="Intel SDM vol. 3, Instructions That Cause VM Exits Unconditionally. AMD APM vol. 2, 15.9. cpuid.c:"
         " kvm_emulate_cpuid(); Documentation/virt/kvm/x86/cpuid.rst.",
@@ -362,7 +362,7 @@ MEANINGS: tuple[Meaning, ...] = (
         " ports with an ioeventfd); for all others the VMM must emulate a device, which costs far more.",
         causes="A busy serial console (0x3f8); the ACPI PM timer (0x608) as clock; emulated IDE (0x1f0); PCI"
         " configuration (0xcf8) and firmware (0x510, 0x402) at boot; legacy virtio doorbells (0xc000 and up).",
-        advice="See which port: perf record -e kvm:kvm_pio -a -- sleep 5; perf script. Clock: clocksource=tsc or"
+        advice="See which port (kvmtop --event io). Clock: clocksource=tsc or"
         " kvm-clock in Linux guests, hv_time for Windows, not acpi_pm. Console: loglevel=4, or virtio (console=hvc0)."
         " Disk and network: virtio instead of IDE and rtl8139. Timers: keep -machine kernel-irqchip=on.",
         source="Intel SDM vol. 3, Instructions That Cause VM Exits Conditionally. AMD APM vol. 2, 15.10. vmx/vmx.c:"
@@ -377,7 +377,7 @@ MEANINGS: tuple[Meaning, ...] = (
         " (TSC_DEADLINE, 0x6e0) and the x2APIC (0x800 to 0x8ff: EOI 0x80b, interrupts to other vCPUs 0x830).",
         causes="Timers armed on every sleep and tick; wake-ups of other vCPUs; end of interrupt without APICv or AVIC;"
         " Hyper-V's registers (0x40000000 and up) of Windows guests; profiling inside the guest.",
-        advice="See which: perf record -e kvm:kvm_msr -a -- sleep 5; perf script. EOI and IPIs go with"
+        advice="See which (kvmtop --event msr). EOI and IPIs go with"
         " kvm_intel.enable_apicv (enable_ipiv on newer CPUs) or kvm_amd.avic. Timers: let programs wake less often,"
         " guest kernel with NO_HZ, and for Windows hv_stimer, hv_synic and hv_time in -cpu. A few are harmless.",
         source="Intel SDM vol. 3, Instructions That Cause VM Exits Conditionally (MSR bitmaps). AMD APM vol. 2, 15.11."
@@ -445,8 +445,8 @@ MEANINGS: tuple[Meaning, ...] = (
         causes="Booting; kernels that flip CR4.PGE to flush the TLB; write_cr3 at every context switch means shadow"
         " paging, which is slow.",
         advice="Some hundred a second are harmless. write_cr3, or CR_ACCESS to CR3, in masses: turn on nested paging"
-        " (cat /sys/module/kvm_intel/parameters/ept, kvm_amd's npt). Which register: perf record -e kvm:kvm_cr -a --"
-        " sleep 5; perf script. An INVPCID-capable CPU model spares the flushes through CR4.",
+        " (cat /sys/module/kvm_intel/parameters/ept, kvm_amd's npt). Which register:"
+        " kvmtop --event cr. An INVPCID-capable CPU model spares the flushes through CR4.",
         source="Intel SDM vol. 3, Instructions That Cause VM Exits Conditionally. AMD APM vol. 2, 15.8.1 and 15.9."
         " vmx/vmx.c: handle_cr(); svm/svm.c: cr_interception().",
         notes={
@@ -503,8 +503,8 @@ MEANINGS: tuple[Meaning, ...] = (
         " KVM's own calls, or Hyper-V's or Xen's where the guest was offered those.",
         causes="Linux: wake a vCPU that waits for a lock (KICK_CPU), send interrupts to many (SEND_IPI), yield"
         " (SCHED_YIELD). Windows: flush other vCPUs' TLBs, send interrupts, SignalEvent of VMBus.",
-        advice="Normal. Which: perf record -e kvm:kvm_hypercall -a -- sleep 5; perf script, or kvm:kvm_hv_hypercall"
-        " for Windows. Many KICK_CPU and SCHED_YIELD mean more vCPUs than CPUs. With one CPU for each vCPU,"
+        advice="Normal. Which: kvmtop --event hypercall, or hyperv for Windows."
+        " Many KICK_CPU and SCHED_YIELD mean more vCPUs than CPUs. With one CPU for each vCPU,"
         " kvm-hint-dedicated=on in -cpu makes Linux guests do without most.",
         source="Intel SDM vol. 3, Instructions That Cause VM Exits Unconditionally. AMD APM vol. 2, 15.9. x86.c:"
         " kvm_emulate_hypercall(); hyperv.c: kvm_hv_hypercall(); Documentation/virt/kvm/x86/hypercalls.rst.",
@@ -861,7 +861,7 @@ MEANINGS: tuple[Meaning, ...] = (
         " real reason stands in there: CPUID, I/O, an MSR, MMIO, or one of the vmgexit_ codes.",
         causes="Whatever makes other guests leave: such a guest gets a #VC exception for it and then calls the host"
         " with VMGEXIT. So this is most of what such a guest shows.",
-        advice="See the real reasons: perf record -e kvm:kvm_vmgexit_enter -a -- sleep 5; perf script, then read on"
+        advice="See the real reasons (kvmtop --event vmgexit), then read on"
         " there. All cost more than in other guests, so it pays to have fewer: virtio, MSI, no port I/O, x2APIC.",
         source="AMD APM vol. 2, 15.35 and 15.36. AMD's GHCB specification (56421). svm/sev.c: sev_handle_vmgexit(),"
         " sev_es_validate_vmgexit(); Documentation/virt/kvm/x86/amd-memory-encryption.rst.",

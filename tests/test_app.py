@@ -538,7 +538,7 @@ async def test_a_page_has_its_meaning_and_its_tables_fit(size: tuple[int, int]) 
         touch(host)
         await d.tick()
         await until_drawn(d)
-        assert "Usual causes" in d.text()
+        assert "Usual causes" in str(d.app.query_one("#meaning").render())
         for name in ("touched", "code"):
             table = d.table(name)
             assert table.size.width > 0

@@ -181,7 +181,7 @@ static __always_inline void touch(u32 kind, u64 value, u32 extra)
     r->count++;
     if (!is_open(g, e))
         return;
-    if (!e->first_kind) {
+    if (!e->first_kind || e->first_kind == KIND_USER) { /* that it left for user space says little */
         e->first_kind = kind;
         e->first_value = value;
         e->first_extra = extra;
@@ -226,14 +226,14 @@ int on_exit(void *ctx)
     e->info1 = AT_EXIT_INFO;
     e->info2 = AT_EXIT_INFO2;
 #endif
+    e->rip = AT_EXIT_RIP;
+    touch(KIND_RIP, e->rip, 0);
+    e->first_kind = 0; /* the rip is known anyway */
 #ifdef AT_EXIT_INTR
     u32 intr = AT_EXIT_INTR;
     if (intr >> 31) /* valid: vector in bits 7:0, type in 10:8 (SDM vol. 3, 25.9.2; APM vol. 2, 15.7.2) */
         touch(KIND_VECTOR, intr & 0xff, intr >> 8 & 7);
 #endif
-    e->rip = AT_EXIT_RIP;
-    touch(KIND_RIP, e->rip, 0);
-    e->first_kind = 0; /* the rip is known anyway */
     return 1;
 }
 

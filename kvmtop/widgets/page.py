@@ -56,7 +56,6 @@ class ReasonPage(VerticalScroll):
     def compose(self) -> ComposeResult:
         """Facts, four charts, and the vCPUs."""
         yield Static(id="facts")
-        yield Static(id="meaning")
         yield Static(id="polling-title", classes="title")
         yield Table(id="polling", empty=_WAIT)
         with Container(id="details"):
@@ -64,6 +63,8 @@ class ReasonPage(VerticalScroll):
                 with Vertical():
                     yield Static(title, classes="title")
                     yield Table(id=name, empty=_WAIT)
+        yield Static("What it means", classes="title")
+        yield Static(id="meaning")
         yield Static("The slowest of the last interval", classes="title")
         yield Table(id="slow", empty=_WAIT)
         yield Static(id="dropped")
