@@ -19,16 +19,24 @@ class Pool:
     def space(self, number: int, ended: Array, earlier: Array) -> Array:
         """A copy of these cells, with room before them for so many others."""
         size = number + len(ended) + len(earlier)
-        # Every array that looks into this memory holds it: 3 are this list, this loop and the question itself.
-        free = next((a for a in self._known if len(a) >= size and sys.getrefcount(a) == 3), None)
+        used = [holders > _UNUSED for holders in _holders(self._known)]
+        free = next((a for a, is_used in zip(self._known, used, strict=True) if len(a) >= size and not is_used), None)
         if free is None or len(free) > 2 * size + 1024:
             free = np.empty(size + size // 16, CELL)
-            self._known = [a for a in self._known if sys.getrefcount(a) > 3][-2:]
+            self._known = [a for a, is_used in zip(self._known, used, strict=True) if is_used][-2:]
             self._known.append(free)
         cells = free[:size]
         cells[number : number + len(ended)] = ended
         cells[size - len(earlier) :] = earlier
         return cells
+
+
+def _holders(arrays: list[Array]) -> list[int]:
+    """How many hold each array: every array that looks into its memory does."""
+    return [sys.getrefcount(a) for a in arrays]
+
+
+(_UNUSED,) = _holders([np.empty(0, CELL)])  # which part the list and the question have differs among Pythons
 
 
 def take(source: Array, which: Any, out: Array) -> None:
