@@ -33,6 +33,9 @@ ENDED = np.uint64(1 << 63)
 KEEP_ENDED = 256  # rows of ended threads that stay apart; older ones are added up by reason
 
 
+TRIES, FEW = 3, 512  # readings for one that fits together, up to so many threads
+
+
 class Collector:
     """Counts exits in the kernel from construction to close()."""
 
@@ -122,24 +125,29 @@ class Collector:
         return self._final
 
     def _read(self) -> Snapshot:
-        cpus = self._maps["cpus"].read()
-        slots, cells = int(cpus["top_slot"].max()) + 1, int(cpus["top_cell"].max()) + 1
-        before = self._maps["threads"].read(slots)
-        mapped = self._maps["cells"].rows
-        source = self._maps["cells"].read(cells) if mapped is None else mapped[:cells]
-        owner = source["thread"].copy()
-        used = np.flatnonzero((owner > 0) & (owner < slots))
-        everything = self._pool.space(len(used), self._ended.cells, self._earlier)
-        cell_rows = everything[: len(used)]
-        take(source, used, cell_rows)
-        after = self._maps["threads"].read(slots)
-        now = time.monotonic_ns()
-
         # A thread goes on while it is read. Its open exit must be in its row or in its cells, never in both
         # or in neither: the row from before goes with the cells if they hold no exit that it does not know.
-        owner = cell_rows["thread"].copy()
-        pairs = np.bincount(owner, weights=cell_rows["count"], minlength=slots)
-        rows = np.where((pairs == before["pairs"]) & (before["id"] == after["id"]), before, after)
+        mapped = self._maps["cells"].rows
+        for _ in range(TRIES):
+            cpus = self._maps["cpus"].read()
+            slots, cells = int(cpus["top_slot"].max()) + 1, int(cpus["top_cell"].max()) + 1
+            before = self._maps["threads"].read(slots)
+            source = self._maps["cells"].read(cells) if mapped is None else mapped[:cells]
+            owner = source["thread"].copy()
+            used = np.flatnonzero((owner > 0) & (owner < slots))
+            everything = self._pool.space(len(used), self._ended.cells, self._earlier)
+            cell_rows = everything[: len(used)]
+            take(source, used, cell_rows)
+            after = self._maps["threads"].read(slots)
+            now = time.monotonic_ns()
+            owner = cell_rows["thread"].copy()
+            pairs = np.bincount(owner, weights=cell_rows["count"], minlength=slots)
+            fits = (pairs == before["pairs"]) & (before["id"] == after["id"])
+            # Neither row fits if it had exits both before and after its cells were read. With many threads some
+            # always have, and the next reading makes up for it.
+            if slots > FEW or (fits | (pairs == after["pairs"])).all():
+                break
+        rows = np.where(fits, before, after)
         live = np.flatnonzero(rows["id"])
         if not (known := rows["id"][owner] != 0).all():  # a slot that was given back just now
             used, owner = used[known], owner[known]
