@@ -63,7 +63,9 @@ def test_a_drill_down_on_a_real_host(host: Terminal) -> None:
     host.type("Home", "Enter")
     page = host.wait(r"All VMs › web01 › vCPU 1 › hlt", 60)
     page = host.wait(r"p99\.9\s+[\d.]+", 60)
-    assert "Durations of the exits" in page
+    assert "What they touched" in page and "Halt polling of each vCPU" in page
+    host.type("NPage")
+    host.wait("Durations of the exits", 30)
     host.type("Escape")
     host.wait(r"All VMs › web01 › vCPU 1 ", 30)
     host.type("Escape")
