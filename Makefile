@@ -16,7 +16,7 @@ HOST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-utils
 run: .venv/bin/kvmtop
 	$(SUDO) .venv/bin/kvmtop
 
-# All tests; those on emulated hosts only where KVMTOP_REQUIRE_HOSTS=1 (half an hour, as root).
+# All tests; those on emulated hosts only where KVMTOP_REQUIRE_HOSTS=1 (forty minutes, as root).
 test: .venv/bin/pytest
 	.venv/bin/python -m pytest
 

@@ -341,7 +341,9 @@ def _check(options: argparse.Namespace, exports: list[str]) -> None:
 def _dashboard(source: Source, base: Source, options: argparse.Namespace, labels: Labels, flavour: int) -> None:
     """base: what the outer sources read, which may be a recording or a recorder."""
     from .app import KvmtopApp
+    from .vanishing import Vanishing
 
+    sys.__stderr__ = Vanishing(sys.__stderr__)  # type: ignore[assignment,arg-type,misc] # what Textual writes to
     for name in ("COLUMNS", "LINES"):  # a shell may export them: Textual would keep to this size for ever
         os.environ.pop(name, None)
     if options.replay or options.demo:
