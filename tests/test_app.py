@@ -499,8 +499,8 @@ def touch(host: Host) -> None:
 
 
 async def until_drawn(d: Driver) -> None:
-    for _ in range(3):
-        await d.pilot.pause()
+    for _ in range(5):
+        await d.pilot.pause(0.05)
 
 
 SMALL_AND_WIDE = pytest.mark.parametrize("size", [(80, 24), (160, 48)], ids=["80x24", "160x48"])
