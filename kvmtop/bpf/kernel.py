@@ -72,20 +72,16 @@ def mmapable() -> bool:
 def raw_tracepoints() -> bool:
     """Whether this kernel has them (Linux 4.17, with CONFIG_BPF_EVENTS)."""
     try:
-        _raw_open("kvm_entry", -1)
+        attach_raw("kvm_entry", -1)
     except OSError as error:
         return error.errno == errno.EBADF  # it has looked at the program
     raise AssertionError
 
 
-def _raw_open(name: str, program: int) -> int:
-    text = ctypes.create_string_buffer(name.encode())
-    return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QiI", ctypes.addressof(text), program, 0))
-
-
 def attach_raw(name: str, program: int) -> int:
     """Run a program at a raw tracepoint until the descriptor returned is closed."""
-    return _raw_open(name, program)
+    text = ctypes.create_string_buffer(name.encode())
+    return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QiI", ctypes.addressof(text), program, 0))
 
 
 def attach(number: int, program: int) -> int:
