@@ -14,7 +14,7 @@ from .hosts import amd, intel
 from .hosts.kernels import HostUnavailable
 
 REQUIRED = os.environ.get("KVMTOP_REQUIRE_HOSTS") == "1"
-PYTEST = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--durations=8", "-rs", "-s"]
+PYTEST = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--durations=15", "-rs", "--tb=short"]
 KERNELS = ("6.1", "6.12")
 DIED = 125  # the host's own kernel or its emulator failed, not a test
 
@@ -66,4 +66,4 @@ def test_host(vendor: str, kernel: str) -> None:
         done = intel_hosts()[kernel].result() if vendor == "intel" else boot(vendor, kernel)
     except HostUnavailable as error:
         pytest.fail(str(error))
-    assert done.returncode == 0, done.stdout[-20_000:]
+    assert done.returncode == 0, done.stdout[max(0, done.stdout.find("= FAILURES =")) :][-6_000:]
