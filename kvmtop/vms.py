@@ -135,20 +135,22 @@ class Watch:
     def update(self, seen: Iterable[int]) -> dict[int, Vm]:
         """All VMs known: those that `seen` (pids with exits) adds, and processes that opened a vCPU since.
 
-        One whose process is gone stays, marked as ended.
+        One whose process is gone stays, marked as ended, for as long as it is seen.
         """
-        current = set(pids())
+        current, seen = set(pids()), set(seen)
         for pid in current & (self._only or current) - self._others - self._running():
             if vcpu_count(pid):
                 self.vms[pid] = vm(pid)
             else:  # it may open one later, which its exits will tell
                 self._others.add(pid)
         self._others &= current
-        for pid in set(seen) - self._running():
+        for pid in seen - self._running():
             if pid not in self.vms or (pid in current and vcpu_count(pid)):  # its pid is another VM's now
                 self.vms[pid] = vm(pid)
         for pid in self._running() - current:
             self.vms[pid] = replace(self.vms[pid], ended=True)
+        # Its rows are added up with those of others by then; a host sees many VMs in its days.
+        self.vms = {pid: vm for pid, vm in self.vms.items() if pid in seen or not vm.ended}
         return dict(self.vms)
 
     def _running(self) -> set[int]:

@@ -274,12 +274,23 @@ def test_watch_a_pid_used_again(proc: Proc) -> None:
     assert watch.update([7]) == {7: Vm(7, "new", "cat")}
 
 
+def test_watch_forgets_what_has_ended_and_left_no_rows(proc: Proc) -> None:
+    watch = Watch()
+    for pid in range(7, 500):
+        proc.add(pid, vcpus=1)
+        watch.update([pid])
+        proc.remove(pid)
+        assert watch.update([pid])[pid].ended
+    assert watch.update([499]).keys() == {499}
+    assert watch.update([]) == {}
+
+
 def test_watch_a_pid_used_again_by_another_process(proc: Proc) -> None:
     proc.add(7, argv=[*QEMU, "old"], vcpus=1)
     watch = Watch()
     watch.update([])
     proc.remove(7)
-    watch.update([])
+    watch.update([7])
     proc.add(7, argv=["cat"])
     assert watch.update([7]) == {7: Vm(7, "old", "cat", ended=True)}  # its exits are still those of the VM
 

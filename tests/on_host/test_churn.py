@@ -11,26 +11,9 @@ import time
 import numpy as np
 
 from kvmtop.bpf.collector import KEEP_ENDED, Collector
-from kvmtop.guest import Guest, Step
+from kvmtop.guest import Step
 
 from . import truth
-
-
-def start(steps: list[Step]) -> int:
-    """A guest in a child of this process, which spares a new Python; its pid, once it is about to run."""
-    ready, tell = os.pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            guest = Guest(steps)
-            os.write(tell, b".")
-            guest.run()
-        finally:
-            os._exit(0)
-    os.read(ready, 1)
-    os.close(ready)
-    os.close(tell)
-    return pid
 
 
 def test_two_hundred_guests_killed_in_a_row() -> None:
@@ -45,7 +28,7 @@ def test_two_hundred_guests_killed_in_a_row() -> None:
     reader.start()
     with truth.counting() as kernel:
         for number in range(200):
-            pid = start([Step("cpuid", 20), Step("spin" if number % 2 else "cpuid", 0)])
+            pid = truth.start([Step("cpuid", 20), Step("spin" if number % 2 else "cpuid", 0)])
             time.sleep(0.06)
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -70,11 +53,11 @@ def test_two_hundred_guests_killed_in_a_row() -> None:
 def test_a_reused_thread_id_is_another_thread() -> None:
     """The second guest gets the first one's ids, whose last exit is still open: no pair may come of it."""
     collector = Collector()
-    pid = start([Step("cpuid", 50)])
+    pid = truth.start([Step("cpuid", 50)])
     os.waitpid(pid, 0)
     with open("/proc/sys/kernel/ns_last_pid", "w") as last:
         last.write(str(pid - 1))
-    again = start([Step("cpuid", 70)])
+    again = truth.start([Step("cpuid", 70)])
     os.waitpid(again, 0)
     snapshot = collector.close()
     assert again == pid, "the kernel gave another id; nothing was tested"

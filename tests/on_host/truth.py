@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from kvmtop.guest import Guest, Step
 from kvmtop.snapshot import Snapshot
 from kvmtop.stats import counts
 
@@ -51,6 +54,23 @@ def run_guest(*arguments: str) -> int:
     with subprocess.Popen([sys.executable, "-m", "kvmtop.guest", *arguments]) as process:
         assert process.wait() == 0
     return process.pid
+
+
+def start(steps: Sequence[Step], **options: Any) -> int:
+    """A guest in a child of this process, which spares a new Python; its pid, once it is about to run."""
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            guest = Guest(steps, **options)
+            os.write(tell, b".")
+            guest.run()
+        finally:
+            os._exit(0)
+    os.read(ready, 1)
+    os.close(ready)
+    os.close(tell)
+    return pid
 
 
 def only(snapshot: Snapshot, pid: int) -> bool:
