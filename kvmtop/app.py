@@ -169,7 +169,7 @@ class KvmtopApp(App[None]):
         self.theme = DARK.name
         self.query_one("#reasons").focus()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the driver leaves them alone
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):  # the driver leaves them alone
             loop.add_signal_handler(number, self.exit)
         self.app_resume_signal.subscribe(self, self._repaint)  # back from Ctrl-Z
         self._draw()

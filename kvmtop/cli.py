@@ -334,8 +334,17 @@ def _check(options: argparse.Namespace, exports: list[str]) -> None:
             raise KvmtopError(f"cannot write {path}: there is no directory {path.parent}", 2)
         if path and path.is_dir():
             raise KvmtopError(f"cannot write {path}: it is a directory", 2)
+        if path and not _is_stream(path) and not os.access(path.parent, os.W_OK):  # now, not after hours of counting
+            raise KvmtopError(f"cannot write {path}: {path.parent} is read-only, or not this user's to write in", 2)
     if options.batch + exports.count("-") > 1:
         raise KvmtopError("--batch, --json and --csv cannot share standard output: give a FILE, as --json=FILE", 2)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether it is written to as it is (a pipe, /dev/stdout), and not made anew in its directory."""
+    from . import summary
+
+    return summary.descriptor(path) is not None or (os.path.exists(path) and not os.path.isfile(path))
 
 
 def _dashboard(source: Source, base: Source, options: argparse.Namespace, labels: Labels, flavour: int) -> None:
@@ -417,13 +426,13 @@ def _deliver(text: str, dump: Path | None, to_stdout: bool) -> int:
 
 @contextlib.contextmanager
 def _stopping(keep_running_on_hangup: bool) -> Iterator[threading.Event]:
-    """An event that INT, TERM and HUP set; the dashboard handles them itself.
+    """An event that INT, TERM, QUIT and HUP set; the dashboard handles them itself.
 
     A service has nothing to read again on HUP, and shall not end because somebody thought so.
     """
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in
-              (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}  # fmt: skip
+              (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)}  # fmt: skip
     if keep_running_on_hangup:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

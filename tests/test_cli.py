@@ -427,7 +427,7 @@ def until_it_counts(process: subprocess.Popen[str]) -> None:
     time.sleep(0.1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP])
 def test_signals_end_it_with_the_summary(tmp_path: Path, number: signal.Signals) -> None:
     dump = tmp_path / "out"
     with start("--batch", "-i", "30", "--dump", str(dump)) as process:

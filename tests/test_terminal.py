@@ -109,7 +109,7 @@ def kvmtop_pid(terminal: Terminal) -> int:
 HEADER = r"^# reason reason\(hex\): count sum\(us\)|^# reason\(hex\): count|^# reason: count"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_leaves_a_clean_terminal_and_the_summary(local: Terminal, tmp_path: Path, number: int) -> None:
     os.kill(kvmtop_pid(local), number)
     screen = local.wait(r"^status 0", 20)

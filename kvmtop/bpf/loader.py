@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -70,6 +71,10 @@ def _ask(request: dict[str, Any], *descriptors: int) -> Any:
     try:
         answer = json.loads(out.splitlines()[-1])
     except (ValueError, IndexError):
+        if process.returncode == -signal.SIGKILL:
+            raise KvmtopError(
+                "the BPF compiler was killed: it needs 100 MB for half a second, more than this machine or cgroup has"
+            ) from None
         answer = {"failure": f"the compiler ended with status {process.returncode}"}
     if "sentence" in answer:
         raise KvmtopError(answer["sentence"])

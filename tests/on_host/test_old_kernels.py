@@ -1,0 +1,89 @@
+"""What older kernels lack, taken away from this one: every fallback counts the same."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kvmtop import summary
+from kvmtop.bpf import kernel
+from kvmtop.bpf.collector import Collector
+from kvmtop.bpf.detail import Detail
+from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
+from kvmtop.snapshot import KINDS, SVM, UNKNOWN, Look
+from kvmtop.stats import IDLE, by_reason, diff
+
+from . import truth
+
+VCPUS = 2
+SCRIPT = ("--vcpus", str(VCPUS), "cpuid:2000", "out:50", "rdmsr:30", "mmio:7", "hlt:3")
+# Arrays that can be mapped (before 5.5), raw tracepoints (4.17), and fields of kvm_exit.
+WITHOUT = ("mmap", "raw", "vcpu_id", "isa", "mmap raw vcpu_id isa")
+
+
+@pytest.fixture(params=WITHOUT)
+def missing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The kernel refuses, and its format files leave out, what this one says."""
+    gone = set(request.param.split())
+    call, read = kernel._bpf, Tracefs.format
+
+    def bpf(command: int, attributes: bytes) -> int:
+        mmapable = command == kernel._MAP_CREATE and struct.unpack_from("<5I", attributes)[4] & kernel.MMAPABLE
+        if ("mmap" in gone and mmapable) or ("raw" in gone and command == kernel._RAW_TRACEPOINT_OPEN):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return call(command, attributes)
+
+    def fields(self: Tracefs, category: str, name: str) -> Tracepoint | None:
+        parsed = read(self, category, name)
+        if not parsed or name != "kvm_exit":  # kvm_entry has had its vcpu_id for ever
+            return parsed
+        return replace(parsed, fields={name: field for name, field in parsed.fields.items() if name not in gone})
+
+    monkeypatch.setattr(kernel, "_bpf", bpf)
+    monkeypatch.setattr(Tracefs, "format", fields)
+    return gone
+
+
+def test_counts_without(missing: set[str]) -> None:
+    collector = Collector()
+    assert (collector._maps["cells"].rows is None) == ("mmap" in missing)
+    with truth.counting() as known:
+        truth.run_guest(*SCRIPT)
+        known.read()
+    collector.read()
+    snapshot = collector.close()
+    if "isa" in missing:
+        assert {isa for isa, _ in truth.counted(snapshot)} == {UNKNOWN}
+        known = truth.Truth({(UNKNOWN, code): count for (_, code), count in known.items()})
+        assert summary.text(snapshot).startswith("\n# Intel ") and "\n# AMD " in summary.text(snapshot)
+        assert summary.text(snapshot, SVM).startswith("\n# AMD ")
+    assert truth.counted(snapshot) == known
+    assert 2000 * VCPUS in known.values()
+    assert (snapshot.lost, snapshot.unpaired, snapshot.overwritten) == (0, 0, 0)
+    assert sorted(snapshot.threads["vcpu"].tolist()) == list(range(VCPUS))
+    assert (snapshot.threads["guest"] > 0).all()
+    for reason in by_reason(diff(None, snapshot)):
+        assert sum(reason.hist) == reason.count
+    io = max(snapshot.cells, key=lambda cell: int(cell["user"]))  # user space, too
+    assert io["reason"] in (0x7B, 30, 0x400, 48) and io["user"] > 0
+
+
+@pytest.mark.parametrize("missing", WITHOUT[-1:], indirect=True)
+def test_details_without(missing: set[str]) -> None:
+    detail = Detail((), IDLE)
+    detail.look(Look(frozenset({"io", "msr", "mmio"})))
+    truth.run_guest(*SCRIPT)
+    details = detail.read()
+    detail.close()
+    assert details and not details.dropped
+    touched: dict[str, int] = {}
+    for row in details.touched:
+        kind: Any = KINDS[row["kind"]]
+        touched[kind] = touched.get(kind, 0) + int(row["count"])
+    assert touched == {"io": 51 * VCPUS, "msr": 30 * VCPUS, "mmio": 7 * VCPUS}
+    assert (details.touched["total"] > 0).sum() == 3 * VCPUS  # but for the last exit of each vCPU, which is open
