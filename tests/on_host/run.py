@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ PATIENCE = 60.0  # seconds
 class Run:
     """One kvmtop, from its first interval on."""
 
-    def __init__(self, log: Path, *arguments: str, terminal: bool = False) -> None:
-        """log: where its intervals go; terminal: the dashboard, on a terminal that nobody looks at."""
+    def __init__(self, log: Path, *arguments: str, terminal: bool = False, before: Sequence[str] = ()) -> None:
+        """log: where its intervals go; terminal: the dashboard, on one that nobody looks at; before: what runs it."""
         self.log = log
         self.process: subprocess.Popen[Any]
-        argv = [*KVMTOP, f"--json={log}", *arguments]
+        argv = [*before, *KVMTOP, f"--json={log}", *arguments]
         if terminal:
             self.master, slave = os.openpty()
             env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
@@ -59,12 +60,12 @@ class Run:
             assert time.monotonic() < end, "no interval comes"
             time.sleep(0.1)
 
-    def counted(self) -> Counter[str]:
-        """Exits by reason, added up over the intervals; "expired" are those that their threads' ends left open."""
-        found: Counter[str] = Counter()
+    def counted(self) -> Counter[int | str]:
+        """Exits by code, added up over the intervals; "expired" are those that their threads' ends left open."""
+        found: Counter[int | str] = Counter()
         intervals = self.intervals()
         for interval in intervals:
-            found.update({reason["name"]: reason["count"] for reason in interval["reasons"]})
+            found.update({reason["code"]: reason["count"] for reason in interval["reasons"]})
         found["expired"] = intervals[-1]["honesty"]["expired"]
         return found
 

@@ -23,7 +23,7 @@ from kvmtop.stats import counts
 from . import truth
 from .run import Run
 
-SECONDS = 60 * float(os.environ.get("KVMTOP_SOAK_MINUTES", "1"))
+SECONDS = 60 * float(os.environ.get("KVMTOP_SOAK_MINUTES", "0.7"))
 FLAT = 8_192  # KiB
 
 # Killed while it exits, runs, sleeps in user space with its exit open, sleeps halted; one ends by itself.
