@@ -14,6 +14,7 @@ from .columns import COLUMNS, ordered
 from .findings import findings
 from .labels import TITLES, Labels
 from .members import members, shares
+from .origin import HERE, Origin
 from .polling import polling
 from .session import ALL, Session
 from .snapshot import KINDS, Array, Snapshot
@@ -56,7 +57,7 @@ def table(
 ) -> Iterator[str]:
     """The lines of one interval's table, the reason with the most time first; then what was looked at."""
     columns = [column for column in COLUMNS if column.key not in _SKIPPED]
-    yield title + header(interval, when)
+    yield "  ".join(filter(None, (title, header(interval, when))))
     yield " ".join(c.title.ljust(c.width) if c.left else c.title.rjust(c.width) for c in columns).rstrip()
     for line in ordered(session.lines(interval), "time"):
         cells = [c.format(line) for c in columns]
@@ -120,10 +121,11 @@ def fit(text: str, width: int) -> str:
 class Batch:
     """Writes an interval after the other."""
 
-    def __init__(self, out: TextIO, labels: Labels, kinds: Iterable[str] | None = None) -> None:
+    def __init__(self, out: TextIO, labels: Labels, kinds: Iterable[str] | None = None, origin: Origin = HERE) -> None:
         """kinds: of what exits touched, those to write tables of; all without."""
         self.session = Session()
         self._out, self._labels, self._kinds = out, labels, frozenset(KINDS if kinds is None else kinds)
+        self._origin = origin
         self._known: Snapshot | None = None  # names slow exits
 
     def begin(self, snapshot: Snapshot) -> None:
@@ -132,15 +134,12 @@ class Batch:
         if snapshot.details is not None:
             self.slow(snapshot.details.slow)
 
-    def write(self, snapshot: Snapshot, when: float | None = None, title: str = "") -> None:
-        """A Snapshot's interval as text. Raises BrokenPipeError and other OSError.
-
-        when: it was taken, s since 1970, None for now; title: goes before the first line.
-        """
+    def write(self, snapshot: Snapshot) -> None:
+        """A Snapshot's interval as text. Raises BrokenPipeError and other OSError."""
         interval = self.session.add(snapshot)
         labels = replace(self._labels, names=snapshot.names)
         self.begin(snapshot)
-        for line in table(self.session, interval, labels, self._kinds, when, title):
+        for line in table(self.session, interval, labels, self._kinds, self._origin.wall(snapshot), self._origin.title):
             print(line, file=self._out)
         self._out.flush()
 

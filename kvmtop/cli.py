@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
     from .export import Output
     from .labels import Labels
     from .openmetrics import Server
+    from .origin import Origin
     from .snapshot import Look, Snapshot, Source
 
 EXAMPLES = """\
@@ -235,31 +236,36 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
     exports = [name for name in (options.json, options.csv) if name]
     _check(options, exports)
     from . import export, summary
+    from .origin import HERE
     from .snapshot import UNKNOWN
 
     labels = _labels(options)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     streamed = "-" in exports
-    headless = options.batch or streamed or not all(s.isatty() for s in (sys.stdin, sys.stdout, sys.stderr))
-    tables = options.batch or (headless and not exports and not options.openmetrics)
+    # Through a recording the dashboard goes back and forth; programs get it from its beginning to its end.
+    programs = bool(exports or options.openmetrics)
+    headless = options.batch or streamed or not _terminal() or (programs and _replaying(options))
+    tables = options.batch or (headless and not programs)
     serving = headless and options.openmetrics and not tables and not streamed
     flavour = FLAVOURS.get(options.kvm, UNKNOWN)
     with _stopping(keep_running_on_hangup=serving) as stop, contextlib.ExitStack() as after:
         server = _server(options, after)
         outputs = _outputs(options, labels)
         live = base = _source_or_demo(options) if bare else _source(options)
+        origin = getattr(base, "origin", HERE)
         try:
             if server:
                 from .openmetrics import Exporter
 
-                live = exporter = Exporter(live, fresh=serving and not outputs)
+                fresh = serving and not outputs and not _replaying(options)
+                live = exporter = Exporter(live, fresh, origin)
                 server.start(exporter.scrape)
                 if headless:
                     print(f"kvmtop: serving {server.url}", file=sys.stderr)
-            source = export.Exported(live, outputs) if outputs else live
+            source = export.Exported(live, outputs, origin) if outputs else live
             if headless:
-                _batch(source, options, labels if tables else None, stop)
+                _batch(source, base, options, labels if tables else None, origin, stop)
             else:
                 _dashboard(source, base, options, labels, flavour)
         finally:
@@ -267,7 +273,7 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
             after.close()
             final = live.close()
             status = _deliver(summary.text(final, flavour), options.dump, to_stdout=not streamed)
-            for error in export.finish(outputs, final):
+            for error in export.finish(outputs, final, origin):
                 print(f"kvmtop: {error}", file=sys.stderr)
                 status = error.status
             if any(output.broken and output.path is None for output in outputs):
@@ -278,6 +284,14 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
                 print(f"kvmtop: {trouble}", file=sys.stderr)
                 status = 1
     return status
+
+
+def _terminal() -> bool:
+    return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+
+
+def _replaying(options: argparse.Namespace) -> bool:
+    return bool(options.replay or options.demo)
 
 
 def _source_or_demo(options: argparse.Namespace) -> Source:
@@ -296,10 +310,9 @@ def _source_or_demo(options: argparse.Namespace) -> Source:
 
 def _source(options: argparse.Namespace) -> Source:
     """This host, recorded or not, or a recording. Raises KvmtopError."""
-    if options.replay or options.demo:
+    if _replaying(options):
         for name, given in (("--demo", options.replay and options.demo), ("--record", options.record),
                             ("--live", options.live), ("--event", options.event), ("--slow", options.slow),
-                            ("--json", options.json), ("--csv", options.csv), ("--openmetrics", options.openmetrics),
                             ("--duration", options.duration),
                             ("--interval", options.interval != 1)):  # fmt: skip
             if given:
@@ -336,6 +349,9 @@ def _check(options: argparse.Namespace, exports: list[str]) -> None:
             raise KvmtopError(f"cannot write {path}: it is a directory", 2)
         if path and not _is_stream(path) and not os.access(path.parent, os.W_OK):  # now, not after hours of counting
             raise KvmtopError(f"cannot write {path}: {path.parent} is read-only, or not this user's to write in", 2)
+        with contextlib.suppress(OSError):
+            if path and options.replay and path.samefile(options.replay):
+                raise KvmtopError(f"cannot write {path}: it is the recording that is to be read", 2)
     if options.batch + exports.count("-") > 1:
         raise KvmtopError("--batch, --json and --csv cannot share standard output: give a FILE, as --json=FILE", 2)
 
@@ -355,7 +371,7 @@ def _dashboard(source: Source, base: Source, options: argparse.Namespace, labels
     sys.__stderr__ = Vanishing(sys.__stderr__)  # type: ignore[assignment,arg-type,misc] # what Textual writes to
     for name in ("COLUMNS", "LINES"):  # a shell may export them: Textual would keep to this size for ever
         os.environ.pop(name, None)
-    if options.replay or options.demo:
+    if _replaying(options):
         from .player import Player
         from .recording import Recording
 
@@ -463,34 +479,41 @@ def _labels(options: argparse.Namespace) -> Labels:
     return Labels(symbols=symbols, memory=memory)
 
 
-def _batch(source: Source, options: argparse.Namespace, labels: Labels | None, stop: threading.Event) -> None:
+def _batch(
+    source: Source, base: Source, options: argparse.Namespace, labels: Labels | None, origin: Origin,
+    stop: threading.Event,
+) -> None:  # fmt: skip
     """Read the source until the end, and write tables with these labels; none without."""
     from .batch import Batch
     from .stats import silence
 
-    batch, warned = Batch(sys.stdout, labels, options.event) if labels else None, False
-    for snapshot, when, title in _readings(source, options, batch, stop):
+    batch, warned = Batch(sys.stdout, labels, options.event, origin) if labels else None, False
+    replayed = _replay(source, base, options, stop) if _replaying(options) else None
+    for snapshot in replayed or _readings(source, options, batch, stop):
         if batch:
-            batch.write(snapshot, when, title)
+            batch.write(snapshot)
         why = silence(snapshot)
         if why and not warned:
             print(f"kvmtop: {why}", file=sys.stderr)
             warned = True
 
 
+def _replay(source: Source, base: Source, options: argparse.Namespace, stop: threading.Event) -> Iterator[Snapshot]:
+    """All of a recording at once; in its own time where somebody scrapes."""
+    from .recording import Recording
+
+    assert isinstance(base, Recording)
+    start = time.monotonic() - base.times[0] / 1e9
+    for due in base.times:
+        if stop.wait(max(start + due / 1e9 - time.monotonic(), 0) if options.openmetrics else 0):
+            return
+        yield source.read()
+
+
 def _readings(
     source: Source, options: argparse.Namespace, batch: Batch | None, stop: threading.Event
-) -> Iterator[tuple[Snapshot, float | None, str]]:
-    """Readings as they are due, or all of a recording at once; when (s since 1970, None for now), and a title."""
-    if options.replay or options.demo:
-        from .recording import Recording
-
-        assert isinstance(source, Recording)
-        for snapshot in source:
-            if stop.is_set():
-                return
-            yield snapshot, source.wall(snapshot), f"RECORDING of {source.label}  "
-        return
+) -> Iterator[Snapshot]:
+    """Readings as they are due."""
     most = SLOW_EVERY if options.slow and batch else math.inf
     start = time.monotonic()
     end = start + options.duration if options.duration else math.inf
@@ -503,4 +526,4 @@ def _readings(
         while (left := due - time.monotonic()) > 0 and not stop.wait(min(left, most)):
             if options.slow and batch:
                 batch.slow(source.slow())
-        yield source.read(), None, ""
+        yield source.read()

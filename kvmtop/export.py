@@ -12,22 +12,21 @@ import errno
 import io
 import json
 import os
-import platform
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from . import __version__, export_details, summary
+from . import export_details, summary
 from .errors import KvmtopError
 from .labels import Labels
 from .members import Member, members, shares
+from .origin import HERE, Origin
 from .session import ALL, Line, Scope, Session
-from .snapshot import UNKNOWN, Array, Look, Snapshot, Source
+from .snapshot import UNKNOWN, Snapshot, Source, Wrapper
 from .stats import PARTS, Interval, isa_name, open_ns
 from .vms import clean
 
@@ -49,17 +48,18 @@ def _budget(found: Mapping[str, float] | None) -> Object | None:
     return {part: _rounded(found.get(part)) for part in PARTS} if found else None
 
 
-def head(kind: str, snapshot: Snapshot, seconds: float) -> Object:
+def head(kind: str, snapshot: Snapshot, seconds: float, origin: Origin) -> Object:
     """What every object begins with; `seconds` is the measured length of what it speaks of."""
     return {
         "schema": SCHEMA,
         "type": kind,
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "time": datetime.fromtimestamp(origin.wall(snapshot), UTC).isoformat(timespec="milliseconds"),
         "elapsed": round((snapshot.time_ns - snapshot.start_ns) / 1e9, 6),
         "length": round(seconds, 9),
-        "kvmtop": __version__,
-        "host": clean(platform.node()),
-        "kernel": platform.release(),
+        "kvmtop": origin.version,
+        "host": origin.host,
+        "kernel": origin.kernel,
+        "recording": origin.recording,
         "isa": _isa(snapshot.isa),
     }
 
@@ -176,15 +176,15 @@ def _dumps(found: Object) -> str:
     return json.dumps(found, separators=(",", ":"), allow_nan=False) + "\n"
 
 
-def json_interval(session: Session, interval: Interval, labels: Labels) -> str:
+def json_interval(session: Session, interval: Interval, labels: Labels, origin: Origin = HERE) -> str:
     """One line: the interval's object."""
     labels = replace(labels, names=interval.after.names)
     sections = {name: section(session, interval) for name, section in SECTIONS.items()}
     sections |= {name: section(session, interval, labels) for name, section in DETAILS.items()}
-    return _dumps({**head("interval", interval.after, interval.seconds), **sections})
+    return _dumps({**head("interval", interval.after, interval.seconds, origin), **sections})
 
 
-def json_summary(final: Snapshot) -> str:
+def json_summary(final: Snapshot, origin: Origin = HERE) -> str:
     """The last line: what the closing summary says of the whole run, and what was not counted."""
     found = [
         {"isa": _isa(row.isa), "code": row.code, "name": clean(row.name), "count": row.count, "sum_us": row.sum,
@@ -194,7 +194,7 @@ def json_summary(final: Snapshot) -> str:
     seconds = max(final.time_ns - final.start_ns, 1) / 1e9
     return _dumps(
         {
-            **head("summary", final, seconds),
+            **head("summary", final, seconds, origin),
             "reasons": found,
             "honesty": {name: getattr(final, name) for name in HONESTY},
         }
@@ -207,13 +207,13 @@ CSV_HEAD = (
 )  # fmt: skip
 
 
-def csv_interval(session: Session, interval: Interval) -> str:
+def csv_interval(session: Session, interval: Interval, origin: Origin = HERE) -> str:
     """A row for each VM and reason that had exits, or time in an open one; shares are of the VM.
 
     Counts and times add up over the VMs, percentiles do not: the JSON has those of the whole host.
     """
     after = interval.after
-    common = head("interval", after, interval.seconds)
+    common = head("interval", after, interval.seconds, origin)
     gone = _gone(interval)
     table: list[Object] = []
     for vm in sorted(after.vms.values(), key=lambda vm: (vm.name, vm.pid)):
@@ -245,8 +245,8 @@ class Output:
     file: TextIO
     path: Path | None  # None: standard output
     start: str
-    interval: Callable[[Session, Interval], str]
-    end: Callable[[Snapshot], str]
+    interval: Callable[[Session, Interval, Origin], str]
+    end: Callable[[Snapshot, Origin], str]
     broken: bool = False
 
     def write(self, text: str) -> None:
@@ -265,19 +265,24 @@ class Output:
 
 def json_lines(file: TextIO, path: Path | None = None, labels: Labels | None = None) -> Output:
     """An object each interval, and a last one with the summary. labels: names of what exits touched."""
-    return Output(file, path, "", partial(json_interval, labels=labels or Labels()), json_summary)
+
+    def interval(session: Session, interval: Interval, origin: Origin) -> str:
+        return json_interval(session, interval, labels or Labels(), origin)
+
+    return Output(file, path, "", interval, json_summary)
 
 
 def csv_rows(file: TextIO, path: Path | None = None) -> Output:
     """A line of titles, then the rows of each interval."""
-    return Output(file, path, _csv([CSV_HEAD]), csv_interval, lambda final: "")
+    return Output(file, path, _csv([CSV_HEAD]), csv_interval, lambda final, origin: "")
 
 
-class Exported:
+class Exported(Wrapper):
     """A Source whose every reading is written to outputs, too."""
 
-    def __init__(self, source: Source, outputs: Sequence[Output]) -> None:
-        self._source, self._outputs, self._session = source, outputs, Session()
+    def __init__(self, source: Source, outputs: Sequence[Output], origin: Origin = HERE) -> None:
+        super().__init__(source)
+        self._outputs, self._session, self._origin = outputs, Session(), origin
         for output in outputs:
             output.write(output.start)
 
@@ -286,27 +291,15 @@ class Exported:
         snapshot = self._source.read()
         interval = self._session.add(snapshot)
         for output in self._outputs:
-            output.write(output.interval(self._session, interval))
+            output.write(output.interval(self._session, interval, self._origin))
         return snapshot
 
-    def look(self, look: Look | None) -> None:
-        """Tell these details from the next reading on."""
-        self._source.look(look)
 
-    def slow(self) -> Array:
-        """The slow exits since the last reading or call."""
-        return self._source.slow()
-
-    def close(self) -> Snapshot:
-        """Stop counting; the final counters."""
-        return self._source.close()
-
-
-def finish(outputs: Sequence[Output], final: Snapshot) -> Iterator[KvmtopError]:
+def finish(outputs: Sequence[Output], final: Snapshot, origin: Origin = HERE) -> Iterator[KvmtopError]:
     """End all outputs, even if one fails; what went wrong now with a file, or with standard output."""
     for output in outputs:
         try:
-            output.write(output.end(final))
+            output.write(output.end(final, origin))
         except KvmtopError as error:
             yield error
         except OSError as error:

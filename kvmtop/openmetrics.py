@@ -8,7 +8,6 @@ VM and reason, 7 to a VM: no more than 108,000 in all); what comes later is coun
 from __future__ import annotations
 
 import asyncio
-import platform
 import socket
 import threading
 import time
@@ -28,11 +27,11 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
-from . import __version__
 from .errors import KvmtopError
 from .members import members
+from .origin import HERE, Origin
 from .session import Session
-from .snapshot import BUCKETS, FIRST_OCTAVE, Array, Look, Snapshot, Source, Vm
+from .snapshot import BUCKETS, FIRST_OCTAVE, Array, Snapshot, Source, Vm, Wrapper
 from .stats import I64, PARTS, Interval, Reason, by_reason, diff, isa_name
 from .vms import clean
 
@@ -96,18 +95,20 @@ class _Vm:
 _Key = tuple[int, str]  # pid, name: a pid may be another VM's later
 
 
-class Exporter(Collector):
+class Exporter(Wrapper, Collector):
     """A Source that keeps counters of all that is read through it, and reads for whoever scrapes.
 
     It adds up the differences of Snapshots, VM by VM: what threads that are long gone leave in a Snapshot
     belongs to no VM any more.
     """
 
-    def __init__(self, source: Source, fresh: bool = True) -> None:
+    def __init__(self, source: Source, fresh: bool = True, origin: Origin = HERE) -> None:
         """fresh: a scrape reads the source. Where somebody else shows what it reads, False leaves it to them, since
-        a reading takes along what cannot be read twice, such as slow exits; a scrape then gets the last reading.
+        a reading takes along what cannot be read twice, such as slow exits; a scrape then gets the last reading, and
+        an empty page before the first.
         """
-        self._source, self._fresh = source, fresh
+        super().__init__(source)
+        self._fresh, self._origin = fresh, origin
         self._lock = threading.RLock()  # the dashboard and a scrape may read at the same time
         self._interval: Interval | None = None
         self._read_at = -FRESH
@@ -124,24 +125,20 @@ class Exporter(Collector):
             self._read_at = time.monotonic()
             return snapshot
 
-    def look(self, look: Look | None) -> None:
-        """Tell these details from the next reading on."""
-        self._source.look(look)
-
     def slow(self) -> Array:
         """The slow exits since the last reading or call."""
         with self._lock:
-            return self._source.slow()
+            return super().slow()
 
     def close(self) -> Snapshot:
         """Stop counting; the final counters."""
         with self._lock:
-            return self._source.close()
+            return super().close()
 
     def scrape(self, accept: str = "") -> tuple[bytes, str]:
         """The page and its content type, in the format that the Accept header asks for. Raises KvmtopError."""
         with self._lock:
-            if self._interval is None or (self._fresh and time.monotonic() - self._read_at >= FRESH):
+            if self._fresh and time.monotonic() - self._read_at >= FRESH:
                 self.read()
             if "application/openmetrics-text" in accept:
                 page: bytes = openmetrics.generate_latest(self)  # type: ignore[no-untyped-call]
@@ -187,7 +184,8 @@ class Exporter(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, for prometheus_client."""
-        assert self._interval
+        if self._interval is None:
+            return
         after = self._interval.after
         vms = [vm for vm in self._vms.values() if vm is not self._others]
         vms += [self._others] if self._others.budget.any() or self._others.reasons else []
@@ -203,7 +201,11 @@ class Exporter(Collector):
             yield CounterMetricFamily(name, text, value=max(value, 0))
         running = sum(not vm.ended for vm in after.vms.values())
         yield GaugeMetricFamily("kvmtop_vms", "VMs that run on this host.", value=running)
-        info = {"version": __version__, "kernel": platform.release(), "isa": isa_name(after.isa) if after.isa else ""}
+        info = {
+            "version": self._origin.version,
+            "kernel": self._origin.kernel,
+            "isa": isa_name(after.isa) if after.isa else "",
+        }
         yield InfoMetricFamily("kvmtop_build", "The program, the kernel and the virtualization it reads.", value=info)
 
     def _vcpus(self, interval: Interval) -> Iterator[Metric]:

@@ -247,10 +247,9 @@ class Player(KvmtopApp):
         self._draw()
 
     def _header(self, interval: Interval | None, width: int) -> str:
-        name = f"RECORDING of {self.recording.label}"
         # Without kvmtop's name in front, and this machine's behind.
         words = view.header(interval, False, 10_000).split(" · ")[1:-2] if interval else []
-        return " · ".join([name, *words])
+        return " · ".join([self.recording.origin.title, *words])
 
     def _pace(self) -> str:
         return f"{self.speed}×"

@@ -44,7 +44,8 @@ import numpy as np
 
 from . import __version__, frame
 from .errors import KvmtopError
-from .snapshot import SLOW, Array, Look, Names, Snapshot, Source, Vm
+from .origin import Origin
+from .snapshot import SLOW, Array, Look, Names, Snapshot, Source, Vm, Wrapper
 from .stats import I64
 from .vms import clean
 
@@ -77,13 +78,14 @@ def base(sample: int) -> int | None:
     return sample & (sample - 1) if sample % GROUP else None
 
 
-class Recorder:
-    """A Source that writes what it passes on. If it cannot, it says so in `trouble`, and goes on without."""
+class Recorder(Wrapper):
+    """A Source that writes what it passes on, but for details. If it cannot, `trouble` says so, and it goes on."""
 
     def __init__(self, source: Source, path: Path, title: str = "") -> None:
         """Make the file, readable by its owner only. Raises KvmtopError where there is one already, or no room."""
         self.trouble: str | None = None
-        self._source, self._path, self._title = source, path, title
+        super().__init__(source)
+        self._path, self._title = path, title
         self._next = 0
         self._bases: dict[int, Snapshot] = {}
         self._sums: dict[tuple[int, int], tuple[int, int]] = {}
@@ -127,14 +129,6 @@ class Recorder:
         snapshot = self._source.read()
         self._record(snapshot, False)
         return snapshot
-
-    def look(self, look: Look | None) -> None:
-        """Details are not recorded, but whoever looks on sees them."""
-        self._source.look(look)
-
-    def slow(self) -> Array:
-        """The source's."""
-        return self._source.slow()
 
     def close(self) -> Snapshot:
         """The source's final counters; the file is complete."""
@@ -340,11 +334,13 @@ class Recording:
                                (text, text, text, text, real, number), 1))  # fmt: skip
         if not runs:
             raise KvmtopError(f"{self.path} is an empty recording: it ended before the first interval", 2)
-        self.version, self.host, self.kernel, self.title = map(clean, runs[0][:4])
+        version, host, kernel, title = map(clean, runs[0][:4])
         self.began: float = runs[0][4]
         self.start_ns: int = runs[0][5]
-        if not 0 <= self.began < 1 << 40 or not 0 <= self.start_ns < MOST_TIME:
+        if not 0 <= self.began < 1 << 37 or not 0 <= self.start_ns < MOST_TIME:
             raise frame.BadFrame("a time that cannot be")
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.began))
+        self.origin = Origin(host, kernel, version, title or f"{host}, {kernel}, {when}", self.began)
         reasons: dict[int, dict[int, str]] = {}
         for isa, code, name in self._rows("SELECT isa, code, name FROM reasons", (number, number, text), MOST_ROWS):
             reasons.setdefault(isa, {})[code] = clean(name)
@@ -367,16 +363,6 @@ class Recording:
             (sample, Vm(pid, clean(name) or f"pid {pid}", clean(comm), state == "ended"), state != "gone")
             for sample, pid, name, comm, state in self._rows(sql, (number, number, text, text, text), MOST_ROWS)
         ]
-
-    @property
-    def label(self) -> str:
-        """What it is a recording of."""
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.began))
-        return self.title or f"{self.host}, {self.kernel}, {when}"
-
-    def wall(self, snapshot: Snapshot) -> float:
-        """When a Snapshot was taken; s since 1970."""
-        return float(self.began) + (snapshot.time_ns - self.start_ns) / 1e9
 
     def __len__(self) -> int:
         return self.count

@@ -224,3 +224,26 @@ class Source(Protocol):
 
     def close(self) -> Snapshot:
         """Stop counting; the final counters."""
+
+
+class Wrapper:
+    """A Source around another: what a subclass leaves as it is, the other does."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def read(self) -> Snapshot:
+        """The counters now. Raises KvmtopError."""
+        return self._source.read()
+
+    def look(self, look: Look | None) -> None:
+        """Tell these details from the next reading on, or none."""
+        self._source.look(look)
+
+    def slow(self) -> Array:
+        """The slow exits since the last reading or call; dtype SLOW."""
+        return self._source.slow()
+
+    def close(self) -> Snapshot:
+        """Stop counting; the final counters."""
+        return self._source.close()

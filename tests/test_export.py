@@ -4,11 +4,13 @@ import csv
 import io
 import json
 import os
+import platform
 import re
 import signal
 import stat
 import subprocess
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -336,6 +338,47 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> Busy:
     return host
 
 
+LIVE_ONLY = ("time", "kvmtop", "recording", "touched", "slow", "polling", "findings")
+
+
+def counters(text: str) -> list[Object]:
+    """What a replay has in common with its live run."""
+    return [{name: value for name, value in line.items() if name not in LIVE_ONLY} for line in lines(text)]
+
+
+def test_a_replay_for_programs_is_as_the_live_run(
+    busy: Busy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, table = tmp_path / "run", tmp_path / "csv"
+    assert cli.main(["-i", "0.1", "-T", "0.3", "--record", str(file), "--json", f"--csv={table}"]) == 0
+    shown, shown_table = capsys.readouterr().out, table.read_text()
+    assert cli.main(["--replay", str(file), "--json", f"--csv={table}"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "" and out.count("\n") == 4
+    assert counters(out) == counters(shown)
+    assert [r["elapsed"] for r in rows(table.read_text())] == [r["elapsed"] for r in rows(shown_table)]
+    live, replayed = ([json.loads(line) for line in text.splitlines()] for text in (shown, out))
+    assert {one["recording"] for one in live} == {None} and {platform.node() in o["recording"] for o in replayed} == {
+        True
+    }
+    for one, again in zip(live, replayed, strict=True):  # this host's clock goes faster than its counters' does
+        began = datetime.fromisoformat(replayed[0]["time"]).timestamp() - replayed[0]["elapsed"]
+        assert datetime.fromisoformat(again["time"]).timestamp() == pytest.approx(began + one["elapsed"], abs=0.002)
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--dump"])
+def test_a_recording_is_not_overwritten_by_its_replay(
+    option: str, busy: Busy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run"
+    assert cli.main([*RUN, "--record", str(file)]) == 0
+    capsys.readouterr()
+    before = file.read_bytes()
+    assert cli.main(["--replay", str(file), f"{option}={file}"]) == 2
+    assert "it is the recording" in sentence(capsys.readouterr().err)
+    assert file.read_bytes() == before
+
+
 SHORT = ["-i", "0.1", "-T", "0.3"]
 
 
@@ -466,7 +509,7 @@ def test_a_failed_output_gets_nothing_more() -> None:
             raise OSError(28, os.strerror(28))
 
     file = Full()
-    output = export.Output(file, Path("x"), "", lambda session, done: "i", lambda final: "end")
+    output = export.Output(file, Path("x"), "", lambda *_: "i", lambda *_: "end")
     source = export.Exported(Busy(), [output])
     with pytest.raises(KvmtopError, match="cannot write x"):
         source.read()

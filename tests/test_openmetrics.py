@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -319,7 +320,9 @@ def test_scrapes_in_quick_succession_read_once() -> None:
 def test_a_scrape_leaves_reading_to_whoever_shows_it() -> None:
     host = Busy()
     exporter = Exporter(host, fresh=False)
-    first = scraped(exporter)  # nobody has read yet
+    assert scraped(exporter) == {}  # nobody has read yet
+    exporter.read()
+    first = scraped(exporter)
     assert scraped(exporter) == first
     exporter.read()
     assert get(scraped(exporter), "kvmtop_exits_total") > get(first, "kvmtop_exits_total")
@@ -523,6 +526,24 @@ def test_a_port_that_cannot_be_had(address: str) -> None:
 
 
 # ---- the command
+
+
+def test_a_replay_is_served_in_its_own_time() -> None:
+    """Of 70 seconds some have been played, whoever scrapes how often; then it is stopped."""
+    port = free_port()
+    command = [sys.executable, "-m", "kvmtop", "--demo", "--openmetrics", str(port)]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as kvmtop:
+        assert kvmtop.stderr and "serving" in kvmtop.stderr.readline()
+        end, page = time.monotonic() + 30, ""
+        while "kvmtop_exits_total{" not in page and time.monotonic() < end:
+            time.sleep(0.1)
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+                page = response.read().decode()
+        assert 'kernel="6.1.0' in page and 'vm="web01"' in page and 'vm="db01"' not in page
+        kvmtop.terminate()
+        assert kvmtop.wait(10) == 0
 
 
 def free_port() -> int:

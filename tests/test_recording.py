@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop import batch, recording, summary, view
+from kvmtop import batch, export, recording, summary, view
 from kvmtop.errors import KvmtopError
 from kvmtop.labels import Labels
 from kvmtop.recording import Recorder, Recording
@@ -65,15 +65,20 @@ def complaint(path: Path, pids: tuple[int, ...] = ()) -> str:
 def look_at_all(path: Path, pids: tuple[int, ...] = ()) -> None:
     """Everything that a replay does with a file but for the screen."""
     found = Recording(path, pids)
-    out = batch.Batch(io.StringIO(), Labels())
+    out = batch.Batch(io.StringIO(), Labels(), origin=found.origin)
     session = out.session
     for snapshot in found:
-        out.write(snapshot, found.wall(snapshot), found.label)
+        out.write(snapshot)
     if session.interval:
         for line in session.lines(session.interval):
             view.page(session, session.interval, ALL, line.reason.key)
             break
-    summary.text(found.close())
+        if len(session.interval.after.threads) < 20:  # else there is much to write
+            export.json_interval(session, session.interval, Labels(), found.origin)
+            export.csv_interval(session, session.interval, found.origin)
+    final = found.close()
+    summary.text(final)
+    export.json_summary(final, found.origin)
 
 
 # ---- what went in comes out
