@@ -6,35 +6,51 @@ import contextlib
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from . import initramfs, kernels
 
-# Boots, says so, and then idles with some work: a tick's worth of everything a small server does.
+# Boots, says so, and does its work for ever.
 INIT = """#!/bin/busybox sh
 export PATH=/bin
 /bin/busybox --install -s /bin
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
+for module in /modules/*.ko; do [ -f "$module" ] && insmod "$module"; done
 echo up
-while :; do sleep 0.2; echo tick; cat /proc/interrupts /proc/stat >/dev/null; done
+{work}
+while :; do sleep 1000; done
 """
+# It idles with some work: a tick's worth of everything a small server does.
+IDLE = "while :; do sleep 0.2; echo tick; cat /proc/interrupts /proc/stat >/dev/null; done"
 
 
 @contextlib.contextmanager
 def guest(
-    name: str, cpus: int = 1, memory: int = 192, kernel: str = "6.1", *extra: str
+    name: str,
+    cpus: int = 1,
+    memory: int = 192,
+    kernel: str = "6.1",
+    *extra: str,
+    work: str = IDLE,
+    modules: Sequence[str] = (),
+    boot: str = "",
+    files: Mapping[str, bytes] = {},
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A running QEMU whose VM has that name; killed at the end. memory in MiB."""
+    """A running QEMU whose VM has that name; killed at the end.
+
+    memory in MiB; extra: for QEMU; work: a shell script, what the guest does; modules: what it needs for that;
+    boot: for its kernel's command line; files: more of them in its root.
+    """
     image = kernels.get(kernel)
     with tempfile.TemporaryDirectory(prefix="kvmtop-guest-") as folder:
         initrd = Path(folder) / "initrd"
-        initramfs.build(initrd, INIT, image, [])
+        initramfs.build(initrd, INIT.replace("{work}", work), image, modules, files)
         log = Path(folder) / "console"
         process = subprocess.Popen(
             ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-name", f"guest={name},debug-threads=on",
              "-smp", str(cpus), "-m", str(memory), "-nodefaults", "-kernel", image.image, "-initrd", initrd,
-             "-append", "console=ttyS0 quiet panic=-1", "-serial", f"file:{log}", "-display", "none",
+             "-append", f"console=ttyS0 quiet panic=-1 {boot}", "-serial", f"file:{log}", "-display", "none",
              "-monitor", f"unix:{folder}/monitor,server=on,wait=off", "-no-reboot", *extra],
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
