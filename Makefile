@@ -5,12 +5,12 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 
 RUN_PACKAGES := python3-bpfcc python3-venv
-TEST_PACKAGES := tmux procps libcairo2 fonts-dejavu-core
+TEST_PACKAGES := tmux procps libcairo2 fonts-dejavu-core man-db
 # The emulated hosts, and what is compared with kvmtop in them (linux-perf is Debian's name).
 HOST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-utils \
-	bochs bochs-term bochsbios vgabios grub-pc-bin grub-common xorriso mtools squashfs-tools linux-perf prometheus
+	bochs bochs-term bochsbios vgabios grub-pc-bin grub-common xorriso mtools squashfs-tools linux-perf prometheus debootstrap
 
-.PHONY: run test hosts host-packages check clean
+.PHONY: run test hosts host-packages check deb man clean
 
 # Install everything, and start it.
 run: .venv/bin/kvmtop
@@ -29,6 +29,13 @@ hosts: .venv/bin/pytest host-packages
 check: .venv/bin/pytest
 	.venv/bin/ruff check
 	.venv/bin/mypy
+
+# dist/kvmtop_VERSION_ARCHITECTURE.deb, with all that Debian does not have.
+deb: .venv/bin/kvmtop
+	.venv/bin/python -m tools.deb dist
+
+man: .venv/bin/kvmtop
+	.venv/bin/python -m tools.manual page | man -l -
 
 .venv/bin/kvmtop: pyproject.toml
 	dpkg -s $(RUN_PACKAGES) >/dev/null 2>&1 || $(SUDO) sh -c 'apt-get update && $(APT) $(RUN_PACKAGES)'

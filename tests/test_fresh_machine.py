@@ -1,0 +1,129 @@
+"""What the README tells a newcomer to type, on a Debian that has nothing yet: debootstrapped into a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .terminal import Terminal
+
+REQUIRED = os.environ.get("KVMTOP_REQUIRE_HOSTS") == "1"
+pytestmark = pytest.mark.skipif(
+    not REQUIRED, reason="installs two Debians, in four minutes: set KVMTOP_REQUIRE_HOSTS=1"
+)
+
+ROOT = Path(__file__).parents[1]
+# What a certificate or a proxy of this machine's network needs there, too.
+NETWORK = re.compile(r"PIP_|SSL_|.*_CA_BUNDLE|(https?|no)_proxy", re.IGNORECASE)
+CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")
+
+
+class Machine:
+    """A Debian in a folder, with this machine's kernel and network, and a user who may sudo."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def argv(self, command: str) -> list[str]:
+        """What runs a shell command as the user. Its mounts and processes end with it."""
+        root = shlex.quote(str(self.root))
+        mounts = f"mount -t proc proc {root}/proc && mount --rbind /sys {root}/sys && mount --rbind /dev {root}/dev"
+        keep = [f"{name}={value}" for name, value in os.environ.items() if NETWORK.match(name)]
+        inside = ["env", "-i", *keep, "HOME=/home/newcomer", "LANG=C.UTF-8", "PATH=/usr/bin:/bin", "TERM=xterm-256color",
+                  "PYTEST_ADDOPTS=-k 'units or summary'", "sh", "-c", f"cd ~/kvmtop && {command}"]  # fmt: skip
+        enter = f"{mounts} && exec chroot --userspec=newcomer:newcomer {root} {shlex.join(inside)}"
+        return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", enter]
+
+    def run(self, command: str, timeout: float = 400) -> str:
+        """What it writes; it must succeed."""
+        start = time.monotonic()
+        done = subprocess.run(
+            self.argv(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            timeout=timeout,
+        )  # fmt: skip
+        print(f"$ {command}\n{done.stdout[-3000:]}[status {done.returncode}, {time.monotonic() - start:.0f} s]\n")
+        assert done.returncode == 0
+        return done.stdout
+
+
+def typed(word: str) -> str:
+    """The README's command with a word in it."""
+    section = (ROOT / "README.md").read_text().partition("\n## Set up\n")[2].partition("\n## ")[0]
+    (command,) = [line.strip() for line in section.splitlines() if line.startswith("    ") and word in line]
+    return command
+
+
+def mirror(suite: str) -> str:
+    """Where this machine's apt has Debian from."""
+    targets = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", f"Codename: {suite}"]
+    return subprocess.run(targets, capture_output=True, text=True, check=True).stdout.split()[0]
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, Machine]]:
+    """One with a clean clone, and one without."""
+    assert os.geteuid() == 0, "debootstrap needs root"
+    folder = tmp_path_factory.mktemp("fresh")
+    folder.chmod(0o755)
+    root = folder / "cloned"
+    packages = "--include=sudo,ca-certificates"
+    subprocess.run(["debootstrap", "--variant=minbase", packages, "bookworm", root, mirror("bookworm")], check=True)
+    for path in ("etc/apt", "usr/share/keyrings"):
+        shutil.copytree(Path("/") / path, root / path, dirs_exist_ok=True, symlinks=True)
+    for name in (CERTIFICATES, Path("etc/resolv.conf"), Path("etc/hosts"), Path("etc/pip.conf")):
+        if (Path("/") / name).exists():
+            shutil.copyfile(Path("/") / name, root / name)
+    subprocess.run(["useradd", "--root", root, "--create-home", "--shell", "/bin/bash", "newcomer"], check=True)
+    (root / "etc/sudoers.d/newcomer").write_text("newcomer ALL=(ALL) NOPASSWD: ALL\nDefaults !env_reset\n")
+    bare = folder / "bare"
+    subprocess.run(["cp", "-a", root, bare], check=True)
+    subprocess.run(["git", "clone", "--quiet", ROOT, root / "home/newcomer/kvmtop"], check=True)
+    (bare / "home/newcomer/kvmtop").mkdir()
+    for machine in (root, bare):
+        subprocess.run(["chroot", machine, "chown", "-R", "newcomer:", "/home/newcomer"], check=True)
+    yield Machine(root), Machine(bare)
+    shutil.rmtree(folder)
+
+
+def test_from_nothing_to_the_dashboard(machines: tuple[Machine, Machine]) -> None:
+    cloned, _ = machines
+    terminal = Terminal(cloned.argv(f"{typed('make run')}; echo status $?; sleep 60"), 120, 40)
+    try:
+        screen = terminal.wait(r"^(?s:.*)REASON +EXITS/S(?s:.*)^(hlt|HLT) +[\d.]+", 400)
+        print(screen)
+        terminal.keys("q")
+        terminal.wait(r"^status 0", 20)
+    finally:
+        terminal.close()
+
+
+def test_the_tests_pass(machines: tuple[Machine, Machine]) -> None:
+    cloned, _ = machines
+    assert re.search(r"^=+ .*\d\d passed", cloned.run(typed("make test")), re.MULTILINE)
+
+
+def test_the_debian_package(machines: tuple[Machine, Machine]) -> None:
+    cloned, bare = machines
+    cloned.run(typed("make deb"))
+    folder = bare.root / "home/newcomer/kvmtop/dist"
+    shutil.copytree(cloned.root / "home/newcomer/kvmtop/dist", folder)
+    bare.run("sudo apt-get update -qq && sudo apt-get install -y -qq --no-install-recommends man-db")
+    bare.run(typed("dist/kvmtop"))
+    assert bare.run("kvmtop --version").startswith("kvmtop ")
+    assert bare.run("man -w kvmtop").strip().startswith("/usr/share/man/man1/kvmtop.1")
+    assert "# reason(hex): count sum(us) min(us) avg(us) max(us)" in bare.run("kvmtop --demo --batch")
+    # bcc comes from the distribution, and the compiler's process finds what the package carries.
+    assert "bcc 0." in bare.run("kvmtop --doctor || test $? = 1")
+    assert bare.run(". /usr/share/bash-completion/completions/kvmtop && complete -p kvmtop".join(("bash -c '", "'")))
+    assert "kvmtop.service" in bare.run("dpkg -L kvmtop")
+    about = bare.run("cat /usr/share/doc/kvmtop/copyright")
+    assert all(name in about for name in ("textual ", "plotext ", "numpy ", "prometheus_client ", "Apache License"))
+    bare.run("sudo apt-get remove -y -qq kvmtop && ! test -e /usr/lib/kvmtop")

@@ -1,0 +1,1 @@
+"""What makes packages and their documentation; no part of the program."""
