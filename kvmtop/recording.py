@@ -4,7 +4,8 @@ The file is a SQLite database; `sqlite3 FILE` shows it:
 
     runs     one row: version of kvmtop, host, kernel, title, when counting began (s since 1970, and in the
              clock of the Snapshots, CLOCK_MONOTONIC in ns)
-    reasons  isa (1 VMX, 2 SVM), code, the kernel's name for it; flags: VMX's flag bits
+    reasons  isa (1 VMX, 2 SVM), code, the kernel's name for it
+    flags    VMX's flag bits, by the kernel's names
     vms      a row for each change: from this sample on, the VM of this pid has this name and state
     vcpus    from this sample on there is this thread: its id in the frames, pid, tid, vCPU
     samples  a row a Snapshot: time_ns, and what could not be counted; final is the one after the last interval

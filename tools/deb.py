@@ -49,10 +49,9 @@ Description: top for KVM exits
 
 def licence(distribution: Distribution) -> str:
     """What a distribution says that its licence is, as an SPDX expression or in its own words."""
-    about = distribution.metadata
-    classified = [line.rpartition(" :: ")[2] for line in about.get_all("Classifier", []) if "License ::" in line]
-    said = about.get("License-Expression") or " AND ".join(classified) or about.get("License") or "unknown"
-    return said.strip()
+    about = distribution.metadata.json
+    classified = [line.rpartition(" :: ")[2] for line in about.get("classifier", []) if "License ::" in line]
+    return str(about.get("license_expression") or " AND ".join(classified) or about.get("license") or "unknown")
 
 
 def copyright_text(site: Path) -> str:
@@ -60,7 +59,7 @@ def copyright_text(site: Path) -> str:
     parts = []
     for one in sorted(distributions(path=[str(site)]), key=lambda one: one.name.lower()):
         texts = [file for file in one.files or [] if re.match(r"(LICEN[CS]E|COPYING|NOTICE)", file.name)]
-        parts.append(f"{one.name} {one.version}: {licence(one)}\n{one.metadata.get('Home-page') or ''}".strip())
+        parts.append(f"{one.name} {one.version}: {licence(one)}")
         parts += [Path(str(one.locate_file(file))).read_text(errors="replace").strip() for file in texts]
     return f"\n\n{'-' * 72}\n\n".join(parts) + "\n"
 
@@ -70,12 +69,12 @@ def stage(root: Path) -> None:
     home = root / HOME[1:]
     site = home / "lib" / PYTHON / "site-packages"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--no-warn-script-location"]
-    subprocess.run([*pip, "--target", site, ROOT], check=True)
+    subprocess.run([*pip, f"--target={site}", str(ROOT)], check=True)
     shutil.rmtree(site / "bin")
     for path in [*site.rglob("tests"), *site.rglob("direct_url.json")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    compiled = [sys.executable, "-m", "compileall", "-q", "-s", root, "-p", "/", "--invalidation-mode=unchecked-hash"]
-    subprocess.run([*compiled, site], check=True)
+    compiled = [sys.executable, "-m", "compileall", "-q", f"-s{root}", "-p/", "--invalidation-mode=unchecked-hash"]
+    subprocess.run([*compiled, str(site)], check=True)
     (home / "bin").mkdir()
     (home / "bin" / "python3").symlink_to(f"/usr/bin/{PYTHON}")
     _write(home / "pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = true\n")
@@ -105,7 +104,14 @@ def build(directory: Path) -> Path:
         _write(root / "DEBIAN/control", control)
         directory.mkdir(exist_ok=True)
         path = directory / f"kvmtop_{__version__}_{architecture}.deb"
-        pack = ["dpkg-deb", "-Zzstd", "--root-owner-group", "--build", root, path]  # xz: a minute for 6 MB less
+        pack = [
+            "dpkg-deb",
+            "-Zzstd",
+            "--root-owner-group",
+            "--build",
+            str(root),
+            str(path),
+        ]  # xz: a minute for 6 MB less
         subprocess.run(pack, check=True, stdout=subprocess.DEVNULL)
     return path
 

@@ -31,9 +31,9 @@ PACKAGE = Path(kvmtop.__file__).parent
 DESCRIPTION = """\
 A virtual machine is slow: kvmtop shows what makes its vCPUs leave the guest, how often, for how long, and where each
 vCPU's time goes instead. An exit lasts from the kernel's event kvm_exit to the next kvm_entry of the same thread; BPF
-programs count and time each one in the kernel. On a terminal it is a dashboard, else it prints a table for each interval.
-When it ends, it prints the summary that the SystemTap script kvm_service_time.stp printed, in the same format.
-Looking at a live host needs root."""
+programs count and time each one in the kernel. On a terminal it is a dashboard, else it prints a table for each
+interval. When it ends, it prints the summary that the SystemTap script kvm_service_time.stp printed, in the same
+format. Looking at a live host needs root."""
 STATUS = (
     ("0", "all went well; a signal (INT, TERM, HUP) ends a run well, too"),
     ("1", "this machine lacks something, or an output could not be written; a sentence on standard error says what"),

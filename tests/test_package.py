@@ -1,0 +1,83 @@
+"""What is packed, under which licences; and that each kind of package can be installed and runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import kvmtop
+from tools.deb import licence
+
+from .test_cli import ROOT
+
+REQUIRED = os.environ.get("KVMTOP_REQUIRE_HOSTS") == "1"
+ALLOWED = {"MIT", "MIT License", "BSD-2-Clause", "BSD-3-Clause", "BSD License", "0BSD", "Zlib", "CC0-1.0", "PSF-2.0",
+           "Apache-2.0", "Apache Software License"}  # fmt: skip
+
+
+def needed(name: str, seen: set[str]) -> Iterator[Distribution]:
+    """What kvmtop needs to run, and what that needs."""
+    one = distribution(name)
+    yield one
+    for requirement in map(Requirement, one.requires or []):
+        wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if wanted and requirement.name.lower() not in seen:
+            seen.add(requirement.name.lower())
+            yield from needed(requirement.name, seen)
+
+
+def test_licences() -> None:
+    found = {one.name.lower(): licence(one) for one in needed("kvmtop", set())}
+    assert {"kvmtop", "numpy", "textual", "plotext", "prometheus_client", "rich"} <= {
+        n.replace("-", "_") for n in found
+    }
+    for name, said in found.items():
+        assert set(re.split(r" AND | OR |[()]", said)) - {""} <= ALLOWED, f"{name}: {said}"
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Wheel and sdist, built by hatchling in an environment of its own."""
+    if not REQUIRED:
+        pytest.skip("installs kvmtop twice from packages: set KVMTOP_REQUIRE_HOSTS=1")
+    folder = tmp_path_factory.mktemp("packages")
+    builder = environment(folder / "builder", "hatchling")
+    for kind in ("wheel", "sdist"):
+        subprocess.run([builder / "hatchling", "build", "-t", kind, "-d", folder], cwd=ROOT, check=True)
+    (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return {"wheel": wheel, "sdist": sdist}
+
+
+def environment(folder: Path, package: str) -> Path:
+    """The programs of a new virtual environment with a package in it."""
+    subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", folder], check=True)
+    subprocess.run([folder / "bin/python", "-m", "pip", "install", "--quiet", package], check=True)
+    return folder / "bin"
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_it_installs_and_runs(packages: dict[str, Path], kind: str, tmp_path: Path) -> None:
+    programs = environment(tmp_path / "environment", str(packages[kind]))
+    elsewhere = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LANG": "C.UTF-8"}
+
+    def run(*argv: str | Path) -> str:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=elsewhere)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    where = run(programs / "python", "-c", "import bcc, kvmtop; print(kvmtop.__file__)")
+    assert Path(where.strip()).is_relative_to(tmp_path)
+    assert run(programs / "kvmtop", "--version") == f"kvmtop {kvmtop.__version__}\n"
+    assert "--openmetrics" in run(programs / "kvmtop", "--help")
+    assert "# reason(hex): count sum(us) min(us) avg(us) max(us)" in run(programs / "kvmtop", "--demo", "--batch")
+    present = Path(where.strip()).parent
+    for path in (ROOT / "kvmtop").rglob("*"):
+        assert path.suffix == ".pyc" or (present / path.relative_to(ROOT / "kvmtop")).exists(), path
