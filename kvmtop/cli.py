@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
-from .errors import KvmtopError
+from .errors import KvmtopError, tell
 
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
     from .batch import Batch
@@ -167,8 +167,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one return to each mode
     """Run kvmtop; the exit status: 0, 1 where this machine lacks something, 2 for wrong arguments."""
-    if sys.stdout is None:  # whoever started this has closed it
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever started this has closed it
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115
     try:
         options = parser().parse_args(argv)
         if options.explain is not None:
@@ -181,13 +182,13 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one retur
             return _compare(*options.compare)
         return _run(options, bare=not (sys.argv[1:] if argv is None else argv))
     except KvmtopError as error:
-        print(f"kvmtop: {error}", file=sys.stderr)
+        tell(error)
         return error.status
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except OSError as error:
-        print(f"kvmtop: {error.strerror or error}", file=sys.stderr)
+        tell(error.strerror or error)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
 
@@ -197,7 +198,9 @@ def _list() -> int:
 
     found = [(pid, count) for pid in sorted(vms.pids()) if (count := vms.vcpu_count(pid))]
     if not found:
-        raise KvmtopError("no VM runs here, or this user may not see it (run as root): no process has a KVM vCPU")
+        raise KvmtopError(
+            vms.namespace() or "no VM runs here, or this user may not see it (run as root): no process has a KVM vCPU"
+        )
     print(f"{'PID':>7} {'VCPUS':>5} NAME")
     for pid, count in found:
         print(f"{pid:>7} {count:>5} {vms.vm(pid).name}")
@@ -262,7 +265,7 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
                 live = exporter = Exporter(live, fresh, origin)
                 server.start(exporter.scrape)
                 if headless:
-                    print(f"kvmtop: serving {server.url}", file=sys.stderr)
+                    tell(f"serving {server.url}")
             source = export.Exported(live, outputs, origin) if outputs else live
             if headless:
                 _batch(source, base, options, labels if tables else None, origin, stop)
@@ -274,14 +277,14 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
             final = live.close()
             status = _deliver(summary.text(final, flavour), options.dump, to_stdout=not streamed)
             for error in export.finish(outputs, final, origin):
-                print(f"kvmtop: {error}", file=sys.stderr)
+                tell(error)
                 status = error.status
             if any(output.broken and output.path is None for output in outputs):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             if final.lost:
-                print(f"kvmtop: {final.lost} exits were not counted: a BPF map was full", file=sys.stderr)
+                tell(f"{final.lost} exits were not counted: a BPF map was full")
             if trouble := getattr(base, "trouble", None):
-                print(f"kvmtop: {trouble}", file=sys.stderr)
+                tell(trouble)
                 status = 1
     return status
 
@@ -300,10 +303,10 @@ def _source_or_demo(options: argparse.Namespace) -> Source:
 
     try:
         if vms.may_load_bpf() and not any(vms.vcpu_count(pid) for pid in vms.pids()):
-            raise KvmtopError("no VM runs here (kvmtop --live waits for one)")
+            raise KvmtopError(vms.namespace() or "no VM runs here (kvmtop --live waits for one)")
         return _source(options)
     except KvmtopError as why:
-        print(f"kvmtop: {why}. This is the demo, a recording of another host.", file=sys.stderr)
+        tell(f"{why}. This is the demo, a recording of another host.")
         options.demo = "amd"
         return _source(options)
 
@@ -365,12 +368,14 @@ def _is_stream(path: Path) -> bool:
 
 def _dashboard(source: Source, base: Source, options: argparse.Namespace, labels: Labels, flavour: int) -> None:
     """base: what the outer sources read, which may be a recording or a recorder."""
+    # A shell may export COLUMNS and LINES: Textual would keep to this size for ever. And by its own variables it would
+    # import any module (TEXTUAL_DRIVER) and write to any file (TEXTUAL_LOG), as root.
+    for name in [name for name in os.environ if name in ("COLUMNS", "LINES") or name.startswith("TEXTUAL")]:
+        del os.environ[name]
     from .app import KvmtopApp
     from .vanishing import Vanishing
 
     sys.__stderr__ = Vanishing(sys.__stderr__)  # type: ignore[assignment,arg-type,misc] # what Textual writes to
-    for name in ("COLUMNS", "LINES"):  # a shell may export them: Textual would keep to this size for ever
-        os.environ.pop(name, None)
     if _replaying(options):
         from .player import Player
         from .recording import Recording
@@ -423,7 +428,7 @@ def _deliver(text: str, dump: Path | None, to_stdout: bool) -> int:
         try:
             summary.write(dump, text)
         except OSError as error:
-            print(f"kvmtop: cannot write {dump}: {error.strerror}", file=sys.stderr)
+            tell(f"cannot write {dump}: {error.strerror}")
             status = 1
     if not to_stdout:
         return status
@@ -435,7 +440,7 @@ def _deliver(text: str, dump: Path | None, to_stdout: bool) -> int:
             status = 1
             if error.__context__:  # what failed before says the same
                 return status
-            print(f"kvmtop: cannot write the summary to standard output: {error.strerror}", file=sys.stderr)
+            tell(f"cannot write the summary to standard output: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return status
 
@@ -494,7 +499,7 @@ def _batch(
             batch.write(snapshot)
         why = silence(snapshot)
         if why and not warned:
-            print(f"kvmtop: {why}", file=sys.stderr)
+            tell(why)
             warned = True
 
 

@@ -37,7 +37,7 @@ class Check:
 def checks() -> Iterator[Check]:
     """All of them, cheapest first; the self-test last, where the rest allows it."""
     found = []
-    for check in (_rights, _lockdown, _kvm, _tracefs, _tracepoints, _bcc, _kernel, _schedstat):
+    for check in (_rights, _namespace, _lockdown, _kvm, _tracefs, _tracepoints, _bcc, _kernel, _schedstat):
         found.append(_run(check))
         yield found[-1]
     if all(check.state == "ok" for check in found):
@@ -77,6 +77,13 @@ def _rights() -> Check:
     if vms.may_load_bpf():
         return Check("rights", "ok", "CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN")
     return Check("rights", "missing", f"user {os.geteuid()} may not load BPF programs", "sudo kvmtop --doctor")
+
+
+def _namespace() -> Check:
+    if why := vms.namespace():
+        what, _, remedy = why.partition("; ")
+        return Check("namespace", "missing", what, remedy)
+    return Check("namespace", "ok", "the host's process ids")
 
 
 def _lockdown() -> Check:

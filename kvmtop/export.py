@@ -12,7 +12,6 @@ import errno
 import io
 import json
 import os
-import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -314,19 +313,9 @@ def create(path: Path) -> TextIO:
     """A stream into a new file that only its owner may read. Raises OSError.
 
     It takes the place of what had the name before, so a symbolic link planted there leads nowhere; a pipe or a
-    terminal is written to as it is, if nobody else put it there.
+    terminal is written to as it is, if nobody else put it there (summary.special).
     """
-    if (fd := summary.descriptor(path)) is not None:  # /dev/stderr, or a shell's >(…)
-        return open(os.dup(fd), "w", encoding="utf-8")
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        found = None
-    if found and not stat.S_ISREG(found.st_mode) and not stat.S_ISLNK(found.st_mode):
-        if stat.S_ISFIFO(found.st_mode) and found.st_uid not in (0, os.geteuid()):
-            raise PermissionError(errno.EPERM, "it is another user's pipe")
-        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(fd, True)  # only the opening shall not wait for a reader, without an end
+    if (fd := summary.special(path)) is not None:
         return open(fd, "w", encoding="utf-8")
     fd, name = tempfile.mkstemp(prefix=".kvmtop.", dir=path.parent)  # 0600
     try:

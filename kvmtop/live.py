@@ -24,6 +24,8 @@ class Live:
 
     def __init__(self, pids: Sequence[int] = (), flags: Iterable[str] = (), look: Look | None = None) -> None:
         """pids: the VMs to watch, none for all. look: what to look at from the start. Raises KvmtopError."""
+        if why := vms.namespace():
+            raise KvmtopError(why)
         for pid in pids:
             if not vms.is_process(pid):
                 raise KvmtopError(f"there is no process {pid}; `kvmtop --list` names the VMs that run here", 2)
@@ -31,6 +33,11 @@ class Live:
         for pid in pids:
             if not vcpus[pid]:
                 comm = vms.vm(pid).comm
+                if not vms.may_see(pid):
+                    raise KvmtopError(
+                        f"process {pid} ({comm}) is another user's: whether it is a VM can be seen with CAP_SYS_PTRACE,"
+                        " or as root"
+                    )
                 raise KvmtopError(
                     f"process {pid} ({comm}) has no vCPUs; `kvmtop --list` names the VMs that run here", 2
                 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,12 +66,9 @@ def write(path: Path, content: str) -> None:
 
     It takes the file's place under its name: what a symbolic link there points to stays as it is.
     """
-    if (fd := descriptor(path)) is not None:  # /dev/stdout: it may be a file, but its name must stay
-        with open(fd, "w", closefd=False) as file:
+    if (fd := special(path)) is not None:
+        with open(fd, "w") as file:
             file.write(content)
-        return
-    if path.exists() and not path.is_file():  # a pipe, a terminal
-        path.write_text(content)
         return
     handle, name = tempfile.mkstemp(prefix=".kvmtop.", dir=path.parent)
     try:
@@ -82,6 +81,26 @@ def write(path: Path, content: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
+
+
+def special(path: Path) -> int | None:
+    """A descriptor to write to what is no file, and keeps its place: /dev/stdout, a shell's >(…), a pipe, a terminal.
+
+    Not through a symbolic link, nor into a pipe, that somebody else may have put there. Raises OSError.
+    """
+    if (fd := descriptor(path)) is not None:  # it may be a file, but its name must stay
+        return os.dup(fd)
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
+        return None
+    if stat.S_ISFIFO(found.st_mode) and found.st_uid not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, "it is another user's pipe")
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(fd, True)  # only the opening shall not wait for a reader, without an end
+    return fd
 
 
 def descriptor(path: Path) -> int | None:

@@ -18,6 +18,8 @@ _CONTROL = re.compile(
     r"\U000e0000-\U000e007f]+"
 )
 NAME_LENGTH = 200
+SYS_ADMIN, PERFMON, BPF = 21, 38, 39  # include/uapi/linux/capability.h
+INITIAL_PIDS = 0xEFFFFFFC  # PROC_PID_INIT_INO in include/linux/proc_ns.h
 
 
 def clean(text: str) -> str:
@@ -33,11 +35,30 @@ def _read(path: Path) -> str:
         return ""
 
 
-def may_load_bpf() -> bool:
-    """Whether this process has CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON (Linux 5.8): capabilities(7)."""
+def capable(*capabilities: int) -> bool:
+    """Whether this process has all of these capabilities: capabilities(7)."""
     match = re.search(r"^CapEff:\s*([0-9a-f]+)", _read(PROC / "self/status"), re.MULTILINE)
     held = int(match[1], 16) if match else 0
-    return bool(held >> 21 & 1 or (held >> 38 & 1 and held >> 39 & 1))
+    return all(held >> number & 1 for number in capabilities)
+
+
+def may_load_bpf() -> bool:
+    """Whether this process has CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON (Linux 5.8)."""
+    return capable(SYS_ADMIN) or capable(BPF, PERFMON)
+
+
+def namespace() -> str | None:
+    """Why the process ids here are not those that the kernel's events come with: a container; None if they are."""
+    try:
+        if os.stat(PROC / "self/ns/pid").st_ino == INITIAL_PIDS:
+            return None
+    except OSError:  # it has no PID namespaces
+        return None
+    return (
+        "this is a PID namespace of its own, a container: exits come with the host's process ids, which mean nothing"
+        " in here; run kvmtop on the host, or give the container the host's (Kubernetes: hostPID: true, docker and"
+        " podman: --pid=host)"
+    )
 
 
 def name_of(argv: list[str]) -> str | None:
@@ -85,6 +106,17 @@ def vcpu_count(pid: int) -> int:
     # A descriptor may be open twice; the number, which kernels before 4.19 do not give, tells.
     numbered = {link for link in vcpus if link[-1].isdigit()}
     return len(numbered) or len(vcpus)
+
+
+def may_see(pid: int) -> bool:
+    """Whether this user may see what a process has open: /proc guards its other links the same way."""
+    try:
+        os.readlink(PROC / str(pid) / "cwd")
+    except PermissionError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def is_process(pid: int) -> bool:

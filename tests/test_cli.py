@@ -25,7 +25,9 @@ ROOT = Path(kvmtop.__file__).parent.parent
 KVMTOP = [sys.executable, "-m", "kvmtop"]
 AMD = "\n# AMD reasons are SVM_EXIT_* in linux/arch/x86/include/asm/svm.h\n# reason(hex): count sum(us) min(us)"
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0 or not vms.may_load_bpf(), reason="only root gets as far as this")
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 or not vms.may_load_bpf() or vms.namespace() is not None, reason="only root gets as far as this"
+)
 
 
 def run(*argv: str, nobody: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
@@ -601,3 +603,24 @@ def test_slow_exits_are_printed_as_they_come_from_the_first_on(
     before_the_table = out.partition("REASON  ")[0].splitlines()[:-1]
     assert len(before_the_table) == host.now - host.start - 1 >= 4  # but for the one made up at close(), all
     assert all(" web vCPU 0 io 7.00ms " in line and "outb+0x4" in line for line in before_the_table)
+
+
+def test_the_environment_names_no_module_and_no_file(tmp_path: Path) -> None:
+    """Textual's variables would, and kvmtop runs as root."""
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\nclass D: pass\n")
+    master, slave = os.openpty()
+    env = {**os.environ, "TEXTUAL_DRIVER": "evil:D", "TEXTUAL_LOG": str(tmp_path / "log"), "TERM": "xterm",
+           "PYTHONPATH": f"{ROOT}:{tmp_path}"}  # fmt: skip
+    with subprocess.Popen(
+        [*KVMTOP, "--demo"], stdin=slave, stdout=slave, stderr=slave, env=env, cwd=tmp_path, start_new_session=True
+    ) as process:
+        os.close(slave)
+        drawn = b""
+        while b"Quit" not in drawn:
+            drawn += os.read(master, 65536)
+        process.terminate()
+        with pytest.raises(OSError):  # the terminal has gone when the process has
+            while True:
+                os.read(master, 65536)
+        assert process.wait(20) == 0
+    assert sorted(os.listdir(tmp_path)) == ["evil.py"]

@@ -5,7 +5,6 @@ import os
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -221,15 +220,27 @@ def test_write_takes_the_place_of_a_link(tmp_path: Path, dangling: bool) -> None
 
 
 def test_write_into_a_pipe(tmp_path: Path) -> None:
-    pipe, got = tmp_path / "pipe", list[str]()
+    pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    reader = threading.Thread(target=lambda: got.append(pipe.read_text()), daemon=True)
-    reader.start()
+    with pytest.raises(OSError):  # nobody reads it: no waiting without an end
+        summary.write(pipe, "text\n")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     summary.write(pipe, "text\n")
-    reader.join(10)
-    assert got == ["text\n"]
+    assert os.read(reader, 100) == b"text\n"
+    os.close(reader)
     assert pipe.is_fifo()
     assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_write_follows_no_link_to_a_device(tmp_path: Path) -> None:
+    """It could be a disk."""
+    master, slave = os.openpty()
+    (tmp_path / "out").symlink_to(os.ttyname(slave))
+    summary.write(tmp_path / "out", "text\n")
+    os.set_blocking(master, False)
+    with pytest.raises(BlockingIOError):
+        os.read(master, 100)
+    assert (tmp_path / "out").read_text() == "text\n" and not (tmp_path / "out").is_symlink()
 
 
 def test_write_to_a_device() -> None:

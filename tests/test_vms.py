@@ -315,3 +315,13 @@ def test_watch_a_process_that_was_none_before(proc: Proc) -> None:
     watch.update([])
     proc.add(7, argv=[*QEMU, "new"], vcpus=1)
     assert watch.update([]) == {7: Vm(7, "new", "cat")}
+
+
+def test_a_pid_namespace_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(vms, "PROC", tmp_path)
+    assert vms.namespace() is None  # a kernel without
+    (tmp_path / "self/ns").mkdir(parents=True)
+    (tmp_path / "self/ns/pid").write_text("")
+    assert "hostPID: true" in (vms.namespace() or "")
+    monkeypatch.setattr(vms, "INITIAL_PIDS", (tmp_path / "self/ns/pid").stat().st_ino)
+    assert vms.namespace() is None

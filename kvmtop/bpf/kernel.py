@@ -60,6 +60,14 @@ def delete(fd: int, key: bytes) -> None:
         _bpf(_MAP_DELETE, struct.pack("<QQQQ", fd, ctypes.addressof(text), 0, 0))
 
 
+def locked_down() -> str | None:
+    """Why nobody may read this kernel's events, not even root; None if that is not so."""
+    with contextlib.suppress(OSError):
+        if "[confidentiality]" in Path("/sys/kernel/security/lockdown").read_text():
+            return "the kernel is locked down (confidentiality): it lets no one read its events with BPF"
+    return None
+
+
 def mmapable() -> bool:
     """Whether this kernel's BPF arrays can be mapped."""
     try:

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import vms
 from ..errors import KvmtopError
+from . import kernel
 
 HERE = Path(__file__).parent
 MOST_DESCRIPTORS = 100
@@ -66,6 +68,7 @@ def _ask(request: dict[str, Any], *descriptors: int) -> Any:
     with subprocess.Popen(
         [sys.executable, "-I", "-c", _CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         pass_fds=descriptors, start_new_session=True, text=True, errors="replace",
+        env={},  # clang would include files from CPATH, and libbcc take the kernel's sources from BCC_*
     ) as process:  # fmt: skip
         out, log = process.communicate(json.dumps({**request, "path": sys.path}))
     try:
@@ -135,12 +138,25 @@ def _install_hint() -> str:
     return "install your distribution's bcc package for Python (python3-bpfcc or python3-bcc)"
 
 
+def _paranoid() -> int:
+    """Above 2 it is Debian's and Ubuntu's own level."""
+    try:
+        return int(Path("/proc/sys/kernel/perf_event_paranoid").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
 def explanation(text: str) -> str:
     """One sentence for what libbcc, clang or the kernel said."""
-    with contextlib.suppress(OSError):
-        if "[confidentiality]" in Path("/sys/kernel/security/lockdown").read_text():
-            return "the kernel is locked down (confidentiality): it lets no one read its events with BPF"
-    if os.geteuid() != 0 and ("not permitted" in text or "super-user" in text or "ermission denied" in text):
+    if why := kernel.locked_down():
+        return why
+    refused = "not permitted" in text or "ermission denied" in text
+    if refused and not vms.capable(vms.SYS_ADMIN) and (level := _paranoid()) > 2:
+        return (
+            f"kernel.perf_event_paranoid is {level}: without CAP_SYS_ADMIN, nobody may attach to tracepoints;"
+            " sysctl kernel.perf_event_paranoid=2, or run kvmtop as root"
+        )
+    if os.geteuid() != 0 and (refused or "super-user" in text):
         return "loading BPF programs needs root: sudo kvmtop"
     if "not permitted" in text:
         return "the kernel does not let this process load BPF programs (a container without CAP_BPF and CAP_PERFMON?)"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..errors import KvmtopError
 from ..snapshot import SVM, VMX, Names
+from . import kernel
 
 _FIELD = re.compile(r"field:(.*?)(\w+)(?:\[\d*\])?;\s*offset:(\d{1,9});\s*size:(\d{1,9});(?:\s*signed:(\d);)?")
 _CALL = re.compile(r"__print_(symbolic|flags)\(\s*(?:\([^()]*\))?\s*REC->(\w+)")
@@ -123,7 +124,7 @@ class Tracefs:
             reason = os.strerror(ctypes.get_errno()) if ctypes.get_errno() else "this kernel has no tracing"
             raise KvmtopError(
                 f"tracefs is not mounted, or not for this user, and could not be mounted ({reason}):"
-                f" run kvmtop as root, or mount -t tracefs nodev {self.root}"
+                f" run kvmtop as root or with CAP_DAC_READ_SEARCH, or mount -t tracefs nodev {self.root}"
             )
 
     def format(self, category: str, name: str) -> Tracepoint | None:
@@ -134,7 +135,11 @@ class Tracefs:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise KvmtopError(f"cannot read {path} ({error.strerror}): run kvmtop as root (sudo kvmtop)") from None
+            raise KvmtopError(
+                kernel.locked_down()
+                or f"cannot read {path} ({error.strerror}): run kvmtop as root (sudo kvmtop)"
+                " or with CAP_DAC_READ_SEARCH"
+            ) from None
 
     def number(self, category: str, name: str) -> int:
         """The tracepoint's number, by which perf_event_open(2) knows it. Raises OSError."""

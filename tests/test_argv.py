@@ -1,0 +1,155 @@
+"""Every option with nonsense, with extremes and with the others: what each yields, and that it is always a sentence."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kvmtop import cli, doctor, live, vms
+from kvmtop.recording import Recorder
+
+from .fake import Busy
+from .test_cli import sentence
+
+LONG = "x" * 65536
+# What does not take long: no machine is asked, no time passes, no name of a host is looked up.
+YIELDS = [
+    # argv                                   status, words on stderr ("" for none)
+    ("-p 0", 2, "is not a process id"), ("-p 4194303 -p x", 2, "'x' is not a process id"), ("-p 7", 0, ""),
+    ("-p 4194303,1", 0, ""), ("--pid=-1", 2, "is not a process id"), (f"-p {'9' * 5000}", 2, "is not a process id"),
+    ("-T 0.1", 0, ""), ("-T 1e308", 0, ""), ("-T 1e309", 2, "not a number of seconds of at least 0.1"),
+    ("-T nan", 2, "number of seconds"), ("-T ''", 2, "number of seconds"), ("-T", 2, "expected one argument"),
+    ("-i 3600", 0, ""), ("-i 3600.1", 2, "from 0.1 to 3600"), ("-i -0", 2, "from 0.1"), ("-i 1_0", 0, ""),
+    ("-o out", 0, ""), ("-o none/out", 2, "there is no directory none"), ("-o .", 2, "it is a directory"),
+    ("-o ''", 2, "it is a directory"), (f"-o {LONG}", 1, "File name too long"), ("-o file/x", 2, "no directory file"),
+    ("-o /dev/full", 1, "No space left"), ("-o /dev/null", 0, ""), ("-o pipe", 1, "No such device or address"),
+    ("--kvm amd", 0, ""), ("--kvm AMD", 2, "invalid choice: 'AMD'"), ("-G kvm=amd --kvm intel", 0, ""),
+    ("-G kvm=\x1b[2J", 2, "is neither kvm=intel nor kvm=amd"), (f"-G {LONG}", 2, "is neither"),
+    ("-b", 0, ""), ("-bb", 0, ""), ("-b=1", 2, "ignored explicit argument"), ("--bat", 2, "unrecognized arguments"),
+    ("--record rec", 0, ""), ("--record file", 2, "file exists"), ("--record none/rec", 1, "cannot record to none/rec"),
+    ("--record link", 2, "link exists"), ("--record /dev/null", 2, "/dev/null exists"), ("--record ''", 2, ". exists"),
+    ("--replay good", 0, ""), ("--replay file", 2, "is not a recording"), ("--replay none", 2, "there is no file"),
+    ("--replay pipe", 2, "is not a file"), ("--replay ''", 2, "is not a file"), ("--replay good -p 9", 2, "9"),
+    ("--replay good --record rec", 2, "--record and --replay do not go together"), ("--replay /dev/zero", 2, "not a file"),
+    ("--demo", 0, ""), ("--demo intel", 0, ""), ("--demo arm", 2, "invalid choice"), ("--demo --live", 2, "--live and"),
+    ("--demo -T 1", 2, "do not go together"), ("--demo --json", 2, "do not go together"),
+    ("--compare good", 2, "expected 2 arguments"), ("--compare good good", 0, ""), ("--compare good none", 2, "no file"),
+    ("--compare good@9:1 good", 2, ""), ("--compare good@0:1 good@1:2", 0, ""), ("--compare good good@0:1e99", 2, "no file"), ("--compare good@nan:x file", 2, ""),
+    ("--live", 0, ""), ("--live --live", 0, ""), ("--live=1", 2, "ignored explicit argument"),
+    ("--event all", 0, ""), ("--event io,io", 0, ""), ("--event io,", 2, "'' is none of all"),
+    (f"--event {LONG}", 2, "is none of all"), ("--event \x1b[31mio", 2, "is none of all"),
+    ("--slow 1ms", 0, ""), ("--slow 0.0000001s --event rip", 0, ""), ("--slow 3601s", 2, "up to an hour"),
+    ("--slow -1ms", 2, "expected one argument"), (f"--slow {'9' * 5000}s", 2, "is not a time"),
+    ("--guest-kallsyms file", 2, "has no symbols"), ("--guest-kallsyms .", 2, "Is a directory"),
+    ("--memory-map file", 2, "file"), ("--memory-map none", 2, "No such file"), ("--memory-map /dev/null", 2, "/dev/null"),
+    ("--list", 1, "no VM runs here"), ("--list -T 0", 2, "number of seconds"), ("--list=x", 2, "ignored explicit"),
+    ("--doctor", 0, ""), ("--doctor --json", 0, ""), ("--doctor=", 2, "ignored explicit argument"),
+    ("--explain hlt", 0, ""), ("--explain ''", 2, ""), (f"--explain {LONG}", 2, ""), ("--explain \x1b[2J", 2, ""),
+    ("--json", 0, ""), ("--json=out", 0, ""), ("--json=''", 2, "is no name of a file"), ("--json --csv", 2, "cannot share"),
+    ("--json=-", 0, ""), ("--json=none/out", 2, "no directory"), ("--json=/dev/full", 1, "No space left"),
+    ("--csv", 0, ""), ("--csv=.", 2, "it is a directory"), ("--csv=pipe", 1, "cannot write pipe"), ("-b --csv", 2, "share"),
+    (f"--csv={LONG}", 1, "File name too long"), ("--csv=link", 0, ""), ("--csv=out --json=out -o out", 0, ""),
+    ("--openmetrics 0", 2, "[ADDR:]PORT"), ("--openmetrics 65536", 2, "[ADDR:]PORT"), ("--openmetrics x:9", 1, "x port 9"),
+    ("--openmetrics 256.1.1.1:80", 1, "cannot serve metrics on 256.1.1.1"), (f"--openmetrics {LONG}:9", 1, "cannot serve"),
+    ("--version", 0, ""), ("--help", 0, ""), ("-h --nonsense", 0, ""), ("-", 2, "unrecognized"), ("''", 2, "unrecognized"),
+    ("-- x", 2, "unrecognized"), ("\udcff", 2, "unrecognized"), (f"--{LONG}", 2, "unrecognized"),
+    ("a\nb", 2, "unrecognized"), ("-\u202e", 2, "unrecognized"), ("-T 1 -T 0", 2, "number of seconds"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a recording and what is none, on a host where reading takes no time."""
+    folder = tmp_path_factory.mktemp("argv")
+    recorder = Recorder(Busy(), folder / "good")
+    for _ in range(3):
+        recorder.read()
+    recorder.close()
+    (folder / "demo").mkdir()
+    for name in ("amd", "intel"):
+        (folder / "demo" / f"{name}.kvmtop").write_bytes((folder / "good").read_bytes())
+
+    def resolve(host: str, port: int, **_: object) -> object:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    def readings(source: Busy, options: object, batch: object, stop: object) -> object:
+        return original(source, options, batch, stop) if hasattr(source, "wall") else iter([(source.read(), None, "")])  # type: ignore[arg-type]
+
+    original, before = cli._readings, Path.cwd()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "__file__", str(folder / "cli.py"))
+        patch.setattr(cli, "_readings", readings)
+        patch.setattr(socket, "getaddrinfo", resolve)
+        patch.setattr(doctor, "report", lambda as_json: ("all is well\n", True))
+        patch.setattr(vms, "PROC", folder)
+        patch.setattr(vms, "may_load_bpf", lambda: True)
+        patch.setattr(vms, "pids", lambda: iter(()))
+        patch.setattr(live, "Live", lambda pids=(), flags=(), look=None: Busy())
+        os.chdir(folder)
+        yield folder
+        os.chdir(before)
+
+
+def clear(folder: Path) -> None:
+    """As it was before the last run."""
+    for name in ("out", "rec", "link", "pipe", "file"):
+        (folder / name).unlink(missing_ok=True)
+    (folder / "file").write_text("mine\n")
+    (folder / "link").symlink_to("file")
+    os.mkfifo(folder / "pipe")
+
+
+def outcome(argv: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """The status and what is on stderr; that all is as it should be, whatever it is."""
+    clear(folder)
+    try:
+        status = cli.main(argv)
+    except SystemExit as end:  # --help and --version
+        status = end.code  # type: ignore[assignment]
+    out, err = capsys.readouterr()
+    assert status in (0, 1, 2), argv
+    assert status == 0 or len(sentence(err)) < 650, argv
+    assert status != 2 or not out, argv
+    assert all(c.isprintable() or c == "\n" for c in out + err), argv
+    assert (folder / "file").read_text() == "mine\n" or "file" in " ".join(argv), argv  # not through the link
+    return status, err
+
+
+@pytest.mark.parametrize(("argv", "status", "words"), YIELDS, ids=range(len(YIELDS)))
+def test_what_it_yields(argv: str, status: int, words: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found, err = outcome(shlex.split(argv) if "\n" not in argv else [argv], here, capsys)
+    assert found == status, err
+    assert words in err and (words or status or not err), err
+
+
+def test_the_table_has_all_options() -> None:
+    given = {word.partition("=")[0] for argv, _, _ in YIELDS for word in argv.split()}
+    for action in cli.parser()._actions:
+        assert given & set(action.option_strings), action.option_strings
+
+
+OPTIONS = sorted({name for action in cli.parser()._actions for name in action.option_strings} - {"-h", "--help"})
+WORDS = [
+    "", "-", "--", "0", "1", "-1", "7,8", "0.1", "1e308", "nan", "inf", "1ms", "9" * 400, "all", "io,msr", "kvm=amd",
+    "intel", "amd", "good", "good@0:2", "good@2:0", "file", "link", "pipe", "out", "rec", "none", "none/x", ".", "..",
+    "/dev/null", "/dev/full", "9960", "x:1", "[::1]:0", "hlt", "list", "0x78", "\x1b[2J", "a\nb", "\udcff", "\u202e",
+    "[red]", "%s%n{}", "²", "x" * 5000,
+]  # fmt: skip
+ARGUMENT = st.one_of(
+    st.sampled_from(OPTIONS), st.sampled_from(WORDS), st.builds("{}={}".format, st.sampled_from(OPTIONS), st.sampled_from(WORDS)),
+    st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=8),
+)  # fmt: skip
+
+
+@settings(max_examples=250, deadline=None, derandomize=True, database=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(argv=st.lists(ARGUMENT, max_size=5))
+def test_any_arguments(argv: list[str], here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome(argv, here, capsys)
