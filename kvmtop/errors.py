@@ -3,7 +3,7 @@
 import contextlib
 import sys
 
-LONGEST = 600  # characters
+LONGEST = 2000  # characters
 
 
 class KvmtopError(Exception):
