@@ -421,7 +421,8 @@ def start(*argv: str, **options: object) -> subprocess.Popen[str]:
 
 def until_it_counts(process: subprocess.Popen[str]) -> None:
     """Wait until its signal handlers are there."""
-    caught, wanted = Path(f"/proc/{process.pid}/status"), 1 << (signal.SIGTERM - 1) | 1 << (signal.SIGHUP - 1)
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    caught, wanted = Path(f"/proc/{process.pid}/status"), sum(1 << (number - 1) for number in numbers)
     end = time.monotonic() + 20
     while int(caught.read_text().partition("SigCgt:\t")[2][:16], 16) & wanted != wanted:
         assert time.monotonic() < end
