@@ -17,6 +17,7 @@ from kvmtop.recording import Recorder, Recording
 from kvmtop.snapshot import Snapshot
 
 from ..hosts import qemu
+from ..test_export import counters
 from ..test_recording import equal
 from . import truth
 
@@ -53,6 +54,18 @@ def test_a_replay_prints_what_the_live_run_printed(busy: subprocess.Popen[bytes]
     assert without_dates(replayed.stdout) == without_dates(live.stdout)
     one = run("--replay", str(file), "--pid", str(busy.pid))
     assert one.stdout.endswith(summary)
+
+
+def test_the_json_of_a_replay_has_the_counters_of_the_live_run(busy: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    file = tmp_path / "run.kvmtop"
+    live = run("-T", "4", "--record", str(file), "--json")
+    assert (live.returncode, live.stderr) == (0, "")
+    replayed = run("--replay", str(file), "--json")
+    assert (replayed.returncode, replayed.stderr) == (0, "")
+    found = counters(live.stdout)
+    print(f"{len(found)} objects, {found[-1]['reasons']}")
+    assert len(found) == 5 and sum(reason["count"] for reason in found[-1]["reasons"]) > 1000
+    assert counters(replayed.stdout) == found
 
 
 def test_every_snapshot_of_real_guests_comes_back(tmp_path: Path) -> None:
