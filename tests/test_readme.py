@@ -1,0 +1,59 @@
+"""What README tells to type, to open and to read is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from importlib.util import find_spec
+
+import pytest
+
+from kvmtop import cli
+
+from .test_cli import ROOT
+
+TEXT = (ROOT / "README.md").read_text()
+SPANS = re.findall(r"(?<!`)`([^`\n]+)`", TEXT)
+LINES = [line.strip() for line in re.findall(r"^ {4}(.*)$", TEXT, re.MULTILINE)]
+COMMANDS = [text for text in (*LINES, *SPANS) if re.match(r"(sudo )?(\S*/)?kvmtop(\s|$)", text)]
+MESSAGES = re.findall(
+    r"^\| `(.*?)` \|", TEXT.partition("\n## Troubleshooting\n")[2].partition("\n## ")[0], re.MULTILINE
+)
+
+
+def said(tree: ast.AST) -> list[str]:
+    """All texts of a module, with … for what is put into them."""
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    joined = ["".join(str(p.value) if isinstance(p, ast.Constant) else "…" for p in text.values) for text in texts]
+    return joined + [str(node.value) for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands(command: str) -> None:
+    words = shlex.split(re.split(r"\s[|>]|\s#", command)[0])
+    cli.parser().parse_args(words[words[0] == "sudo" :][1:])
+
+
+def test_there_are_commands_and_messages() -> None:
+    assert len(COMMANDS) > 30
+    assert len(MESSAGES) > 8
+
+
+def test_files() -> None:
+    named = re.findall(r"(?<![\w./~-])((?:kvmtop|tests|tools|screenshots)/[\w./-]*\w)", TEXT)
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", TEXT) if "://" not in link]
+    assert len(links) > 1
+    assert len(named) > 10
+    assert [name for name in {*named, *links} if not (ROOT / name).exists()] == []
+
+
+def test_modules() -> None:
+    modules = set(re.findall(r"python3? -m ([\w.]+)", TEXT))
+    assert len(modules) > 5
+    assert [name for name in modules if not find_spec(name)] == []
+
+
+def test_messages_are_said() -> None:
+    code = "\n".join(text for path in (ROOT / "kvmtop").rglob("*.py") for text in said(ast.parse(path.read_text())))
+    assert [message for message in MESSAGES if message not in code] == []
