@@ -387,14 +387,17 @@ class KvmtopApp(App[None]):
         self._look_anew()
         if reason is not None:
             self.query_one(ReasonPage).clear_details()
-        self.query_one("#main").set_class(reason is not None, "-page")
-        self.query_one("#main").remove_class("-slow")
+        self._turn_to("#body" if reason is None else "ReasonPage")
         self.query_one(ReasonPage).scroll_home(animate=False)
         self.call_after_refresh(self._draw)
         if reason is not None:
             self.query_one(ReasonPage).focus()
         elif not isinstance(self.focused, Table):
             self.query_one("#reasons").focus()
+
+    def _turn_to(self, shown: str) -> None:
+        for page in ("#body", "ReasonPage", "SlowPage"):  # a class on what is around them would style all anew
+            self.query_one(page).display = page == shown
 
     @on(Selected, "#reasons")
     def _open_reason(self, event: Selected) -> None:
@@ -488,7 +491,7 @@ class KvmtopApp(App[None]):
             return
         self.reason, self.slowest = None, True
         self._look_anew()
-        self.query_one("#main").remove_class("-page").add_class("-slow")
+        self._turn_to("SlowPage")
         self.query_one(SlowPage).focus()
         self.call_after_refresh(self._draw)
 

@@ -527,7 +527,7 @@ async def test_a_reasons_page_asks_for_its_details_and_leaving_it_for_none(size:
         assert "COM1" in d.text() or size[1] == 24
         await d.press("escape")
         assert d.app.reason is None and host.wish is None
-        assert d.app.query_one("#main").has_class("-page") is False
+        assert d.app.query_one("#body").display
 
 
 @SMALL_AND_WIDE
