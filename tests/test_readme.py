@@ -1,4 +1,4 @@
-"""What README tells to type, to open and to read is there."""
+"""What README and CONTRIBUTING tell to type, to open and to read, is there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kvmtop import cli
 
 from .test_cli import ROOT
 
-TEXT = (ROOT / "README.md").read_text()
+TEXT = "\n".join((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
 SPANS = re.findall(r"(?<!`)`([^`\n]+)`", TEXT)
 LINES = [line.strip() for line in re.findall(r"^ {4}(.*)$", TEXT, re.MULTILINE)]
 COMMANDS = [text for text in (*LINES, *SPANS) if re.match(r"(sudo )?(\S*/)?kvmtop(\s|$)", text)]
