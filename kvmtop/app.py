@@ -215,7 +215,7 @@ class KvmtopApp(App[None]):
 
     def on_tick(self, tick: Tick) -> None:
         """New figures, unless the display is held."""
-        if self._ending:
+        if not self.is_running:  # its widgets go first when it ends
             return
         self._look_anew()
         if not self.paused:

@@ -239,6 +239,8 @@ class Player(KvmtopApp):
     def on_tick(self, tick: Tick) -> None:
         """Also while it is paused: somebody steps."""
         tick.prevent_default()  # else the live dashboard's would be called, too
+        if not self.is_running:
+            return
         self.shown = tick.interval
         if self._whole:
             self._tell()

@@ -14,7 +14,7 @@ import pytest
 from textual.binding import Binding
 from textual.pilot import Pilot
 
-from kvmtop.app import POINTS, KvmtopApp
+from kvmtop.app import POINTS, KvmtopApp, Tick
 from kvmtop.player import Player, handy
 from kvmtop.recording import Recorder, Recording, base
 from kvmtop.session import Session
@@ -273,3 +273,10 @@ async def test_where_samples_take_longer_than_they_last_some_are_shown_as_one(tm
         assert d.app.paused
         total = sum(int(sample.counts.sum()) for sample in d.app.session.history)
         assert total == int(last.cells["count"].sum())  # no exit is left out
+
+
+async def test_a_reading_that_comes_while_it_ends(file: Path) -> None:
+    async with driving(file) as d:
+        assert d.app.shown
+        tick = Tick(d.app.shown)
+    d.app.on_tick(tick)  # its widgets are gone
