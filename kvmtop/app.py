@@ -36,10 +36,10 @@ from .watched import Watched
 from .widgets import chart
 from .widgets.bar import Budget, stacked
 from .widgets.chart import Chart
-from .widgets.help import Help
+from .widgets.help import Help, keys_of
 from .widgets.keys import Keys
 from .widgets.page import ReasonPage
-from .widgets.palette import DARK, LIGHT, variables
+from .widgets.palette import dress, variables
 from .widgets.slow import SlowPage
 from .widgets.table import Heading, Row, Selected, Sorted, Table
 from .widgets.trail import Gone, Trail
@@ -164,9 +164,7 @@ class KvmtopApp(App[None]):
 
     def on_mount(self) -> None:
         """Start reading."""
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
-        self.theme = DARK.name
+        dress(self)
         self.query_one("#reasons").focus()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):  # the driver leaves them alone
@@ -466,16 +464,9 @@ class KvmtopApp(App[None]):
 
     def action_help(self) -> None:
         """Made from what is bound."""
-        bound: list[tuple[str, str]] = []
-        for binding in [*self.BINDINGS, *Table.BINDINGS]:
-            assert isinstance(binding, Binding)
-            keys = " ".join(self._key_name(key) for key in binding.key.split(","))
-            bound.append((keys, binding.tooltip or binding.description))
+        bound = keys_of(self, [*self.BINDINGS, *Table.BINDINGS])
         bound.append(("ctrl+p", "Palette: every command by name, and the light theme"))
         self.push_screen(Help(bound, [(column.title, column.help) for column in COLUMNS]))
-
-    def _key_name(self, key: str) -> str:
-        return self.get_key_display(Binding(key, "", ""))
 
     def action_pause(self) -> None:
         """Hold the display."""

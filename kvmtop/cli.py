@@ -179,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one retur
         if options.list:
             return _list()
         if options.compare:
-            return _compare(*options.compare)
+            return _compare(options.compare, screen=_terminal() and not options.batch)
         return _run(options, bare=not (sys.argv[1:] if argv is None else argv))
     except KvmtopError as error:
         tell(error)
@@ -217,11 +217,17 @@ def _explain(name: str) -> int:
     return 0
 
 
-def _compare(a: str, b: str) -> int:
+def _compare(names: list[str], screen: bool) -> int:
     from . import compare
 
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    for line in compare.text(compare.Part.read(a), compare.Part.read(b)):
+    parts = [compare.Part.read(name) for name in names]
+    if screen:
+        _take_terminal()
+        from .comparison import Comparison
+
+        Comparison(*parts).run()
+    for line in compare.text(*parts):
         print(line)
     return 0
 
@@ -366,16 +372,22 @@ def _is_stream(path: Path) -> bool:
     return summary.descriptor(path) is not None or (os.path.exists(path) and not os.path.isfile(path))
 
 
-def _dashboard(source: Source, base: Source, options: argparse.Namespace, labels: Labels, flavour: int) -> None:
-    """base: what the outer sources read, which may be a recording or a recorder."""
+def _take_terminal() -> None:
+    """To be called before Textual is imported."""
     # A shell may export COLUMNS and LINES: Textual would keep to this size for ever. And by its own variables it would
     # import any module (TEXTUAL_DRIVER) and write to any file (TEXTUAL_LOG), as root.
     for name in [name for name in os.environ if name in ("COLUMNS", "LINES") or name.startswith("TEXTUAL")]:
         del os.environ[name]
-    from .app import KvmtopApp
     from .vanishing import Vanishing
 
     sys.__stderr__ = Vanishing(sys.__stderr__)  # type: ignore[assignment,arg-type,misc] # what Textual writes to
+
+
+def _dashboard(source: Source, base: Source, options: argparse.Namespace, labels: Labels, flavour: int) -> None:
+    """base: what the outer sources read, which may be a recording or a recorder."""
+    _take_terminal()
+    from .app import KvmtopApp
+
     if _replaying(options):
         from .player import Player
         from .recording import Recording

@@ -65,6 +65,12 @@ class Part:
         rates = {key: (counts / seconds).tolist() for key, counts in recording.counts(first, last).items()}
         return cls(clean(text), interval.seconds, {r.key: r for r in by_reason(interval)}, last - first, rates)
 
+    @property
+    def span(self) -> str:
+        """How long it is, and how busy."""
+        exits = sum(reason.count for reason in self.reasons.values()) / self.seconds
+        return f"{units.duration(self.seconds * 1e9)}, {self.intervals} intervals, {units.rate(exits)} exits/s"
+
     def rate(self, key: Key) -> float:
         """Exits a second."""
         return self.reasons[key].rate if key in self.reasons else 0.0
@@ -89,7 +95,25 @@ class Change:
     @property
     def share(self) -> float | None:
         """By how much the rate grew, 0.5 for half as much again; None where there was nothing to grow."""
-        return self.rates[1] / self.rates[0] - 1 if self.rates[0] else None
+        return growth(*self.rates)
+
+    @property
+    def times(self) -> tuple[float, float]:
+        """Outside the guest, in ns in each second."""
+        return _time(self.before), _time(self.after)
+
+
+def growth(before: float, after: float) -> float | None:
+    """0.5 for half as much again; None where there was nothing to grow."""
+    return after / before - 1 if before else None
+
+
+def grown(before: float, after: float) -> str:
+    """The growth for people: +50%, x120, new."""
+    share = growth(before, after)
+    if share is None:
+        return "new" if after else units.DASH
+    return f"{100 * share:+.0f}%" if share < 99.995 else f"x{share + 1:.0f}"
 
 
 def changes(a: Part, b: Part) -> list[Change]:
@@ -105,7 +129,7 @@ def changes(a: Part, b: Part) -> list[Change]:
         if any(rates) or any(reason and reason.time for reason in (before, after)):
             name = (after or before).name  # type: ignore[union-attr]
             found.append(Change(name, before, after, rates, notable))
-    return sorted(found, key=lambda c: (-abs(_time(c.after) - _time(c.before)), c.name))
+    return sorted(found, key=lambda c: (-abs(c.times[1] - c.times[0]), c.name))
 
 
 def _time(reason: Reason | None) -> float:
@@ -119,21 +143,16 @@ _WIDTHS = (20, 10, 8, 8, 2, 9, 8, 8, 8, 8, 8)
 def text(a: Part, b: Part) -> Iterator[str]:
     """The lines of the comparison."""
     for name, part in (("A", a), ("B", b)):
-        exits = sum(reason.count for reason in part.reasons.values()) / part.seconds
-        span = f"{units.duration(part.seconds * 1e9)}, {part.intervals} intervals"
-        yield f"{name}: {part.label}: {span}, {units.rate(exits)} exits/s"
+        yield f"{name}: {part.label}: {part.span}"
     yield ""
     yield _row(_HEADINGS)
     for change in changes(a, b):
         pair = change.before, change.after
-        times = [units.duration(_time(reason)) for reason in pair]
+        times = [units.duration(time) for time in change.times]
         middles, highs = ([units.duration(r.percentile(q) if r else None) for r in pair] for q in (0.5, 0.99))
-        grown = "new" if change.share is None and change.rates[1] else units.DASH
-        if change.share is not None:
-            grown = f"{100 * change.share:+.0f}%" if change.share < 99.995 else f"x{change.share + 1:.0f}"
         mark = {True: "*", False: "", None: "?"}[change.notable]
         rates = [units.rate(rate) for rate in change.rates]
-        yield _row((change.name, *rates, grown, mark, *times, *middles, *highs))
+        yield _row((change.name, *rates, grown(*change.rates), mark, *times, *middles, *highs))
     yield ""
     yield f"* the rate changed by more than {DEVIATIONS:g} standard deviations of the single intervals' rates in either"
     yield "  (? there are too few intervals to tell)"

@@ -53,7 +53,7 @@ def test_plotext() -> None:
 @pytest.mark.parametrize("library", ["textual", "rich"])
 def test_textual(library: str) -> None:
     # player: the same program over a recording; batch: how wide a name is
-    allowed = {"app.py", "batch.py"} if library == "rich" else {"app.py", "player.py"}
+    allowed = {"app.py", "comparison.py", "batch.py" if library == "rich" else "player.py"}
     assert {path for path in users(library) if not path.startswith("widgets/")} <= allowed
     assert "app.py" in users(library)
 

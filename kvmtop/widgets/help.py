@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.table import Table as Grid
 from rich.text import Text
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
@@ -31,10 +31,10 @@ class Help(ModalScreen[None]):
         Binding("up,k", "scroll(-1)", "Up", show=False),
     ]
 
-    def __init__(self, keys: Sequence[tuple[str, str]], columns: Sequence[tuple[str, str]]) -> None:
-        """keys: (key, what it does); columns: (title, meaning)."""
+    def __init__(self, keys: Sequence[tuple[str, str]], columns: Sequence[tuple[str, str]], times: bool = True) -> None:
+        """keys: (key, what it does); columns: (title, meaning); times: also what a vCPU's times are."""
         super().__init__()
-        self._keys, self._columns = keys, columns
+        self._keys, self._columns, self._times = keys, columns, times
 
     def compose(self) -> ComposeResult:
         """Three lists under each other."""
@@ -43,6 +43,8 @@ class Help(ModalScreen[None]):
             yield Static(_grid(self._keys))
             yield Static(Text("\nColumns", "bold"))
             yield Static(_grid(self._columns))
+            if not self._times:
+                return
             yield Static(Text("\nWhere a vCPU's time goes", "bold"))
             yield Static(legend(None))
             yield Static(
@@ -59,6 +61,15 @@ class Help(ModalScreen[None]):
     async def action_dismiss(self, result: None = None) -> None:
         """Back to where one was."""
         self.dismiss(result)
+
+
+def keys_of(app: App[Any], bindings: Sequence[BindingType]) -> list[tuple[str, str]]:
+    """For Help: of each binding the keys as the app shows them, and what they do."""
+    return [
+        (" ".join(app.get_key_display(Binding(key, "", "")) for key in b.key.split(",")), b.tooltip or b.description)
+        for b in bindings
+        if isinstance(b, Binding)
+    ]
 
 
 def _grid(pairs: Sequence[tuple[str, str]]) -> Grid:

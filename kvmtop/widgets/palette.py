@@ -5,6 +5,9 @@ In every bar the character alone tells the part, so that nothing is lost without
 
 from __future__ import annotations
 
+from typing import Any
+
+from textual.app import App
 from textual.theme import Theme
 
 ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
@@ -61,3 +64,10 @@ LIGHT = Theme(
     dark=False,
     variables={"footer-key-foreground": BLUE, "footer-background": "#e3e8ed", **_LIGHT},
 )
+
+
+def dress(app: App[Any]) -> None:
+    """Both themes for its palette, and the dark one on."""
+    app.register_theme(DARK)
+    app.register_theme(LIGHT)
+    app.theme = DARK.name
