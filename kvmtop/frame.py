@@ -37,9 +37,11 @@ _THREAD = ["id", "first_ns", "end_ns", "exit_ns", "entry_ns", "user_ns", "user",
 _CELL = ["reason", "isa", "thread", "count", "total", "user", "min", "max"]
 _GONE = np.uint64(1 << 63)  # marks the ids made for cells without one
 
+_SHIFT = BUCKETS.bit_length() - 1
 _HIST = CELL.fields["hist"][1] // 8 if CELL.fields else 0  # where a cell's histogram begins, in words
 
 Rows = npt.NDArray[np.uint64]  # shape (columns, rows)
+Index = npt.NDArray[np.int64]
 
 
 class BadFrame(Exception):
@@ -76,7 +78,7 @@ def encode(now: Snapshot, before: Snapshot | Counters = NOTHING) -> bytes:
     out.column(np.diff(where, prepend=-1).astype("u8"))
     grown = change.reshape(-1)[where]
     out.column(_zigzag(grown))
-    expected = _expected(len(now.cells), where, grown)
+    expected = _expected(len(now.cells), *np.divmod(where, BUCKETS), grown)
     out.rows(_rows(now.cells, _CELL) - _take(_rows(before.cells, _CELL), at) - expected)
     out.column(np.packbits(now.cell_ids == 0).astype("u8"))
     for new, old in ((now.run_delay, before.run_delay), (now.cpus, before.cpus)):
@@ -102,12 +104,11 @@ def unpacked(payload: bytes, before: Snapshot | Counters = NOTHING) -> Counters:
     keys, at = data.ids(_keys(before.cell_ids, before.cells), MOST_CELLS)
     cells = before.cells.copy() if at is None else np.zeros(len(keys), CELL)
     if at is not None:
-        cells["hist"] = _take(before.cells["hist"].T, at).T
-    where, grown = data.buckets(len(keys))
-    words = cells.view("u8")
-    words[where // BUCKETS * (CELL.itemsize // 8) + _HIST + where % BUCKETS] += grown
+        cells["hist"][at >= 0] = before.cells["hist"][at[at >= 0]]
+    row, bucket, grown = data.buckets(len(keys))
+    cells.view("u8")[row * (CELL.itemsize // 8) + _HIST + bucket] += grown
     rows = _take(_rows(before.cells, _CELL), at)
-    cells = _fill(cells, rows + data.rows(rows.shape) + _expected(len(keys), where, grown), _CELL)
+    cells = _fill(cells, rows + data.rows(rows.shape) + _expected(len(keys), row, bucket, grown), _CELL)
     gone = np.unpackbits(data.column((len(keys) + 7) // 8).astype("u1"), count=len(keys)).astype(bool)
     if (cells["thread"][~gone] >= len(threads)).any():
         raise BadFrame("a counter of no thread")
@@ -127,14 +128,13 @@ def unpacked(payload: bytes, before: Snapshot | Counters = NOTHING) -> Counters:
 _MIDDLES = np.array([((9 + 2 * (n & 3)) << FIRST_OCTAVE + (n >> 2)) >> 3 for n in range(BUCKETS)], "u8")
 
 
-def _expected(cells: int, where: npt.NDArray[np.int64], grown: U64) -> Rows:
+def _expected(cells: int, row: Index, bucket: Index, grown: U64) -> Rows:
     """How much the columns of so many cells grow with their histograms: count, and roughly total."""
     rows = np.zeros((len(_CELL), cells), "u8")
-    row = where // BUCKETS
     first = np.flatnonzero(np.diff(row, prepend=-1))
     if len(first):
         rows[_CELL.index("count"), row[first]] = np.add.reduceat(grown, first)
-        rows[_CELL.index("total"), row[first]] = np.add.reduceat(grown * _MIDDLES[where % BUCKETS], first)
+        rows[_CELL.index("total"), row[first]] = np.add.reduceat(grown * _MIDDLES[bucket], first)
     return rows
 
 
@@ -180,7 +180,7 @@ def _pairs(mapping: Mapping[int, int]) -> tuple[U64, Rows]:
     return np.array(list(mapping), "i8").view("u8"), np.array([list(mapping.values())], "i8").view("u8")
 
 
-def _find(ids: U64, old: U64) -> npt.NDArray[np.int64] | None:
+def _find(ids: U64, old: U64) -> Index | None:
     """Which of `old` each of `ids` is, -1 for none of them; None where they are the same in the same order."""
     if np.array_equal(ids, old):
         return None
@@ -192,7 +192,7 @@ def _find(ids: U64, old: U64) -> npt.NDArray[np.int64] | None:
     return found
 
 
-def _take(rows: Rows, at: npt.NDArray[np.int64] | None) -> Rows:
+def _take(rows: Rows, at: Index | None) -> Rows:
     """The rows that _find found, zeros for those it did not. Shape (columns, rows), as the result's."""
     if at is None:
         return rows
@@ -220,7 +220,7 @@ class _Writer:
         planes = np.ascontiguousarray(values, "<u8").view("u1").reshape(len(values), 8)[:, :width]
         self.parts += [bytes([width]), planes.T.tobytes()]
 
-    def ids(self, ids: U64, old: U64) -> npt.NDArray[np.int64] | None:
+    def ids(self, ids: U64, old: U64) -> Index | None:
         at = _find(ids, old)
         self.column(np.array([len(ids), at is not None], "u8"))
         if at is not None:
@@ -243,11 +243,12 @@ class _Reader:
         start, self.at = self.at + 1, self.at + 1 + width * count
         if self.at > len(self.data):
             raise BadFrame("a column too short")
-        values = np.zeros((count, 8), "u1")
-        values[:, :width] = np.frombuffer(self.data, "u1", width * count, start).reshape(width, count).T
-        return values.view("<u8").reshape(count).astype("u8", copy=False)
+        values = np.zeros(count, "u8")
+        for byte, plane in enumerate(np.frombuffer(self.data, "u1", width * count, start).reshape(width, count)):
+            values |= plane.astype("u8") << np.uint64(8 * byte)
+        return values
 
-    def ids(self, old: U64, most: int) -> tuple[U64, npt.NDArray[np.int64] | None]:
+    def ids(self, old: U64, most: int) -> tuple[U64, Index | None]:
         count, others = self.column(2).tolist()
         if count > most or others > 1 or (not others and count != len(old)):
             raise BadFrame("a table of a wrong length")
@@ -260,8 +261,8 @@ class _Reader:
     def rows(self, shape: tuple[int, ...]) -> Rows:
         return np.array([_unzigzag(self.column(shape[1])) for _ in range(shape[0])], "u8").reshape(shape)
 
-    def buckets(self, cells: int) -> tuple[npt.NDArray[np.int64], U64]:
-        """Which buckets of so many cells changed (cell * BUCKETS + bucket, ascending), and by how much."""
+    def buckets(self, cells: int) -> tuple[Index, Index, U64]:
+        """Which buckets of so many cells changed, in ascending order, and by how much."""
         count, most = int(self.column(1)[0]), cells * BUCKETS
         if count > most:
             raise BadFrame("more buckets than there are")
@@ -271,7 +272,8 @@ class _Reader:
         where = np.cumsum(steps.astype("i8")) - 1
         if count and where[-1] >= most:
             raise BadFrame("a bucket beyond the last")
-        return where, _unzigzag(self.column(count))
+        # Shifts take a tenth of the time of a division, which numpy does not replace by them.
+        return where >> _SHIFT, where & BUCKETS - 1, _unzigzag(self.column(count))
 
     def end(self) -> None:
         if self.at != len(self.data):

@@ -116,6 +116,8 @@ class Player(KvmtopApp):
                 self.paused = True
                 self._show()
             before, speed = now, 0 if self.paused else self.speed
+            if not speed and not self._wake.wait(FRAME):  # after it is drawn
+                self._have_ready()
             self._fill()
             if not self._whole and speed < 2 and not self._wake.wait(0 if speed else RESTING):
                 self._show(whole=True)
@@ -139,9 +141,12 @@ class Player(KvmtopApp):
         if target <= self.at:
             return
         until = time.monotonic() + STEADY
-        while self.at < target and self._goto is None and not self._ending:
+        while self.at < target:
             step = self.at + 1 if time.monotonic() < until else target
-            self.session.add(self.recording.at(step))
+            snapshot = self.recording.at(step)
+            if self._goto is not None or self._ending:  # somewhere else, and at once
+                return
+            self.session.add(snapshot)
             self.at = step
         self._show()
 
@@ -165,19 +170,27 @@ class Player(KvmtopApp):
 
     def _fill(self) -> None:
         """Add to the history what came before a place that was jumped to, until something else is to be done."""
-        done = self._fill_from
+        done, drawing = self._fill_from, FRAME
         while (
             self._fill_from > 0
             and len(self.session.history) < POINTS
             and time.monotonic() < self._fill_until
-            and not self._wake.is_set()
+            and not self._wake.wait(drawing)
         ):
-            n = self._fill_from - 1
+            n, drawing = self._fill_from - 1, 0
             earlier = self.recording.at(n - 1) if n else None
             self.session.history.appendleft(Sample(diff(earlier, self.recording.at(n))))
             self._fill_from = n
+            if self.paused:
+                self._have_ready()
         if self._fill_from != done:
             self._show()
+
+    def _have_ready(self) -> None:
+        """What the next step takes, a step back two of them, so that it need not be unpacked then."""
+        for n in (self.at + 1, self.at - 1, self.at - 2):
+            if 0 <= n < len(self.recording) and not self._wake.is_set():
+                self.recording.at(n)
 
     # Keys
 

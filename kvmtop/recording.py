@@ -71,7 +71,7 @@ MOST_ROWS = 1_000_000  # of VMs and names
 MOST_COUNTS = 50_000_000  # of reasons in samples
 MOST_TIME = 1 << 62  # ns
 QUERY_SECONDS = 20.0  # a damaged file may lead in circles
-KEPT = 12  # unpacked Snapshots
+KEPT = 16  # unpacked Snapshots
 
 
 def base(sample: int) -> int | None:
@@ -412,10 +412,13 @@ class Recording:
         return snapshot
 
     def _at(self, n: int) -> Snapshot:
+        against = base(n)
         if n in self._kept:
+            while against is not None and against in self._kept:  # what its neighbours are packed against, too
+                self._kept.move_to_end(against)
+                against = base(against)
             self._kept.move_to_end(n)
             return self._kept[n]
-        against = base(n)
         before = frame.NOTHING if against is None else self._at(against)
         rows = list(self._rows("SELECT frame FROM frames WHERE sample = ?", (bytes,), 1, n))
         if not rows:
