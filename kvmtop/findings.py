@@ -15,7 +15,7 @@ from .members import STUCK_NS, Member
 from .polling import polling
 from .session import ALL, Session
 from .snapshot import SVM, VMX
-from .stats import Interval, is_one_of, percentile
+from .stats import Interval, is_one_of
 from .touched import TOUCHED, touched
 
 MOST = 5  # sentences
@@ -151,8 +151,9 @@ def _rising(session: Session, interval: Interval) -> Iterator[Finding]:
         now = line.reason.percentile(0.99)
         if line.reason.idle or line.reason.count < RISE_EXITS or not now or len(past) < RISE_SAMPLES:
             continue
-        hists = [sample.hist(ALL, line.reason.key) for sample in past]
-        before = [p for h in hists if h.sum() >= RISE_EXITS and (p := percentile(h.tolist(), 0.99, None, None))]
+        key = line.reason.key
+        many = [sample for sample in past if sample.by_reason(ALL).get(key, (0, 0))[0] >= RISE_EXITS]
+        before = [p for sample in many if (p := sample.p99(ALL, key))]
         if len(before) >= RISE_SAMPLES and now >= RISE * median(before):
             yield Finding(
                 f"p99 of {line.reason.name} rose {now / median(before):.0f}×, from {units.duration(median(before))} to"

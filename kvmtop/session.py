@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .snapshot import BUCKETS, U64, Snapshot
-from .stats import I64, Interval, Mask, Reason, by_reason, counts, diff
+from .stats import I64, Interval, Mask, Reason, by_reason, counts, diff, percentile
 
 HISTORY = 300  # intervals
 MOST_BUCKETS = 2_000_000  # filled buckets that the history keeps (9 bytes each), over all intervals
@@ -82,6 +82,7 @@ class Sample:
         self.hist_row, self.hist_bucket, self.hist_count = row.astype("u4"), bucket.astype("u1"), count.astype("u4")
         self._sums: dict[Scope, dict[Key, tuple[int, int]]] = {}
         self._hists: dict[tuple[Scope, Key], I64] = {}
+        self._p99s: dict[tuple[Scope, Key], float | None] = {}
         self.whole = True  # knows whose exits they were
         self.by_reason(ALL)
 
@@ -131,6 +132,12 @@ class Sample:
                 return np.zeros(BUCKETS, "i8")
             self._hists[scope, key] = sums.astype("i8")
         return self._hists[scope, key]
+
+    def p99(self, scope: Scope, key: Key) -> float | None:
+        """ns that 99 % of one reason's exits in a scope stayed below; None without exits, or where it is forgotten."""
+        if (scope, key) not in self._p99s:
+            self._p99s[scope, key] = percentile(self.hist(scope, key).tolist(), 0.99, None, None)
+        return self._p99s[scope, key]
 
     @cached_property
     def thread_rates(self) -> npt.NDArray[np.float64]:

@@ -19,7 +19,7 @@ from .polling import Polling
 from .session import Key, Line, Sample, Scope, Session
 from .slow import Slow
 from .snapshot import BUCKETS, Snapshot, Vm
-from .stats import PARTS, Interval, bucket_bounds, isa_name, percentile
+from .stats import PARTS, Interval, bucket_bounds, isa_name
 from .touched import Touched
 from .widgets.chart import Ticks
 from .widgets.table import Heading, Lazy, Row
@@ -314,7 +314,7 @@ def page(session: Session, interval: Interval, scope: Scope, key: Key, points: i
         marks=marks,
         decades=Ticks([x for x, _ in decades], [text for _, text in decades]),
         rates=[sample.rate(scope, key) for sample in samples],
-        p99s=[percentile(h.tolist(), 0.99, None, None) for h in hists],
+        p99s=[sample.p99(scope, key) for sample in samples],
         heat=[h.reshape(-1, 4).sum(axis=1)[low_octave : high_octave + 1].tolist() for h in hists],
         octaves=[units.duration(bucket_bounds(4 * octave)[0]) for octave in range(low_octave, high_octave + 1)],
         who=_who(interval, scope, key),
