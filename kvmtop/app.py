@@ -48,6 +48,7 @@ PANES = ("reasons", "vms", "chart")
 INTERVALS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 FINDINGS = 3  # sentences on the screen
 POINTS = 120  # intervals in the charts
+MANY = 20_000  # vCPUs times reasons whose totals take some 30 ms to add up
 
 
 @dataclass
@@ -126,6 +127,7 @@ class KvmtopApp(App[None]):
         self.scope, self.reason = ALL, cast("Key | None", None)
         self.sorting, self.descending = "time", True
         self.paused = self.since_start = self.leave_idle = False
+        self._adding = False  # what happened since the start is being added up
         self.filters = {"reasons": "", "vms": ""}
         self.failure: KvmtopError | None = None
         self.trouble: Callable[[], str | None] = lambda: None  # what a recorder has to say
@@ -299,6 +301,8 @@ class KvmtopApp(App[None]):
         parts = [f"since start, by {BY_KEY[self.sorting].title}" if self.since_start else self._pace()]
         if self.slowest:
             parts.insert(0, "slowest exits")
+        if self._adding:
+            parts.append("adding up …")
         if self.leave_idle:
             parts.append("without idle")
         parts += [f"/{text}" for text in self.filters.values() if text]
@@ -493,8 +497,26 @@ class KvmtopApp(App[None]):
 
     def action_totals(self) -> None:
         """Interval or since the start."""
-        self.since_start = not self.since_start
-        self._draw()
+        if self.shown and len(self.shown.rows) > MANY and not self.since_start:
+            self._adding = not self._adding
+            self._draw_frame(self._interval())  # answers the key, until the figures are there
+            if self._adding:
+                self._add_up()
+        else:
+            self.since_start = not self.since_start
+            self._draw()
+
+    @work(thread=True, group="totals")
+    def _add_up(self) -> None:
+        total = self.session.total()
+        if total:
+            self._prepare(total)
+        self.call_from_thread(self._added_up)
+
+    def _added_up(self) -> None:
+        if self._adding and self.is_running:
+            self._adding, self.since_start = False, True
+            self._draw()
 
     def action_idle(self) -> None:
         """With or without idle reasons in the time shares."""

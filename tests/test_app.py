@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -254,6 +256,28 @@ async def test_totals_reset_and_idle() -> None:
         work(d.host, 4001)
         await d.tick()
         assert d.cell("msr", "total") == "10"
+
+
+async def test_totals_of_many_vcpus_do_not_hold_up_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvmtop.app.MANY", 0)
+    async with driving() as d:
+        work(d.host, 4001)
+        await d.tick()
+        adding = threading.Event()
+        add_up = d.app.session.total
+        monkeypatch.setattr(d.app.session, "total", lambda: adding.wait(10) and add_up())
+        await d.press("t")
+        assert "adding up …" in d.text() and d.cell("msr", "rate") == "10"
+        await d.press("t")
+        assert "adding up …" not in d.text()  # rather not
+        await d.press("t")
+        adding.set()
+        while not d.app.since_start:
+            await asyncio.sleep(0.01)
+        await d.press("E")
+        assert "since start" in d.text() and "adding" not in d.text() and d.cell("msr", "rate") == "20"
+        await d.press("t")
+        assert "since start" not in d.text() and d.cell("msr", "rate") == "10"
 
 
 async def test_interval_keys() -> None:

@@ -40,6 +40,7 @@ KEYS = {
 }
 ROUNDS = 5
 QUIET = 0.4  # seconds
+NEVER = 2.0  # seconds: the key changed nothing
 
 
 async def answered(app: KvmtopApp, key: str, character: str | None) -> tuple[float, float]:
@@ -48,7 +49,7 @@ async def answered(app: KvmtopApp, key: str, character: str | None) -> tuple[flo
     Terminal.frames.clear()
     start = time.perf_counter()
     app.post_message(events.Key(key, character))
-    while time.perf_counter() - max([start, *Terminal.frames[-1:]]) < QUIET:
+    while time.perf_counter() < (Terminal.frames[-1] + QUIET if Terminal.frames else start + NEVER):
         await asyncio.sleep(0.005)
     first, *_, last = Terminal.frames * 2 or [start, start]
     return (first - start) * 1000, (last - start) * 1000

@@ -1,0 +1,74 @@
+"""How long it takes to start: `python -m tests.bench.start` (as root, where the kernel has kvm).
+
+From the command to the first frame that shows a reading of the live kernel, to the end after `q`, and `--help`.
+Guests need not run: their exits make the table longer, not later.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import statistics
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+KVMTOP = str(Path(sys.executable).with_name("kvmtop"))
+SHOWN = b"exits/s"  # in the header, as soon as there is a reading
+ROUNDS = 10
+
+
+def dashboard() -> tuple[float, float]:
+    """s from the command to the first reading on the screen, and from `q` to the end."""
+    start = time.perf_counter()
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execve(KVMTOP, [KVMTOP], {**os.environ, "TERM": "xterm-256color"})
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 50, 120, 0, 0))
+    shown, seen = _until(terminal, SHOWN), time.perf_counter()
+    if SHOWN not in shown:
+        raise SystemExit(shown.decode(errors="replace"))
+    time.sleep(1.5)
+    _drain(terminal)
+    quitting = time.perf_counter()
+    os.write(terminal, b"q")
+    _until(terminal, None)
+    os.waitpid(pid, 0)
+    return seen - start, time.perf_counter() - quitting
+
+
+def _until(terminal: int, word: bytes | None) -> bytes:
+    found = b""
+    while word is None or word not in found:
+        try:
+            found += os.read(terminal, 1 << 16)
+        except OSError:  # the other end is closed
+            break
+    return found
+
+
+def _drain(terminal: int) -> None:
+    while select.select([terminal], [], [], 0)[0]:
+        os.read(terminal, 1 << 16)
+
+
+def helped() -> float:
+    """s that `kvmtop --help` takes."""
+    start = time.perf_counter()
+    subprocess.run([KVMTOP, "--help"], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    starts, ends = zip(*(dashboard() for _ in range(ROUNDS)), strict=True)
+    for name, times in ("--help", [helped() for _ in range(ROUNDS)]), ("first table", starts), ("end after q", ends):
+        print(f"{name:<12} median {statistics.median(times):.2f} s, longest {max(times):.2f} s of {ROUNDS}")
+
+
+if __name__ == "__main__":
+    main()
