@@ -340,7 +340,7 @@ def _source(options: argparse.Namespace) -> Source:
 
     source: Source = Live(options.pid, look=_look(options))
     if options.record:
-        from .recording import Recorder
+        from .recorder import Recorder
 
         try:
             return Recorder(source, options.record)

@@ -1,4 +1,4 @@
-"""A run in a file: Recorder writes each Snapshot that passes through it, Recording gives them back.
+"""A run in a file: recorder.Recorder writes each Snapshot that passes through it, Recording gives them back.
 
 The file is a SQLite database; `sqlite3 FILE` shows it:
 
@@ -28,10 +28,8 @@ from __future__ import annotations
 import bisect
 import contextlib
 import os
-import platform
 import shutil
 import sqlite3
-import stat
 import tempfile
 import threading
 import time
@@ -43,10 +41,10 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, frame
+from . import frame
 from .errors import KvmtopError
 from .origin import Origin
-from .snapshot import SLOW, Array, Look, Names, Snapshot, Source, Vm, Wrapper
+from .snapshot import SLOW, Array, Look, Names, Snapshot, Vm
 from .stats import I64
 from .vms import clean
 
@@ -63,8 +61,7 @@ CREATE TABLE exits (sample INTEGER NOT NULL, isa INTEGER NOT NULL, code INTEGER 
 CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
 """  # noqa: E501
 GROUP = 32  # samples; the first of each stands for itself
-PAGE = 1024  # bytes: half of the last page of each frame is lost
-_SCALARS = ("lost", "userspace", "unpaired", "overwritten", "expired")
+SCALARS = ("lost", "userspace", "unpaired", "overwritten", "expired")
 
 MOST_SAMPLES = 5_000_000
 MOST_ROWS = 1_000_000  # of VMs and names
@@ -79,145 +76,8 @@ def base(sample: int) -> int | None:
     return sample & (sample - 1) if sample % GROUP else None
 
 
-class Recorder(Wrapper):
-    """A Source that writes what it passes on, but for details. If it cannot, `trouble` says so, and it goes on."""
-
-    def __init__(self, source: Source, path: Path, title: str = "") -> None:
-        """Make the file, readable by its owner only. Raises KvmtopError where there is one already, or no room."""
-        self.trouble: str | None = None
-        super().__init__(source)
-        self._path, self._title = path, title
-        self._next = 0
-        self._bases: dict[int, Snapshot] = {}
-        self._sums: dict[tuple[int, int], tuple[int, int]] = {}
-        self._vms: dict[int, Vm] = {}
-        self._threads: set[int] = set()
-        self._lock = threading.Lock()
-        self._journal = Path(f"{path}-journal")
-        with contextlib.suppress(OSError):  # a remnant of a run that was killed, whose file has been taken away
-            left = os.lstat(self._journal)
-            if stat.S_ISREG(left.st_mode) and not left.st_size and left.st_uid == os.geteuid():
-                self._journal.unlink()
-        try:
-            # New ones, and not through anybody's link: the names can be guessed, and this runs as root.
-            for name in (path, self._journal):
-                os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
-            self._database = self._create()
-        except FileExistsError as error:
-            if error.filename == os.fspath(self._journal):
-                path.unlink()
-            raise KvmtopError(f"{error.filename} exists: choose another name, or remove it", 2) from None
-        except (OSError, sqlite3.Error) as error:
-            raise KvmtopError(f"cannot record to {path}: {_words(error)}") from None
-
-    def _create(self) -> sqlite3.Connection:
-        uri = f"{self._path.absolute().as_uri()}?mode=rw"
-        database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
-        # Until the file has a page, SQLite would take a journal for a remnant and remove it.
-        database.execute("PRAGMA journal_mode=MEMORY")
-        database.execute(f"PRAGMA page_size={PAGE}")
-        database.execute(f"PRAGMA application_id={APPLICATION}")
-        database.execute(f"PRAGMA user_version={FORMAT}")
-        database.executescript(SCHEMA)
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(self._journal, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
-        database.execute("PRAGMA journal_mode=TRUNCATE")  # it keeps our journal, and so its place
-        database.execute("PRAGMA synchronous=FULL")
-        return database
-
-    def read(self) -> Snapshot:
-        """The source's counters, recorded."""
-        snapshot = self._source.read()
-        self._record(snapshot, False)
-        return snapshot
-
-    def close(self) -> Snapshot:
-        """The source's final counters; the file is complete."""
-        snapshot = self._source.close()
-        self._record(snapshot, True)
-        self._end()
-        return snapshot
-
-    def _end(self) -> None:
-        with self._lock, contextlib.suppress(sqlite3.Error, OSError):
-            self._database.close()
-            self._journal.unlink()
-
-    def _record(self, snapshot: Snapshot, final: bool) -> None:
-        if self.trouble:
-            return
-        try:
-            with self._lock:
-                self._database.execute("BEGIN")
-                self._write(snapshot, final)
-                self._database.execute("COMMIT")
-        except (sqlite3.Error, OSError, frame.BadFrame) as error:
-            with contextlib.suppress(sqlite3.Error):
-                self._database.execute("ROLLBACK")
-            self.trouble = f"recording ended after {self._next} samples: cannot write {self._path} ({_words(error)})"
-            self._end()
-
-    def _write(self, snapshot: Snapshot, final: bool) -> None:
-        n, put = self._next, self._database.execute
-        if n >= MOST_SAMPLES:
-            raise OSError(0, f"{n} samples are the most that a recording holds")
-        if not n:
-            self._describe(snapshot)
-        against = base(n)
-        before = frame.NOTHING if against is None else self._bases[against]
-        sums = _sums(snapshot)
-        grown = []
-        for key, (count, ns) in sums.items():
-            old_count, old_ns = self._sums.get(key, (0, 0))
-            if count > old_count:
-                grown.append((n, *key, count - old_count, ns - old_ns))
-        put("INSERT INTO frames VALUES (?, ?)", (n, frame.encode(snapshot, before)))
-        put(
-            "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (n, snapshot.time_ns, sum(row[3] for row in grown), *(getattr(snapshot, s) for s in _SCALARS), final),
-        )
-        self._database.executemany("INSERT INTO exits VALUES (?, ?, ?, ?, ?)", grown)
-        for pid in snapshot.vms.keys() | self._vms.keys():
-            vm = snapshot.vms.get(pid)
-            if vm != self._vms.get(pid):
-                state = "gone" if vm is None else "ended" if vm.ended else "running"
-                vm = vm or self._vms[pid]
-                put("INSERT INTO vms VALUES (?, ?, ?, ?, ?)", (n, pid, vm.name, vm.comm, state))
-        threads = snapshot.thread_ids.view("i8").tolist()
-        for row, thread in enumerate(threads):
-            if thread not in self._threads:
-                id, vcpu = int(snapshot.threads["id"][row]), int(snapshot.threads["vcpu"][row])
-                put("INSERT INTO vcpus VALUES (?, ?, ?, ?, ?)", (n, thread, id >> 32, id & 0xFFFFFFFF, vcpu))
-        self._sums, self._vms, self._threads = sums, dict(snapshot.vms), set(threads)
-        chain = {n}
-        while (last := min(chain)) % GROUP:
-            chain.add(last & (last - 1))
-        self._bases = {m: self._bases.get(m, snapshot) for m in chain}
-        self._next = n + 1
-
-    def _describe(self, snapshot: Snapshot) -> None:
-        began = time.time() - (time.monotonic_ns() - snapshot.start_ns) / 1e9
-        host = (__version__, platform.node(), platform.release(), self._title, began, snapshot.start_ns)
-        self._database.execute("INSERT INTO runs VALUES (1, ?, ?, ?, ?, ?, ?)", host)
-        names = [(isa, code, name) for isa, table in snapshot.names.reasons.items() for code, name in table.items()]
-        self._database.executemany("INSERT INTO reasons VALUES (?, ?, ?)", names)
-        self._database.executemany("INSERT INTO flags VALUES (?, ?)", list(snapshot.names.flags.items()))
-
-
-def _sums(snapshot: Snapshot) -> dict[tuple[int, int], tuple[int, int]]:
-    """Exits that have ended and their ns, by (isa, code)."""
-    cells = snapshot.cells
-    keys, group = np.unique(cells["isa"].astype("u8") << np.uint64(32) | cells["reason"], return_inverse=True)
-    counts, ns = np.zeros(len(keys), "u8"), np.zeros(len(keys), "u8")
-    np.add.at(counts, group, cells["count"])
-    np.add.at(ns, group, cells["total"])
-    return {
-        (key >> 32, key & 0xFFFFFFFF): pair
-        for key, pair in zip(keys.tolist(), zip(counts.tolist(), ns.tolist(), strict=True), strict=True)
-    }
-
-
-def _words(error: Exception) -> str:
+def words(error: Exception) -> str:
+    """What the system or SQLite says of it."""
     return str(getattr(error, "strerror", None) or error)
 
 
@@ -249,9 +109,9 @@ class Recording:
             with self._lock:
                 yield
         except (sqlite3.Error, frame.BadFrame, OverflowError, MemoryError, UnicodeError) as error:
-            raise KvmtopError(f"{self.path} is damaged, or no recording: {_words(error)[:200]}", 2) from None
+            raise KvmtopError(f"{self.path} is damaged, or no recording: {words(error)[:200]}", 2) from None
         except OSError as error:
-            raise KvmtopError(f"cannot read {self.path}: {_words(error)}", 2) from None
+            raise KvmtopError(f"cannot read {self.path}: {words(error)}", 2) from None
 
     def _open(self, path: Path) -> sqlite3.Connection:
         self._check_header(path)
@@ -347,7 +207,7 @@ class Recording:
             reasons.setdefault(isa, {})[code] = clean(name)
         flags = self._rows("SELECT flag, name FROM flags", (number, text), MOST_ROWS)
         self._names = Names(reasons, {flag: clean(name) for flag, name in flags})
-        sql = f"SELECT sample, time_ns, exits, final, {', '.join(_SCALARS)} FROM samples ORDER BY sample"
+        sql = f"SELECT sample, time_ns, exits, final, {', '.join(SCALARS)} FROM samples ORDER BY sample"
         rows: I64 = np.fromiter(self._rows(sql, (number,) * 9, MOST_SAMPLES), np.dtype((np.int64, 9)))
         if not len(rows) or (rows[:, 0] != np.arange(len(rows))).any() or rows[:, 3][:-1].any():
             raise frame.BadFrame("samples are missing")
@@ -430,7 +290,7 @@ class Recording:
             names=self._names,
             vms=self._vms(n),
             **vars(counters),
-            **dict(zip(_SCALARS, self._scalars[n].tolist(), strict=True)),
+            **dict(zip(SCALARS, self._scalars[n].tolist(), strict=True)),
         )
         self._kept[n] = snapshot
         if len(self._kept) > KEPT:

@@ -443,19 +443,6 @@ def tops(interval: Interval) -> Tops:
     return Tops(keys, pids, vm, most(thread, threads), most(vm[thread], len(pids)))
 
 
-def top_reasons(interval: Interval) -> dict[tuple[int, int], tuple[int, int]]:
-    """The (isa, code) with the most time, idle ones aside, of each VM, (pid, -1), and each thread, (pid, its row)."""
-    top = tops(interval)
-    keys, pids = top.keys.tolist(), top.pids.tolist()
-    owners = ([(pid, -1) for pid in pids], [(pids[v], row) for row, v in enumerate(top.vm.tolist())])
-    return {
-        owner: (keys[best] >> 32, keys[best] & 0xFFFFFFFF)
-        for who, which in zip(owners, (top.of_vm, top.of_thread), strict=True)
-        for owner, best in zip(who, which.tolist(), strict=True)
-        if best >= 0
-    }
-
-
 def bucket_bounds(index: int) -> tuple[int, int]:
     """The durations in ns that a bucket of the histogram holds: from the first, below the second."""
     octave, quarter = FIRST_OCTAVE + (index >> 2), index & 3

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import kvmtop
 from kvmtop.live import Live
-from kvmtop.recording import Recorder
+from kvmtop.recorder import Recorder
 
 from .hosts import amd, intel, qemu
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kvmtop import cli, doctor, live, vms
-from kvmtop.recording import Recorder
+from kvmtop.recorder import Recorder
 
 from .fake import Busy
 from .test_cli import sentence

@@ -9,7 +9,8 @@ import pytest
 from kvmtop import cli
 from kvmtop.compare import Change, Part, changes, text
 from kvmtop.errors import KvmtopError
-from kvmtop.recording import Recorder, Recording
+from kvmtop.recorder import Recorder
+from kvmtop.recording import Recording
 
 from .fake import SECOND, Host
 

@@ -16,7 +16,8 @@ from textual.pilot import Pilot
 
 from kvmtop.app import POINTS, KvmtopApp, Tick
 from kvmtop.player import Player, handy
-from kvmtop.recording import Recorder, Recording, base
+from kvmtop.recorder import Recorder
+from kvmtop.recording import Recording, base
 from kvmtop.session import Session
 from kvmtop.stats import by_reason
 from kvmtop.widgets.help import Help

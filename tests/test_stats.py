@@ -21,7 +21,7 @@ from kvmtop.stats import (
     diff,
     percentile,
     silence,
-    top_reasons,
+    tops,
 )
 from kvmtop.view import bucket_of
 
@@ -535,6 +535,19 @@ def test_counts() -> None:
     snapshot = host.read()
     assert counts(snapshot) == {(SVM, MSR): 12, (VMX, 0xFFFFFFFF): 1}
     assert counts(snapshot, np.array([True, False])) == {(SVM, MSR): 5}
+
+
+def top_reasons(interval: Interval) -> dict[tuple[int, int], tuple[int, int]]:
+    """The (isa, code) with the most time, idle ones aside, of each VM, (pid, -1), and each thread, (pid, its row)."""
+    top = tops(interval)
+    keys, pids = top.keys.tolist(), top.pids.tolist()
+    owners = ([(pid, -1) for pid in pids], [(pids[v], row) for row, v in enumerate(top.vm.tolist())])
+    return {
+        owner: (keys[best] >> 32, keys[best] & 0xFFFFFFFF)
+        for who, which in zip(owners, (top.of_vm, top.of_thread), strict=True)
+        for owner, best in zip(who, which.tolist(), strict=True)
+        if best >= 0
+    }
 
 
 def test_top_reasons() -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from kvmtop.player import SEEK, Player
-from kvmtop.recording import Recorder, Recording
+from kvmtop.recorder import Recorder
+from kvmtop.recording import Recording
 from kvmtop.snapshot import BUCKETS, CELL, SLOW, SVM, THREAD, Array, Look, Names, Snapshot, Vm
 
 from ..fake import NAMES, SECOND

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from kvmtop.live import Live
-from kvmtop.recording import Recorder, Recording
+from kvmtop.recorder import Recorder
+from kvmtop.recording import Recording
 from kvmtop.snapshot import Snapshot
 
 from ..hosts import qemu

@@ -1,0 +1,145 @@
+"""Runs written to files: where, for whom, and whatever happens to the writer meanwhile."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kvmtop.errors import KvmtopError
+from kvmtop.recorder import Recorder
+from kvmtop.recording import Recording
+
+from .bench.replay import Fleet
+from .fake import Busy
+from .test_recording import equal, record
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "run.kvmtop"
+
+
+def test_an_hour_of_64_busy_vcpus_is_below_60_megabytes(file: Path) -> None:
+    fleet = Fleet(64)
+    recorder = Recorder(fleet, file)
+    for _ in range(96):
+        recorder.read()
+    assert recorder.trouble is None
+    size = file.stat().st_size
+    print(f"{size / 96 * 3600 / 1e6:.1f} MB an hour")
+    assert size / 96 * 3600 < 60e6
+
+
+# ---- where it is written
+
+
+def test_it_is_for_its_owner_and_alone(file: Path) -> None:
+    mask = os.umask(0)
+    try:
+        record(file)
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("suffix", ["", "-journal"])
+@pytest.mark.parametrize("kind", ["file", "link", "dangling", "directory"])
+def test_what_is_there_already_stays(file: Path, kind: str, suffix: str) -> None:
+    place, target = Path(f"{file}{suffix}"), file.parent / "target"
+    if kind == "directory":
+        place.mkdir()
+    elif kind == "file":
+        place.write_text("mine")
+    else:
+        if kind == "link":
+            target.write_text("mine")
+        place.symlink_to(target)
+    with pytest.raises(KvmtopError, match="exists: choose another name") as caught:
+        Recorder(Busy(), file)
+    assert caught.value.status == 2
+    assert place.is_symlink() == (kind in ("link", "dangling"))
+    assert target.exists() == (kind == "link")
+    assert kind not in ("file", "link") or place.read_text() == "mine"
+    assert suffix == "" or not file.exists()
+
+
+def test_an_empty_journal_of_a_run_that_was_killed_is_in_nobodys_way(file: Path) -> None:
+    Path(f"{file}-journal").touch()
+    record(file)
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_no_such_directory(tmp_path: Path) -> None:
+    with pytest.raises(KvmtopError, match=r"cannot record to .*No such file or directory"):
+        Recorder(Busy(), tmp_path / "none" / "run")
+
+
+def test_a_full_disk_ends_the_recording_only(file: Path) -> None:
+    host = Busy()
+    recorder = Recorder(host, file)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, before[1]))
+    try:
+        read = [recorder.read() for _ in range(200)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert recorder.trouble and str(file) in recorder.trouble and "\n" not in recorder.trouble
+    assert equal(recorder.close(), host.read()) or host.closed
+    found = Recording(file)
+    assert 1 < len(found) < 200
+    assert all(equal(a, b) for a, b in zip(found, read, strict=False))
+
+
+# ---- what happens to the writer
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from kvmtop.recorder import Recorder
+from tests.bench.replay import Fleet
+recorder = Recorder(Fleet(8), Path(sys.argv[1]))
+n = 0
+while True:
+    recorder.read()
+    n += 1
+    print(n, flush=True)
+"""
+
+
+@pytest.mark.parametrize("turn", range(10))
+def test_killed_at_any_moment(file: Path, turn: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout
+        while int(writer.stdout.readline()) < 3 + turn:
+            pass
+        time.sleep(random.Random(turn).random() * 0.03)
+        writer.kill()
+        written = int((writer.stdout.read().split() or [str(3 + turn)])[-1])
+    fleet = Fleet(8)
+    found = Recording(file)
+    assert len(found) in (written, written + 1)  # what it had said, and what it was about to say
+    assert all(equal(a, fleet.read()) for a in found)
+
+
+def test_signals_that_end_a_recorded_run_complete_it(file: Path) -> None:
+    """Not only kill -9: TERM lets the run end as always."""
+    code = WRITER.replace(
+        "while True:", "import signal\nsignal.signal(15, lambda *_: sys.exit(recorder.close() and 0))\nwhile True:"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout
+        while int(writer.stdout.readline()) < 3:
+            pass
+        writer.send_signal(signal.SIGTERM)
+        writer.communicate(timeout=30)
+    assert len(Recording(file)) >= 3
