@@ -50,6 +50,7 @@ LOCKDOWN = "/sys/kernel/security/lockdown"
         (1000, None, "Need super-user privileges to run", "needs root: sudo kvmtop"),
         (1000, None, "open: Permission denied", "needs root: sudo kvmtop"),
         (0, None, "could not open bpf map: Cannot allocate memory", "raise the memory limit"),
+        (0, "none integrity [confidentiality]\n", "Cannot allocate memory", "raise the memory limit"),
         (0, None, "Failed\n\n  a.c:1:2: error: no X\nmore", "could not be loaded: a.c:1:2: error: no X"),
         (0, None, "\n  Failed to attach\nmore", "could not be loaded: Failed to attach"),
         (0, None, "\n", "could not be loaded: no reason given"),
