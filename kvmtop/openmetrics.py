@@ -276,7 +276,7 @@ class Server:
             ) from None
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://{f'[{address}]' if ':' in address else address}:{self.port}/metrics"
-        self._clients = 0
+        self._clients: dict[asyncio.StreamWriter, None] = {}  # the oldest first
         self._thread: threading.Thread | None = None
 
     def start(self, page: Callable[[str], tuple[bytes, str]]) -> None:
@@ -304,14 +304,18 @@ class Server:
         server.close()
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request, one answer, and all of it within PATIENCE: a slow client costs no more than its buffer."""
-        self._clients += 1
+        """One request, one answer, and all of it within PATIENCE: a slow client costs no more than its buffer.
+
+        Where there are too many, the oldest has to go: whoever asks and reads at once is no longer there by then.
+        """
+        if len(self._clients) >= MOST_CLIENTS:
+            oldest = next(iter(self._clients))
+            del self._clients[oldest]
+            oldest.transport.abort()
+        self._clients[writer] = None
         try:
             async with asyncio.timeout(PATIENCE):
-                if self._clients > MOST_CLIENTS:
-                    writer.write(_answer("503 Service Unavailable", b"too many clients\n"))
-                else:
-                    writer.write(self._respond(await reader.readuntil(b"\r\n\r\n")))
+                writer.write(self._respond(await reader.readuntil(b"\r\n\r\n")))
                 writer.close()
                 await writer.wait_closed()
         except asyncio.LimitOverrunError:
@@ -320,7 +324,7 @@ class Server:
         except (OSError, EOFError):  # it was slow (TimeoutError), or has gone
             writer.transport.abort()
         finally:
-            self._clients -= 1
+            self._clients.pop(writer, None)
 
     def _respond(self, request: bytes) -> bytes:
         first, *lines = request.decode("latin-1").split("\r\n")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import stat
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -302,11 +303,16 @@ async def test_help_lists_every_key_and_column() -> None:
 
 async def test_summary_and_screenshot_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    async with driving(dump=tmp_path / "out.txt") as d:
-        await d.press("w", "s")
+    mask = os.umask(0)
+    try:
+        async with driving(dump=tmp_path / "out.txt") as d:
+            await d.press("w", "s")
+    finally:
+        os.umask(mask)
     assert "0x07c: 30 60 2 2 2\n" in (tmp_path / "out.txt").read_text()
     (picture,) = tmp_path.glob("kvmtop-*.svg")
     assert "<svg" in picture.read_text()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
 
 
 async def test_palette_offers_every_command() -> None:

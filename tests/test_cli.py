@@ -625,3 +625,19 @@ def test_the_environment_names_no_module_and_no_file(tmp_path: Path) -> None:
                 os.read(master, 65536)
         assert process.wait(20) == 0
     assert sorted(os.listdir(tmp_path)) == ["evil.py"]
+
+
+def test_nothing_of_the_current_directory_and_of_path_is_executed(tmp_path: Path) -> None:
+    """As the installed command does it, the doctor imports and calls all there is to import and to call."""
+    for name in ("bcc", "ctypes", "json", "kvmtop", "numpy", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
+    for name in ("clang", "gcc", "ld", "ldconfig", "modprobe", "mount", "objdump", "sh", "uname"):
+        (tmp_path / name).write_text(f"#!/bin/sh\n>{tmp_path}/executed\n")
+        (tmp_path / name).chmod(0o755)
+    env = {**os.environ, "PATH": str(tmp_path), "CPATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "kvmtop", "--doctor"], capture_output=True, text=True, timeout=60, cwd=tmp_path,
+        env=env,
+    )  # fmt: skip
+    assert "kernel headers are not needed" in done.stdout, done
+    assert not (tmp_path / "executed").exists()

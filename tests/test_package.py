@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
@@ -41,6 +42,15 @@ def test_licences() -> None:
     }
     for name, said in found.items():
         assert set(re.split(r" AND | OR |[()]", said)) - {""} <= ALLOWED, f"{name}: {said}"
+
+
+def test_dependencies_are_few_and_bounded() -> None:
+    """What a new major version changes shall not reach a program that runs as root unseen."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert len(wanted) <= 4
+    for one in map(Requirement, wanted):
+        assert {bound.operator for bound in one.specifier} == {">=", "<"}, one
+        assert one.specifier.contains(distribution(one.name).version), one
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ class Collector:
             if parsed := tracefs.format("kvm", name):
                 formats[name] = parsed
             else:
-                raise KvmtopError(f"this kernel has no tracepoint kvm:{name}: load KVM (modprobe kvm_intel or kvm_amd)")
+                raise KvmtopError(tracepoint.missing(name))
         self.names = tracepoint.names(formats["kvm_exit"])
         use_mmap = use_mmap and kernel.mmapable()
         use_raw = use_raw and kernel.raw_tracepoints()

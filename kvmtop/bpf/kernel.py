@@ -60,12 +60,21 @@ def delete(fd: int, key: bytes) -> None:
         _bpf(_MAP_DELETE, struct.pack("<QQQQ", fd, ctypes.addressof(text), 0, 0))
 
 
-def locked_down() -> str | None:
-    """Why nobody may read this kernel's events, not even root; None if that is not so."""
+def lockdown() -> str | None:
+    """How far the kernel is locked down: none, integrity, confidentiality; None where it does not say."""
     with contextlib.suppress(OSError):
-        if "[confidentiality]" in Path("/sys/kernel/security/lockdown").read_text():
-            return "the kernel is locked down (confidentiality): it lets no one read its events with BPF"
+        return Path("/sys/kernel/security/lockdown").read_text().partition("[")[2].partition("]")[0]
     return None
+
+
+def locked_down() -> str | None:
+    """Why nobody may read events of what was loaded since, not even root; None if that is not so."""
+    if lockdown() != "confidentiality":
+        return None
+    return (
+        "the kernel is locked down (confidentiality) and shows no events of what was loaded since:"
+        " boot with lockdown=integrity, or load KVM before that"
+    )
 
 
 def mmapable() -> bool:

@@ -148,9 +148,9 @@ def _paranoid() -> int:
 
 def explanation(text: str) -> str:
     """One sentence for what libbcc, clang or the kernel said."""
-    if why := kernel.locked_down():
-        return why
     refused = "not permitted" in text or "ermission denied" in text
+    if refused and (why := kernel.locked_down()):
+        return why
     if refused and not vms.capable(vms.SYS_ADMIN) and (level := _paranoid()) > 2:
         return (
             f"kernel.perf_event_paranoid is {level}: without CAP_SYS_ADMIN, nobody may attach to tracepoints;"

@@ -42,6 +42,11 @@ class Probes:
                     self._links.append(kernel.attach_raw(probe.name, program))
                 else:
                     self._links.append(kernel.attach(tracefs.number(probe.category, probe.name), program))
+            except FileNotFoundError:
+                self.detach()
+                raise KvmtopError(
+                    f"KVM was unloaded just now, with its {probe.name}: load it, and start again"
+                ) from None
             except OSError as error:
                 self.detach()
                 raise KvmtopError(

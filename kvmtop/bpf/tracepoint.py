@@ -109,6 +109,18 @@ def names(kvm_exit: Tracepoint) -> Names:
     return Names({isa: table.names for isa, table in zip(order, symbolic, strict=False)}, flags)
 
 
+def missing(name: str) -> str:
+    """Why there is no tracepoint kvm:NAME, and what to do."""
+    if why := kernel.locked_down():
+        return why
+    if Path("/sys/module/kvm").exists():
+        return (
+            f"KVM is loaded, but this kernel shows no tracepoint kvm:{name}: it may be locked down (confidentiality,"
+            " see /sys/kernel/security/lockdown), or was built without tracing"
+        )
+    return f"this kernel has no tracepoint kvm:{name}: load KVM (modprobe kvm_intel or kvm_amd)"
+
+
 class Tracefs:
     """The mounted tracefs."""
 
@@ -123,7 +135,8 @@ class Tracefs:
         if libc.mount(b"tracefs", bytes(self.root), b"tracefs", 0, None) or not (self.root / "events").is_dir():
             reason = os.strerror(ctypes.get_errno()) if ctypes.get_errno() else "this kernel has no tracing"
             raise KvmtopError(
-                f"tracefs is not mounted, or not for this user, and could not be mounted ({reason}):"
+                kernel.locked_down()
+                or f"tracefs is not mounted, or not for this user, and could not be mounted ({reason}):"
                 f" run kvmtop as root or with CAP_DAC_READ_SEARCH, or mount -t tracefs nodev {self.root}"
             )
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
+from kvmtop.bpf import loader
 from kvmtop.bpf.loader import _install_hint, explanation
+from kvmtop.errors import KvmtopError
 
 from .files import Files
 
@@ -47,6 +50,7 @@ LOCKDOWN = "/sys/kernel/security/lockdown"
         (1000, None, "Need super-user privileges to run", "needs root: sudo kvmtop"),
         (1000, None, "open: Permission denied", "needs root: sudo kvmtop"),
         (0, None, "could not open bpf map: Cannot allocate memory", "raise the memory limit"),
+        (0, "none integrity [confidentiality]\n", "Cannot allocate memory", "raise the memory limit"),
         (0, None, "Failed\n\n  a.c:1:2: error: no X\nmore", "could not be loaded: a.c:1:2: error: no X"),
         (0, None, "\n  Failed to attach\nmore", "could not be loaded: Failed to attach"),
         (0, None, "\n", "could not be loaded: no reason given"),
@@ -65,3 +69,18 @@ def testexplanation(
 
 def test_an_explanation_is_short(files: Files) -> None:
     assert len(explanation("error " * 1000)) < 300
+
+
+@pytest.mark.parametrize(
+    ("child", "words"),
+    [
+        ("os.kill(os.getpid(), 9)", "the BPF compiler was killed: it needs 100 MB"),
+        ("os.kill(os.getpid(), 11)", "the compiler ended with status -11"),
+        ("os._exit(3)", "the compiler ended with status 3"),
+        ("print('{')", "the compiler ended with status 0"),
+    ],
+)
+def test_a_compiler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, child: str, words: str) -> None:
+    monkeypatch.setattr(loader, "_CHILD", f"import os; {child}")
+    with pytest.raises(KvmtopError, match=words):
+        loader.load(Path("program.c"), [], {"on_exit": False}, ["threads"])

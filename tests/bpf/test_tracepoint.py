@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop.bpf import tracepoint
-from kvmtop.bpf.tracepoint import Field, Tracefs, Tracepoint
+from kvmtop import doctor
+from kvmtop.bpf import kernel, tracepoint
+from kvmtop.bpf.probes import Probe, Probes
+from kvmtop.bpf.tracepoint import Field, Tracefs, Tracepoint, missing
 from kvmtop.errors import KvmtopError
 from kvmtop.snapshot import SVM, UNKNOWN, VMX, Names
 
@@ -339,3 +341,30 @@ def test_no_tracefs(monkeypatch: pytest.MonkeyPatch, number: int, reason: str) -
     monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Libc())
     with pytest.raises(KvmtopError, match=f"{reason}.*as root.*mount -t tracefs nodev /sys/kernel/tracing"):
         Tracefs()
+
+
+@pytest.mark.parametrize(
+    ("lockdown", "loaded", "words"),
+    [
+        ("confidentiality", True, "locked down (confidentiality) and shows no events"),
+        ("integrity", True, "KVM is loaded, but"),
+        (None, True, "may be locked down"),
+        (None, False, "load KVM (modprobe"),
+    ],
+)
+def test_why_a_tracepoint_is_missing(
+    monkeypatch: pytest.MonkeyPatch, lockdown: str | None, loaded: bool, words: str
+) -> None:
+    monkeypatch.setattr(kernel, "lockdown", lambda: lockdown)
+    monkeypatch.setattr(Path, "exists", lambda path: loaded and str(path) == "/sys/module/kvm")
+    assert words in missing("kvm_exit") and ": " in missing("kvm_exit")
+    monkeypatch.setattr(tracepoint, "Tracefs", lambda: tracefs(Path("/nowhere")))
+    check = doctor._tracepoints()
+    assert (check.state, f"{check.detail}: {check.remedy}") == ("missing", missing("kvm_exit"))
+
+
+def test_a_tracepoint_that_goes_while_it_is_attached_to(tmp_path: Path) -> None:
+    probes = Probes.__new__(Probes)
+    probes._probes, probes._programs, probes._links = [Probe("kvm", "kvm_exit", "on_exit")], {"on_exit": -1}, []
+    with pytest.raises(KvmtopError, match="KVM was unloaded just now, with its kvm_exit"):
+        probes.attach(tracefs(tmp_path))
