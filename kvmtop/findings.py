@@ -30,6 +30,8 @@ RISE_SAMPLES = 10
 WASTED_POLLING = 0.05  # of a CPU
 
 PAUSE = {(VMX, 40), (SVM, 0x77)}
+# Accesses to ports and memory, which a VMM's devices answer: IO_INSTRUCTION, EPT_VIOLATION, EPT_MISCONFIG; io, npf.
+DEVICE = {(VMX, 30), (VMX, 48), (VMX, 49), (SVM, 0x7B), (SVM, 0x400)}
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def _user(session: Session, interval: Interval, vcpus: list[Member], labels: Lab
         key = max(keys, key=lambda one: one.user, default=None)
         device = f", most on {labels.what(key.kind, key.value, key.extra)}" if key else ""
         advice = "an emulated device is busy" if not key else _device(labels.what(key.kind, key.value, key.extra))
+        if not key and (reason.isa, reason.code & 0xFFFF) not in DEVICE:
+            advice = "no device needs that, the VMM was stopped or interrupted (a pause, a debugger, signals)"
         yield Finding(
             f"{_who(member)} spends {units.percent(_share(member, 'user'))} of its time in user space{where}{device}:"
             f" {advice}",

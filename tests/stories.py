@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -102,11 +104,29 @@ def idle() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def stall() -> Iterator[None]:
+    """app01 is busy, and its VMM is stopped for 6 s in every 10, as by a debugger that dumps it."""
+    with qemu.guest("app01", 2, work="while :; do dmesg >/dev/null; done") as vm:
+        qemu.wait_until_up(vm, 120)
+
+        def stop() -> None:
+            while vm.poll() is None:
+                time.sleep(4)
+                vm.send_signal(signal.SIGSTOP)
+                time.sleep(6)
+                vm.send_signal(signal.SIGCONT)
+
+        threading.Thread(target=stop, daemon=True).start()
+        yield
+
+
 STORIES = {
     "console": Story(console, "--duration 10 --interval 2 --event io"),
     "lock": Story(lock, "--duration 10 --interval 2"),
     "disk": Story(disk, "--duration 10 --interval 2 --event mmio"),
     "idle": Story(idle, "--duration 20 --interval 5 --event msr"),
+    "stall": Story(stall, "--duration 20 --interval 2"),
 }
 
 

@@ -150,6 +150,13 @@ def test_user_space_just_below_and_above(run: Run) -> None:
     ]
 
 
+def test_user_space_that_no_device_needs(run: Run) -> None:
+    (text,) = user(run, 300 * MS, MSR)
+    assert text.endswith(
+        "for msr: no device needs that, the VMM was stopped or interrupted (a pause, a debugger, signals)"
+    )
+
+
 @pytest.mark.parametrize(
     ("port", "where", "advice"),
     [
