@@ -15,9 +15,10 @@ import pytest
 
 from .terminal import Terminal
 
+SUITES = ("bookworm", "trixie")  # Debian 12 and 13
 REQUIRED = os.environ.get("KVMTOP_REQUIRE_HOSTS") == "1"
 pytestmark = pytest.mark.skipif(
-    not REQUIRED, reason="installs two Debians, in four minutes: set KVMTOP_REQUIRE_HOSTS=1"
+    not REQUIRED, reason="installs four Debians, in eight minutes: set KVMTOP_REQUIRE_HOSTS=1"
 )
 
 ROOT = Path(__file__).parents[1]
@@ -61,24 +62,39 @@ def typed(word: str) -> str:
     return command
 
 
-def mirror(suite: str) -> str:
-    """Where this machine's apt has Debian from."""
-    targets = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", f"Codename: {suite}"]
-    return subprocess.run(targets, capture_output=True, text=True, check=True).stdout.split()[0]
+def source() -> tuple[str, str]:
+    """Where this machine's apt has Debian from, and which."""
+    targets = [
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(REPO_URI) $(CODENAME)",
+        "Created-By: Packages",
+        "Origin: Debian",
+    ]
+    uri, suite = subprocess.run(targets, capture_output=True, text=True, check=True).stdout.split()[:2]
+    return uri, suite
 
 
-@pytest.fixture(scope="module")
-def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, Machine]]:
+@pytest.fixture(scope="module", params=SUITES)
+def machines(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Machine, Machine]]:
     """One with a clean clone, and one without."""
+    suite: str = request.param
+    mirror, here = source()
     assert os.geteuid() == 0, "debootstrap needs root"
-    folder = tmp_path_factory.mktemp("fresh")
+    folder = tmp_path_factory.mktemp(suite)
     folder.chmod(0o755)
     root = folder / "cloned"
     packages = "--include=sudo,ca-certificates"
-    subprocess.run(["debootstrap", "--variant=minbase", packages, "bookworm", root, mirror("bookworm")], check=True)
+    subprocess.run(["debootstrap", "--variant=minbase", packages, suite, root, mirror], check=True)
     (root / "etc/apt/sources.list").unlink()
     for path in ("etc/apt", "usr/share/keyrings"):
         shutil.copytree(Path("/") / path, root / path, dirs_exist_ok=True, symlinks=True)
+    for path in (root / "etc/apt").rglob("*"):
+        if path.suffix in (".list", ".sources"):
+            path.write_text(path.read_text().replace(here, suite))
     for name in (CERTIFICATES, Path("etc/resolv.conf"), Path("etc/hosts"), Path("etc/pip.conf")):
         if (Path("/") / name).exists():
             shutil.copyfile(Path("/") / name, root / name)
