@@ -92,9 +92,9 @@ def machines(
     (root / "etc/apt/sources.list").unlink()
     for path in ("etc/apt", "usr/share/keyrings"):
         shutil.copytree(Path("/") / path, root / path, dirs_exist_ok=True, symlinks=True)
-    for path in (root / "etc/apt").rglob("*"):
-        if path.suffix in (".list", ".sources"):
-            path.write_text(path.read_text().replace(here, suite))
+    for file in (root / "etc/apt").rglob("*"):
+        if file.suffix in (".list", ".sources"):
+            file.write_text(file.read_text().replace(here, suite))
     for name in (CERTIFICATES, Path("etc/resolv.conf"), Path("etc/hosts"), Path("etc/pip.conf")):
         if (Path("/") / name).exists():
             shutil.copyfile(Path("/") / name, root / name)
