@@ -1,4 +1,4 @@
-# For a checkout on Debian 12 or Ubuntu 24.04. bcc comes from the distribution, so its own Python is used
+# For a checkout on Debian 12, 13 or Ubuntu 24.04. bcc comes from the distribution, so its own Python is used
 # whatever `python3` on PATH is.
 PYTHON := /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)

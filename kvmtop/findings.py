@@ -113,13 +113,19 @@ def _user(session: Session, interval: Interval, vcpus: list[Member], labels: Lab
         lines = sorted(session.lines(interval, member.scope), key=lambda line: -line.reason.user)
         if not lines or not lines[0].reason.user:
             continue
-        reason = lines[0].reason
-        where = f", {units.percent(reason.user / (interval.seconds * 1e9))} for {reason.name}"
+        reason, all_user = lines[0].reason, sum(line.reason.user for line in lines)
+        most = units.percent(reason.user / all_user)
+        where = f", {'all' if most == '100%' else most} of it for {reason.name}"
         keys = [one for one in touched(interval, member.scope, TOUCHED - {"user"}) if one.user]
         key = max(keys, key=lambda one: one.user, default=None)
         device = f", most on {labels.what(key.kind, key.value, key.extra)}" if key else ""
-        advice = "an emulated device is busy" if not key else _device(labels.what(key.kind, key.value, key.extra))
-        if not key and (reason.isa, reason.code & 0xFFFF) not in DEVICE:
+        if key:
+            advice = _device(labels.what(key.kind, key.value, key.extra))
+        elif (reason.isa, reason.code & 0xFFFF) in DEVICE:
+            advice = "an emulated device is busy"
+        elif reason.idle:  # as with kernel-irqchip=off
+            advice = "the VMM halts vCPUs itself, or was stopped or interrupted (a pause, a debugger, signals)"
+        else:
             advice = "no device needs that, the VMM was stopped or interrupted (a pause, a debugger, signals)"
         yield Finding(
             f"{_who(member)} spends {units.percent(_share(member, 'user'))} of its time in user space{where}{device}:"

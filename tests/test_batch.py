@@ -200,7 +200,7 @@ def test_findings_come_with_their_rules(host: Host) -> None:
     host.exits(201, 0x7B, SECOND, user=SECOND)
     host.touch(201, "io", 0x3F8, 0x101, SECOND, user=SECOND)
     assert (
-        "! vCPU 0 of db spends 50.0% of its time in user space, 50.0% for io, most on port 0x3f8 COM1 out 1 B:"
+        "! vCPU 0 of db spends 50.0% of its time in user space, all of it for io, most on port 0x3f8 COM1 out 1 B:"
         " a serial console is chatty [user > 20% of a vCPU's time]"
     ) in written(writer, host)
 
