@@ -88,20 +88,30 @@ def test_without_kvm_and_without_tracefs(held: Held, tmp_path: Path) -> None:
     run.end(signal.SIGTERM)
 
 
+def counts(log: Path, *options: str) -> bool:
+    """Lockdown forbids even to read the kernel's own histogram."""
+    run = Run(log, *options)
+    truth.run_guest("cpuid:1000")
+    run.wait(2)
+    found = run.counted()[CPUID]
+    run.end(signal.SIGTERM)
+    return found == 1000
+
+
 @pytest.mark.skipif("HOST_OUT" not in os.environ, reason="only where the next boot is not missed: an emulated host")
 def test_locked_down(tmp_path: Path) -> None:
-    """What was there before lockdown can be read all the same; events of what is loaded since are not shown."""
+    """What was there before can be read all the same; of what is loaded since, Linux 6.1 shows no events."""
     if not (SECURITYFS / "lockdown").exists():
         subprocess.run(["mount", "-t", "securityfs", "none", SECURITYFS], check=True)
-    for level, options in (("integrity", []), ("confidentiality", ["--event", "io"])):
-        (SECURITYFS / "lockdown").write_text(level)
-        run = Run(tmp_path / level, *options)
-        truth.run_guest("cpuid:1000")
-        run.wait(2)
-        assert run.counted()[CPUID] == 1000
-        run.end(signal.SIGTERM)
+    (SECURITYFS / "lockdown").write_text("integrity")
+    assert counts(tmp_path / "integrity")
+    (SECURITYFS / "lockdown").write_text("confidentiality")
+    assert counts(tmp_path / "before", "--event", "io")
     assert unload(VENDOR) == unload("kvm") == ""
     load("kvm", VENDOR)
+    if (truth.EVENT / "format").exists():  # seen on 6.12
+        assert counts(tmp_path / "since")
+        return
     assert "the kernel is locked down (confidentiality)" in refused()
     subprocess.run(["umount", SECURITYFS], check=True)
     assert "KVM is loaded, but this kernel shows no tracepoint kvm:kvm_exit: it may be locked down" in refused()
