@@ -29,12 +29,14 @@ class Held:
             for event in EVENTS:
                 (instance / "events" / event / "trigger").write_text(TRIGGER)
 
+    def release_kvm(self) -> None:
+        """Its module may go; the tracepoints stay held."""
+        while self._fds:
+            os.close(self._fds.pop())
+
     def release(self) -> None:
-        if not self._fds:
-            return
-        for instance in INSTANCES:
+        self.release_kvm()
+        for instance in filter(Path.is_dir, INSTANCES):
             for event in EVENTS:
                 (instance / "events" / event / "trigger").write_text(f"!{TRIGGER}")
             instance.rmdir()
-        while self._fds:
-            os.close(self._fds.pop())

@@ -76,7 +76,8 @@ class Run:
         assert self.process.returncode == 0, (self.process.returncode, out, err)
         return out or "", err or ""
 
-    def memory(self) -> tuple[int, int]:
-        """Resident KiB, and open descriptors."""
+    def memory(self) -> tuple[int, int, int]:
+        """Resident KiB of its own, those of files (its code and the BPF maps), and open descriptors."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]), len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        anon, files = (int(status.partition(f"{name}:")[2].split()[0]) for name in ("RssAnon", "RssFile"))
+        return anon, files, len(os.listdir(f"/proc/{self.process.pid}/fd"))

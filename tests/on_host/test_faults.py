@@ -184,6 +184,18 @@ def test_the_memory_limit_is_hit(tmp_path: Path) -> None:
     assert sum(counts(recording.close()).values()) == first.counted().total() - first.counted()["expired"] > 1000
 
 
+def test_the_compiler_is_killed() -> None:
+    """As the kernel does where memory is short: it is the largest process."""
+    with nothing_stays():
+        kvmtop = subprocess.Popen([*KVMTOP, "-b", "-T", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        children = Path(f"/proc/{kvmtop.pid}/task/{kvmtop.pid}/children")
+        until(lambda: bool(children.read_text()))
+        os.kill(int(children.read_text()), signal.SIGKILL)
+        out, err = kvmtop.communicate(timeout=PATIENCE)
+    assert (kvmtop.returncode, out) == (1, "") and err.count("\n") == 1
+    assert err.startswith("kvmtop: the BPF compiler was killed")
+
+
 def test_a_reader_that_leaves(tmp_path: Path) -> None:
     with nothing_stays():
         done = subprocess.run(

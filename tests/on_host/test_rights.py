@@ -66,6 +66,16 @@ def test_an_ordinary_user_with_four_capabilities(guest: subprocess.Popen[bytes],
     assert as_nobody(ENOUGH, sys.executable, "-c", code).stdout == "True True\n"  # and no slower for it
 
 
+def test_tracefs_may_be_read_by_a_group(guest: subprocess.Popen[bytes], paranoid: None) -> None:
+    remount = "mount -o remount,mode={},gid={} /sys/kernel/tracing"
+    run(*remount.format(750, 65534).split())
+    try:
+        done = as_nobody("bpf,perfmon,sys_ptrace", *KVMTOP, "-b", "-T", "1.5", "--event", "io")
+    finally:
+        run(*remount.format(700, 0).split())
+    assert counts(done) and "I/O port" in done.stdout
+
+
 def test_sys_admin_stands_for_both_of_bpf_and_perfmon(guest: subprocess.Popen[bytes]) -> None:
     assert counts(as_nobody("sys_admin,dac_read_search,sys_ptrace", *KVMTOP, "-b", "-T", "1.5"))
 
@@ -80,7 +90,7 @@ def test_sys_admin_stands_for_both_of_bpf_and_perfmon(guest: subprocess.Popen[by
     ],
 )
 def test_fewer_are_refused_in_a_sentence(capabilities: str, words: str, paranoid: None) -> None:
-    assert refused(as_nobody(capabilities, *KVMTOP, "--live", "-T", "1"), words)
+    assert refused(as_nobody(capabilities, *KVMTOP, "--live", "-T", "1", "--event", "all"), words)
 
 
 def test_without_sys_ptrace_the_exits_count_and_a_pid_is_not_denied(
