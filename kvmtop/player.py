@@ -22,6 +22,7 @@ from .recording import GROUP, Recording
 from .session import Sample, Session
 from .snapshot import UNKNOWN
 from .stats import Interval, diff
+from .widgets.page import ReasonPage
 from .widgets.timeline import Sought, Timeline
 
 SPEEDS = (1, 2, 5, 10, 20, 30, 60)
@@ -69,7 +70,8 @@ class Player(KvmtopApp):
         yield Timeline(id="timeline")
 
     def on_mount(self) -> None:
-        """The whole run in the timeline."""
+        """The whole run in the timeline; a reason's page without what no recording has."""
+        self.query_one(ReasonPage).add_class("-recorded")
         self.query_one(Timeline).load(self._rates)
 
     def _rates(self, width: int) -> list[float]:

@@ -10,13 +10,21 @@ from textual.app import App
 
 
 def png(app: App[Any], path: Path, pixels: int = 12) -> None:
-    """Write the screen as PNG (and as SVG beside it), in DejaVu Sans Mono; a cell is `pixels` wide."""
+    """Write the screen as PNG (and as SVG beside it)."""
+    write(app.export_screenshot(), path, pixels)
+
+
+def write(svg: str, path: Path, pixels: int = 12) -> None:
+    """The picture as SVG, and as PNG in DejaVu Sans Mono; a cell is `pixels` wide."""
     import cairosvg
 
-    svg = app.export_screenshot()
     path.with_suffix(".svg").write_text(svg)
-    svg = re.sub(r"@font-face\s*{[^}]*}", "", svg).replace("Fira Code", "DejaVu Sans Mono")
     # A cell is 12.2 wide. cairosvg spreads a text over its textLength wrongly, so the font is made to fit, and
     # cairo rounds a glyph's width to whole pixels, so a cell must be of whole pixels.
-    svg = re.sub(r' textLength="[^"]*"', "", svg).replace("font-size: 20px", "font-size: 20.26px")
+    svg = re.sub(r' textLength="[^"]*"', "", plain(svg)).replace("font-size: 20px", "font-size: 20.26px")
     cairosvg.svg2png(bytestring=svg.encode(), write_to=str(path), scale=pixels / 12.2)
+
+
+def plain(svg: str) -> str:
+    """Without the font that it has from the network."""
+    return re.sub(r"@font-face\s*{[^}]*}", "", svg).replace("Fira Code", "DejaVu Sans Mono")

@@ -45,6 +45,9 @@ class ReasonPage(VerticalScroll):
     ReasonPage #polling.-on { display: block; height: 6; }
     ReasonPage #polling-title.-on { display: block; }
     ReasonPage #dropped.-on { display: block; height: auto; padding: 0 1; color: $warning; }
+    ReasonPage #unrecorded { display: none; padding: 0 1; color: $text-muted; }
+    ReasonPage.-recorded #unrecorded { display: block; }
+    ReasonPage.-recorded #details, ReasonPage.-recorded #slow, ReasonPage.-recorded #slow-title { display: none; }
     ReasonPage #charts { layout: grid; grid-size: 1; grid-rows: 12; height: 48; }
     ReasonPage #who { height: 10; }
     """
@@ -65,7 +68,8 @@ class ReasonPage(VerticalScroll):
                     yield Table(id=name, empty=_WAIT)
         yield Static("What it means", classes="title")
         yield Static(id="meaning")
-        yield Static("The slowest of the last interval", classes="title")
+        yield Static("What they touched, guest code and slow exits are not in recordings.", id="unrecorded")
+        yield Static("The slowest of the last interval", classes="title", id="slow-title")
         yield Table(id="slow", empty=_WAIT)
         yield Static(id="dropped")
         with Container(id="charts"):
