@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import sys
@@ -47,6 +48,7 @@ async def take(out: Path) -> None:
 
 
 def main() -> int:
+    argparse.ArgumentParser(prog="python -m tests.screenshots", description=__doc__).parse_args()
     if "HOST_OUT" in os.environ:
         out = Path(os.environ["HOST_OUT"]) / "keep"
         out.mkdir(exist_ok=True)

@@ -65,6 +65,13 @@ def numbered(svg: str, lines: list[str]) -> str:
     return svg.replace("</svg>", "".join(marks) + "</svg>")
 
 
+def small(svg: str, name: str) -> str:
+    """The picture with short names that are its own, and without what clips each line, which nothing exceeds."""
+    svg = re.sub(r' clip-path="url\(#[\w-]*-line-\d+\)"| shape-rendering="crispEdges"', "", picture.plain(svg))
+    svg = re.sub(r'<clipPath id="[\w-]*-line-\d+">.*?</clipPath>', "", svg, flags=re.DOTALL)
+    return re.sub(r"terminal-\d+", name, svg)
+
+
 def animated(frames: list[str]) -> str:
     """SVGs of one size, each for SECONDS, for ever; the first one stands still where nothing moves."""
     view = re.search(r'viewBox="[^"]*"', frames[0])
@@ -72,6 +79,7 @@ def animated(frames: list[str]) -> str:
     style = (
         f"@keyframes show {{ 0% {{ visibility: visible }} {100 / len(frames):.4f}%, 100% {{ visibility: hidden }} }}"
         f" .frame {{ visibility: hidden; animation: show {SECONDS * len(frames)}s step-end infinite }}"
+        " rect { shape-rendering: crispEdges }"
     )
     groups = [
         f'<g class="frame" style="animation-delay: {SECONDS * at}s">{frame}</g>' if at else frame
@@ -93,7 +101,7 @@ async def take() -> tuple[str, list[str]]:
             await asyncio.sleep(1)
             if not any(shown in line for line in screen(app)):
                 raise ValueError(f"{title}: no {shown} on the screen:\n" + "\n".join(screen(app)))
-            frames.append(picture.plain(app.export_screenshot(title=title)))
+            frames.append(small(app.export_screenshot(title=title), f"f{len(frames)}"))
     return first, frames
 
 
