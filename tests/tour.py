@@ -91,7 +91,7 @@ def animated(frames: list[str]) -> str:
 async def take() -> tuple[str, list[str]]:
     """The numbered dashboard, and the frames; each shows what it is about. Raises ValueError."""
     app = Player(Recording(DEMO))
-    frames = []
+    frames: list[str] = []
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("space", *["right_curly_bracket"] * SEEKS)
         await asyncio.sleep(2)
