@@ -38,10 +38,6 @@ NUMBERS = (
 CELL, LINE, LEFT, TOP = 12.2, 24.4, 9, 41  # of Rich's SVG, in pixels
 
 
-def screen(app: Player) -> list[str]:
-    return ["".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips()]
-
-
 def numbered(svg: str, lines: list[str]) -> str:
     """The picture with a number behind each of NUMBERS, or in front of it. Raises ValueError where there is no room."""
     marks = []
@@ -95,12 +91,12 @@ async def take() -> tuple[str, list[str]]:
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("space", *["right_curly_bracket"] * SEEKS)
         await asyncio.sleep(2)
-        first = numbered(app.export_screenshot(), screen(app))
+        first = numbered(app.export_screenshot(), picture.lines(app))
         for keys, title, shown in STEPS:
             await pilot.press(*keys)
             await asyncio.sleep(1)
-            if not any(shown in line for line in screen(app)):
-                raise ValueError(f"{title}: no {shown} on the screen:\n" + "\n".join(screen(app)))
+            if not any(shown in line for line in picture.lines(app)):
+                raise ValueError(f"{title}: no {shown} on the screen:\n" + "\n".join(picture.lines(app)))
             frames.append(small(app.export_screenshot(title=title), f"f{len(frames)}"))
     return first, frames
 
