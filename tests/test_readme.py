@@ -71,6 +71,12 @@ def test_modules() -> None:
     assert [name for name in modules if not find_spec(name)] == []
 
 
+def test_every_module_has_its_place_in_the_architecture() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("\n## Architecture\n")[2].partition("\n## ")[0]
+    modules = {f"`kvmtop/{path.name}`" for path in (ROOT / "kvmtop").glob("[!_]*.py")}
+    assert [module for module in sorted(modules) if f"{module}," not in table and f"{module} |" not in table] == []
+
+
 def test_messages_are_said() -> None:
     code = "\n".join(text for path in (ROOT / "kvmtop").rglob("*.py") for text in said(ast.parse(path.read_text())))
     assert [message for message in MESSAGES if message not in code] == []
