@@ -143,7 +143,7 @@ def honesty(snapshot: Snapshot) -> str:
     if snapshot.overwritten:
         words.append(f"{snapshot.overwritten} exits without an entry")
     if snapshot.expired:
-        words.append(f"{snapshot.expired} vCPU threads ended")
+        words.append(f"{snapshot.expired} vCPU thread{'s' * (snapshot.expired != 1)} ended")
     return ", ".join(words)
 
 

@@ -25,6 +25,11 @@ def write(svg: str, path: Path, pixels: int = 12) -> None:
     cairosvg.svg2png(bytestring=svg.encode(), write_to=str(path), scale=pixels / 12.2)
 
 
+def lines(app: App[Any]) -> list[str]:
+    """The screen as text."""
+    return ["".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips()]
+
+
 def plain(svg: str) -> str:
     """Without the font that it has from the network."""
     return re.sub(r"@font-face\s*{[^}]*}", "", svg).replace("Fira Code", "DejaVu Sans Mono")

@@ -6,6 +6,7 @@ import ast
 import re
 import shlex
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ TEXT = "\n".join((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTI
 SPANS = re.findall(r"(?<!`)`([^`\n]+)`", TEXT)
 LINES = [line.strip() for line in re.findall(r"^ {4}(.*)$", TEXT, re.MULTILINE)]
 COMMANDS = [text for text in (*LINES, *SPANS) if re.match(r"(sudo )?(\S*/)?kvmtop(\s|$)", text)]
+RUNS_HERE = r"kvmtop --(replay|demo|compare|explain)(?!.*--openmetrics)"
 MESSAGES = re.findall(
     r"^\| `(.*?)` \|", TEXT.partition("\n## Troubleshooting\n")[2].partition("\n## ")[0], re.MULTILINE
 )
@@ -29,10 +31,25 @@ def said(tree: ast.AST) -> list[str]:
     return joined + [str(node.value) for node in ast.walk(tree) if isinstance(node, ast.Constant)]
 
 
+def arguments(command: str) -> list[str]:
+    """What kvmtop is given, without comment, pipe and sudo."""
+    words = shlex.split(re.split(r"\s[|>]|\s#", command)[0])
+    return words[words[0] == "sudo" :][1:]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands(command: str) -> None:
-    words = shlex.split(re.split(r"\s[|>]|\s#", command)[0])
-    cli.parser().parse_args(words[words[0] == "sudo" :][1:])
+    cli.parser().parse_args(arguments(command))
+
+
+# Serving metrics takes the recording's own time, and those that look at this host need one: tests/on_host/test_readme.py.
+@pytest.mark.parametrize("command", [c for c in COMMANDS if re.match(RUNS_HERE, c)])
+def test_commands_without_root(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("run", "a", "b"):
+        (tmp_path / f"{name}.kvmtop").symlink_to(ROOT / "tests/data/stories/console.kvmtop")
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments(command)) == 0
 
 
 def test_there_are_commands_and_messages() -> None:
@@ -52,6 +69,12 @@ def test_modules() -> None:
     modules = set(re.findall(r"python3? -m ([\w.]+)", TEXT))
     assert len(modules) > 5
     assert [name for name in modules if not find_spec(name)] == []
+
+
+def test_every_module_has_its_place_in_the_architecture() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("\n## Architecture\n")[2].partition("\n## ")[0]
+    modules = {f"`kvmtop/{path.name}`" for path in (ROOT / "kvmtop").glob("[!_]*.py")}
+    assert [module for module in sorted(modules) if f"{module}," not in table and f"{module} |" not in table] == []
 
 
 def test_messages_are_said() -> None:

@@ -38,10 +38,6 @@ NUMBERS = (
 CELL, LINE, LEFT, TOP = 12.2, 24.4, 9, 41  # of Rich's SVG, in pixels
 
 
-def screen(app: Player) -> list[str]:
-    return ["".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips()]
-
-
 def numbered(svg: str, lines: list[str]) -> str:
     """The picture with a number behind each of NUMBERS, or in front of it. Raises ValueError where there is no room."""
     marks = []
@@ -65,6 +61,13 @@ def numbered(svg: str, lines: list[str]) -> str:
     return svg.replace("</svg>", "".join(marks) + "</svg>")
 
 
+def small(svg: str, name: str) -> str:
+    """The picture with short names that are its own, and without what clips each line, which nothing exceeds."""
+    svg = re.sub(r' clip-path="url\(#[\w-]*-line-\d+\)"| shape-rendering="crispEdges"', "", picture.plain(svg))
+    svg = re.sub(r'<clipPath id="[\w-]*-line-\d+">.*?</clipPath>', "", svg, flags=re.DOTALL)
+    return re.sub(r"terminal-\d+", name, svg)
+
+
 def animated(frames: list[str]) -> str:
     """SVGs of one size, each for SECONDS, for ever; the first one stands still where nothing moves."""
     view = re.search(r'viewBox="[^"]*"', frames[0])
@@ -72,6 +75,7 @@ def animated(frames: list[str]) -> str:
     style = (
         f"@keyframes show {{ 0% {{ visibility: visible }} {100 / len(frames):.4f}%, 100% {{ visibility: hidden }} }}"
         f" .frame {{ visibility: hidden; animation: show {SECONDS * len(frames)}s step-end infinite }}"
+        " rect { shape-rendering: crispEdges }"
     )
     groups = [
         f'<g class="frame" style="animation-delay: {SECONDS * at}s">{frame}</g>' if at else frame
@@ -83,17 +87,17 @@ def animated(frames: list[str]) -> str:
 async def take() -> tuple[str, list[str]]:
     """The numbered dashboard, and the frames; each shows what it is about. Raises ValueError."""
     app = Player(Recording(DEMO))
-    frames = []
+    frames: list[str] = []
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("space", *["right_curly_bracket"] * SEEKS)
         await asyncio.sleep(2)
-        first = numbered(app.export_screenshot(), screen(app))
+        first = numbered(app.export_screenshot(), picture.lines(app))
         for keys, title, shown in STEPS:
             await pilot.press(*keys)
             await asyncio.sleep(1)
-            if not any(shown in line for line in screen(app)):
-                raise ValueError(f"{title}: no {shown} on the screen:\n" + "\n".join(screen(app)))
-            frames.append(picture.plain(app.export_screenshot(title=title)))
+            if not any(shown in line for line in picture.lines(app)):
+                raise ValueError(f"{title}: no {shown} on the screen:\n" + "\n".join(picture.lines(app)))
+            frames.append(small(app.export_screenshot(title=title), f"f{len(frames)}"))
     return first, frames
 
 

@@ -14,7 +14,11 @@ def main() -> int:
     with qemu.guest("web01", 2) as web, qemu.guest("db01", 1) as db:
         for process in (web, db):
             qemu.wait_until_up(process, 180)
-        return subprocess.run(sys.argv[1:]).returncode
+        status = subprocess.run(sys.argv[1:]).returncode
+        if web.poll() is not None or db.poll() is not None:
+            print("a guest has ended meanwhile")
+            return 1
+        return status
 
 
 if __name__ == "__main__":
