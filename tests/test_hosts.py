@@ -48,7 +48,7 @@ def boot(vendor: str, kernel: str) -> subprocess.CompletedProcess[str]:
     os.environ["KVMTOP_ON_HOST"] = "1"
     host, tests = {"amd": amd, "intel": intel}[vendor], JOBS[vendor, kernel]
     for last in (False, True):
-        done: subprocess.CompletedProcess[str] = host.run([*PYTEST, *tests], kernel=kernel, timeout=2400)
+        done: subprocess.CompletedProcess[str] = host.run([*PYTEST, *tests], kernel=kernel, timeout=3000)
         print(done.stdout)
         failed = re.findall(r"^(?:FAILED|ERROR) (tests/\S+)", done.stdout, re.MULTILINE)
         if last or done.returncode == 0 or any("test_counts" in test for test in failed):
