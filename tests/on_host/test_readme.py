@@ -14,7 +14,7 @@ import pytest
 from ..test_readme import COMMANDS, RUNS_HERE, arguments
 
 LIVE = dict.fromkeys(tuple(arguments(c)) for c in COMMANDS if not re.match(RUNS_HERE, c))
-PATIENCE = 10.0  # seconds
+PATIENCE = 20.0  # seconds
 
 
 @pytest.mark.parametrize("words", LIVE, ids=" ".join)
