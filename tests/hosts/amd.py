@@ -142,7 +142,7 @@ def command(
             share.wait()
 
 
-SILENCE = 480  # seconds, twice what the longest test takes: TCG with several threads now and then loses an interrupt, and a CPU sleeps on
+SILENCE = 480  # seconds, twice what the longest test takes; TCG with several threads now and then loses an interrupt, and a CPU sleeps on
 
 
 def run(
