@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,16 @@ def asleep() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
-@pytest.mark.skipif("HOST_OUT" not in os.environ, reason="only where nobody minds: an emulated host")
-def test_the_host_is_suspended(tmp_path: Path) -> None:
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
     run = Run(tmp_path / "log")
+    yield run
+    run.process.kill()
+    run.process.wait()
+
+
+@pytest.mark.skipif("HOST_OUT" not in os.environ, reason="only where nobody minds: an emulated host")
+def test_the_host_is_suspended(run: Run) -> None:
     before, began = asleep(), time.monotonic()
     with exact(run):
         guest = truth.start([Step("cpuid", 0)])
