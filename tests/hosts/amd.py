@@ -181,7 +181,8 @@ def run(
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if process.wait():
+                print(f"the emulated host's QEMU ended with status {process.returncode}", file=sys.stderr)
             listener.join()
         stdout = b"".join(output)
         if collect and (out / "keep").exists():
