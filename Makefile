@@ -10,13 +10,13 @@ TEST_PACKAGES := tmux procps libcairo2 fonts-dejavu-core man-db
 HOST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-utils \
 	bochs bochs-term bochsbios vgabios grub-pc-bin grub-common xorriso mtools squashfs-tools linux-perf bpftrace prometheus debootstrap
 
-.PHONY: run test coverage hosts host-packages check deb man clean
+.PHONY: run test coverage hosts hosts-all fresh host-packages check deb man clean
 
 # Install everything, and start it.
 run: .venv/bin/kvmtop
 	$(SUDO) .venv/bin/kvmtop
 
-# All tests; those on emulated hosts only where KVMTOP_REQUIRE_HOSTS=1 (forty minutes, as root).
+# The everyday tests: what needs an emulated host, or a Debian of its own, is skipped.
 test: .venv/bin/pytest
 	.venv/bin/python -m pytest
 
@@ -27,8 +27,17 @@ coverage: .venv/bin/pytest
 host-packages:
 	dpkg -s $(HOST_PACKAGES) >/dev/null 2>&1 || $(SUDO) sh -c 'apt-get update && $(APT) $(HOST_PACKAGES)'
 
+# The emulated hosts, two at a time (root).
 hosts: .venv/bin/pytest host-packages
-	$(SUDO) env KVMTOP_REQUIRE_HOSTS=1 .venv/bin/python -m pytest tests/test_hosts.py -s
+	$(SUDO) .venv/bin/python -m tests.hosts.suite amd intel
+
+# With what takes long and rarely breaks.
+hosts-all: .venv/bin/pytest host-packages
+	$(SUDO) .venv/bin/python -m tests.hosts.suite --all amd intel
+
+# Debian 12 and 13 from nothing to the dashboard, the tests and the package (root).
+fresh: .venv/bin/pytest host-packages
+	$(SUDO) .venv/bin/python -m tests.hosts.suite fresh
 
 check: .venv/bin/pytest
 	.venv/bin/ruff check

@@ -50,13 +50,8 @@ def test_a_drill_down_on_a_real_host() -> None:
             pass
     except HostUnavailable as error:
         pytest.fail(str(error))
-    try:
-        with two_guests() as host:
-            drill_down(host)
-    except AssertionError as error:  # an emulated host now and then stands still: a new one has to do all of it
-        print(error)
-        with two_guests() as host:
-            drill_down(host)
+    with two_guests() as host:
+        drill_down(host)
 
 
 def drill_down(host: Terminal) -> None:

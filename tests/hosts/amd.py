@@ -22,14 +22,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from . import host, initramfs, kernels
+from . import emulator, host, initramfs, kernels
 from .host import status
 from .kernels import HostUnavailable
 
 VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
-# Without XSAVE and AVX: in QEMU 7.2 a guest's switching of them corrupts the host's vector registers
-# (seen as a crash in numpy's AVX2 sort while a guest booted).
-CPU = "max,xsave=off,avx=off,avx2=off,fma=off,f16c=off"
 MODULES = [
     "virtio_ring",
     "virtio",
@@ -71,12 +68,11 @@ def command(
     count instructions, one a nanosecond, on one CPU. Raises HostUnavailable.
     """
     fsd = next((p for p in VIRTIOFSD if os.path.exists(p)), None)
-    qemu = shutil.which("qemu-system-x86_64")
-    if not qemu or not fsd:
-        raise HostUnavailable("the emulated AMD host needs Debian's packages qemu-system-x86 and qemu-system-common")
+    if not fsd:
+        raise HostUnavailable("the emulated AMD host needs Debian's package qemu-system-common")
     if os.geteuid() != 0:
         raise HostUnavailable("the emulated AMD host needs root (virtiofsd shares the root file system)")
-    image = kernels.get(kernel)
+    image, qemu = kernels.get(kernel), emulator.get()
     with tempfile.TemporaryDirectory(prefix="kvmtop-host-", dir="/var/tmp") as folder:
         out = Path(folder)
         (out / "job").write_text(host.job(argv, out, tty))
@@ -99,12 +95,12 @@ def command(
             clock = ["-icount", "shift=0,sleep=on"] if icount else []
             yield (
                 [
-                    qemu,
+                    *qemu,
                     "-accel",
                     "tcg,thread=" + ("single" if icount else "multi"),
                     *clock,
                     "-cpu",
-                    CPU,
+                    "max",
                     "-smp",
                     "1" if icount else str(cpus),
                     "-m",

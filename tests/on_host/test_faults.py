@@ -30,6 +30,8 @@ from kvmtop.stats import counts
 from . import truth
 from .run import KVMTOP, PATIENCE, Run
 
+pytestmark = pytest.mark.long
+
 SCRIPT = ("cpuid:1000", "out:20", "rdmsr:30")
 CPU = Path("/sys/devices/system/cpu/cpu1/online")
 CGROUPS = Path("/sys/fs/cgroup")

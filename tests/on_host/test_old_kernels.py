@@ -20,6 +20,8 @@ from kvmtop.stats import IDLE, by_reason, diff
 
 from . import truth
 
+pytestmark = pytest.mark.long
+
 VCPUS = 2
 SCRIPT = ("--vcpus", str(VCPUS), "cpuid:2000", "out:50", "rdmsr:30", "mmio:7", "hlt:3")
 # Arrays that can be mapped (before 5.5), raw tracepoints (4.17), and fields of kvm_exit.

@@ -13,6 +13,8 @@ import pytest
 
 from ..test_readme import COMMANDS, RUNS_HERE, arguments
 
+pytestmark = pytest.mark.long
+
 LIVE = dict.fromkeys(tuple(arguments(c)) for c in COMMANDS if not re.match(RUNS_HERE, c))
 PATIENCE = 20.0  # seconds
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 KVMTOP = [sys.executable, "-m", "kvmtop"]
 PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 COUNT = re.compile(r"^\w+: [1-9]\d* ", re.MULTILINE)  # in the summary

@@ -26,6 +26,8 @@ from kvmtop.stats import counts
 from . import truth
 from .run import Run
 
+pytestmark = pytest.mark.long
+
 SECONDS = 60 * float(os.environ.get("KVMTOP_SOAK_MINUTES", "0.7"))
 FLAT = 8_192  # KiB
 

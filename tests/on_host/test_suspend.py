@@ -17,6 +17,8 @@ from . import truth
 from .run import Run
 from .test_faults import exact, intervals_fit
 
+pytestmark = pytest.mark.long
+
 STATE, ALARM = Path("/sys/power/state"), Path("/sys/class/rtc/rtc0/wakealarm")
 ASLEEP = 6  # seconds
 
