@@ -129,6 +129,7 @@ def test_the_tests_pass(machines: tuple[Machine, Machine]) -> None:
 
 def test_the_debian_package(machines: tuple[Machine, Machine]) -> None:
     cloned, bare = machines
+    cloned.run("sudo apt-get update -qq && sudo apt-get install -y -qq make")
     cloned.run(typed("make deb"))
     lint(cloned)
     folder = bare.root / "home/newcomer/kvmtop/dist"
@@ -162,5 +163,5 @@ def test_the_debian_package(machines: tuple[Machine, Machine]) -> None:
 
 def lint(machine: Machine) -> None:
     """Debian's own check of the package, by the lintian of the release that it was built on."""
-    machine.run("sudo apt-get update -qq && sudo apt-get install -y -qq --no-install-recommends lintian")
+    machine.run("sudo apt-get install -y -qq --no-install-recommends lintian")
     machine.run("lintian --fail-on error,warning --tag-display-limit 0 dist/kvmtop_*.deb")
