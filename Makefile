@@ -45,6 +45,7 @@ check: .venv/bin/pytest
 
 # dist/kvmtop_VERSION_ARCHITECTURE.deb, with all that Debian does not have.
 deb: .venv/bin/kvmtop
+	dpkg -s dpkg-dev >/dev/null 2>&1 || $(SUDO) sh -c 'apt-get update && $(APT) dpkg-dev'
 	.venv/bin/python -m tools.deb dist
 
 man: .venv/bin/kvmtop

@@ -129,18 +129,40 @@ def test_the_tests_pass(machines: tuple[Machine, Machine]) -> None:
 
 def test_the_debian_package(machines: tuple[Machine, Machine]) -> None:
     cloned, bare = machines
+    cloned.run("sudo apt-get update -qq && sudo apt-get install -y -qq make")
     cloned.run(typed("make deb"))
+    lint(cloned)
     folder = bare.root / "home/newcomer/kvmtop/dist"
     shutil.copytree(cloned.root / "home/newcomer/kvmtop/dist", folder)
     bare.run("sudo apt-get update -qq && sudo apt-get install -y -qq --no-install-recommends man-db")
     bare.run(typed("dist/kvmtop"))
+    assert bare.run("dpkg --verify kvmtop") == ""
+    # Whatever kvmtop runs as, there is bytecode for all it imports.
+    modules = bare.run("cd /usr/lib/kvmtop && find . -name '*.py' | wc -l; find . -name '*.pyc' | wc -l").split()
+    assert modules[0] == modules[1] != "0"
     assert bare.run("kvmtop --version").startswith("kvmtop ")
     assert bare.run("man -w kvmtop").strip().startswith("/usr/share/man/man1/kvmtop.1")
+    assert "--openmetrics" in bare.run("man kvmtop | col -b")
     assert "# reason(hex): count sum(us) min(us) avg(us) max(us)" in bare.run("kvmtop --demo --batch")
     # bcc comes from the distribution, and the compiler's process finds what the package carries.
     assert re.search(r"^ok +bcc +0\.", bare.run("sudo kvmtop --doctor || test $? = 1"), re.MULTILINE)
     bare.run("bash -c '. /usr/share/bash-completion/completions/kvmtop && complete -p kvmtop'")
+    words = "COMP_WORDS=(kvmtop --openm) COMP_CWORD=1; _kvmtop; echo ${COMPREPLY[@]}"
+    completed = bare.run(f"bash -c '. /usr/share/bash-completion/completions/kvmtop; {words}'")
+    assert completed == "--openmetrics\n"
     assert "kvmtop.service" in bare.run("dpkg -L kvmtop")
     about = bare.run("cat /usr/share/doc/kvmtop/copyright")
     assert all(name in about for name in ("textual ", "plotext ", "numpy ", "prometheus_client ", "Apache License"))
+    wants = "/etc/systemd/system/multi-user.target.wants"  # as `systemctl enable` does
+    bare.run(f"sudo mkdir -p {wants} && sudo ln -s /usr/lib/systemd/system/kvmtop.service {wants}")
     bare.run("sudo apt-get remove -y -qq kvmtop && ! test -e /usr/lib/kvmtop")
+    bare.run("sudo apt-get purge -y -qq kvmtop")
+    # The user's own checkout, and the logs of apt and dpkg, are not the package's.
+    assert bare.run("sudo find / -xdev -name '*kvmtop*' ! -path '/home/*' ! -path '/proc/*'") == ""
+
+
+def lint(machine: Machine) -> None:
+    """Debian's own check of the package, by the lintian of the release that it was built on."""
+    keep = "-o Dpkg::Options::=--force-confold"  # /etc/apt is this machine's, lintian's dependency appstream may differ
+    machine.run(f"sudo apt-get install -y -qq --no-install-recommends {keep} lintian")
+    machine.run("lintian --fail-on error,warning --tag-display-limit 0 dist/kvmtop_*.deb")

@@ -15,6 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import kvmtop
+from tools import deb
 from tools.deb import licence
 
 from .test_cli import ROOT
@@ -51,6 +52,44 @@ def test_dependencies_are_few_and_bounded() -> None:
     for one in map(Requirement, wanted):
         assert {bound.operator for bound in one.specifier} == {">=", "<"}, one
         assert one.specifier.contains(distribution(one.name).version), one
+
+
+def test_the_debian_package_has_no_bytecode_programs_or_licences_of_its_own(tmp_path: Path) -> None:
+    """Debian makes the bytecode, and has the licences in one file."""
+    files = {"a/b.py": "#!/usr/bin/python\nx = 1\n", "a/c.cpython-311-x86_64-linux-gnu.so": "", "a/lib.so.5.0": "",
+             "a/__pycache__/b.cpython-311.pyc": "", "a/tests/t.py": "", "a-1.dist-info/licenses/x_LICENSE.txt": "",
+             "a-1.dist-info/METADATA": "", "a-1.dist-info/direct_url.json": ""}  # fmt: skip
+    for name, text in files.items():
+        deb._write(tmp_path / name, text, 0o755)
+    deb.trim(tmp_path)
+    left = {str(path.relative_to(tmp_path)): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert left == {"a": 0o755, "a/b.py": 0o644, "a/c.cpython-311-x86_64-linux-gnu.so": 0o644, "a/lib.so.5.0": 0o644,
+                    "a-1.dist-info": 0o755, "a-1.dist-info/METADATA": 0o755}  # fmt: skip
+    assert (tmp_path / "a/b.py").read_text() == "#/usr/bin/python\nx = 1\n"
+
+
+def test_the_debian_package_points_to_common_licences(tmp_path: Path) -> None:
+    about = "Name: a\nVersion: 1\nLicense-Expression: Apache-2.0 AND MIT\n"
+    apache = (ROOT / "LICENSE").read_text()
+    deb._write(tmp_path / "a-1.dist-info/METADATA", about)
+    deb._write(tmp_path / "a-1.dist-info/licenses/LICENSE", f"{apache}\nPermission is hereby granted\n")
+    deb._write(tmp_path / "a-1.dist-info/RECORD", "a-1.dist-info/METADATA,,\na-1.dist-info/licenses/LICENSE,,\n")
+    text = deb.copyright_text(tmp_path)
+    assert "a 1: Apache-2.0 AND MIT" in text and "Permission is hereby granted" in text
+    assert "Apache License, version 2: /usr/share/common-licenses/Apache-2.0" in text
+    assert "TERMS AND CONDITIONS" not in text
+
+
+def test_the_debian_package_names_who_built_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DEBFULLNAME", raising=False)
+    monkeypatch.delenv("DEBEMAIL", raising=False)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    assert deb.maintainer() == "kvmtop authors <root@localhost>"
+    monkeypatch.setenv("DEBFULLNAME", "Ada Lovelace")
+    monkeypatch.setenv("DEBEMAIL", "ada@debian.org")
+    entry = deb.changelog()
+    assert entry.startswith(f"kvmtop ({kvmtop.__version__}) ")
+    assert entry.endswith("\n -- Ada Lovelace <ada@debian.org>  Thu, 01 Jan 1970 00:00:00 +0000\n")
 
 
 @pytest.fixture(scope="module")
