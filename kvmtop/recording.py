@@ -173,7 +173,7 @@ class Recording:
         with open(f"{copy}-journal", "rb") as file:
             file.seek(-min(8, os.path.getsize(file.fileno())), os.SEEK_END)
             # So ends one that names another file, which SQLite would delete (pager_delsuper): ours never do.
-            if file.read() == b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7":
+            if file.read(8) == b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7":
                 raise sqlite3.DatabaseError("its journal is of several databases")
         with contextlib.closing(self._connect(copy, "rw")) as database:
             database.execute("SELECT count(*) FROM sqlite_schema").fetchone()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
+from . import bounded
 from .snapshot import Vm
 
 PROC = Path("/proc")
@@ -18,6 +19,7 @@ _CONTROL = re.compile(
     r"\U000e0000-\U000e007f]+"
 )
 NAME_LENGTH = 200
+SCHEDSTAT = 64  # bytes: three numbers of 64 bits
 SYS_ADMIN, PERFMON, BPF = 21, 38, 39  # include/uapi/linux/capability.h
 INITIAL_PIDS = 0xEFFFFFFC  # PROC_PID_INIT_INO in include/linux/proc_ns.h
 
@@ -30,7 +32,7 @@ def clean(text: str) -> str:
 def _read(path: Path) -> str:
     """A file of /proc, which may vanish at any moment: empty then."""
     try:
-        return path.read_bytes().decode(errors="replace")
+        return bounded.text(path)
     except OSError:
         return ""
 
@@ -94,18 +96,20 @@ def vm(pid: int) -> Vm:
 
 def vcpu_count(pid: int) -> int:
     """How many vCPUs a process has open (0 for no VM), by its file descriptors: anon_inode:kvm-vcpu:N."""
-    found: list[str] = []
+    count, numbered = 0, set[str]()  # no list of them all: a process may have millions open
     try:
         with os.scandir(PROC / str(pid) / "fd") as entries:
             for entry in entries:
                 with contextlib.suppress(OSError):
-                    found.append(os.readlink(entry.path))
+                    link = os.readlink(entry.path)
+                    if link.startswith("anon_inode:kvm-vcpu"):
+                        # One may be open twice; the number, which kernels before 4.19 do not give, tells.
+                        count += 1
+                        if link[-1].isdigit():
+                            numbered.add(link)
     except OSError:
         return 0
-    vcpus = [link for link in found if link.startswith("anon_inode:kvm-vcpu")]
-    # A descriptor may be open twice; the number, which kernels before 4.19 do not give, tells.
-    numbered = {link for link in vcpus if link[-1].isdigit()}
-    return len(numbered) or len(vcpus)
+    return len(numbered) or count
 
 
 def may_see(pid: int) -> bool:
@@ -144,7 +148,7 @@ def schedstat(tid: int) -> int | None:
     """
     try:
         with open(PROC / str(tid) / "schedstat", "rb", buffering=0) as file:
-            return run_delay(file.read())
+            return run_delay(file.read(SCHEDSTAT))
     except OSError:
         return None
 

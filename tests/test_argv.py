@@ -49,6 +49,7 @@ YIELDS = [
     ("--slow -1ms", 2, "expected one argument"), (f"--slow {'9' * 5000}s", 2, "is not a time"),
     ("--guest-kallsyms file", 2, "has no symbols"), ("--guest-kallsyms .", 2, "Is a directory"),
     ("--memory-map file", 2, "file"), ("--memory-map none", 2, "No such file"), ("--memory-map /dev/null", 2, "/dev/null"),
+    ("--memory-map /dev/zero", 2, "has more than 4 MB: it is not what QEMU"),
     ("--list", 1, "no VM runs here"), ("--list -T 0", 2, "number of seconds"), ("--list=x", 2, "ignored explicit"),
     ("--doctor", 0, ""), ("--doctor --json", 0, ""), ("--doctor=", 2, "ignored explicit argument"),
     ("--explain hlt", 0, ""), ("--explain ''", 2, ""), (f"--explain {LONG}", 2, ""), ("--explain \x1b[2J", 2, ""),
