@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
-from .errors import KvmtopError, tell
+from .errors import KvmtopError, fault, tell
 
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
     from .batch import Batch
@@ -191,6 +191,9 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one retur
         tell(error.strerror or error)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
+    except Exception as error:
+        tell(fault(error))
+        return 1
 
 
 def _list() -> int:
@@ -222,13 +225,18 @@ def _compare(names: list[str], screen: bool) -> int:
 
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     parts = [compare.Part.read(name) for name in names]
+    failure = None
     if screen:
         _take_terminal()
         from .comparison import Comparison
 
-        Comparison(*parts).run()
+        app = Comparison(*parts)
+        app.run()
+        failure = app.failure
     for line in compare.text(*parts):
         print(line)
+    if failure:
+        raise failure
     return 0
 
 
