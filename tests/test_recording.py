@@ -256,6 +256,20 @@ def test_foreign_newer_or_damaged(file: Path, sql: str, words: str) -> None:
     assert sorted(path.name for path in file.parent.iterdir()) == [file.name]
 
 
+def test_a_flood_of_vms_or_of_names(file: Path) -> None:
+    """A few megabytes of them would make a hundred times as much text."""
+    record(file)
+    good = file.read_bytes()
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 70000)"
+    for into, words in (("vms SELECT 0, i, 'x', '', 'running'", "more than 65536 VMs at a time"),
+                        ("reasons SELECT 7, i, 'x'", "rows"), ("flags SELECT i, 'x'", "rows")):  # fmt: skip
+        file.write_bytes(good)
+        with contextlib.closing(sqlite3.connect(file)) as database:
+            database.execute(f"INSERT INTO {into} FROM n".replace("INSERT", f"{numbers} INSERT"))
+            database.commit()
+        assert words in complaint(file)
+
+
 def test_no_database_at_all(file: Path) -> None:
     assert "there is no file" in complaint(file)
     assert "is not a file" in complaint(file.parent)
