@@ -59,7 +59,7 @@ class _Parser(argparse.ArgumentParser):
 def _seconds(least: float, most: float = math.inf) -> type[float]:
     def parse(text: str) -> float:
         try:
-            value = float(text)
+            value = float(text) if text.isascii() else math.nan  # it would take the digits of any script
         except ValueError:
             value = math.nan
         if not least <= value <= most or math.isinf(value):
@@ -86,7 +86,7 @@ def _kinds(text: str) -> list[str]:
 
 def _duration(text: str) -> int:
     """ns of "1ms", "500us", "2s"."""
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ns|us|µs|ms|s)", text)
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ns|us|µs|ms|s)", text, re.ASCII)
     ns = round(float(match[1]) * {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}[match[2]]) if match else 0
     if not 0 < ns <= 3600e9:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a time such as 1ms, 500us or 2s (up to an hour)")
