@@ -170,6 +170,9 @@ class Recording:
             raise sqlite3.DatabaseError("it cannot be opened")
         self._folder = tempfile.TemporaryDirectory(prefix="kvmtop-")
         copy = Path(self._folder.name) / "recording"
+        if path.stat().st_size + journal.stat().st_size > shutil.disk_usage(copy.parent).free:  # before it is full
+            room = f"its writer was killed, and {tempfile.gettempdir()} has no room for a copy: set TMPDIR"
+            raise KvmtopError(f"cannot read {path}: {room}", 2)
         shutil.copyfile(path, copy)
         shutil.copyfile(journal, f"{copy}-journal")
         with open(f"{copy}-journal", "rb") as file:

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Callable
@@ -179,6 +180,13 @@ def test_a_sample_half_written_is_undone_in_a_copy(file: Path) -> None:
     found.close()
     assert not Path(folder.name).exists()
     assert (file.read_bytes(), Path(f"{file}-journal").read_bytes()) == before
+
+
+def test_no_copy_where_there_is_no_room_for_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hot(file)
+    monkeypatch.setattr(shutil, "copyfile", lambda *_: pytest.fail("it is copied all the same"))
+    os.truncate(file, shutil.disk_usage(tempfile.gettempdir()).total + (1 << 30))  # as large as one likes: sparse
+    assert "has no room for a copy: set TMPDIR" in complaint(file)
 
 
 def test_a_journal_that_names_another_file_is_not_played(file: Path) -> None:
