@@ -13,7 +13,7 @@ from typing import ClassVar, cast
 
 from rich.text import Text
 from textual import events, on, work
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.message import Message
@@ -40,6 +40,7 @@ from .widgets.help import Help, keys_of
 from .widgets.keys import Keys
 from .widgets.page import ReasonPage
 from .widgets.palette import dress, variables
+from .widgets.program import Program
 from .widgets.slow import SlowPage
 from .widgets.table import Heading, Row, Selected, Sorted, Table
 from .widgets.trail import Gone, Trail
@@ -62,8 +63,8 @@ class Tick(Message):
         return isinstance(message, Tick)
 
 
-class KvmtopApp(App[None]):
-    """The Textual program. `failure` tells, after it has ended, why its source gave up."""
+class KvmtopApp(Program):
+    """The Textual program."""
 
     TITLE = "kvmtop"
     CSS_PATH = "kvmtop.tcss"
@@ -129,7 +130,6 @@ class KvmtopApp(App[None]):
         self.paused = self.since_start = self.leave_idle = False
         self._adding = False  # what happened since the start is being added up
         self.filters = {"reasons": "", "vms": ""}
-        self.failure: KvmtopError | None = None
         self.trouble: Callable[[], str | None] = lambda: None  # what a recorder has to say
         self.shown: Interval | None = None
         self.seconds = interval

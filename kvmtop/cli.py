@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
-from .errors import KvmtopError, tell
+from .errors import KvmtopError, fault, tell
 
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
     from .batch import Batch
@@ -59,7 +59,7 @@ class _Parser(argparse.ArgumentParser):
 def _seconds(least: float, most: float = math.inf) -> type[float]:
     def parse(text: str) -> float:
         try:
-            value = float(text)
+            value = float(text) if text.isascii() else math.nan  # it would take the digits of any script
         except ValueError:
             value = math.nan
         if not least <= value <= most or math.isinf(value):
@@ -86,7 +86,7 @@ def _kinds(text: str) -> list[str]:
 
 def _duration(text: str) -> int:
     """ns of "1ms", "500us", "2s"."""
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ns|us|µs|ms|s)", text)
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ns|us|µs|ms|s)", text, re.ASCII)
     ns = round(float(match[1]) * {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}[match[2]]) if match else 0
     if not 0 < ns <= 3600e9:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a time such as 1ms, 500us or 2s (up to an hour)")
@@ -191,6 +191,9 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one retur
         tell(error.strerror or error)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
+    except Exception as error:
+        tell(fault(error))
+        return 1
 
 
 def _list() -> int:
@@ -222,13 +225,18 @@ def _compare(names: list[str], screen: bool) -> int:
 
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     parts = [compare.Part.read(name) for name in names]
+    failure = None
     if screen:
         _take_terminal()
         from .comparison import Comparison
 
-        Comparison(*parts).run()
+        app = Comparison(*parts)
+        app.run()
+        failure = app.failure
     for line in compare.text(*parts):
         print(line)
+    if failure:
+        raise failure
     return 0
 
 

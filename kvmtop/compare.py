@@ -21,7 +21,7 @@ from .stats import Reason, by_reason, diff
 from .vms import clean
 
 DEVIATIONS = 2.0
-_RANGE = re.compile(r"(?P<file>.+)@(?P<begin>\d+(\.\d*)?)?:(?P<end>\d+(\.\d*)?)?", re.DOTALL)
+_RANGE = re.compile(r"(?P<file>.+)@(?P<begin>\d+(\.\d*)?)?:(?P<end>\d+(\.\d*)?)?", re.DOTALL | re.ASCII)
 
 Key = tuple[int, int]  # isa, code
 

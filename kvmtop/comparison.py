@@ -9,7 +9,7 @@ from typing import ClassVar
 from rich.cells import cell_len
 from rich.text import Text
 from textual import on
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Input, Static
 
@@ -19,6 +19,7 @@ from .view import matcher
 from .widgets.help import Help, keys_of
 from .widgets.keys import Keys
 from .widgets.palette import dress, variables
+from .widgets.program import Program
 from .widgets.table import Heading, Row, Sorted, Table
 
 
@@ -28,7 +29,7 @@ class Changes(Table, inherit_bindings=False):
     BINDINGS: ClassVar[list[BindingType]] = [b for b in Table.BINDINGS if isinstance(b, Binding) and b.id != "open"]
 
 
-class Comparison(App[None]):
+class Comparison(Program):
     """The screen of --compare."""
 
     TITLE = "kvmtop"

@@ -35,7 +35,7 @@ class Delays:
             try:
                 if file is None and len(self._files) < most:
                     self._files[tid] = file = os.open(vms.PROC / str(tid) / "schedstat", os.O_RDONLY | os.O_CLOEXEC)
-                waited = vms.schedstat(tid) if file is None else vms.run_delay(os.pread(file, 64, 0))
+                waited = vms.schedstat(tid) if file is None else vms.run_delay(os.pread(file, vms.SCHEDSTAT, 0))
             except OSError:
                 if file is not None:
                     os.close(self._files.pop(tid))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import __version__, vms
+from . import __version__, bounded, vms
 from .bpf import collector, kernel, loader, tracepoint
 from .errors import KvmtopError
 from .guest import Guest, Step
@@ -97,7 +97,7 @@ def _lockdown() -> Check:
 def _kvm() -> Check:
     modules = [name for name in ("kvm_intel", "kvm_amd") if Path(f"/sys/module/{name}").exists()]
     if not os.path.exists("/dev/kvm"):
-        flags = Path("/proc/cpuinfo").read_text()
+        flags = bounded.text("/proc/cpuinfo")
         able = "vmx" in flags or "svm" in flags
         return Check("kvm", "missing", "no /dev/kvm", "modprobe kvm_intel or kvm_amd" if able else
                      "this CPU offers no virtualization: turn it on in the firmware, or use another host")  # fmt: skip

@@ -2,7 +2,9 @@
 
 import contextlib
 import sys
+from pathlib import Path
 
+HERE = Path(__file__).parent
 LONGEST = 2000  # characters
 
 
@@ -12,6 +14,16 @@ class KvmtopError(Exception):
     def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)
         self.status = status
+
+
+def fault(error: BaseException) -> KvmtopError:
+    """For what nobody expected: what it was and where in kvmtop, so that it can be reported."""
+    import traceback  # which takes longer to import than all else here
+
+    ours = [at for at in traceback.extract_tb(error.__traceback__) if Path(at.filename).is_relative_to(HERE)]
+    where = f" in {Path(ours[-1].filename).relative_to(HERE)}, line {ours[-1].lineno}" if ours else ""
+    what = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return KvmtopError(f"a fault of its own ended it ({what}{where}): please report this line")
 
 
 def tell(text: object) -> None:

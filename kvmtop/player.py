@@ -80,13 +80,14 @@ class Player(KvmtopApp):
         begin, end = self.recording.start_ns, int(times[-1])
         if end <= begin:
             return [0.0] * width
-        part = np.minimum((times - begin) * width // (end - begin), width - 1)
+        step = max((end - begin) // width, 1)  # ns; a product with the width might not fit into 64 bits
+        part = np.minimum((times - begin) // step, width - 1)
         ends = np.concatenate([[begin], times])
         # An interval longer than a part shows in all parts that it covers.
         rate = exits / np.maximum(np.diff(ends), 1)
         sums, counts = np.bincount(part, rate, width), np.bincount(part, minlength=width)
-        covering = rate[np.minimum(np.searchsorted(times, begin + (np.arange(width) + 1) * (end - begin) // width),
-                                   len(rate) - 1)]  # fmt: skip
+        at = np.searchsorted(times, begin + (np.arange(width) + 1) * step)
+        covering = rate[np.minimum(at, len(rate) - 1)]
         found: list[float] = (np.where(counts > 0, sums / np.maximum(counts, 1), covering) * 1e9).tolist()
         return found
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from . import __version__, frame
 from .errors import KvmtopError
-from .recording import APPLICATION, FORMAT, GROUP, MOST_SAMPLES, SCALARS, SCHEMA, base, words
+from .recording import APPLICATION, FORMAT, GROUP, MOST_CHANGES, MOST_SAMPLES, MOST_VMS, SCALARS, SCHEMA, base, words
 from .snapshot import Snapshot, Source, Vm, Wrapper
 
 PAGE = 1024  # bytes: half of the last page of each frame is lost
@@ -33,6 +33,7 @@ class Recorder(Wrapper):
         self._bases: dict[int, Snapshot] = {}
         self._sums: dict[tuple[int, int], tuple[int, int]] = {}
         self._vms: dict[int, Vm] = {}
+        self._changes = 0  # of VMs
         self._threads: set[int] = set()
         self._lock = threading.Lock()
         self._journal = Path(f"{path}-journal")
@@ -119,12 +120,15 @@ class Recorder(Wrapper):
             (n, snapshot.time_ns, sum(row[3] for row in grown), *(getattr(snapshot, s) for s in SCALARS), final),
         )
         self._database.executemany("INSERT INTO exits VALUES (?, ?, ?, ?, ?)", grown)
-        for pid in snapshot.vms.keys() | self._vms.keys():
-            vm = snapshot.vms.get(pid)
-            if vm != self._vms.get(pid):
-                state = "gone" if vm is None else "ended" if vm.ended else "running"
-                vm = vm or self._vms[pid]
-                put("INSERT INTO vms VALUES (?, ?, ?, ?, ?)", (n, pid, vm.name, vm.comm, state))
+        changed = [pid for pid in snapshot.vms.keys() | self._vms.keys() if snapshot.vms.get(pid) != self._vms.get(pid)]
+        if len(snapshot.vms) > MOST_VMS or self._changes + len(changed) > MOST_CHANGES:
+            raise frame.BadFrame("too many VMs for a recording")
+        self._changes += len(changed)
+        for pid in sorted(changed, key=snapshot.vms.__contains__):  # those that are gone first: they make room
+            now = snapshot.vms.get(pid)
+            state = "gone" if now is None else "ended" if now.ended else "running"
+            vm = now or self._vms[pid]
+            put("INSERT INTO vms VALUES (?, ?, ?, ?, ?)", (n, pid, vm.name, vm.comm, state))
         threads = snapshot.thread_ids.view("i8").tolist()
         for row, thread in enumerate(threads):
             if thread not in self._threads:

@@ -64,7 +64,9 @@ GROUP = 32  # samples; the first of each stands for itself
 SCALARS = ("lost", "userspace", "unpaired", "overwritten", "expired")
 
 MOST_SAMPLES = 5_000_000
-MOST_ROWS = 1_000_000  # of VMs and names
+MOST_NAMES = 1 << 14  # of reasons, of which kernels have 200, and of flags
+MOST_CHANGES = 1_000_000  # of VMs: that one is there, has ended, is gone
+MOST_VMS = frame.MOST_THREADS  # at a time; each that does anything has a vCPU
 MOST_COUNTS = 50_000_000  # of reasons in samples
 MOST_TIME = 1 << 62  # ns
 QUERY_SECONDS = 20.0  # a damaged file may lead in circles
@@ -168,12 +170,15 @@ class Recording:
             raise sqlite3.DatabaseError("it cannot be opened")
         self._folder = tempfile.TemporaryDirectory(prefix="kvmtop-")
         copy = Path(self._folder.name) / "recording"
+        if path.stat().st_size + journal.stat().st_size > shutil.disk_usage(copy.parent).free:  # before it is full
+            room = f"its writer was killed, and {tempfile.gettempdir()} has no room for a copy: set TMPDIR"
+            raise KvmtopError(f"cannot read {path}: {room}", 2)
         shutil.copyfile(path, copy)
         shutil.copyfile(journal, f"{copy}-journal")
         with open(f"{copy}-journal", "rb") as file:
             file.seek(-min(8, os.path.getsize(file.fileno())), os.SEEK_END)
             # So ends one that names another file, which SQLite would delete (pager_delsuper): ours never do.
-            if file.read() == b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7":
+            if file.read(8) == b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7":
                 raise sqlite3.DatabaseError("its journal is of several databases")
         with contextlib.closing(self._connect(copy, "rw")) as database:
             database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -203,9 +208,9 @@ class Recording:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.began))
         self.origin = Origin(host, kernel, version, title or f"{host}, {kernel}, {when}", self.began)
         reasons: dict[int, dict[int, str]] = {}
-        for isa, code, name in self._rows("SELECT isa, code, name FROM reasons", (number, number, text), MOST_ROWS):
+        for isa, code, name in self._rows("SELECT isa, code, name FROM reasons", (number, number, text), MOST_NAMES):
             reasons.setdefault(isa, {})[code] = clean(name)
-        flags = self._rows("SELECT flag, name FROM flags", (number, text), MOST_ROWS)
+        flags = self._rows("SELECT flag, name FROM flags", (number, text), MOST_NAMES)
         self._names = Names(reasons, {flag: clean(name) for flag, name in flags})
         sql = f"SELECT sample, time_ns, exits, final, {', '.join(SCALARS)} FROM samples ORDER BY sample"
         rows: I64 = np.fromiter(self._rows(sql, (number,) * 9, MOST_SAMPLES), np.dtype((np.int64, 9)))
@@ -222,8 +227,13 @@ class Recording:
         sql = "SELECT sample, pid, name, comm, state FROM vms ORDER BY sample, rowid"
         self._changes: list[tuple[int, Vm, bool]] = [  # of VMs: from which sample, what, whether it is there
             (sample, Vm(pid, clean(name) or f"pid {pid}", clean(comm), state == "ended"), state != "gone")
-            for sample, pid, name, comm, state in self._rows(sql, (number, number, text, text, text), MOST_ROWS)
+            for sample, pid, name, comm, state in self._rows(sql, (number, number, text, text, text), MOST_CHANGES)
         ]
+        known: set[int] = set()
+        for _, vm, there in self._changes:
+            known.add(vm.pid) if there else known.discard(vm.pid)
+            if len(known) > MOST_VMS:
+                raise frame.BadFrame(f"more than {MOST_VMS} VMs at a time")
 
     def __len__(self) -> int:
         return self.count

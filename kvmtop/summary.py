@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -106,8 +107,8 @@ def special(path: Path) -> int | None:
 def descriptor(path: Path) -> int | None:
     """N where the path is /proc/self/fd/N or a symbolic link to it."""
     own = ("/proc/self/fd", f"/proc/{os.getpid()}/fd")
+    name = path.name if os.path.realpath(path.parent) in own else ""
     with contextlib.suppress(OSError):
         link = Path(os.readlink(path))
-        if str(link.parent) in own:
-            return int(link.name)
-    return int(path.name) if os.path.realpath(path.parent) in own and path.name.isdigit() else None
+        name = link.name if str(link.parent) in own else name
+    return int(name) if re.fullmatch("[0-9]{1,9}", name) else None

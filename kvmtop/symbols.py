@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from . import bounded
 from .errors import KvmtopError
 from .vms import clean
 
 MOST = 64 << 20  # bytes of a file; a kernel with all its modules has 200,000 symbols in 12 MB
+MOST_SYMBOLS = 1 << 20  # which fit into 200 MB of memory
 FURTHEST = 1 << 20  # bytes behind the last symbol that still count as a part of it
 KERNEL_HALF = 1 << 63  # canonical addresses above belong to the kernel, on every 64-bit guest system in use
 _LINE = re.compile(r"([0-9a-fA-F]{1,16}) [tTwWiV] (\S{1,500})(?:\s+\[(\S{1,100})\])?\s*")
@@ -29,18 +31,14 @@ class Symbols:
     def read(cls, path: Path) -> Symbols:
         """A file in the form of /proc/kallsyms. Lines that make no sense are left out. Raises KvmtopError."""
         symbols: list[tuple[int, str]] = []
-        try:
-            with path.open("rb") as file:
-                text = file.read(MOST + 1)
-        except OSError as error:
-            raise KvmtopError(f"cannot read {path}: {error.strerror}", 2) from None
-        if len(text) > MOST:
-            raise KvmtopError(f"{path} has more than {MOST >> 20} MB: it is no /proc/kallsyms and no System.map", 2)
+        text = bounded.whole(path, MOST, "it is no /proc/kallsyms and no System.map")
         for line in io.BytesIO(text):
             match = _LINE.fullmatch(line[:700].decode(errors="replace"))
             if match and int(match[1], 16):
                 module = f" [{clean(match[3])}]" if match[3] else ""
                 symbols.append((int(match[1], 16), clean(match[2]) + module))
+                if len(symbols) > MOST_SYMBOLS:
+                    raise KvmtopError(f"{path} has more than {MOST_SYMBOLS} symbols: no kernel has so many", 2)
         if not symbols:
             raise KvmtopError(
                 f"{path} has no symbols with addresses: copy the guest's /proc/kallsyms as its root"

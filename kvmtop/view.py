@@ -29,7 +29,7 @@ def matcher(text: str) -> Callable[[str], bool]:
     """What a filter matches, in any case: a regular expression if it is one, else the text itself."""
     try:
         pattern = re.compile(text, re.IGNORECASE)
-    except re.error:
+    except (re.error, OverflowError, RecursionError):  # of a{99999999999}, and of many parentheses
         pattern = re.compile(re.escape(text), re.IGNORECASE)
     return lambda name: bool(pattern.search(name))
 

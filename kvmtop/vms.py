@@ -10,27 +10,34 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
+from . import bounded
 from .snapshot import Vm
 
 PROC = Path("/proc")
-_CONTROL = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
-    r"\U000e0000-\U000e007f]+"
+# What a terminal obeys, and surrogates. What is shown as nothing: Default_Ignorable_Code_Point, in Unicode 15's
+# DerivedCoreProperties, which unicodedata lacks. What is shown as a blank: other spaces, Braille without dots,
+# Egyptian blanks, Khitan's filler, a note without a head.
+_UNSEEN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufff9-\ufffb"
+    r"\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    r"\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    r"\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u2800\u3000\U00013441\U00013442\U00016fe4\U0001d159]+"
 )
 NAME_LENGTH = 200
+SCHEDSTAT = 64  # bytes: three numbers of 64 bits
 SYS_ADMIN, PERFMON, BPF = 21, 38, 39  # include/uapi/linux/capability.h
 INITIAL_PIDS = 0xEFFFFFFC  # PROC_PID_INIT_INO in include/linux/proc_ns.h
 
 
 def clean(text: str) -> str:
-    """One line without control, direction and zero-width characters: names come from whoever starts a VM."""
-    return _CONTROL.sub(" ", text).strip()[:NAME_LENGTH]
+    """One line in which all can be seen, or is a space: names come from whoever starts a VM."""
+    return _UNSEEN.sub(" ", text).strip()[:NAME_LENGTH].rstrip()
 
 
 def _read(path: Path) -> str:
     """A file of /proc, which may vanish at any moment: empty then."""
     try:
-        return path.read_bytes().decode(errors="replace")
+        return bounded.text(path)
     except OSError:
         return ""
 
@@ -94,18 +101,20 @@ def vm(pid: int) -> Vm:
 
 def vcpu_count(pid: int) -> int:
     """How many vCPUs a process has open (0 for no VM), by its file descriptors: anon_inode:kvm-vcpu:N."""
-    found: list[str] = []
+    count, numbered = 0, set[str]()  # no list of them all: a process may have millions open
     try:
         with os.scandir(PROC / str(pid) / "fd") as entries:
             for entry in entries:
                 with contextlib.suppress(OSError):
-                    found.append(os.readlink(entry.path))
+                    link = os.readlink(entry.path)
+                    if link.startswith("anon_inode:kvm-vcpu"):
+                        # One may be open twice; the number, which kernels before 4.19 do not give, tells.
+                        count += 1
+                        if link[-1].isdigit():
+                            numbered.add(link)
     except OSError:
         return 0
-    vcpus = [link for link in found if link.startswith("anon_inode:kvm-vcpu")]
-    # A descriptor may be open twice; the number, which kernels before 4.19 do not give, tells.
-    numbered = {link for link in vcpus if link[-1].isdigit()}
-    return len(numbered) or len(vcpus)
+    return len(numbered) or count
 
 
 def may_see(pid: int) -> bool:
@@ -144,7 +153,7 @@ def schedstat(tid: int) -> int | None:
     """
     try:
         with open(PROC / str(tid) / "schedstat", "rb", buffering=0) as file:
-            return run_delay(file.read())
+            return run_delay(file.read(SCHEDSTAT))
     except OSError:
         return None
 

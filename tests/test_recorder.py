@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from kvmtop import recorder as recorder_module
+from kvmtop import recording
 from kvmtop.errors import KvmtopError
 from kvmtop.recorder import Recorder
 from kvmtop.recording import Recording
+from kvmtop.snapshot import Vm
 
 from .bench.replay import Fleet
 from .fake import Busy
@@ -143,3 +146,41 @@ def test_signals_that_end_a_recorded_run_complete_it(file: Path) -> None:
         writer.send_signal(signal.SIGTERM)
         writer.communicate(timeout=30)
     assert len(Recording(file)) >= 3
+
+
+# ---- how much it may hold
+
+
+def test_not_more_vms_than_are_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (recorder_module, recording):
+        monkeypatch.setattr(module, "MOST_VMS", 3)
+    host = Busy()
+    recorder = Recorder(host, file)
+    for turn in range(4):  # others in the place of those that are gone
+        host.vms = {10 * turn + n: Vm(10 * turn + n, "x") for n in range(3)}
+        recorder.read()
+        assert recorder.trouble is None
+    host.vms[99] = Vm(99, "one more")
+    recorder.read()
+    assert "ended after 4 samples" in str(recorder.trouble) and "too many VMs" in str(recorder.trouble)
+    recorder.close()
+    assert [sorted(snapshot.vms) for snapshot in Recording(file)] == [
+        [10 * t, 10 * t + 1, 10 * t + 2] for t in range(4)
+    ]
+    monkeypatch.setattr(recording, "MOST_VMS", 2)
+    with pytest.raises(KvmtopError, match="more than 2 VMs at a time"):
+        Recording(file)
+
+
+def test_not_more_changes_of_vms_than_are_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that starts one each second has a million in four days."""
+    for module in (recorder_module, recording):
+        monkeypatch.setattr(module, "MOST_CHANGES", 20)
+    host = Busy()
+    recorder = Recorder(host, file)
+    for turn in range(30):
+        host.vms = {turn: Vm(turn, "x")}
+        recorder.read()
+    assert "ended after 10 samples" in str(recorder.trouble) and "too many VMs" in str(recorder.trouble)
+    recorder.close()
+    assert len(Recording(file)) == 10

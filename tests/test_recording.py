@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Callable
@@ -181,6 +182,13 @@ def test_a_sample_half_written_is_undone_in_a_copy(file: Path) -> None:
     assert (file.read_bytes(), Path(f"{file}-journal").read_bytes()) == before
 
 
+def test_no_copy_where_there_is_no_room_for_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hot(file)
+    monkeypatch.setattr(shutil, "copyfile", lambda *_: pytest.fail("it is copied all the same"))
+    os.truncate(file, shutil.disk_usage(tempfile.gettempdir()).total + (1 << 30))  # as large as one likes: sparse
+    assert "has no room for a copy: set TMPDIR" in complaint(file)
+
+
 def test_a_journal_that_names_another_file_is_not_played(file: Path) -> None:
     """SQLite would delete the file that it takes for the journal of several databases."""
     hot(file)
@@ -254,6 +262,20 @@ def test_foreign_newer_or_damaged(file: Path, sql: str, words: str) -> None:
         database.commit()
     assert words in complaint(file)
     assert sorted(path.name for path in file.parent.iterdir()) == [file.name]
+
+
+def test_a_flood_of_vms_or_of_names(file: Path) -> None:
+    """A few megabytes of them would make a hundred times as much text."""
+    record(file)
+    good = file.read_bytes()
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 70000)"
+    for into, words in (("vms SELECT 0, i, 'x', '', 'running'", "more than 65536 VMs at a time"),
+                        ("reasons SELECT 7, i, 'x'", "rows"), ("flags SELECT i, 'x'", "rows")):  # fmt: skip
+        file.write_bytes(good)
+        with contextlib.closing(sqlite3.connect(file)) as database:
+            database.execute(f"INSERT INTO {into} FROM n".replace("INSERT", f"{numbers} INSERT"))
+            database.commit()
+        assert words in complaint(file)
 
 
 def test_no_database_at_all(file: Path) -> None:

@@ -109,6 +109,13 @@ def test_a_file_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.search("/dev/zero has more than 1 MB", refused(Path("/dev/zero")))
 
 
+def test_more_symbols_than_any_kernel_has_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(symbols, "MOST_SYMBOLS", 1000)
+    (tmp_path / "many").write_text("1 T a\n" * 1001)
+    assert "more than 1000 symbols" in refused(tmp_path / "many")
+    assert read(tmp_path, "1 T a\n" * 1000).name(1) == "a"
+
+
 def test_a_large_file_is_read_whole(tmp_path: Path) -> None:
     known = read(tmp_path, "".join(f"{BASE + 16 * n:016x} t function_{n}\n" for n in range(100_000)))
     assert known.name(BASE + 16 * 99_999 + 3) == "function_99999+0x3"

@@ -125,3 +125,12 @@ def test_meanings_have_what_causes_and_advice() -> None:
         found = reasons.meaning(*key)
         assert found and text == f"{found.what}\nUsual causes: {found.causes}\nWhat to try: {found.advice}"
     assert view.meaning(SVM, 0x99999) == ""
+
+
+@pytest.mark.parametrize("text", ["a{99999999999}", "(" * 5000, "(" * 5000 + "a" + ")" * 5000, "[", "a(", "\\"])
+def test_a_filter_that_is_no_regular_expression_is_the_text(text: str) -> None:
+    assert view.matcher(text)(f"in it {text.upper()} is") and not view.matcher(text)("another")
+
+
+def test_a_filter_that_is_a_regular_expression() -> None:
+    assert view.matcher("^EPT|hlt$")("ept_violation") and not view.matcher("^EPT|hlt$")("hlt x")

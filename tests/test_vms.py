@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,6 +89,20 @@ def test_clean_leaves_nothing_that_moves_or_hides_text() -> None:
               0xFFF9, 0xFFFA, 0xFFFB, 0xE0001, 0xE0041, 0xE007F]  # fmt: skip
     controls = [n for n in range(0x110000) if unicodedata.category(chr(n)) in ("Cc", "Cs", "Zl", "Zp")]
     assert [hex(n) for n in controls + hidden if clean(f"a{chr(n)}b") != "a b"] == []
+
+
+def test_clean_leaves_nothing_that_is_not_seen() -> None:
+    """Else one VM could be called as another is. The property as Unicode publishes it."""
+    text = (Path(__file__).parent / "data" / "ignorable.txt").read_text()
+    ranges = re.findall(r"^([0-9A-F]+)(?:\.\.([0-9A-F]+))? +; Default_Ignorable_Code_Point", text, re.MULTILINE)
+    ignorable = [n for first, last in ranges for n in range(int(first, 16), int(last or first, 16) + 1)]
+    assert len(ignorable) == int(text.rpartition(":")[2])  # its own count
+    blank = [n for n in range(0x110000) if unicodedata.category(chr(n)) == "Zs"]
+    blank += [0x2800, 0x13441, 0x13442, 0x16FE4, 0x1D159]
+    assert [hex(n) for n in ignorable + blank if clean(f"a{chr(n)}b") != "a b" or clean(f"ab{chr(n)}") != "ab"] == []
+    seen = [n for n in range(0x110000) if unicodedata.category(chr(n))[0] in "LMNPS" and n not in {*ignorable, *blank}]
+    assert [hex(n) for n in seen if clean(f"a{chr(n)}b") != f"a{chr(n)}b"] == []
+    assert clean("x" * 199 + " y") == "x" * 199
 
 
 def test_clean_64_kib() -> None:

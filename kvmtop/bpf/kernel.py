@@ -13,11 +13,11 @@ import mmap
 import os
 import re
 import struct
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .. import bounded
 from ..snapshot import Array
 
 _SYS_PERF_EVENT_OPEN, _SYS_BPF = 298, 321  # x86-64
@@ -63,7 +63,7 @@ def delete(fd: int, key: bytes) -> None:
 def lockdown() -> str | None:
     """How far the kernel is locked down: none, integrity, confidentiality; None where it does not say."""
     with contextlib.suppress(OSError):
-        return Path("/sys/kernel/security/lockdown").read_text().partition("[")[2].partition("]")[0]
+        return bounded.text("/sys/kernel/security/lockdown").partition("[")[2].partition("]")[0]
     return None
 
 
@@ -108,7 +108,7 @@ def attach(number: int, program: int) -> int:
     """
     attributes = struct.pack("<IIQQQQQ", _PERF_TYPE_TRACEPOINT, _PERF_ATTR_SIZE, number, 0, 0, 0, _PERF_DISABLED)
     attributes = attributes.ljust(_PERF_ATTR_SIZE, b"\0")
-    cpu = int(re.split("[-,]", Path("/sys/devices/system/cpu/online").read_text().strip())[0])
+    cpu = int(re.split("[-,]", bounded.text("/sys/devices/system/cpu/online").strip())[0])
     fd = _syscall(_SYS_PERF_EVENT_OPEN, ctypes.c_char_p(attributes), -1, cpu, -1, ctypes.c_ulong(_PERF_FD_CLOEXEC))
     try:
         fcntl.ioctl(fd, _PERF_EVENT_IOC_SET_BPF, program)
@@ -120,7 +120,7 @@ def attach(number: int, program: int) -> int:
 
 def possible_cpus() -> int:
     """How many CPUs there may ever be: bpf_get_smp_processor_id() is below it."""
-    text = Path("/sys/devices/system/cpu/possible").read_text().strip()
+    text = bounded.text("/sys/devices/system/cpu/possible").strip()
     return int(text.replace(",", "-").split("-")[-1]) + 1
 
 

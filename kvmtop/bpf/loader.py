@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import vms
+from .. import bounded, vms
 from ..errors import KvmtopError
 from . import kernel
 
@@ -129,7 +129,7 @@ def _import_bcc() -> Any:
 
 def _install_hint() -> str:
     with contextlib.suppress(OSError):
-        release = Path("/etc/os-release").read_text()
+        release = bounded.text("/etc/os-release")
         ids = re.findall(r"^ID(?:_LIKE)?=(.*)", release, re.MULTILINE)
         for word, command in (("debian", "apt install python3-bpfcc"), ("fedora", "dnf install python3-bcc"),
                               ("arch", "pacman -S python-bcc"), ("suse", "zypper install python3-bcc")):  # fmt: skip
@@ -141,7 +141,7 @@ def _install_hint() -> str:
 def _paranoid() -> int:
     """Above 2 it is Debian's and Ubuntu's own level."""
     try:
-        return int(Path("/proc/sys/kernel/perf_event_paranoid").read_text())
+        return int(bounded.head("/proc/sys/kernel/perf_event_paranoid"))
     except (OSError, ValueError):
         return 0
 

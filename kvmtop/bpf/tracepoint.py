@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import bounded
 from ..errors import KvmtopError
 from ..snapshot import SVM, VMX, Names
 from . import kernel
@@ -144,7 +145,7 @@ class Tracefs:
         """The parsed format of a tracepoint; None where this kernel has none such. Raises KvmtopError."""
         path = self.root / "events" / category / name / "format"
         try:
-            return Tracepoint.parse(path.read_text(errors="replace"))
+            return Tracepoint.parse(bounded.text(path))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -156,4 +157,4 @@ class Tracefs:
 
     def number(self, category: str, name: str) -> int:
         """The tracepoint's number, by which perf_event_open(2) knows it. Raises OSError."""
-        return int((self.root / "events" / category / name / "id").read_text())
+        return int(bounded.head(self.root / "events" / category / name / "id"))

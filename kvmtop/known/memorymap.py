@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .. import bounded
 from ..errors import KvmtopError
 from ..vms import clean
 
-MOST = 4 << 20  # characters that are read; a q35 machine with two disks and a network has 20,000
+MOST = 4 << 20  # bytes that are read; a q35 machine with two disks and a network has 20,000
 STEPS = 5_000  # regions that one look-up may visit: aliases may form a ring
 _DEPTH = 40
 _SPACE = re.compile(r'address-space: (.+)| AS "([^"]+)", root: ')
@@ -52,12 +53,10 @@ class MemoryMap:
     @classmethod
     def read(cls, path: Path) -> MemoryMap:
         """A file with what the monitor said. Raises KvmtopError."""
-        try:
-            found = cls.parse(path.read_bytes()[:MOST].decode(errors="replace"))
-        except OSError as error:
-            raise KvmtopError(f"cannot read {path}: {error.strerror}", 2) from None
+        why = "is not what QEMU's monitor says to `info mtree -f`"
+        found = cls.parse(bounded.whole(path, MOST, f"it {why}").decode(errors="replace"))
         if not found:
-            raise KvmtopError(f"{path} is not what QEMU's monitor says to `info mtree -f`", 2)
+            raise KvmtopError(f"{path} {why}", 2)
         return found
 
     def __bool__(self) -> bool:
