@@ -235,9 +235,8 @@ def _compare(names: list[str], screen: bool) -> int:
 def _doctor(as_json: bool) -> int:
     from . import doctor
 
-    text, well = doctor.report(as_json)
-    sys.stdout.write(text)
-    return 0 if well else 1
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    return 0 if doctor.report(as_json, sys.stdout) else 1
 
 
 def _run(options: argparse.Namespace, bare: bool = False) -> int:

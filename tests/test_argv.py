@@ -87,7 +87,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(cli, "__file__", str(folder / "cli.py"))
         patch.setattr(cli, "_readings", readings)
         patch.setattr(socket, "getaddrinfo", resolve)
-        patch.setattr(doctor, "report", lambda as_json: ("all is well\n", True))
+        patch.setattr(doctor, "report", lambda as_json, out: bool(out.write("all is well\n")))
         patch.setattr(vms, "PROC", folder)
         patch.setattr(vms, "may_load_bpf", lambda: True)
         patch.setattr(vms, "pids", lambda: iter(()))
