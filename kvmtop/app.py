@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +11,7 @@ from typing import ClassVar, cast
 
 from rich.text import Text
 from textual import events, on, work
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.message import Message
@@ -39,7 +37,8 @@ from .widgets.chart import Chart
 from .widgets.help import Help, keys_of
 from .widgets.keys import Keys
 from .widgets.page import ReasonPage
-from .widgets.palette import dress, variables
+from .widgets.palette import dress
+from .widgets.program import Program
 from .widgets.slow import SlowPage
 from .widgets.table import Heading, Row, Selected, Sorted, Table
 from .widgets.trail import Gone, Trail
@@ -62,7 +61,7 @@ class Tick(Message):
         return isinstance(message, Tick)
 
 
-class KvmtopApp(App[None]):
+class KvmtopApp(Program):
     """The Textual program. `failure` tells, after it has ended, why its source gave up."""
 
     TITLE = "kvmtop"
@@ -139,10 +138,6 @@ class KvmtopApp(App[None]):
         self._wake, self._ending = threading.Event(), False
         self._began = time.monotonic()
 
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Our variables under any theme."""
-        return variables(self.current_theme.dark)
-
     def compose(self) -> ComposeResult:
         """One column of lines around the body."""
         yield Static(id="header")
@@ -168,9 +163,6 @@ class KvmtopApp(App[None]):
         """Start reading."""
         dress(self)
         self.query_one("#reasons").focus()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):  # the driver leaves them alone
-            loop.add_signal_handler(number, self.exit)
         self.app_resume_signal.subscribe(self, self._repaint)  # back from Ctrl-Z
         self._draw()
         self._read()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.text import Text
 from textual import on
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Input, Static
 
@@ -18,7 +16,8 @@ from .differences import BY_KEY, COLUMNS, fitting, ordered
 from .view import matcher
 from .widgets.help import Help, keys_of
 from .widgets.keys import Keys
-from .widgets.palette import dress, variables
+from .widgets.palette import dress
+from .widgets.program import Program
 from .widgets.table import Heading, Row, Sorted, Table
 
 
@@ -28,7 +27,7 @@ class Changes(Table, inherit_bindings=False):
     BINDINGS: ClassVar[list[BindingType]] = [b for b in Table.BINDINGS if isinstance(b, Binding) and b.id != "open"]
 
 
-class Comparison(App[None]):
+class Comparison(Program):
     """The screen of --compare."""
 
     TITLE = "kvmtop"
@@ -55,10 +54,6 @@ class Comparison(App[None]):
         self.parts, self.changes = (a, b), changes(a, b)
         self.sorting, self.descending, self.filter = "", True, ""
 
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Our variables under any theme."""
-        return variables(self.current_theme.dark)
-
     def compose(self) -> ComposeResult:
         """Two lines of title, the table, and what it is sorted by."""
         yield Static(id="header")
@@ -68,11 +63,9 @@ class Comparison(App[None]):
         yield Keys(compact=True)
 
     def on_mount(self) -> None:
-        """The driver leaves signals alone."""
+        """The table has the keys."""
         dress(self)
         self.query_one(Changes).focus()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, self.exit)
 
     def on_resize(self) -> None:
         """Columns follow the width."""
