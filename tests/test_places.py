@@ -111,7 +111,15 @@ def test_the_log_of_both_streams(folder: Path) -> None:
 
 # Only once there is something to write does a file lose what it had.
 
-FAILING = ["--replay none", "--replay a", "--pid 4194303", "--record b", "--guest-kallsyms none", "--csv=full/x", "--csv=pipe"]
+FAILING = [
+    "--replay none",
+    "--replay a",
+    "--pid 4194303",
+    "--record b",
+    "--guest-kallsyms none",
+    "--csv=full/x",
+    "--csv=pipe",
+]
 
 
 @pytest.mark.parametrize("argv", FAILING)
