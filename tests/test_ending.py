@@ -33,8 +33,11 @@ sys.exit(__main__.main())
 TABLE = b"# reason(hex): count sum(us)"
 
 
-def ended(argv: list[str], number: int, delay: float) -> tuple[int, bytes]:
-    """Its status as a shell has it, and all that it wrote to its terminal, where it got the signal after the delay."""
+def ended(argv: list[str], number: int, delay: float, seen: bytes = b"") -> tuple[int, bytes]:
+    """Its status as a shell has it, and all that it wrote to its terminal.
+
+    It gets the signal after the delay in seconds, and once that has been seen.
+    """
     master, slave = os.openpty()
     started, start = os.pipe()
     process = subprocess.Popen(
@@ -49,10 +52,10 @@ def ended(argv: list[str], number: int, delay: float) -> tuple[int, bytes]:
         sent, give_up = time.monotonic() + delay, time.monotonic() + 30
         while time.monotonic() < give_up:
             wait = sent - time.monotonic()
-            if number and wait <= 0:
+            if number and wait <= 0 and seen in drawn:
                 process.send_signal(number)
                 number = 0
-            if select.select([master], [], [], max(wait, 0) if number else 1)[0]:
+            if select.select([master], [], [], max(wait, 0.01) if number else 1)[0]:
                 try:
                     drawn += os.read(master, 65536)
                 except OSError:  # EIO: it has ended
@@ -97,6 +100,14 @@ def test_at_any_moment(which: str, fifo: Path) -> None:
         whole += not status
     assert whole < len(cases), "no signal came early"
     assert bool(whole) == (which != "fifo"), "each signal came early"
+
+
+@pytest.mark.parametrize(("which", "end"), [("dashboard", TABLE), ("compare", b"CHANGE")])
+@pytest.mark.parametrize("number", [*SIGNALS, signal.SIGQUIT])
+def test_once_there_is_a_screen(which: str, end: bytes, number: int) -> None:
+    status, drawn = ended(SWEPT[which], number, 0, b"hlt")
+    assert status == 0
+    assert end in drawn.rpartition(b"\x1b[?1049l")[2]  # back on the screen that was there before
 
 
 # ---- Ending itself

@@ -116,6 +116,7 @@ FAILING = [
     "--replay a",
     "--pid 4194303",
     "--record b",
+    "--record none/r",
     "--guest-kallsyms none",
     "--csv=full/x",
     "--csv=pipe",
