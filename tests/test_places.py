@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import subprocess
@@ -143,4 +144,19 @@ def test_outputs_that_fail_leave_no_recording(folder: Path, capsys: pytest.Captu
     before = files(folder)
     assert cli.main(["--record", "r", "--csv=pipe", "--json=a"]) == 1
     assert "cannot write pipe" in sentence(capsys.readouterr().err)
+    assert files(folder) == before
+
+
+def test_a_file_that_keeps_its_place_leaves_no_recording(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another user's file in a directory as /tmp is."""
+
+    def kept(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    before = files(folder)
+    monkeypatch.setattr(os, "replace", kept)
+    assert cli.main(["--record", "r", "--json=a", "-T", "0.1"]) == 1
+    assert "cannot write a: Operation not permitted" in sentence(capsys.readouterr().err)
     assert files(folder) == before
