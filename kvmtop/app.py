@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +37,7 @@ from .widgets.chart import Chart
 from .widgets.help import Help, keys_of
 from .widgets.keys import Keys
 from .widgets.page import ReasonPage
-from .widgets.palette import dress, variables
+from .widgets.palette import dress
 from .widgets.program import Program
 from .widgets.slow import SlowPage
 from .widgets.table import Heading, Row, Selected, Sorted, Table
@@ -139,10 +137,6 @@ class KvmtopApp(Program):
         self._wake, self._ending = threading.Event(), False
         self._began = time.monotonic()
 
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Our variables under any theme."""
-        return variables(self.current_theme.dark)
-
     def compose(self) -> ComposeResult:
         """One column of lines around the body."""
         yield Static(id="header")
@@ -168,9 +162,6 @@ class KvmtopApp(Program):
         """Start reading."""
         dress(self)
         self.query_one("#reasons").focus()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):  # the driver leaves them alone
-            loop.add_signal_handler(number, self.exit)
         self.app_resume_signal.subscribe(self, self._repaint)  # back from Ctrl-Z
         self._draw()
         self._read()

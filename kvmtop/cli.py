@@ -9,15 +9,14 @@ import math
 import os
 import re
 import shutil
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
+from .ending import Ending
 from .errors import KvmtopError, fault, tell
 
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
@@ -108,6 +107,10 @@ def _file(text: str) -> str:
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
+    try:
+        host.encode("idna")  # as the socket module will, which fails with this error
+    except UnicodeError:
+        raise argparse.ArgumentTypeError(f"{host[:60]!r} is no address and no name of a host") from None
     if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 1 << 16):
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is not [ADDR:]PORT, such as 9960, 0.0.0.0:9960 or [::]:9960")
     return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
@@ -131,7 +134,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--kvm", choices=FLAVOURS, help="how to write the summary where the kernel does not tell")
     p.add_argument("-G", dest="kvm", type=_global, metavar="kvm=intel|amd", help="the same, as SystemTap spells it")
     p.add_argument("-b", "--batch", action="store_true",
-                   help="a table per interval on standard output; also without a terminal")  # fmt: skip
+                   help="a table per interval on standard output; also without a terminal, or on one that TERM"
+                        " calls dumb, unknown or nothing at all")  # fmt: skip
     p.add_argument("--record", type=Path, metavar="FILE", help="write every reading to FILE, for --replay")
     p.add_argument("--replay", type=Path, metavar="FILE", help="show a recording instead of this host")
     p.add_argument("--demo", nargs="?", const="amd", choices=("amd", "intel"),
@@ -227,12 +231,13 @@ def _compare(names: list[str], screen: bool) -> int:
     parts = [compare.Part.read(name) for name in names]
     failure = None
     if screen:
-        _take_terminal()
-        from .comparison import Comparison
+        with Ending() as ending:
+            _take_terminal()
+            from .comparison import Comparison
 
-        app = Comparison(*parts)
-        app.run()
-        failure = app.failure
+            app = Comparison(*parts)
+            app.run_until(ending)
+            failure = app.failure
     for line in compare.text(*parts):
         print(line)
     if failure:
@@ -243,15 +248,14 @@ def _compare(names: list[str], screen: bool) -> int:
 def _doctor(as_json: bool) -> int:
     from . import doctor
 
-    text, well = doctor.report(as_json)
-    sys.stdout.write(text)
-    return 0 if well else 1
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    return 0 if doctor.report(as_json, sys.stdout) else 1
 
 
 def _run(options: argparse.Namespace, bare: bool = False) -> int:
     """bare: no option was given, so the demo will do."""
     exports = [name for name in (options.json, options.csv) if name]
-    _check(options, exports)
+    _check(options)
     from . import export, summary
     from .origin import HERE
     from .snapshot import UNKNOWN
@@ -266,45 +270,49 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
     tables = options.batch or (headless and not programs)
     serving = headless and options.openmetrics and not tables and not streamed
     flavour = FLAVOURS.get(options.kvm, UNKNOWN)
-    with _stopping(keep_running_on_hangup=serving) as stop, contextlib.ExitStack() as after:
+    with contextlib.ExitStack() as after:
         server = _server(options, after)
-        outputs = _outputs(options, labels)
-        live = base = _source_or_demo(options) if bare else _source(options)
-        origin = getattr(base, "origin", HERE)
-        try:
-            if server:
-                from .openmetrics import Exporter
+        base = _source_or_demo(options) if bare else _source(options)
+        # A service has nothing to read again on SIGHUP, and shall not end because somebody thought so.
+        with Ending(hangup=not serving) as ending:
+            base, outputs = _written(base, options, labels)
+            live, origin = base, getattr(base, "origin", HERE)
+            try:
+                if server:
+                    from .openmetrics import Exporter
 
-                fresh = serving and not outputs and not _replaying(options)
-                live = exporter = Exporter(live, fresh, origin)
-                server.start(exporter.scrape)
+                    fresh = bool(serving) and not outputs and not _replaying(options)
+                    live = exporter = Exporter(live, fresh, origin)
+                    server.start(exporter.scrape)
+                    if headless:
+                        tell(f"serving {server.url}")
+                source = export.Exported(live, outputs, origin) if outputs else live
                 if headless:
-                    tell(f"serving {server.url}")
-            source = export.Exported(live, outputs, origin) if outputs else live
-            if headless:
-                _batch(source, base, options, labels if tables else None, origin, stop)
-            else:
-                _dashboard(source, base, options, labels, flavour)
-        finally:
-            # Also after a failure: what was counted is not lost.
-            after.close()
-            final = live.close()
-            status = _deliver(summary.text(final, flavour), options.dump, to_stdout=not streamed)
-            for error in export.finish(outputs, final, origin):
-                tell(error)
-                status = error.status
-            if any(output.broken and output.path is None for output in outputs):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            if final.lost:
-                tell(f"{final.lost} exits were not counted: a BPF map was full")
-            if trouble := getattr(base, "trouble", None):
-                tell(trouble)
-                status = 1
+                    _batch(source, base, options, labels if tables else None, origin, ending)
+                else:
+                    _dashboard(source, base, options, labels, flavour, ending)
+            finally:
+                # Also after a failure: what was counted is not lost.
+                after.close()
+                final = live.close()
+                status = _deliver(summary.text(final, flavour), options.dump, to_stdout=not streamed)
+                for error in export.finish(outputs, final, origin):
+                    tell(error)
+                    status = error.status
+                if any(output.broken and output.path is None for output in outputs):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                if final.lost:
+                    tell(f"{final.lost} exits were not counted: a BPF map was full")
+                if trouble := getattr(base, "trouble", None):
+                    tell(trouble)
+                    status = 1
     return status
 
 
 def _terminal() -> bool:
-    return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    """Whether there is one that can show a dashboard: not one that TERM says obeys no escapes, or says nothing of."""
+    able = os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+    return able and all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
 def _replaying(options: argparse.Namespace) -> bool:
@@ -326,7 +334,7 @@ def _source_or_demo(options: argparse.Namespace) -> Source:
 
 
 def _source(options: argparse.Namespace) -> Source:
-    """This host, recorded or not, or a recording. Raises KvmtopError."""
+    """This host, or a recording. Raises KvmtopError."""
     if _replaying(options):
         for name, given in (("--demo", options.replay and options.demo), ("--record", options.record),
                             ("--live", options.live), ("--event", options.event), ("--slow", options.slow),
@@ -337,7 +345,7 @@ def _source(options: argparse.Namespace) -> Source:
                 raise KvmtopError(f"{name} and {which} do not go together: a recording is shown as it is", 2)
         from .recording import Recording
 
-        return Recording(options.replay or Path(__file__).parent / "demo" / f"{options.demo}.kvmtop", options.pid)
+        return Recording(_recording(options), options.pid)
     from . import vms
 
     if not vms.may_load_bpf():
@@ -346,31 +354,75 @@ def _source(options: argparse.Namespace) -> Source:
         raise KvmtopError(f"{options.record} exists: choose another name, or remove it", 2)
     from .live import Live
 
-    source: Source = Live(options.pid, look=_look(options))
-    if options.record:
-        from .recorder import Recorder
+    return Live(options.pid, look=_look(options))
 
-        try:
-            return Recorder(source, options.record)
-        except KvmtopError:
-            source.close()
+
+def _recording(options: argparse.Namespace) -> Path:
+    return Path(options.replay or Path(__file__).parent / "demo" / f"{options.demo}.kvmtop")
+
+
+def _written(source: Source, options: argparse.Namespace, labels: Labels) -> tuple[Source, list[Output]]:
+    """The source, recorded if it shall be, and the streams of --json and --csv: all of them, or a KvmtopError.
+
+    Only now, when there is something to write, do new files take the place of old ones.
+    """
+    from functools import partial
+
+    from . import export
+    from .recorder import Recorder
+
+    kinds: dict[str, Callable[..., Output]] = {
+        "json": partial(export.json_lines, labels=labels), "csv": export.csv_rows,
+    }  # fmt: skip
+    paths = _exports(options)
+    recorder = None
+    try:
+        with export.creating(*paths.values()) as files:
+            if options.record:
+                recorder = Recorder(source, options.record)
+    except (KvmtopError, OSError) as error:
+        source.close()
+        if recorder:
+            recorder.discard()
+        if isinstance(error, KvmtopError):
             raise
-    return source
+        raise KvmtopError(f"cannot write {error.filename}: {error.strerror}") from None
+    streams = dict(zip(paths, files, strict=True))
+    outputs = [
+        kind(streams[name], paths[name]) if name in streams else kind(sys.stdout)
+        for name, kind in kinds.items() if getattr(options, name)
+    ]  # fmt: skip
+    return recorder or source, outputs
 
 
-def _check(options: argparse.Namespace, exports: list[str]) -> None:
-    for path in (options.dump, *(Path(name) for name in exports if name != "-")):
-        if path and not os.path.isdir(path.parent):
+def _exports(options: argparse.Namespace) -> dict[str, Path]:
+    """The files of --json and --csv, by option."""
+    names = {"json": options.json, "csv": options.csv}
+    return {option: Path(name) for option, name in names.items() if name and name != "-"}
+
+
+def _check(options: argparse.Namespace) -> None:
+    """What can be told from the arguments alone. Raises KvmtopError."""
+    outputs = {f"--{option}": path for option, path in {"dump": options.dump, **_exports(options)}.items() if path}
+    for path in outputs.values():
+        if not os.path.isdir(path.parent):
             raise KvmtopError(f"cannot write {path}: there is no directory {path.parent}", 2)
-        if path and path.is_dir():
+        if path.is_dir():
             raise KvmtopError(f"cannot write {path}: it is a directory", 2)
-        if path and not _is_stream(path) and not os.access(path.parent, os.W_OK):  # now, not after hours of counting
+        if not _is_stream(path) and not os.access(path.parent, os.W_OK):  # now, not after hours of counting
             raise KvmtopError(f"cannot write {path}: {path.parent} is read-only, or not this user's to write in", 2)
-        with contextlib.suppress(OSError):
-            if path and options.replay and path.samefile(options.replay):
-                raise KvmtopError(f"cannot write {path}: it is the recording that is to be read", 2)
-    if options.batch + exports.count("-") > 1:
+    if options.batch + (options.json, options.csv).count("-") > 1:
         raise KvmtopError("--batch, --json and --csv cannot share standard output: give a FILE, as --json=FILE", 2)
+    from . import places
+
+    if options.record:
+        outputs |= {"--record": options.record, "the journal of --record": Path(f"{options.record}-journal")}
+    inputs = {
+        "the recording that is to be read": _recording(options) if _replaying(options) else None,
+        "what --guest-kallsyms reads": options.guest_kallsyms,
+        "what --memory-map reads": options.memory_map,
+    }
+    places.check(outputs, {words: path for words, path in inputs.items() if path})
 
 
 def _is_stream(path: Path) -> bool:
@@ -386,12 +438,16 @@ def _take_terminal() -> None:
     # import any module (TEXTUAL_DRIVER) and write to any file (TEXTUAL_LOG), as root.
     for name in [name for name in os.environ if name in ("COLUMNS", "LINES") or name.startswith("TEXTUAL")]:
         del os.environ[name]
+    if not os.environ.get("NO_COLOR"):  # which means nothing if it is empty; to Textual it does
+        os.environ.pop("NO_COLOR", None)
     from .vanishing import Vanishing
 
     sys.__stderr__ = Vanishing(sys.__stderr__)  # type: ignore[assignment,arg-type,misc] # what Textual writes to
 
 
-def _dashboard(source: Source, base: Source, options: argparse.Namespace, labels: Labels, flavour: int) -> None:
+def _dashboard(
+    source: Source, base: Source, options: argparse.Namespace, labels: Labels, flavour: int, ending: Ending
+) -> None:  # fmt: skip
     """base: what the outer sources read, which may be a recording or a recorder."""
     _take_terminal()
     from .app import KvmtopApp
@@ -405,7 +461,7 @@ def _dashboard(source: Source, base: Source, options: argparse.Namespace, labels
     else:
         app = KvmtopApp(source, options.interval, options.duration, options.dump, flavour, _look(options), labels)
         app.trouble = lambda: getattr(base, "trouble", None)
-    app.run()
+    app.run_until(ending)
     if app.failure:
         raise app.failure
 
@@ -419,24 +475,6 @@ def _server(options: argparse.Namespace, after: contextlib.ExitStack) -> Server 
     server = Server(*options.openmetrics)
     after.callback(server.stop)
     return server
-
-
-def _outputs(options: argparse.Namespace, labels: Labels) -> list[Output]:
-    """The streams of --json and --csv."""
-    from functools import partial
-
-    from . import export
-
-    outputs = []
-    for name, kind in ((options.json, partial(export.json_lines, labels=labels)), (options.csv, export.csv_rows)):
-        if name == "-":
-            outputs.append(kind(sys.stdout))
-        elif name:
-            try:
-                outputs.append(kind(export.create(Path(name)), Path(name)))
-            except OSError as error:
-                raise KvmtopError(f"cannot write {name}: {error.strerror}") from None
-    return outputs
 
 
 def _deliver(text: str, dump: Path | None, to_stdout: bool) -> int:
@@ -465,24 +503,6 @@ def _deliver(text: str, dump: Path | None, to_stdout: bool) -> int:
     return status
 
 
-@contextlib.contextmanager
-def _stopping(keep_running_on_hangup: bool) -> Iterator[threading.Event]:
-    """An event that INT, TERM, QUIT and HUP set; the dashboard handles them itself.
-
-    A service has nothing to read again on HUP, and shall not end because somebody thought so.
-    """
-    stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in
-              (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)}  # fmt: skip
-    if keep_running_on_hangup:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _look(options: argparse.Namespace) -> Look | None:
     """What the options ask to be looked at all the time."""
     from .snapshot import Look
@@ -506,7 +526,7 @@ def _labels(options: argparse.Namespace) -> Labels:
 
 def _batch(
     source: Source, base: Source, options: argparse.Namespace, labels: Labels | None, origin: Origin,
-    stop: threading.Event,
+    stop: Ending,
 ) -> None:  # fmt: skip
     """Read the source until the end, and write tables with these labels; none without."""
     from .batch import Batch
@@ -523,7 +543,7 @@ def _batch(
             warned = True
 
 
-def _replay(source: Source, base: Source, options: argparse.Namespace, stop: threading.Event) -> Iterator[Snapshot]:
+def _replay(source: Source, base: Source, options: argparse.Namespace, stop: Ending) -> Iterator[Snapshot]:
     """All of a recording at once; in its own time where somebody scrapes."""
     from .recording import Recording
 
@@ -535,9 +555,7 @@ def _replay(source: Source, base: Source, options: argparse.Namespace, stop: thr
         yield source.read()
 
 
-def _readings(
-    source: Source, options: argparse.Namespace, batch: Batch | None, stop: threading.Event
-) -> Iterator[Snapshot]:
+def _readings(source: Source, options: argparse.Namespace, batch: Batch | None, stop: Ending) -> Iterator[Snapshot]:
     """Readings as they are due."""
     most = SLOW_EVERY if options.slow and batch else math.inf
     start = time.monotonic()

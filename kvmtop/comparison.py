@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -18,7 +16,7 @@ from .differences import BY_KEY, COLUMNS, fitting, ordered
 from .view import matcher
 from .widgets.help import Help, keys_of
 from .widgets.keys import Keys
-from .widgets.palette import dress, variables
+from .widgets.palette import dress
 from .widgets.program import Program
 from .widgets.table import Heading, Row, Sorted, Table
 
@@ -56,10 +54,6 @@ class Comparison(Program):
         self.parts, self.changes = (a, b), changes(a, b)
         self.sorting, self.descending, self.filter = "", True, ""
 
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Our variables under any theme."""
-        return variables(self.current_theme.dark)
-
     def compose(self) -> ComposeResult:
         """Two lines of title, the table, and what it is sorted by."""
         yield Static(id="header")
@@ -69,11 +63,9 @@ class Comparison(Program):
         yield Keys(compact=True)
 
     def on_mount(self) -> None:
-        """The driver leaves signals alone."""
+        """The table has the keys."""
         dress(self)
         self.query_one(Changes).focus()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, self.exit)
 
     def on_resize(self) -> None:
         """Columns follow the width."""

@@ -7,19 +7,20 @@ import os
 import platform
 import shutil
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 from . import __version__, bounded, vms
 from .bpf import collector, kernel, loader, tracepoint
 from .errors import KvmtopError
-from .guest import Guest, Step
+from .guest import Apart, Step
 from .snapshot import SVM, VMX, Snapshot
 from .stats import counts, isa_name
 
 CPUID, OUT = 10_000, 100  # exits of the self-test
+PATIENCE = 60.0  # seconds for a guest: an emulated host needs some
 RUNS = 5  # of the cost measurement, with and without probes in turn; the fastest of each counts
 
 
@@ -33,41 +34,64 @@ class Check:
     remedy: str = ""
 
 
-def checks() -> Iterator[Check]:
+Now = Callable[[str], None]  # is told what runs now
+
+
+def checks(now: Now) -> Iterator[Check]:
     """All of them, cheapest first; the self-test last, where the rest allows it."""
     found = []
     for check in (_rights, _namespace, _lockdown, _kvm, _tracefs, _tracepoints, _bcc, _kernel, _schedstat):
+        now(f"{_name(check)} …")
         found.append(_run(check))
         yield found[-1]
     if all(check.state == "ok" for check in found):
-        yield from _self_test()
+        yield from _self_test(now)
     else:
         yield Check("self-test", "missing", "not run: something above is missing", "mend that first")
 
 
-def report(as_json: bool) -> tuple[str, bool]:
-    """The whole report as text, and whether all is well."""
-    found = list(checks())
+def report(as_json: bool, out: TextIO) -> bool:
+    """Write each line as it is found, and on a terminal what runs now; the JSON at the end. Whether all is well."""
+    width = max(shutil.get_terminal_size((100, 24)).columns, 60)
+    shown = not as_json and out.isatty()
+
+    def tell(text: str) -> None:
+        out.write(text)
+        out.flush()
+
+    def now(words: str) -> None:
+        if shown:
+            tell(f"\r{words[: width - 1]:<{width - 1}}\r")
+
+    if not as_json:
+        tell(f"kvmtop {__version__} on Linux {platform.release()}\n")
+    found = []
+    for check in checks(now):
+        found.append(check)
+        now("")
+        if not as_json:
+            text = f"{check.state:<8} {check.name:<12} {check.detail}"
+            tell(textwrap.fill(text, width, subsequent_indent=" " * 22, break_on_hyphens=False) + "\n")
+            if check.remedy:
+                tell(f"{'':<22}→ {check.remedy}\n")
     well = all(check.state == "ok" for check in found)
     if as_json:
         head = {"kvmtop": __version__, "kernel": platform.release(), "ok": well}
-        return json.dumps({**head, "checks": [asdict(check) for check in found]}, indent=2) + "\n", well
-    lines = [f"kvmtop {__version__} on Linux {platform.release()}"]
-    width = max(shutil.get_terminal_size((100, 24)).columns, 60)
-    for check in found:
-        text = f"{check.state:<8} {check.name:<12} {check.detail}"
-        lines.append(textwrap.fill(text, width, subsequent_indent=" " * 22, break_on_hyphens=False))
-        if check.remedy:
-            lines.append(f"{'':<22}→ {check.remedy}")
-    lines.append("all is well" if well else "kvmtop cannot do its work here as it is")
-    return "\n".join(lines) + "\n", well
+        tell(json.dumps({**head, "checks": [asdict(check) for check in found]}, indent=2) + "\n")
+    else:
+        tell("all is well\n" if well else "kvmtop cannot do its work here as it is\n")
+    return well
+
+
+def _name(check: Callable[[], Check]) -> str:
+    return check.__name__.strip("_")
 
 
 def _run(check: Callable[[], Check]) -> Check:
     try:
         return check()
     except KvmtopError as error:
-        return Check(check.__name__.strip("_"), "missing", str(error))
+        return Check(_name(check), "missing", str(error))
 
 
 def _rights() -> Check:
@@ -140,29 +164,31 @@ def _schedstat() -> Check:
     return Check("schedstat", "ok", "waiting for a CPU is known")
 
 
-def _guest(cpuid: int, out: int) -> float:
-    """Run the known guest in this process; seconds."""
-    guest = Guest([Step("cpuid", cpuid), *([Step("out", out)] if out else [])])
-    start = time.perf_counter()
-    guest.run()
-    seconds = time.perf_counter() - start
-    guest.close()
-    return seconds
-
-
-def _self_test() -> Iterator[Check]:
+def _guest(cpuid: int, out: int, probed: bool) -> tuple[float, Snapshot | None]:
+    """Run the known guest; seconds, and what was counted of it. Raises KvmtopError, OSError and RuntimeError."""
+    guest = Apart([Step("cpuid", cpuid), *([Step("out", out)] if out else [])])
     try:
-        probes = collector.Collector([os.getpid()])
+        probes = collector.Collector([guest.pid]) if probed else None
         try:
-            _guest(CPUID, OUT)
+            seconds = guest.run(PATIENCE)
         finally:
-            snapshot = probes.close()
+            snapshot = probes.close() if probes else None
+    finally:
+        guest.close()
+    return seconds, snapshot
+
+
+def _self_test(now: Now) -> Iterator[Check]:
+    now(f"self-test … (a guest of {CPUID:,} exits)")
+    try:
+        _, snapshot = _guest(CPUID, OUT, True)
     except (KvmtopError, OSError, RuntimeError) as error:
         yield Check("self-test", "missing", f"the guest could not be run: {error}", "see the lines above")
         return
+    assert snapshot
     yield _compared(snapshot)
     if snapshot.isa:
-        yield _cost()
+        yield _cost(now)
 
 
 def _compared(snapshot: Snapshot) -> Check:
@@ -185,16 +211,16 @@ def _compared(snapshot: Snapshot) -> Check:
                  "" if exact and honest else "counts are wrong on this kernel: please report this output")  # fmt: skip
 
 
-def _cost() -> Check:
-    bare, probed = [], []
-    for _ in range(RUNS):
-        bare.append(_guest(CPUID, 0))
-        probes = collector.Collector([os.getpid()])
-        try:
-            probed.append(_guest(CPUID, 0))
-        finally:
-            probes.close()
-    before, after = (1e9 * min(runs) / CPUID for runs in (bare, probed))
+def _cost(now: Now) -> Check:
+    runs: dict[bool, list[float]] = {False: [], True: []}
+    try:
+        for turn in range(2 * RUNS):
+            now(f"cost … ({turn + 1} of {2 * RUNS} guests of {CPUID:,} exits)")
+            probed = bool(turn % 2)
+            runs[probed].append(_guest(CPUID, 0, probed)[0])
+    except (KvmtopError, OSError, RuntimeError) as error:
+        return Check("cost", "missing", f"the guest could not be run once more: {error}", "see the lines above")
+    before, after = (1e9 * min(seconds) / CPUID for seconds in runs.values())
     added = after - before
     words = f"{added:.0f} ns" if added > 0 else "less than can be measured"
     return Check("cost", "ok", f"the probes add {words} to an exit of {before:.0f} ns (CPUID, fastest of {RUNS})")

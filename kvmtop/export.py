@@ -310,18 +310,44 @@ def finish(outputs: Sequence[Output], final: Snapshot, origin: Origin = HERE) ->
 
 
 def create(path: Path) -> TextIO:
-    """A stream into a new file that only its owner may read. Raises OSError.
+    """A stream into a new file, see `creating`. Raises OSError."""
+    with creating(path) as (file,):
+        return file
 
-    It takes the place of what had the name before, so a symbolic link planted there leads nowhere; a pipe or a
-    terminal is written to as it is, if nobody else put it there (summary.special).
+
+@contextlib.contextmanager
+def creating(*paths: Path) -> Iterator[list[TextIO]]:
+    """Streams into new files that only their owner may read, none of them if anything fails. Raises OSError.
+
+    When the block ends they take the place of what had their names, so a symbolic link planted there leads nowhere; a
+    pipe or a terminal is written to as it is, if nobody else put it there (summary.special).
     """
-    if (fd := summary.special(path)) is not None:
-        return open(fd, "w", encoding="utf-8")
-    fd, name = tempfile.mkstemp(prefix=".kvmtop.", dir=path.parent)  # 0600
-    try:
-        os.replace(name, path)
-    except OSError:
-        os.close(fd)
+    files: list[TextIO] = []
+    with contextlib.ExitStack() as undo:
+        new = list[tuple[str, Path]]()
+        for path in paths:
+            with _naming(path):
+                if (fd := summary.special(path)) is None:
+                    fd, name = tempfile.mkstemp(prefix=".kvmtop.", dir=path.parent)  # 0600
+                    new.append((name, path))
+                    undo.callback(_remove, name)
+            files.append(undo.enter_context(open(fd, "w", encoding="utf-8")))
+        yield files
+        for name, path in new:
+            with _naming(path):
+                os.replace(name, path)
+        undo.pop_all()
+
+
+def _remove(name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):  # it has its place already
         os.unlink(name)
-        raise
-    return open(fd, "w", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors are of this path, whatever the file is called for the time being."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

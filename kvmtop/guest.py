@@ -12,19 +12,25 @@ from __future__ import annotations
 import argparse
 import ctypes
 import fcntl
+import json
 import mmap
 import os
+import select
+import signal
 import struct
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 _CREATE_VM, _VCPU_MMAP_SIZE = 0xAE01, 0xAE04
 _CREATE_VCPU, _SET_MEMORY, _CREATE_IRQCHIP = 0xAE41, 0x4020AE46, 0xAE60
 _RUN, _SET_REGS, _GET_SREGS, _SET_SREGS, _SET_MP_STATE = 0xAE80, 0x4090AE82, 0x8138AE83, 0x4138AE84, 0x4004AE99
 _EXIT_IO, _EXIT_HLT, _EXIT_MMIO, _EXIT_INTR = 2, 5, 6, 10
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 MEMORY = 0x10000  # bytes of guest memory; what lies above is unmapped, so MMIO
 CODE = 0x1000  # where the program starts
@@ -156,6 +162,65 @@ class Guest:
             os.close(fd)
         for run in self.runs:
             run.close()
+
+
+class Apart:
+    """A guest in a process of its own: whatever its vCPU does, that can be killed, or left behind."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        """It is there, with its `pid`, and waits for `run`."""
+        theirs, self._go = os.pipe()
+        self._answer, answer = os.pipe()
+        parent = os.getpid()
+        self.pid = os.fork()
+        if not self.pid:
+            os.close(self._go)
+            os.close(self._answer)
+            _run_apart(steps, parent, theirs, answer)
+        os.close(theirs)
+        os.close(answer)
+
+    def run(self, patience: float) -> float:
+        """Run it to its end; how many seconds it took. Raises RuntimeError, also after so many seconds of patience."""
+        os.write(self._go, b"\0")
+        if not self._answered(patience):
+            raise RuntimeError(
+                f"it did not end within {patience:g} s: KVM does not come back from it, or this host is very slow"
+            )
+        told = os.read(self._answer, 4096)  # less than a pipe takes at once
+        if not told:
+            raise RuntimeError("its process was killed")
+        answer = json.loads(told)
+        if "failure" in answer:
+            raise RuntimeError(answer["failure"])
+        return float(answer["seconds"])
+
+    def _answered(self, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(self._answer, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    def close(self) -> None:
+        """Take the process away; not even SIGKILL does that while the kernel does not come back."""
+        os.kill(self.pid, signal.SIGKILL)
+        if self._answered(1):  # or its end of the pipe is closed, so that no vCPU is left in the kernel
+            os.waitpid(self.pid, 0)
+        os.close(self._go)
+        os.close(self._answer)
+
+
+def _run_apart(steps: Sequence[Step], parent: int, go: int, answer: int) -> NoReturn:
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # it goes with whoever waits for it
+        if os.getppid() == parent and os.read(go, 1):
+            guest = Guest(steps)
+            start = time.perf_counter()
+            guest.run()
+            os.write(answer, json.dumps({"seconds": time.perf_counter() - start}).encode())
+    except (OSError, RuntimeError) as error:
+        os.write(answer, json.dumps({"failure": str(error)}).encode())
+    finally:
+        os._exit(0)
 
 
 def _address(memory: mmap.mmap) -> int:

@@ -81,6 +81,11 @@ class Recorder(Wrapper):
         self._end()
         return snapshot
 
+    def discard(self) -> None:
+        """Take the file away again, where the run cannot begin."""
+        self._end()
+        self._path.unlink(missing_ok=True)
+
     def _end(self) -> None:
         with self._lock, contextlib.suppress(sqlite3.Error, OSError):
             self._database.close()

@@ -62,9 +62,12 @@ YIELDS = [
     ("--json", 0, ""), ("--json=out", 0, ""), ("--json=''", 2, "is no name of a file"), ("--json --csv", 2, "cannot share"),
     ("--json=-", 0, ""), ("--json=none/out", 2, "no directory"), ("--json=/dev/full", 1, "No space left"),
     ("--csv", 0, ""), ("--csv=.", 2, "it is a directory"), ("--csv=pipe", 1, "cannot write pipe"), ("-b --csv", 2, "share"),
-    (f"--csv={LONG}", 1, "File name too long"), ("--csv=link", 0, ""), ("--csv=out --json=out -o out", 0, ""),
+    (f"--csv={LONG}", 1, "File name too long"), ("--csv=link", 0, ""), ("--csv=out --json=out", 2, "are one file"),
     ("--openmetrics 0", 2, "[ADDR:]PORT"), ("--openmetrics 65536", 2, "[ADDR:]PORT"), ("--openmetrics x:9", 1, "x port 9"),
-    ("--openmetrics 256.1.1.1:80", 1, "cannot serve metrics on 256.1.1.1"), (f"--openmetrics {LONG}:9", 1, "cannot serve"),
+    ("--openmetrics 256.1.1.1:80", 1, "cannot serve metrics on 256.1.1.1"), (f"--openmetrics {LONG}:9", 2, "no name of a host"),
+    ("--openmetrics .:9960", 2, "'.' is no address"), ("--openmetrics a..b:9", 2, "'a..b' is no address"),
+    (f"--openmetrics {'h' * 300}:9", 2, "no name of a host"), ("--openmetrics \udcff:9", 2, "is no address"),
+    (f"--openmetrics {'.'.join(['h' * 60] * 9)}:9", 1, "cannot serve"),
     ("--version", 0, ""), ("--help", 0, ""), ("-h --nonsense", 0, ""), ("-", 2, "unrecognized"), ("''", 2, "unrecognized"),
     ("-- x", 2, "unrecognized"), ("\udcff", 2, "unrecognized"), (f"--{LONG}", 2, "unrecognized"),
     ("a\nb", 2, "unrecognized"), ("-\u202e", 2, "unrecognized"), ("-T 1 -T 0", 2, "number of seconds"),
@@ -94,7 +97,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(cli, "__file__", str(folder / "cli.py"))
         patch.setattr(cli, "_readings", readings)
         patch.setattr(socket, "getaddrinfo", resolve)
-        patch.setattr(doctor, "report", lambda as_json: ("all is well\n", True))
+        patch.setattr(doctor, "report", lambda as_json, out: bool(out.write("all is well\n")))
         patch.setattr(vms, "PROC", folder)
         patch.setattr(vms, "may_load_bpf", lambda: True)
         patch.setattr(vms, "pids", lambda: iter(()))

@@ -478,7 +478,7 @@ def test_a_locale_without_utf_8() -> None:
 def test_the_doctor_keeps_its_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from kvmtop import doctor
 
-    monkeypatch.setattr(doctor, "report", lambda as_json: (f"{as_json}\n", True))
+    monkeypatch.setattr(doctor, "report", lambda as_json, out: bool(out.write(f"{as_json}\n")))
     assert cli.main(["--doctor", "--json"]) == 0
     assert cli.main(["--doctor"]) == 0
     assert capsys.readouterr().out == "True\nFalse\n"

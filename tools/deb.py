@@ -33,7 +33,7 @@ SCRIPT = f"""\
 #!{HOME}/bin/python3 -I
 import sys
 
-from kvmtop.cli import main
+from kvmtop.__main__ import main
 
 sys.exit(main())
 """

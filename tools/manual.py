@@ -35,7 +35,7 @@ programs count and time each one in the kernel. On a terminal it is a dashboard,
 interval. When it ends, it prints the summary that the SystemTap script kvm_service_time.stp printed, in the same
 format. Looking at a live host needs root."""
 STATUS = (
-    ("0", "all went well; a signal (INT, TERM, HUP) ends a run well, too"),
+    ("0", "all went well; a signal (INT, TERM, HUP) ends a run well, too, once counting has begun"),
     ("1", "this machine lacks something, or an output could not be written; a sentence on standard error says what"),
     ("2", "the arguments are wrong"),
 )

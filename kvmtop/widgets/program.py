@@ -1,19 +1,69 @@
-"""What our programs on the screen have in common: a fault in one is told in a sentence, as everything else is."""
+"""What our programs on the screen have in common: an end by signals, faults told in a sentence, our variables in any
+theme, and no colour where none is wanted."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from rich.segment import Segment
 from textual.app import App
+from textual.color import Color
+from textual.filter import LineFilter
 from textual.worker import WorkerFailed
 
 from ..errors import KvmtopError, fault
+from .palette import variables
+
+
+class Ending(Protocol):
+    """What can be read once the program shall end."""
+
+    def fileno(self) -> int: ...  # noqa: D102
+
+    def is_set(self) -> bool: ...  # noqa: D102
+
+
+class Colourless(LineFilter):
+    """Neither foreground nor background, as https://no-color.org asks for; bold, dim and reverse stay."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """The same text."""
+        return [Segment(text, style and style.without_color, control) for text, style, control in segments]
 
 
 class Program(App[None]):
-    """`failure` tells, after it has ended, why it had to."""
+    """A screen that signals end from before it is there until it has gone; `failure` tells why it had to end."""
 
     def __init__(self) -> None:
         super().__init__()
         self.failure: KvmtopError | None = None
+        self._until: Ending | None = None
+
+    def run_until(self, ending: Ending) -> None:
+        """Run, unless it shall end already."""
+        self._until = ending
+        if not ending.is_set():
+            self.run()
+
+    def on_mount(self) -> None:
+        """Watch for the end, which may have come while this was made."""
+        if self._until:
+            asyncio.get_running_loop().add_reader(self._until, self._over)
+
+    def _over(self) -> None:
+        assert self._until
+        asyncio.get_running_loop().remove_reader(self._until)
+        self.exit()
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Our variables under any theme."""
+        return variables(self.current_theme.dark)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual turns colours to greys, on black."""
+        return [Colourless()] if self.no_color else super().get_line_filters()
 
     def _handle_exception(self, error: Exception) -> None:
         """Textual's, for whatever nobody has caught. Whoever runs the program would not know of it."""

@@ -117,6 +117,8 @@ class Table(ScrollView, can_focus=True):
         & > .table--sorted { color: $accent; background: $panel; text-style: bold underline; }
         & > .table--cursor { background: $cursor; text-style: bold; }
         & > .table--blurred { background: $cursor-away; }
+        &:nocolor > .table--cursor { text-style: bold reverse; }
+        &:nocolor > .table--blurred { text-style: underline; }
         & > .table--fill { background: $shade; }
         & > .table--dim { color: $faded; }
         & > .table--trend { color: $trend; }
