@@ -10,6 +10,7 @@ from typing import Protocol
 from rich.segment import Segment
 from textual.app import App
 from textual.color import Color
+from textual.css.query import NoMatches
 from textual.filter import LineFilter
 from textual.worker import WorkerFailed
 
@@ -68,6 +69,8 @@ class Program(App[None]):
     def _handle_exception(self, error: Exception) -> None:
         """Textual's, for whatever nobody has caught. Whoever runs the program would not know of it."""
         cause = error.error if isinstance(error, WorkerFailed) else error
+        if isinstance(cause, NoMatches) and self.return_code is not None:
+            return  # it ends, and the command palette misses what is taken down already
         self.failure = self.failure or (cause if isinstance(cause, KvmtopError) else fault(cause))
         super()._handle_exception(error)
         self._exit_renderables.clear()
