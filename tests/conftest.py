@@ -1,5 +1,30 @@
+from __future__ import annotations
+
 import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kvmtop import vms
+
+from . import nobody
 
 # The tests in on_host/ need a machine whose KVM fires kvm_exit, and root: test_hosts.py runs them in the
 # emulated ones. On a real KVM host: sudo KVMTOP_ON_HOST=1 .venv/bin/pytest tests/on_host
 collect_ignore = [] if os.environ.get("KVMTOP_ON_HOST") else ["on_host"]
+
+
+def pytest_sessionstart() -> None:
+    """Where all is required, nothing is skipped for want of rights."""
+    if os.environ.get("KVMTOP_REQUIRE_HOSTS") == "1" and (not vms.may_load_bpf() or vms.namespace() or os.geteuid()):
+        pytest.exit("KVMTOP_REQUIRE_HOSTS=1 needs root, who may load BPF programs, and no container", 2)
+
+
+@pytest.fixture(scope="session")
+def for_all() -> Iterator[Path]:
+    """A folder with kvmtop in it which any user may enter: pytest's own are for their owner alone."""
+    with tempfile.TemporaryDirectory(prefix="kvmtop-tests-", dir="/tmp") as folder:
+        nobody.copy(Path(folder))
+        yield Path(folder)

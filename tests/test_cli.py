@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import re
 import signal
@@ -20,6 +19,7 @@ from kvmtop.snapshot import KINDS, Array, Look, Snapshot
 from kvmtop.touched import TOUCHED
 
 from .fake import Busy, Host
+from .nobody import as_nobody
 
 ROOT = Path(kvmtop.__file__).parent.parent
 KVMTOP = [sys.executable, "-m", "kvmtop"]
@@ -30,12 +30,10 @@ needs_root = pytest.mark.skipif(
 )
 
 
-def run(*argv: str, nobody: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
-    user = 65534 if nobody else None
+def run(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*KVMTOP, *argv], capture_output=True, text=True, timeout=60, cwd=ROOT, env={**os.environ, **env},
-        user=user, group=user, extra_groups=[] if nobody else None,
-    )  # fmt: skip
+        [*KVMTOP, *argv], capture_output=True, text=True, timeout=60, cwd=ROOT, env={**os.environ, **env}
+    )
 
 
 def sentence(stderr: str) -> str:
@@ -105,9 +103,10 @@ def test_bad_arguments_of_the_command() -> None:
 def test_help_is_quick_and_has_examples() -> None:
     took = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = os.times()
         done = run("--help", COLUMNS="80")
-        took.append(time.perf_counter() - start)
+        end = os.times()  # of its own: a busy machine lets it wait
+        took.append(end.children_user + end.children_system - start.children_user - start.children_system)
         assert (done.returncode, done.stderr) == (0, "")
     assert min(took) < 1
     assert "examples:\n  sudo kvmtop " in done.stdout
@@ -142,8 +141,8 @@ def test_version() -> None:
 
 
 @needs_root
-def test_as_another_user() -> None:
-    done = run("--live", nobody=True)
+def test_as_another_user(for_all: Path) -> None:
+    done = as_nobody(for_all, "-m", "kvmtop", "--live")
     assert (done.returncode, done.stdout) == (1, "")
     assert "root" in sentence(done.stderr)
 
@@ -158,8 +157,8 @@ def test_as_another_user_in_this_process(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 @needs_root
-def test_without_any_option_and_without_rights_it_is_the_demo() -> None:
-    done = run(nobody=True)
+def test_without_any_option_and_without_rights_it_is_the_demo(for_all: Path) -> None:
+    done = as_nobody(for_all, "-m", "kvmtop")
     assert done.returncode == 0
     assert "needs root" in sentence(done.stderr) and "This is the demo" in done.stderr
     tables = re.findall(r"^(.*)\nREASON ", done.stdout, re.MULTILINE)
@@ -296,10 +295,10 @@ def test_dump_into_no_directory(tmp_path: Path, where: str) -> None:
 
 
 @needs_root
-def test_dump_into_a_directory_that_may_not_be_seen(tmp_path: Path) -> None:
+def test_dump_into_a_directory_that_may_not_be_seen(tmp_path: Path, for_all: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a").chmod(0o700)
-    done = run("--dump", str(tmp_path / "a" / "b" / "out"), nobody=True)
+    done = as_nobody(for_all, "-m", "kvmtop", "--dump", str(tmp_path / "a" / "b" / "out"))
     assert (done.returncode, done.stdout) in ((1, ""), (2, ""))
     sentence(done.stderr)
 
@@ -402,14 +401,22 @@ def test_silence_is_explained_once(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "no VM runs here" in sentence(capsys.readouterr().err)
 
 
+# It calls itself "counting" when it waits for its first reading.
 STUB = """
 import sys
+from pathlib import Path
 import kvmtop.live
-from kvmtop import vms
+from kvmtop import cli, vms
 from kvmtop.cli import main
 from tests.fake import Busy
 vms.may_load_bpf = lambda: True
 kvmtop.live.Live = lambda pids=(), flags=(), look=None: Busy()
+due = cli._readings
+def readings(source, options, batch, stop):
+    wait = stop.wait
+    stop.wait = lambda seconds: Path("/proc/self/comm").write_text("counting") and wait(seconds)
+    return due(source, options, batch, stop)
+cli._readings = readings
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -420,14 +427,11 @@ def start(*argv: str, **options: object) -> subprocess.Popen[str]:
 
 
 def until_it_counts(process: subprocess.Popen[str]) -> None:
-    """Wait until its signal handlers are there."""
-    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-    caught, wanted = Path(f"/proc/{process.pid}/status"), sum(1 << (number - 1) for number in numbers)
+    """Wait until it has its signal handlers and waits, too."""
     end = time.monotonic() + 20
-    while int(caught.read_text().partition("SigCgt:\t")[2][:16], 16) & wanted != wanted:
-        assert time.monotonic() < end
+    while Path(f"/proc/{process.pid}/comm").read_text() != "counting\n":
+        assert process.poll() is None and time.monotonic() < end
         time.sleep(0.02)
-    time.sleep(0.1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP])
@@ -438,7 +442,7 @@ def test_signals_end_it_with_the_summary(tmp_path: Path, number: signal.Signals)
         began = time.monotonic()
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert (process.returncode, err) == (0, "")
     tables, end = out.split(AMD)
     assert "REASON" in tables  # the last, shorter interval too
@@ -507,8 +511,7 @@ def test_a_slow_reading_is_not_made_up_for(host: Busy, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(host, "read", slow)
     assert cli.main(["--batch", "-i", "0.1", "-T", "1"]) == 0
-    gaps = [after - before for before, after in itertools.pairwise(times[:-1])]
-    assert sum(gap < 0.05 for gap in gaps) <= 1  # one may be short, to be in step again
+    assert len(times) <= 8  # not the ten, and close()'s, that there would be without the pause; fewer where others work
 
 
 # ---- what exits touch, and slow exits
@@ -598,7 +601,7 @@ def test_slow_exits_are_printed_as_they_come_from_the_first_on(
     monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
     monkeypatch.setattr(live, "Live", source)
     (tmp_path / "map").write_text("0000000000001000 T outb\n")
-    assert cli.main(["-b", "-i", "0.5", "-T", "0.5", "--slow", "1ms", "--guest-kallsyms", str(tmp_path / "map")]) == 0
+    assert cli.main(["-b", "-i", "1", "-T", "1", "--slow", "1ms", "--guest-kallsyms", str(tmp_path / "map")]) == 0
     out, err = capsys.readouterr()
     assert err == "" and [look and look.slow_ns for look in asked] == [10**6]
     before_the_table = out.partition("REASON  ")[0].splitlines()[:-1]

@@ -37,7 +37,7 @@ def fill(disk: Path) -> None:
 def test_a_disk_that_fills_up(disk: Path) -> None:
     """Nothing written before is lost, the run goes on to its end, and each file is named."""
     (disk / "dump").write_text("of another day")
-    with start("--batch", "-i", "0.1", "-T", "1.5", "--record", str(disk / "run"), f"--dump={disk / 'dump'}") as kvmtop:
+    with start("--batch", "-i", "0.1", "-T", "3", "--record", str(disk / "run"), f"--dump={disk / 'dump'}") as kvmtop:
         assert kvmtop.stdout
         tables = 0
         while tables < 4:

@@ -241,14 +241,14 @@ def test_a_ring_of_aliases_ends() -> None:
     whole = "0000000000000000-ffffffffffffffff"
     ring = "".join(f"    {whole} (prio {n}, i/o): alias a{n} @ring {whole}\n" for n in range(100))
     text = f"address-space: memory\n  {whole} (prio 0, i/o): alias x @ring {whole}\n\nmemory-region: ring\n  {whole} (prio 0, i/o): pci\n{ring}"
-    start = time.perf_counter()
+    start = time.process_time()
     assert MemoryMap.parse(text).name(0) == ""
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_a_flood_is_read_up_to_a_bound() -> None:
     text = HEAD + "".join(f"  {n:016x}-{n:016x} (prio 0, i/o): r{n}\n" for n in range(0, 100_000))
-    start = time.perf_counter()
+    start = time.process_time()
     found = MemoryMap.parse(text)
     assert found.name(7) == "r7"
     assert found.name(99_999) == ""  # beyond the bound
@@ -256,7 +256,7 @@ def test_a_flood_is_read_up_to_a_bound() -> None:
         f"{' ' * n}{0:016x}-{9:016x} (prio 0, i/o): d{n}\n" for n in range(1, 200)
     )
     assert MemoryMap.parse(deep).name(5) in ("", *(f"d{n}" for n in range(200)))
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_damage_never_raises() -> None:

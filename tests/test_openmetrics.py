@@ -308,12 +308,14 @@ def test_promtool_has_nothing_to_say() -> None:
 # ---- reading
 
 
-def test_scrapes_in_quick_succession_read_once() -> None:
+def test_scrapes_in_quick_succession_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     host = Busy()
     exporter = Exporter(host)
+    monkeypatch.setattr(openmetrics, "FRESH", 60)
     first = exporter.scrape()
     assert exporter.scrape() == first
-    time.sleep(openmetrics.FRESH + 0.05)
+    monkeypatch.setattr(openmetrics, "FRESH", 0.05)
+    time.sleep(0.1)
     assert exporter.scrape() != first
 
 
@@ -388,6 +390,13 @@ def ask(server: Server, method: str, path: str) -> tuple[int, bytes, http.client
     return response.status, response.read(), response
 
 
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def send(server: Server, request: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
         client.sendall(request)
@@ -430,7 +439,7 @@ def test_odd_requests(server: Server, request_: bytes, status: bytes) -> None:
 
 
 def test_slow_clients_are_cut_off_and_in_nobodys_way(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openmetrics, "PATIENCE", 1.0)
+    monkeypatch.setattr(openmetrics, "PATIENCE", 2.0)
     began, slow = (
         time.monotonic(),
         [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(10)],
@@ -438,15 +447,15 @@ def test_slow_clients_are_cut_off_and_in_nobodys_way(server: Server, monkeypatch
     for client in slow:
         client.sendall(b"GET /metr")
     assert ask(server, "GET", "/metrics")[0] == 200
-    assert time.monotonic() - began < 1
-    while time.monotonic() - began < 0.9:  # a byte now and then does not help
+    assert time.monotonic() - began < 2
+    while time.monotonic() - began < 1.5:  # a byte now and then does not help
         slow[0].sendall(b"i")
         time.sleep(0.1)
     for client in slow:
         with contextlib.suppress(ConnectionResetError):
             assert client.recv(10) == b""
         client.close()
-    assert 0.9 < time.monotonic() - began < 3
+    assert 1.9 < time.monotonic() - began < 10
 
 
 def test_hundreds_of_clients_that_are_idle_or_slow_lock_nobody_out(server: Server) -> None:
@@ -461,7 +470,7 @@ def test_hundreds_of_clients_that_are_idle_or_slow_lock_nobody_out(server: Serve
     for _ in range(5):
         began = time.monotonic()
         assert ask(server, "GET", "/metrics")[0] == 200
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < openmetrics.PATIENCE / 2
     assert len(os.listdir("/proc/self/fd")) - before <= len(clients) + openmetrics.MOST_CLIENTS + 1
     with contextlib.suppress(ConnectionResetError):
         assert clients[0].recv(10) == b""  # it was let go
@@ -484,8 +493,8 @@ def test_a_client_that_does_not_read(server: Server, monkeypatch: pytest.MonkeyP
     server._page = lambda accept: (b"x" * 50_000_000, "text/plain")
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
-        time.sleep(1.5)
-        assert not server._clients
+        until(lambda: len(server._clients) == 1)
+        until(lambda: not server._clients)
 
 
 def test_a_source_that_fails() -> None:
@@ -503,10 +512,10 @@ def test_it_ends_at_once_whoever_is_connected() -> None:
     server = Server("127.0.0.1", 0)
     server.start(Exporter(Busy()).scrape)
     with socket.create_connection(("127.0.0.1", server.port)):
-        time.sleep(0.1)
+        until(lambda: len(server._clients) == 1)
         began = time.monotonic()
         server.stop()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < openmetrics.PATIENCE / 2
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port))
 
@@ -584,9 +593,8 @@ def test_as_a_service() -> None:
         assert process.stderr.readline() == f"kvmtop: serving http://127.0.0.1:{port}/metrics\n"
         first = page_of(port)
         process.send_signal(signal.SIGHUP)
-        time.sleep(0.5)
-        second = page_of(port)  # it goes on
-        assert get(second, "kvmtop_exits_total") > get(first, "kvmtop_exits_total")
+        before = get(first, "kvmtop_exits_total")
+        until(lambda: get(page_of(port), "kvmtop_exits_total") > before)  # it goes on
         process.terminate()
         out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")

@@ -135,16 +135,16 @@ def test_killed_at_any_moment(file: Path, turn: int) -> None:
 
 
 def test_signals_that_end_a_recorded_run_complete_it(file: Path) -> None:
-    """Not only kill -9: TERM lets the run end as always."""
-    code = WRITER.replace(
-        "while True:", "import signal\nsignal.signal(15, lambda *_: sys.exit(recorder.close() and 0))\nwhile True:"
-    )
+    """Not only kill -9: TERM lets the run end as always, which is between two readings."""
+    told = "import signal\nstop = []\nsignal.signal(15, lambda *_: stop.append(1))\nwhile not stop:"
+    code = f"{WRITER.replace('while True:', told)}recorder.close()\n"
     with subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout
         while int(writer.stdout.readline()) < 3:
             pass
         writer.send_signal(signal.SIGTERM)
         writer.communicate(timeout=30)
+    assert writer.returncode == 0
     assert len(Recording(file)) >= 3
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -32,7 +33,7 @@ def two_guests() -> Iterator[Terminal]:
         "tests.hosts.two_guests",
         "sh",
         "-c",
-        f"{sys.executable} -m kvmtop; echo status $?; sleep 30",
+        f"{shlex.quote(sys.executable)} -m kvmtop; echo status $?; sleep 30",
     ]
     terminal = Terminal([sys.executable, "-m", "tests.hosts.amd", "--tty", "--", *inside], 120, 40)
     try:
@@ -102,7 +103,7 @@ def local(tmp_path: Path) -> Iterator[Terminal]:
         pytest.skip("this kernel has no KVM tracepoints")
     dump = tmp_path / "summary.txt"
     # bash hands its first command both of them, if it was typed early enough.
-    shell = f"export COLUMNS LINES; echo before; {sys.executable} -m kvmtop --dump {dump}; echo status $?"
+    shell = f"export COLUMNS LINES; echo before; {shlex.quote(sys.executable)} -m kvmtop --dump {shlex.quote(str(dump))}; echo status $?"
     terminal = Terminal(["bash", "--norc", "-i"], 100, 30)
     terminal.keys(shell, "Enter")
     terminal.wait("^ All VMs", 30)

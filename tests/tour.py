@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
+import time
 from pathlib import Path
 
 import kvmtop
@@ -21,6 +22,7 @@ from .screenshots import FOLDER
 DEMO = Path(kvmtop.__file__).parent / "demo" / "amd.kvmtop"
 SIZE = (112, 36)
 SECONDS = 3  # a frame
+STILL = 0.4  # seconds without a change
 SEEKS = 11  # twentieths of the demo: both VMs are busy
 STEPS = (  # what is pressed, the frame's title, and what the screen has then
     (("home",), "kvmtop --demo: all VMs, the reason with the most time first", "All VMs"),
@@ -84,19 +86,31 @@ def animated(frames: list[str]) -> str:
     return f'<svg {view[0]} xmlns="http://www.w3.org/2000/svg"><style>{style}</style>{"".join(groups)}</svg>\n'
 
 
+async def settled(app: Player, shown: str) -> None:
+    """Wait until the screen has it, with what stands out, and has stood still. Raises ValueError."""
+    before, since = list[str](), time.monotonic()
+    end = since + 60
+    while time.monotonic() < end:
+        await asyncio.sleep(0.05)
+        lines = picture.lines(app)
+        if lines != before or not app._whole:
+            before, since = lines, time.monotonic()
+        elif any(shown in line for line in lines) and time.monotonic() > since + STILL:
+            return
+    raise ValueError("\n".join([f"no {shown} on the screen:", *before]))
+
+
 async def take() -> tuple[str, list[str]]:
     """The numbered dashboard, and the frames; each shows what it is about. Raises ValueError."""
     app = Player(Recording(DEMO))
     frames: list[str] = []
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("space", *["right_curly_bracket"] * SEEKS)
-        await asyncio.sleep(2)
+        await settled(app, "All VMs")
         first = numbered(app.export_screenshot(), picture.lines(app))
         for keys, title, shown in STEPS:
             await pilot.press(*keys)
-            await asyncio.sleep(1)
-            if not any(shown in line for line in picture.lines(app)):
-                raise ValueError(f"{title}: no {shown} on the screen:\n" + "\n".join(picture.lines(app)))
+            await settled(app, shown)
             frames.append(small(app.export_screenshot(title=title), f"f{len(frames)}"))
     return first, frames
 
