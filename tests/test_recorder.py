@@ -133,9 +133,11 @@ def test_killed_at_any_moment(file: Path, turn: int) -> None:
 
 def test_signals_that_end_a_recorded_run_complete_it(file: Path) -> None:
     """Not only kill -9: TERM lets the run end as always."""
+    # As kvmtop does it: a handler that closes would wait for the lock of the reading that it interrupts.
     code = WRITER.replace(
-        "while True:", "import signal\nsignal.signal(15, lambda *_: sys.exit(recorder.close() and 0))\nwhile True:"
+        "while True:", "import signal\nstop = []\nsignal.signal(15, lambda *_: stop.append(1))\nwhile not stop:"
     )
+    code += "recorder.close()\n"
     with subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout
         while int(writer.stdout.readline()) < 3:
