@@ -22,8 +22,8 @@ from .errors import KvmtopError, fault, tell
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
     from .batch import Batch
     from .export import Output
+    from .http_server import Server
     from .labels import Labels
-    from .openmetrics import Server
     from .origin import Origin
     from .snapshot import Look, Snapshot, Source
 
@@ -470,7 +470,7 @@ def _server(options: argparse.Namespace, after: contextlib.ExitStack) -> Server 
     """Takes the port of --openmetrics, until `after`."""
     if not options.openmetrics:
         return None
-    from .openmetrics import Server
+    from .http_server import Server
 
     server = Server(*options.openmetrics)
     after.callback(server.stop)

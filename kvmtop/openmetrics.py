@@ -7,12 +7,11 @@ VM and reason, 7 to a VM: no more than 108,000 in all); what comes later is coun
 
 from __future__ import annotations
 
-import asyncio
-import socket
+import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,11 +22,9 @@ from prometheus_client.core import (
     InfoMetricFamily,
     Metric,
 )
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from .errors import KvmtopError
 from .members import members
 from .origin import HERE, Origin
 from .session import Session
@@ -42,8 +39,6 @@ OTHERS = "(others)"
 # Upper bounds of the exported buckets, as powers of two of a ns: each octave from 0.5 µs to 1 ms, where most exits
 # lie, each second one up to 4.3 s. They are edges of the kernel's histogram too, so no exit is on a wrong side.
 BOUNDS = (*range(9, 21), *range(22, 33, 2))
-
-MOST_CLIENTS, LONGEST_REQUEST, PATIENCE = 32, 8192, 10.0  # connections at once; bytes; seconds for each
 
 
 @dataclass
@@ -140,10 +135,8 @@ class Exporter(Wrapper, Collector):
         with self._lock:
             if self._fresh and time.monotonic() - self._read_at >= FRESH:
                 self.read()
-            if "application/openmetrics-text" in accept:
-                page: bytes = openmetrics.generate_latest(self)  # type: ignore[no-untyped-call]
-                return page, openmetrics.CONTENT_TYPE_LATEST
-            return generate_latest(self), CONTENT_TYPE_PLAIN_0_0_4
+            encode, kind = choose_encoder(_wanted(accept))
+            return encode(self), kind
 
     def _add(self, snapshot: Snapshot) -> None:
         interval = self._interval = diff(self._interval.after if self._interval else None, snapshot)
@@ -229,6 +222,14 @@ class Exporter(Wrapper, Collector):
 LABELS = ["vm", "pid"]
 
 
+def _wanted(accept: str) -> str:
+    """The kinds in an Accept header, but for those with q=0. The other parameters are left out, too: choose_encoder
+    would repeat a version that does not exist, and one that is no number ends it.
+    """
+    parts = (part.strip().lower() for part in accept.split(","))
+    return ",".join(part.partition(";")[0] for part in parts if not re.search(r";\s*q=0(\.0*)?\s*(;|$)", part))
+
+
 def _key(vm: Vm) -> _Key:
     return vm.pid, clean(vm.name) or f"pid {vm.pid}"
 
@@ -260,93 +261,3 @@ def _budget(vms: Sequence[_Vm], waiting_known: bool) -> Metric:
         for part, ns in zip(PARTS if waiting_known else PARTS[:-1], vm.budget.tolist(), strict=False):
             family.add_metric([*vm.labels, part], ns / 1e9)
     return family
-
-
-class Server:
-    """Serves one page over HTTP in a thread of its own: GET /metrics, and nothing else."""
-
-    def __init__(self, address: str, port: int) -> None:
-        """Take the port; nothing is served yet. Raises KvmtopError."""
-        try:
-            family, *_, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-            self._socket = socket.create_server(where, family=family)
-        except OSError as error:
-            raise KvmtopError(
-                f"cannot serve metrics on {address} port {port}: {error.strerror}; choose another with --openmetrics"
-            ) from None
-        self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://{f'[{address}]' if ':' in address else address}:{self.port}/metrics"
-        self._clients: dict[asyncio.StreamWriter, None] = {}  # the oldest first
-        self._thread: threading.Thread | None = None
-
-    def start(self, page: Callable[[str], tuple[bytes, str]]) -> None:
-        """page: from an Accept header to the content and its type; it may raise KvmtopError."""
-        self._page = page
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="openmetrics", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End it, whoever is still connected."""
-        if self._thread:
-            self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join()
-        self._socket.close()
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        server = await asyncio.start_server(self._client, sock=self._socket, limit=LONGEST_REQUEST)
-        await self._stop.wait()
-        server.close()
-
-    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request, one answer, and all of it within PATIENCE: a slow client costs no more than its buffer.
-
-        Where there are too many, the oldest has to go: whoever asks and reads at once is no longer there by then.
-        """
-        if len(self._clients) >= MOST_CLIENTS:
-            oldest = next(iter(self._clients))
-            del self._clients[oldest]
-            oldest.transport.abort()
-        self._clients[writer] = None
-        try:
-            async with asyncio.timeout(PATIENCE):
-                writer.write(self._respond(await reader.readuntil(b"\r\n\r\n")))
-                writer.close()
-                await writer.wait_closed()
-        except asyncio.LimitOverrunError:
-            writer.write(_answer("431 Request Header Fields Too Large"))
-            writer.close()
-        except (OSError, EOFError):  # it was slow (TimeoutError), or has gone
-            writer.transport.abort()
-        finally:
-            self._clients.pop(writer, None)
-
-    def _respond(self, request: bytes) -> bytes:
-        first, *lines = request.decode("latin-1").split("\r\n")
-        method, _, rest = first.partition(" ")
-        target, _, version = rest.partition(" ")
-        if not version.startswith("HTTP/1."):
-            return _answer("400 Bad Request")
-        if target.partition("?")[0] != "/metrics":
-            return _answer("404 Not Found", b"metrics are at /metrics\n")
-        if method != "GET":
-            return _answer("405 Method Not Allowed", more="Allow: GET\r\n")
-        headers = (line.partition(":") for line in lines)
-        accept = ",".join(value.strip() for name, _, value in headers if name.lower() == "accept")
-        try:
-            content, content_type = self._page(accept)
-        except KvmtopError as error:
-            return _answer("503 Service Unavailable", f"{error}\n".encode())
-        return _answer("200 OK", content, content_type)
-
-
-def _answer(
-    status: str, content: bytes = b"", content_type: str = "text/plain; charset=utf-8", more: str = ""
-) -> bytes:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(content)}\r\n{more}"
-    return f"{head}Connection: close\r\n\r\n".encode() + content

@@ -36,19 +36,22 @@ class Recorder(Wrapper):
         self._changes = 0  # of VMs
         self._threads: set[int] = set()
         self._lock = threading.Lock()
-        self._journal = Path(f"{path}-journal")
-        with contextlib.suppress(OSError):  # a remnant of a run that was killed, whose file has been taken away
-            left = os.lstat(self._journal)
-            if stat.S_ISREG(left.st_mode) and not left.st_size and left.st_uid == os.geteuid():
-                self._journal.unlink()
+        self._beside = [Path(f"{path}-journal"), Path(f"{path}-wal")]
+        for place in self._beside:
+            with contextlib.suppress(OSError):  # a remnant of a run that was killed, whose file has been taken away
+                left = os.lstat(place)
+                if stat.S_ISREG(left.st_mode) and not left.st_size and left.st_uid == os.geteuid():
+                    place.unlink()
+        made: list[Path] = []
         try:
             # New ones, and not through anybody's link: the names can be guessed, and this runs as root.
-            for name in (path, self._journal):
-                os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+            for place in (path, *self._beside):
+                _make(place)
+                made.append(place)
             self._database = self._create()
         except FileExistsError as error:
-            if error.filename == os.fspath(self._journal):
-                path.unlink()
+            for place in made:
+                place.unlink()
             raise KvmtopError(f"{error.filename} exists: choose another name, or remove it", 2) from None
         except (OSError, sqlite3.Error) as error:
             raise KvmtopError(f"cannot record to {path}: {words(error)}") from None
@@ -63,7 +66,7 @@ class Recorder(Wrapper):
         database.execute(f"PRAGMA user_version={FORMAT}")
         database.executescript(SCHEMA)
         with contextlib.suppress(FileExistsError):
-            os.close(os.open(self._journal, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+            _make(self._beside[0])
         database.execute("PRAGMA journal_mode=TRUNCATE")  # it keeps our journal, and so its place
         database.execute("PRAGMA synchronous=FULL")
         return database
@@ -89,7 +92,8 @@ class Recorder(Wrapper):
     def _end(self) -> None:
         with self._lock, contextlib.suppress(sqlite3.Error, OSError):
             self._database.close()
-            self._journal.unlink()
+            for place in self._beside:
+                place.unlink()
 
     def _record(self, snapshot: Snapshot, final: bool) -> None:
         if self.trouble:
@@ -153,6 +157,10 @@ class Recorder(Wrapper):
         names = [(isa, code, name) for isa, table in snapshot.names.reasons.items() for code, name in table.items()]
         self._database.executemany("INSERT INTO reasons VALUES (?, ?, ?)", names)
         self._database.executemany("INSERT INTO flags VALUES (?, ?)", list(snapshot.names.flags.items()))
+
+
+def _make(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
 
 
 def _sums(snapshot: Snapshot) -> dict[tuple[int, int], tuple[int, int]]:

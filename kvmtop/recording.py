@@ -19,8 +19,8 @@ at most six frames away, and half of the frames hold one interval's changes only
 
 A sample is one transaction with SQLite's rollback journal and synchronous=FULL: after kill -9 or a power cut, the
 file has all samples up to the last whole one. With a write-ahead log, the newest samples would be in a second
-file, which is soon forgotten. FILE-journal is there while FILE is being written, and empty but for some
-milliseconds a sample.
+file, which is soon forgotten. FILE-journal and FILE-wal are there while FILE is being written, the one empty but for
+some milliseconds a sample, the other always: so nobody else can put a file there, which SQLite would take for ours.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from __future__ import annotations
 import bisect
 import contextlib
 import os
-import shutil
 import sqlite3
 import tempfile
 import threading
@@ -37,12 +36,13 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from . import frame
 from .errors import KvmtopError
+from .journal import copy, journal_of
 from .origin import Origin
 from .snapshot import SLOW, Array, Look, Names, Snapshot, Vm
 from .stats import I64
@@ -116,17 +116,19 @@ class Recording:
             raise KvmtopError(f"cannot read {self.path}: {words(error)}", 2) from None
 
     def _open(self, path: Path) -> sqlite3.Connection:
-        self._check_header(path)
-        database = self._connect(path)
-        try:
-            database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        except sqlite3.OperationalError:
-            # A writer was killed while it wrote: its journal has to be played back, in a copy.
-            database.close()
-            database = self._connect(self._recovered(path))
-        size = os.path.getsize(path)
+        if not path.is_file():
+            raise KvmtopError(f"there is no file {path}" if not path.exists() else f"{path} is not a file", 2)
+        where = path.resolve()
+        with contextlib.ExitStack() as opened:
+            file = opened.enter_context(open(where, "rb"))
+            self._check_header(file)
+            journal = opened.enter_context(journal_of(file, where))
+            if journal:
+                where = self._recovered(file, journal, where)
+        database = self._connect(where, "ro&immutable=1")
+        size = os.path.getsize(where)
         pages, page = (database.execute(f"PRAGMA {word}").fetchone()[0] for word in ("page_count", "page_size"))
-        if pages * page > size and not self._folder:
+        if pages * page > size:
             raise KvmtopError(f"{path} is cut off: it has {size} bytes of {pages * page}", 2)
         if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
             raise KvmtopError(f"{path} is not a recording of kvmtop", 2)
@@ -141,15 +143,12 @@ class Recording:
             raise KvmtopError(f"{path} is not a recording of kvmtop: its tables are others", 2)
         return database
 
-    def _check_header(self, path: Path) -> None:
-        if not path.is_file():
-            raise KvmtopError(f"there is no file {path}" if not path.exists() else f"{path} is not a file", 2)
-        with open(path, "rb") as file:
-            header = file.read(100)
+    def _check_header(self, file: BinaryIO) -> None:
+        header = file.read(100)
         if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
-            raise KvmtopError(f"{path} is not a recording of kvmtop", 2)
-        if header[18:20] != b"\1\1":  # a write-ahead log's: SQLite would make files beside it
-            raise KvmtopError(f"{path} is not a recording of kvmtop: it is in another mode of SQLite", 2)
+            raise KvmtopError(f"{self.path} is not a recording of kvmtop", 2)
+        if header[18:20] != b"\1\1":  # a write-ahead log's
+            raise KvmtopError(f"{self.path} is not a recording of kvmtop: it is in another mode of SQLite", 2)
 
     def _connect(self, path: Path, mode: str = "ro") -> sqlite3.Connection:
         uri = f"{path.absolute().as_uri()}?mode={mode}"
@@ -160,29 +159,23 @@ class Recording:
         database.set_progress_handler(lambda: int(time.monotonic() > self._deadline), 10_000)
         for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0", "temp_store=MEMORY"):
             database.execute(f"PRAGMA {pragma}")
-        if mode == "ro":
+        if mode != "rw":
             database.execute("PRAGMA query_only=ON")
         return database
 
-    def _recovered(self, path: Path) -> Path:
-        journal = Path(f"{path}-journal")
-        if not journal.is_file():
-            raise sqlite3.DatabaseError("it cannot be opened")
+    def _recovered(self, file: BinaryIO, journal: BinaryIO, path: Path) -> Path:
+        """A copy that holds whole samples only, made by playing back the journal."""
         self._folder = tempfile.TemporaryDirectory(prefix="kvmtop-")
-        copy = Path(self._folder.name) / "recording"
-        if path.stat().st_size + journal.stat().st_size > shutil.disk_usage(copy.parent).free:  # before it is full
-            room = f"its writer was killed, and {tempfile.gettempdir()} has no room for a copy: set TMPDIR"
-            raise KvmtopError(f"cannot read {path}: {room}", 2)
-        shutil.copyfile(path, copy)
-        shutil.copyfile(journal, f"{copy}-journal")
-        with open(f"{copy}-journal", "rb") as file:
-            file.seek(-min(8, os.path.getsize(file.fileno())), os.SEEK_END)
+        found = Path(self._folder.name) / "recording"
+        copy(file, journal, path, found)
+        with open(f"{found}-journal", "rb") as played:
+            played.seek(-min(8, os.path.getsize(played.fileno())), os.SEEK_END)
             # So ends one that names another file, which SQLite would delete (pager_delsuper): ours never do.
-            if file.read(8) == b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7":
+            if played.read(8) == b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7":
                 raise sqlite3.DatabaseError("its journal is of several databases")
-        with contextlib.closing(self._connect(copy, "rw")) as database:
+        with contextlib.closing(self._connect(found, "rw")) as database:
             database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        return copy
+        return found
 
     def _rows(self, sql: str, types: Sequence[type], most: int, *values: int) -> Iterator[tuple[Any, ...]]:
         """Rows of a query, of these types, and not more than so many."""

@@ -25,9 +25,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 import kvmtop
-from kvmtop import cli, openmetrics, summary
+from kvmtop import cli, http_server, openmetrics, summary
 from kvmtop.errors import KvmtopError
-from kvmtop.openmetrics import BOUNDS, MOST_REASONS, MOST_VMS, OTHERS, Exporter, Server
+from kvmtop.http_server import MOST_CLIENTS, Server
+from kvmtop.openmetrics import BOUNDS, MOST_REASONS, MOST_VMS, OTHERS, Exporter
 from kvmtop.snapshot import Snapshot
 from kvmtop.stats import PARTS, bucket_bounds
 from kvmtop.vms import clean
@@ -406,18 +407,19 @@ def send(server: Server, request: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("GET", "/metrics", 200), ("GET", "/metrics?x=1", 200), ("GET", "/", 404), ("GET", "/metrics/", 404),
-     ("GET", "/../etc/passwd", 404), ("POST", "/metrics", 405), ("HEAD", "/metrics", 405), ("DELETE", "/", 404),
+     ("GET", "/../etc/passwd", 404), ("POST", "/metrics", 405), ("HEAD", "/metrics", 200), ("HEAD", "/", 404), ("BREW", "/metrics", 405), ("DELETE", "/", 404),
      ("GET", "http://127.0.0.1/metrics", 404)],
 )  # fmt: skip
 def test_one_page(server: Server, method: str, path: str, status: int) -> None:
     found, content, response = ask(server, method, path)
     assert found == status
     assert response.headers["Connection"] == "close"
+    assert method != "HEAD" or content == b""
     if status == 200:
-        assert get(series(content), "kvmtop_vms") == 2
+        assert method == "HEAD" or get(series(content), "kvmtop_vms") == 2
         assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     if status == 405:
-        assert response.headers["Allow"] == "GET"
+        assert response.headers["Allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize(
@@ -438,8 +440,99 @@ def test_odd_requests(server: Server, request_: bytes, status: bytes) -> None:
     assert b"Set-Cookie" not in answer
 
 
+def test_what_is_sent_to_the_byte(server: Server) -> None:
+    server._page = lambda accept: (b"page " + accept.encode(), "text/fancy")
+    request = b"GET /metrics HTTP/1.1\r\nAccept: a, b\r\nHost: localhost\r\naccept: c\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/fancy\r\nContent-Length: 11\r\nConnection: close\r\n\r\n"
+    assert send(server, request) == head + b"page a, b,c"
+    assert send(server, request.replace(b"GET", b"HEAD")) == head
+    plain = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n%sConnection: close\r\n\r\n"
+    found = send(server, b"GET / HTTP/1.1\r\n\r\n")
+    assert found == b"HTTP/1.1 404 Not Found\r\n" + plain % (24, b"") + b"metrics are at /metrics\n"
+    found = send(server, b"PUT /metrics HTTP/1.1\r\n\r\n")
+    assert found == b"HTTP/1.1 405 Method Not Allowed\r\n" + plain % (0, b"Allow: GET, HEAD\r\n")
+    assert send(server, b"<script>\r\n\r\n") == b"HTTP/1.1 400 Bad Request\r\n" + plain % (0, b"")
+
+
+@pytest.mark.parametrize(("part", "times"), [("X: %s\r\n", 90), ("X: %s\r\n", 1), ("%s", 1)])
+def test_a_request_is_bounded_as_a_whole(server: Server, part: str, times: int) -> None:
+    for length, status in ((7000, b"200"), (http_server.LONGEST_REQUEST, b"431")):
+        more = part % ("x" * (length // times)) * times
+        path, headers = ("", more) if part.endswith("\n") else (more, "")
+        request = f"GET /metrics?{path} HTTP/1.1\r\n{headers}\r\n"
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+            try:
+                client.sendall(request.encode())
+                assert client.recv(100).split()[1] == status
+            except ConnectionResetError:  # it was not read to its end
+                assert status == b"431"
+
+
+LOCAL = ["localhost", "LOCALHOST:9960", "127.0.0.1", "127.0.0.1:1", "127.255.0.9:80", "[::1]", "[::1]:9960"]
+FOREIGN = ["evil.example", "evil.example:9960", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1", "[::2]",
+           "0.0.0.0", "", ":9960", "[", "[::1", "evil.example\\@x", "localhost/@evil.example:1x", "\xff"]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", [*LOCAL, *FOREIGN])
+def test_whose_name_a_web_page_lends_it(server: Server, host: str) -> None:
+    """DNS rebinding: the browser is at 127.0.0.1, and asks for evil.example."""
+    answer = send(server, f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
+    if host in LOCAL:
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and b"web01" in answer
+    else:
+        head, _, content = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 421 Misdirected Request\r\n")
+        assert content.count(b"\n") == 1 and server.url.encode() in content
+
+
+def test_two_hosts_are_one_too_many(server: Server) -> None:
+    request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
+    assert send(server, request).split()[1] == b"421"
+
+
+def test_a_public_server_is_asked_by_any_name() -> None:
+    server = Server("0.0.0.0", 0)
+    server.start(Exporter(Busy()).scrape)
+    for host in LOCAL + FOREIGN:
+        request = f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1")
+        assert send(server, request).split()[1] == b"200", host
+    server.stop()
+
+
+def test_the_name_that_it_was_started_with_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's /etc/hosts gives a host's own name to 127.0.1.1."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.1.1", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    server = Server("Kvm7", 0)
+    assert server.knows(f"kvm7:{server.port}") and server.knows("localhost") and not server.knows("kvm8")
+    server.stop()
+
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [("", TEXT), ("*/*", TEXT), ("text/plain", TEXT), ("application/openmetrics-text", OPENMETRICS),
+     ("application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;"
+      "version=0.0.4;q=0.5,*/*;q=0.1", OPENMETRICS),  # Prometheus 2
+     ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=1.0.0;"
+      "escaping=allow-utf-8;q=0.4,*/*;q=0.2", OPENMETRICS),  # Prometheus 3
+     ("application/openmetrics-text;q=0", TEXT), ("Application/OpenMetrics-Text ; Q=0.000, */*", TEXT),
+     ("application/openmetrics-text;q=0;version=1.0.0,text/plain", TEXT),
+     ("application/openmetrics-text;q=0.001", OPENMETRICS), ("application/openmetrics-textual", TEXT),
+     ("application/openmetrics-text;version=x", OPENMETRICS), ("application/openmetrics-text;version=9.9", OPENMETRICS),
+     ("text/plain;version=1.0.0;escaping=values", TEXT), (",;=,q=0;", TEXT)],
+)  # fmt: skip
+def test_which_format(accept: str, kind: str) -> None:
+    page, found = Exporter(Busy()).scrape(accept)
+    assert found == kind
+    assert page.endswith(b"# EOF\n") == (kind == OPENMETRICS)
+
+
 def test_slow_clients_are_cut_off_and_in_nobodys_way(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openmetrics, "PATIENCE", 2.0)
+    monkeypatch.setattr(http_server, "PATIENCE", 2.0)
     began, slow = (
         time.monotonic(),
         [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(10)],
@@ -463,15 +556,17 @@ def test_hundreds_of_clients_that_are_idle_or_slow_lock_nobody_out(server: Serve
     page = server._page
     server._page = lambda accept: (b"x" * 5_000_000, "text/plain") if accept == "all" else page(accept)
     before, clients = len(os.listdir("/proc/self/fd")), list[socket.socket]()
+    threads = threading.active_count()
     for request in (b"", b"GET /metr", b"GET /metrics HTTP/1.1\r\nAccept: all\r\n\r\n") * 100:
         clients.append(socket.create_connection(("127.0.0.1", server.port), timeout=10))
         clients[-1].sendall(request)
-        assert len(server._clients) <= openmetrics.MOST_CLIENTS
+        assert len(server._clients) <= MOST_CLIENTS
+        assert threading.active_count() - threads <= MOST_CLIENTS + 3  # the server's, and those that are ending
     for _ in range(5):
         began = time.monotonic()
         assert ask(server, "GET", "/metrics")[0] == 200
-        assert time.monotonic() - began < openmetrics.PATIENCE / 2
-    assert len(os.listdir("/proc/self/fd")) - before <= len(clients) + openmetrics.MOST_CLIENTS + 1
+        assert time.monotonic() - began < http_server.PATIENCE / 2
+    assert len(os.listdir("/proc/self/fd")) - before <= len(clients) + MOST_CLIENTS + 1
     with contextlib.suppress(ConnectionResetError):
         assert clients[0].recv(10) == b""  # it was let go
     for client in clients:
@@ -489,7 +584,7 @@ def test_many_at_once(server: Server) -> None:
 
 
 def test_a_client_that_does_not_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openmetrics, "PATIENCE", 1.0)
+    monkeypatch.setattr(http_server, "PATIENCE", 1.0)
     server._page = lambda accept: (b"x" * 50_000_000, "text/plain")
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
@@ -515,7 +610,7 @@ def test_it_ends_at_once_whoever_is_connected() -> None:
         until(lambda: len(server._clients) == 1)
         began = time.monotonic()
         server.stop()
-        assert time.monotonic() - began < openmetrics.PATIENCE / 2
+        assert time.monotonic() - began < http_server.PATIENCE / 2
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port))
 

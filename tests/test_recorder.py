@@ -19,7 +19,7 @@ from kvmtop import recording
 from kvmtop.errors import KvmtopError
 from kvmtop.recorder import Recorder
 from kvmtop.recording import Recording
-from kvmtop.snapshot import Vm
+from kvmtop.snapshot import Snapshot, Vm
 
 from .bench.replay import Fleet
 from .fake import Busy
@@ -55,7 +55,7 @@ def test_it_is_for_its_owner_and_alone(file: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
-@pytest.mark.parametrize("suffix", ["", "-journal"])
+@pytest.mark.parametrize("suffix", ["", "-journal", "-wal"])
 @pytest.mark.parametrize("kind", ["file", "link", "dangling", "directory"])
 def test_what_is_there_already_stays(file: Path, kind: str, suffix: str) -> None:
     place, target = Path(f"{file}{suffix}"), file.parent / "target"
@@ -73,12 +73,28 @@ def test_what_is_there_already_stays(file: Path, kind: str, suffix: str) -> None
     assert place.is_symlink() == (kind in ("link", "dangling"))
     assert target.exists() == (kind == "link")
     assert kind not in ("file", "link") or place.read_text() == "mine"
-    assert suffix == "" or not file.exists()
+    assert {path.name for path in file.parent.iterdir()} <= {place.name, target.name}
 
 
-def test_an_empty_journal_of_a_run_that_was_killed_is_in_nobodys_way(file: Path) -> None:
+def test_empty_files_of_a_run_that_was_killed_are_in_nobodys_way(file: Path) -> None:
     Path(f"{file}-journal").touch()
+    Path(f"{file}-wal").touch()
     record(file)
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_nobody_else_gets_a_place_beside_it(file: Path) -> None:
+    """SQLite would take a write-ahead log that is put there for its own, read it, and write the run to it."""
+    recorder = Recorder(Busy(), file)
+    for suffix in ("-journal", "-wal"):
+        place = Path(f"{file}{suffix}")
+        assert (place.stat().st_size, stat.S_IMODE(place.stat().st_mode)) == (0, 0o600)
+        for _ in range(3):
+            recorder.read()
+        with pytest.raises(FileExistsError):  # all that somebody else can do in /tmp
+            place.touch(exist_ok=False)
+    recorder.close()
+    assert recorder.trouble is None
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
@@ -132,6 +148,24 @@ def test_killed_at_any_moment(file: Path, turn: int) -> None:
     found = Recording(file)
     assert len(found) in (written, written + 1)  # what it had said, and what it was about to say
     assert all(equal(a, fleet.read()) for a in found)
+
+
+def test_replayed_while_it_is_written(file: Path) -> None:
+    """Each time whole samples, and the writer goes on."""
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout
+        counts = []
+        fleet, read = Fleet(8), list[Snapshot]()
+        for _ in range(5):
+            written = int(writer.stdout.readline())
+            found = Recording(file)
+            assert len(found) >= written
+            read += [fleet.read() for _ in range(len(found) - len(read))]
+            assert equal(found.at(len(found) - 1), read[-1])
+            counts.append(len(found))
+            found.close()
+        writer.kill()
+    assert counts[-1] > counts[0]
 
 
 def test_signals_that_end_a_recorded_run_complete_it(file: Path) -> None:
