@@ -45,6 +45,7 @@ fresh: .venv/bin/pytest host-packages
 
 check: .venv/bin/pytest
 	.venv/bin/ruff check
+	.venv/bin/lint-imports
 	.venv/bin/mypy
 
 # dist/kvmtop_VERSION_ARCHITECTURE.deb, with all that Debian does not have.

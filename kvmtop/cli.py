@@ -20,12 +20,12 @@ from .ending import Ending
 from .errors import KvmtopError, fault, tell
 
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
-    from .batch import Batch
-    from .export import Output
-    from .http_server import Server
-    from .labels import Labels
-    from .origin import Origin
-    from .snapshot import Look, Snapshot, Source
+    from .model.provenance import Origin
+    from .model.snapshot import Look, Snapshot, Source
+    from .output.batch import Batch
+    from .output.export import Output
+    from .output.http_server import Server
+    from .reference.labels import Labels
 
 EXAMPLES = """\
 examples:
@@ -201,31 +201,32 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one retur
 
 
 def _list() -> int:
-    from . import vms
+    from .host import processes
 
-    found = [(pid, count) for pid in sorted(vms.pids()) if (count := vms.vcpu_count(pid))]
+    found = [(pid, count) for pid in sorted(processes.pids()) if (count := processes.vcpu_count(pid))]
     if not found:
         raise KvmtopError(
-            vms.namespace() or "no VM runs here, or this user may not see it (run as root): no process has a KVM vCPU"
+            processes.namespace()
+            or "no VM runs here, or this user may not see it (run as root): no process has a KVM vCPU"
         )
     print(f"{'PID':>7} {'VCPUS':>5} NAME")
     for pid, count in found:
-        print(f"{pid:>7} {count:>5} {vms.vm(pid).name}")
+        print(f"{pid:>7} {count:>5} {processes.vm(pid).name}")
     return 0
 
 
 def _explain(name: str) -> int:
-    from . import reasons
+    from .reference import exit_reasons
 
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     # A pipe has no width, and long lines are hard to read.
-    sys.stdout.write(reasons.explain(name, min(shutil.get_terminal_size().columns, 100)))
+    sys.stdout.write(exit_reasons.explain(name, min(shutil.get_terminal_size().columns, 100)))
     sys.stdout.flush()
     return 0
 
 
 def _compare(names: list[str], screen: bool) -> int:
-    from . import compare
+    from .insight import compare
 
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     parts = [compare.Part.read(name) for name in names]
@@ -233,7 +234,7 @@ def _compare(names: list[str], screen: bool) -> int:
     if screen:
         with Ending() as ending:
             _take_terminal()
-            from .comparison import Comparison
+            from .ui.compare_app import Comparison
 
             app = Comparison(*parts)
             app.run_until(ending)
@@ -246,7 +247,7 @@ def _compare(names: list[str], screen: bool) -> int:
 
 
 def _doctor(as_json: bool) -> int:
-    from . import doctor
+    from .host import doctor
 
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     return 0 if doctor.report(as_json, sys.stdout) else 1
@@ -256,9 +257,9 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
     """bare: no option was given, so the demo will do."""
     exports = [name for name in (options.json, options.csv) if name]
     _check(options)
-    from . import export, summary
-    from .origin import HERE
-    from .snapshot import UNKNOWN
+    from .model.provenance import HERE
+    from .model.snapshot import UNKNOWN
+    from .output import export, summary
 
     labels = _labels(options)
     for stream in (sys.stdout, sys.stderr):
@@ -279,7 +280,7 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
             live, origin = base, getattr(base, "origin", HERE)
             try:
                 if server:
-                    from .openmetrics import Exporter
+                    from .output.openmetrics import Exporter
 
                     fresh = bool(serving) and not outputs and not _replaying(options)
                     live = exporter = Exporter(live, fresh, origin)
@@ -321,11 +322,12 @@ def _replaying(options: argparse.Namespace) -> bool:
 
 def _source_or_demo(options: argparse.Namespace) -> Source:
     """This host if there is something to see, else the demo, and why."""
-    from . import vms
+    from .bpf import privileges
+    from .host import processes
 
     try:
-        if vms.may_load_bpf() and not any(vms.vcpu_count(pid) for pid in vms.pids()):
-            raise KvmtopError(vms.namespace() or "no VM runs here (kvmtop --live waits for one)")
+        if privileges.may_load_bpf() and not any(processes.vcpu_count(pid) for pid in processes.pids()):
+            raise KvmtopError(processes.namespace() or "no VM runs here (kvmtop --live waits for one)")
         return _source(options)
     except KvmtopError as why:
         tell(f"{why}. This is the demo, a recording of another host.")
@@ -343,16 +345,16 @@ def _source(options: argparse.Namespace) -> Source:
             if given:
                 which = "--replay" if options.replay else "--demo"
                 raise KvmtopError(f"{name} and {which} do not go together: a recording is shown as it is", 2)
-        from .recording import Recording
+        from .recording.reader import Recording
 
         return Recording(_recording(options), options.pid)
-    from . import vms
+    from .bpf import privileges
 
-    if not vms.may_load_bpf():
+    if not privileges.may_load_bpf():
         raise KvmtopError("loading BPF programs needs root: sudo kvmtop")
     if options.record and os.path.lexists(options.record):  # before the probes are loaded
         raise KvmtopError(f"{options.record} exists: choose another name, or remove it", 2)
-    from .live import Live
+    from .host.live import Live
 
     return Live(options.pid, look=_look(options))
 
@@ -368,8 +370,8 @@ def _written(source: Source, options: argparse.Namespace, labels: Labels) -> tup
     """
     from functools import partial
 
-    from . import export
-    from .recorder import Recorder
+    from .output import export
+    from .recording.writer import Recorder
 
     kinds: dict[str, Callable[..., Output]] = {
         "json": partial(export.json_lines, labels=labels), "csv": export.csv_rows,
@@ -427,7 +429,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _is_stream(path: Path) -> bool:
     """Whether it is written to as it is (a pipe, /dev/stdout), and not made anew in its directory."""
-    from . import summary
+    from .output import summary
 
     return summary.descriptor(path) is not None or (os.path.exists(path) and not os.path.isfile(path))
 
@@ -440,7 +442,7 @@ def _take_terminal() -> None:
         del os.environ[name]
     if not os.environ.get("NO_COLOR"):  # which means nothing if it is empty; to Textual it does
         os.environ.pop("NO_COLOR", None)
-    from .vanishing import Vanishing
+    from .ui.terminal import Vanishing
 
     sys.__stderr__ = Vanishing(sys.__stderr__)  # type: ignore[assignment,arg-type,misc] # what Textual writes to
 
@@ -450,11 +452,11 @@ def _dashboard(
 ) -> None:  # fmt: skip
     """base: what the outer sources read, which may be a recording or a recorder."""
     _take_terminal()
-    from .app import KvmtopApp
+    from .ui.app import KvmtopApp
 
     if _replaying(options):
-        from .player import Player
-        from .recording import Recording
+        from .recording.reader import Recording
+        from .ui.player import Player
 
         assert isinstance(base, Recording)
         app: KvmtopApp = Player(base, options.dump, flavour, labels)
@@ -470,7 +472,7 @@ def _server(options: argparse.Namespace, after: contextlib.ExitStack) -> Server 
     """Takes the port of --openmetrics, until `after`."""
     if not options.openmetrics:
         return None
-    from .http_server import Server
+    from .output.http_server import Server
 
     server = Server(*options.openmetrics)
     after.callback(server.stop)
@@ -479,7 +481,7 @@ def _server(options: argparse.Namespace, after: contextlib.ExitStack) -> Server 
 
 def _deliver(text: str, dump: Path | None, to_stdout: bool) -> int:
     """The summary to its file and to standard output, each even if the other fails."""
-    from . import summary
+    from .output import summary
 
     status = 0
     if dump:
@@ -505,8 +507,8 @@ def _deliver(text: str, dump: Path | None, to_stdout: bool) -> int:
 
 def _look(options: argparse.Namespace) -> Look | None:
     """What the options ask to be looked at all the time."""
-    from .snapshot import Look
-    from .touched import POLLING, TOUCHED
+    from .insight.accesses import POLLING, TOUCHED
+    from .model.snapshot import Look
 
     if not options.event and not options.slow:
         return None
@@ -515,12 +517,12 @@ def _look(options: argparse.Namespace) -> Look | None:
 
 
 def _labels(options: argparse.Namespace) -> Labels:
-    from . import known
-    from .labels import Labels
-    from .symbols import Symbols
+    from .reference import qemu_mtree
+    from .reference.guest_symbols import Symbols
+    from .reference.labels import Labels
 
     symbols = Symbols.read(options.guest_kallsyms) if options.guest_kallsyms else Symbols()
-    memory = known.MemoryMap.read(options.memory_map) if options.memory_map else None
+    memory = qemu_mtree.MemoryMap.read(options.memory_map) if options.memory_map else None
     return Labels(symbols=symbols, memory=memory)
 
 
@@ -529,8 +531,8 @@ def _batch(
     stop: Ending,
 ) -> None:  # fmt: skip
     """Read the source until the end, and write tables with these labels; none without."""
-    from .batch import Batch
-    from .stats import silence
+    from .model.stats import silence
+    from .output.batch import Batch
 
     batch, warned = Batch(sys.stdout, labels, options.event, origin) if labels else None, False
     replayed = _replay(source, base, options, stop) if _replaying(options) else None
@@ -545,7 +547,7 @@ def _batch(
 
 def _replay(source: Source, base: Source, options: argparse.Namespace, stop: Ending) -> Iterator[Snapshot]:
     """All of a recording at once; in its own time where somebody scrapes."""
-    from .recording import Recording
+    from .recording.reader import Recording
 
     assert isinstance(base, Recording)
     start = time.monotonic() - base.times[0] / 1e9

@@ -7,18 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop import vms
+from kvmtop.bpf import privileges
+from kvmtop.host import live, processes
 
-from . import nobody
+from .support import nobody
+from .support.fake import Busy
+from .support.pair import pair
 
-# The tests in on_host/ need a machine whose KVM fires kvm_exit, and root: test_hosts.py runs them in the
-# emulated ones. On a real KVM host: sudo KVMTOP_ON_HOST=1 .venv/bin/pytest tests/on_host
+__all__ = ["pair"]  # a fixture for everybody
+
+# The tests in on_host/ need a machine whose KVM fires kvm_exit, and root: tests/hosts/suite.py runs
+# them in the emulated ones. On a real KVM host: sudo KVMTOP_ON_HOST=1 .venv/bin/pytest tests/on_host
 collect_ignore = [] if os.environ.get("KVMTOP_ON_HOST") else ["on_host"]
 
 
 def pytest_sessionstart() -> None:
     """Where all is required, nothing is skipped for want of rights."""
-    if os.environ.get("KVMTOP_REQUIRE_HOSTS") == "1" and (not vms.may_load_bpf() or vms.namespace() or os.geteuid()):
+    if os.environ.get("KVMTOP_REQUIRE_HOSTS") == "1" and (
+        not privileges.may_load_bpf() or processes.namespace() or os.geteuid()
+    ):
         pytest.exit("KVMTOP_REQUIRE_HOSTS=1 needs root, who may load BPF programs, and no container", 2)
 
 
@@ -28,3 +35,12 @@ def for_all() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="kvmtop-tests-", dir="/tmp") as folder:
         nobody.copy(Path(folder))
         yield Path(folder)
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Busy:
+    """A live host that is made up: kvmtop in this process reads it."""
+    host = Busy()
+    monkeypatch.setattr(privileges, "may_load_bpf", lambda: True)
+    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(), look=None: host)
+    return host

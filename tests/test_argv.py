@@ -12,11 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kvmtop import cli, doctor, live, vms
-from kvmtop.recorder import Recorder
+from kvmtop import cli
+from kvmtop.bpf import privileges
+from kvmtop.host import doctor, live, processes
+from kvmtop.recording.writer import Recorder
 
-from .fake import Busy
-from .test_cli import sentence
+from .support.fake import Busy
+from .support.program import sentence
 
 LONG = "x" * 65536
 # What does not take long: no machine is asked, no time passes, no name of a host is looked up.
@@ -98,9 +100,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(cli, "_readings", readings)
         patch.setattr(socket, "getaddrinfo", resolve)
         patch.setattr(doctor, "report", lambda as_json, out: bool(out.write("all is well\n")))
-        patch.setattr(vms, "PROC", folder)
-        patch.setattr(vms, "may_load_bpf", lambda: True)
-        patch.setattr(vms, "pids", lambda: iter(()))
+        patch.setattr(processes, "PROC", folder)
+        patch.setattr(privileges, "may_load_bpf", lambda: True)
+        patch.setattr(processes, "pids", lambda: iter(()))
         patch.setattr(live, "Live", lambda pids=(), flags=(), look=None: Busy())
         os.chdir(folder)
         yield folder

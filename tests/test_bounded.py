@@ -14,7 +14,7 @@ import pytest
 from kvmtop import bounded
 from kvmtop.errors import KvmtopError
 
-from .test_imports import FILES, ROOT
+from .support.sources import FILES, ROOT
 
 PR_SET_MM, PR_SET_MM_MAP = 35, 14  # include/uapi/linux/prctl.h
 MAP_NORESERVE = 0x4000
@@ -48,7 +48,7 @@ def test_a_command_line_of_8_gb() -> None:
         with open(f"/proc/{vmm.pid}/cmdline", "rb", buffering=0) as file:
             assert len(file.read(16 << 20)) > bounded.MOST  # so that the test tests something
         look = (
-            "import resource, sys; from kvmtop import vms;"
+            "import resource, sys; from kvmtop.host import processes as vms;"
             "resource.setrlimit(resource.RLIMIT_AS, (1 << 30,) * 2); print(vms.vm(int(sys.argv[1])).name)"
         )
         done = subprocess.run([sys.executable, "-c", look, str(vmm.pid)], capture_output=True, text=True, timeout=60)

@@ -13,20 +13,22 @@ from pathlib import Path
 import pytest
 
 import kvmtop
-from kvmtop import cli, frame, live, summary, vms
+from kvmtop import cli
+from kvmtop.bpf import privileges
 from kvmtop.errors import KvmtopError
-from kvmtop.snapshot import KINDS, Array, Look, Snapshot
-from kvmtop.touched import TOUCHED
+from kvmtop.host import live, processes
+from kvmtop.insight.accesses import TOUCHED
+from kvmtop.model.snapshot import KINDS, Array, Look, Snapshot
+from kvmtop.output import summary
+from kvmtop.recording import codec
 
-from .fake import Busy, Host
-from .nobody import as_nobody
-
-ROOT = Path(kvmtop.__file__).parent.parent
-KVMTOP = [sys.executable, "-m", "kvmtop"]
-AMD = "\n# AMD reasons are SVM_EXIT_* in linux/arch/x86/include/asm/svm.h\n# reason(hex): count sum(us) min(us)"
+from .support.fake import Busy, Host
+from .support.nobody import as_nobody
+from .support.program import AMD, KVMTOP, ROOT, RUN, STUB, sentence, start, until_it_counts
 
 needs_root = pytest.mark.skipif(
-    os.geteuid() != 0 or not vms.may_load_bpf() or vms.namespace() is not None, reason="only root gets as far as this"
+    os.geteuid() != 0 or not privileges.may_load_bpf() or processes.namespace() is not None,
+    reason="only root gets as far as this",
 )
 
 
@@ -34,14 +36,6 @@ def run(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*KVMTOP, *argv], capture_output=True, text=True, timeout=60, cwd=ROOT, env={**os.environ, **env}
     )
-
-
-def sentence(stderr: str) -> str:
-    """The one line that tells what is wrong."""
-    assert stderr.startswith("kvmtop: ")
-    assert stderr.endswith("\n")
-    assert stderr.count("\n") == 1
-    return stderr.removeprefix("kvmtop: ")
 
 
 # ---- arguments
@@ -148,7 +142,7 @@ def test_as_another_user(for_all: Path) -> None:
 
 
 def test_as_another_user_in_this_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(vms, "may_load_bpf", lambda: False)
+    monkeypatch.setattr(privileges, "may_load_bpf", lambda: False)
     assert cli.main(["-i", "1"]) == 1
     assert "sudo kvmtop" in sentence(capsys.readouterr().err)
 
@@ -169,11 +163,11 @@ def test_without_any_option_and_without_rights_it_is_the_demo(for_all: Path) -> 
 def test_without_any_option_it_is_this_host_if_a_vm_runs(
     host: Busy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(vms, "vcpu_count", lambda pid: 2)
+    monkeypatch.setattr(processes, "vcpu_count", lambda pid: 2)
     monkeypatch.setattr(cli, "_batch", lambda source, *_: source.read())
     assert cli.main([]) == 0
     assert host.closed and "RECORDING" not in capsys.readouterr().out
-    monkeypatch.setattr(vms, "vcpu_count", lambda pid: 0)
+    monkeypatch.setattr(processes, "vcpu_count", lambda pid: 0)
     host.closed = False
     assert cli.main(["--live"]) == 0
     assert host.closed
@@ -188,7 +182,7 @@ def test_without_any_option_and_without_a_vm_it_is_the_demo(
         assert why
         raise why
 
-    monkeypatch.setattr(vms, "vcpu_count", lambda pid: 2 if why else 0)
+    monkeypatch.setattr(processes, "vcpu_count", lambda pid: 2 if why else 0)
     monkeypatch.setattr(live, "Live", fail)
     assert cli.main([]) == 0
     out, err = capsys.readouterr()
@@ -236,7 +230,7 @@ def test_a_recording_that_ends_early_is_said_at_the_end(
     def full(*_: object) -> bytes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(frame, "encode", full)
+    monkeypatch.setattr(codec, "encode", full)
     assert cli.main([*RUN, "--record", str(tmp_path / "run")]) == 1
     out, err = capsys.readouterr()
     assert "recording ended after 0 samples" in sentence(err) and "No space left on device" in err
@@ -304,7 +298,7 @@ def test_dump_into_a_directory_that_may_not_be_seen(tmp_path: Path, for_all: Pat
 
 
 def test_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(vms, "PROC", tmp_path)
+    monkeypatch.setattr(processes, "PROC", tmp_path)
     assert cli.main(["--list"]) == 1
     assert "no VM" in sentence(capsys.readouterr().err)
     for pid, name, vcpus in ((4711, "web\x1b[2J01", 12), (12, "db", 1), (9, "", 0)):
@@ -317,17 +311,6 @@ def test_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 # ---- a run, with exits from a fake host
-
-
-@pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> Busy:
-    host = Busy()
-    monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
-    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(), look=None: host)
-    return host
-
-
-RUN = ["--batch", "-i", "0.1", "-T", "0.3"]
 
 
 def test_batch_and_summary(host: Busy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -386,7 +369,7 @@ def test_a_failure_keeps_what_was_counted(
 
 @pytest.mark.parametrize(("flavour", "line"), [("intel", "# reason: count"), ("amd", "# reason(hex): count")])
 def test_flavour(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flavour: str, line: str) -> None:
-    monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
+    monkeypatch.setattr(privileges, "may_load_bpf", lambda: True)
     monkeypatch.setattr(live, "Live", lambda pids=(), flags=(), look=None: Host(isa=0))
     assert cli.main([*RUN, "-G", f"kvm={flavour}"]) == 0
     assert line in capsys.readouterr().out
@@ -395,43 +378,10 @@ def test_flavour(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 def test_silence_is_explained_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     host = Host()
     host.now += 10**10
-    monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
+    monkeypatch.setattr(privileges, "may_load_bpf", lambda: True)
     monkeypatch.setattr(live, "Live", lambda pids=(), flags=(), look=None: host)
     assert cli.main(RUN) == 0
     assert "no VM runs here" in sentence(capsys.readouterr().err)
-
-
-# It calls itself "counting" when it waits for its first reading.
-STUB = """
-import sys
-from pathlib import Path
-import kvmtop.live
-from kvmtop import cli, vms
-from kvmtop.cli import main
-from tests.fake import Busy
-vms.may_load_bpf = lambda: True
-kvmtop.live.Live = lambda pids=(), flags=(), look=None: Busy()
-due = cli._readings
-def readings(source, options, batch, stop):
-    wait = stop.wait
-    stop.wait = lambda seconds: Path("/proc/self/comm").write_text("counting") and wait(seconds)
-    return due(source, options, batch, stop)
-cli._readings = readings
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def start(*argv: str, **options: object) -> subprocess.Popen[str]:
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT} | options
-    return subprocess.Popen([sys.executable, "-c", STUB, *argv], **options)  # type: ignore[call-overload, no-any-return]
-
-
-def until_it_counts(process: subprocess.Popen[str]) -> None:
-    """Wait until it has its signal handlers and waits, too."""
-    end = time.monotonic() + 20
-    while Path(f"/proc/{process.pid}/comm").read_text() != "counting\n":
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP])
@@ -598,7 +548,7 @@ def test_slow_exits_are_printed_as_they_come_from_the_first_on(
         host.look(look)
         return host
 
-    monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
+    monkeypatch.setattr(privileges, "may_load_bpf", lambda: True)
     monkeypatch.setattr(live, "Live", source)
     (tmp_path / "map").write_text("0000000000001000 T outb\n")
     assert cli.main(["-b", "-i", "1", "-T", "1", "--slow", "1ms", "--guest-kallsyms", str(tmp_path / "map")]) == 0

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from .test_cli import KVMTOP, ROOT
+from .support.program import KVMTOP, ROOT
 
 SGR = re.compile(rb"\x1b\[([0-9;:]*)m")
 DEMO = str(ROOT / "kvmtop" / "demo" / "amd.kvmtop")

@@ -18,7 +18,7 @@ import pytest
 
 from kvmtop.ending import Ending
 
-from .test_cli import KVMTOP, ROOT
+from .support.program import KVMTOP, ROOT
 
 DELAYS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.3, 1.5)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop.recording import Recording
+from kvmtop.recording.reader import Recording
 
-from .test_cli import start
+from .support.program import start
 
 
 @pytest.fixture

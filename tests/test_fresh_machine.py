@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .terminal import Terminal
+from .support.terminal import Terminal
 
 SUITES = ("bookworm", "trixie")  # Debian 12 and 13
 REQUIRED = os.environ.get("KVMTOP_REQUIRE_HOSTS") == "1"
@@ -148,7 +148,7 @@ def test_the_tests_pass(typing: Machine) -> None:
         said = typing.run(typed("make test"), 1500)
         assert re.search(r"^=+ \d{4,} passed", said, re.MULTILINE)
     else:
-        said = typing.run("make .venv/bin/pytest && .venv/bin/python -m pytest tests/test_summary.py")
+        said = typing.run("make .venv/bin/pytest && .venv/bin/python -m pytest tests/output/test_summary.py")
         assert re.search(r"^=+ \d\d passed", said, re.MULTILINE)
 
 

@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from kvmtop import cli, live, vms
-from kvmtop.openmetrics import Exporter
-from kvmtop.snapshot import SVM, Look, Names, Vm
+from kvmtop import cli, sanitize
+from kvmtop.bpf import privileges
+from kvmtop.host import live, processes
+from kvmtop.model.snapshot import SVM, Look, Names, Vm
+from kvmtop.output.openmetrics import Exporter
 
-from .fake import NAMES, SECOND, Host
-from .test_app import driving
-from .test_export import lines, rows
-from .test_labels import MTREE
+from .support.dashboard import driving
+from .support.exported import lines, rows
+from .support.fake import NAMES, SECOND, Host
+from .support.mtree import MTREE
 
 NAME = b"\x1b[2J\x1b]0;t\x07[red][/]\xff\xfe\xc2\x9b31m\xe2\x80\xae\xe2\x81\xa6\r\n,,\"';=$(id)\t\xf3\xa0\x81\x81\xe2\x80\xa8end"
 COMM = b"\x1b[5m\n[b]\xff\xc2\x9b,"
@@ -34,7 +36,7 @@ def of_a_process(*arguments: bytes) -> Vm:
     argv = [os.fsencode(sys.executable), b"-c", CODE.encode(), *arguments]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout and process.stdout.readline()
-        found = vms.vm(process.pid)
+        found = processes.vm(process.pid)
         process.communicate()
     return found
 
@@ -49,7 +51,7 @@ def test_of_a_process() -> None:
     for argument in (b"guest=" + NAME, NAME.replace(b",", b""), b"guest=" + b"\x1b\n" * 32_000 + b"x" * 65_000):
         found = of_a_process(b"-name", argument)
         assert harmless(found.name) and harmless(found.comm) and "\n" not in found.name + found.comm
-        assert 0 < len(found.name) <= vms.NAME_LENGTH and "[b]" in found.comm
+        assert 0 < len(found.name) <= sanitize.NAME_LENGTH and "[b]" in found.comm
     assert "[red][/]" in of_a_process(b"-name", b"guest=" + NAME).name  # as it is, and no markup
     assert of_a_process(b"-name", b"\x1b\n\xe2\x80\xae").name == found.comm  # nothing is left of it
 
@@ -75,7 +77,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Host]:
         return host
 
     monkeypatch.setattr(host, "read", reading)
-    monkeypatch.setattr(vms, "may_load_bpf", lambda: True)
+    monkeypatch.setattr(privileges, "may_load_bpf", lambda: True)
     monkeypatch.setattr(live, "Live", source)
     monkeypatch.chdir(tmp_path)
     Path("syms").write_bytes(b"0000000000001000 T " + NAME[:20].translate(None, b" ") + b"\n")

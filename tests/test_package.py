@@ -18,7 +18,7 @@ import kvmtop
 from tools import deb
 from tools.deb import licence
 
-from .test_cli import ROOT
+from .support.program import ROOT
 
 REQUIRED = os.environ.get("KVMTOP_REQUIRE_HOSTS") == "1"
 ALLOWED = {"MIT", "MIT License", "BSD-2-Clause", "BSD-3-Clause", "BSD License", "0BSD", "Zlib", "CC0-1.0", "PSF-2.0",

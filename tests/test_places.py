@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from kvmtop import cli
-from kvmtop.recorder import Recorder
+from kvmtop.recording.writer import Recorder
 
-from .fake import Busy
-from .test_cli import ROOT, STUB, host, sentence  # noqa: F401 - a fixture
+from .support.fake import Busy
+from .support.program import ROOT, STUB, sentence
 
 SHARED = [  # what would be lost; "a", "b", … are made by `folder`
     "--record r --dump r", "--record r --json=r", "--record r --csv=r", "--record r --json=r-journal",
@@ -44,7 +44,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture
-def folder(host: object, good: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
+def folder(host: object, good: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A host where nothing takes long, and a folder with files under several names."""
     monkeypatch.chdir(tmp_path)
     Path("good").write_bytes(good)

@@ -9,21 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop.recorder import Recorder
+from kvmtop.recording.writer import Recorder
 
-from .fake import Busy
-from .test_cli import ROOT
+from .support.fake import Busy
+from .support.program import ROOT
 
 # Breaks what is named, and starts kvmtop; for a live run on a host that is made up.
 CODE = """\
 import sys
-from kvmtop import app, cli, comparison, live, player, vms
-from tests.fake import Busy
+from kvmtop import cli
+from kvmtop.bpf import privileges
+from kvmtop.host import live
+from kvmtop.ui import app, compare_app, player
+from tests.support.fake import Busy
 def broken(self, *_):
     secret = "the value of a local variable"
     raise OverflowError("int too\\nbig")
 exec(f"{sys.argv[1]} = broken")
-vms.may_load_bpf = lambda: True
+privileges.may_load_bpf = lambda: True
 live.Live = lambda pids=(), look=None: Busy()
 sys.exit(cli.main(sys.argv[2:]))
 """
@@ -37,7 +40,7 @@ sys.exit(cli.main(sys.argv[2:]))
         ("Busy.read", "--live -i 0.1", ""),  # in that of a live run
         ("app.KvmtopApp.on_tick", "--live -i 0.1", "# reason"),  # in a message
         ("app.KvmtopApp.compose", "--live -i 0.1", "# reason"),  # before there is a screen
-        ("comparison.Comparison._draw", "--compare run run", "standard deviations"),
+        ("compare_app.Comparison._draw", "--compare run run", "standard deviations"),
     ],
 )
 def test_a_fault(place: str, argv: str, last: str, tmp_path: Path) -> None:

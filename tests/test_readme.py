@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import shlex
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,13 +11,9 @@ import pytest
 
 from kvmtop import cli
 
-from .test_cli import ROOT
+from .support.documents import COMMANDS, RUNS_HERE, TEXT, arguments
+from .support.program import ROOT
 
-TEXT = "\n".join((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
-SPANS = re.findall(r"(?<!`)`([^`\n]+)`", TEXT)
-LINES = [line.strip() for line in re.findall(r"^ {4}(.*)$", TEXT, re.MULTILINE)]
-COMMANDS = [text for text in (*LINES, *SPANS) if re.match(r"(sudo )?(\S*/)?kvmtop(\s|$)", text)]
-RUNS_HERE = r"kvmtop --(replay|demo|compare|explain)(?!.*--openmetrics)"
 MESSAGES = re.findall(
     r"^\| `(.*?)` \|", TEXT.partition("\n## Troubleshooting\n")[2].partition("\n## ")[0], re.MULTILINE
 )
@@ -29,12 +24,6 @@ def said(tree: ast.AST) -> list[str]:
     texts = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
     joined = ["".join(str(p.value) if isinstance(p, ast.Constant) else "…" for p in text.values) for text in texts]
     return joined + [str(node.value) for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-
-
-def arguments(command: str) -> list[str]:
-    """What kvmtop is given, without comment, pipe and sudo."""
-    words = shlex.split(re.split(r"\s[|>]|\s#", command)[0])
-    return words[words[0] == "sudo" :][1:]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -74,6 +63,7 @@ def test_modules() -> None:
 def test_every_module_has_its_place_in_the_architecture() -> None:
     table = (ROOT / "CONTRIBUTING.md").read_text().partition("\n## Architecture\n")[2].partition("\n## ")[0]
     modules = {f"`kvmtop/{path.name}`" for path in (ROOT / "kvmtop").glob("[!_]*.py")}
+    modules |= {f"`kvmtop/{path.parent.name}/`" for path in (ROOT / "kvmtop").glob("*/__init__.py")}
     assert [module for module in sorted(modules) if f"{module}," not in table and f"{module} |" not in table] == []
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from .hosts import amd
 from .hosts.kernels import HostUnavailable
-from .terminal import Terminal
+from .support.terminal import Terminal
 
 REQUIRED = os.environ.get("KVMTOP_REQUIRE_HOSTS") == "1"
 pytestmark = pytest.mark.skipif(not (shutil.which("tmux") or REQUIRED), reason="tmux is not installed")

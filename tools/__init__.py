@@ -1,1 +1,1 @@
-"""What makes packages and their documentation; no part of the program."""
+"""What makes packages, documentation and pictures; no part of the program."""

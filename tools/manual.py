@@ -20,11 +20,13 @@ from textual.binding import Binding
 from textual.keys import format_key
 
 import kvmtop
-from kvmtop import cli, reasons, recording
-from kvmtop.app import KvmtopApp
-from kvmtop.columns import COLUMNS
-from kvmtop.openmetrics import Exporter
-from kvmtop.player import Player
+from kvmtop import cli
+from kvmtop.output.openmetrics import Exporter
+from kvmtop.recording import reader
+from kvmtop.reference import exit_reasons
+from kvmtop.tables.columns import COLUMNS
+from kvmtop.ui.app import KvmtopApp
+from kvmtop.ui.player import Player
 from kvmtop.widgets.table import Table
 
 PACKAGE = Path(kvmtop.__file__).parent
@@ -42,7 +44,7 @@ STATUS = (
 # What --help cannot know: the values of options that argparse does not list as choices.
 VALUES = {
     "--event": ("all", *cli.EVENTS),
-    "--explain": ("list", *dict.fromkeys(name for _, _, name in reasons.names() if " " not in name)),
+    "--explain": ("list", *dict.fromkeys(name for _, _, name in exit_reasons.names() if " " not in name)),
     "-G": tuple(f"kvm={name}" for name in cli.FLAVOURS),
 }
 
@@ -66,7 +68,7 @@ def page() -> str:
                  _pairs(key for key in _keys(Player) if key not in keys())),
         _section("COLUMNS", _pairs((column.title, column.help) for column in COLUMNS)),
         _section("JSON", _text("Each line of --json is one object, whose \"type\" is interval or summary;"
-                 f" {PACKAGE.name}/schema.json describes it in full."), _pairs(fields())),
+                 f" {PACKAGE.name}/output/schema.json describes it in full."), _pairs(fields())),
         _section("METRICS", "What \\fB\\-\\-openmetrics\\fR serves:", _pairs(metrics())),
         _section("RECORDINGS", _text("A recording is a SQLite database of these tables:"),
                  f".PP\n.nf\n{_text(tables())}\n.fi"),
@@ -84,7 +86,7 @@ def keys() -> list[tuple[str, str]]:
 
 def fields() -> list[tuple[str, str]]:
     """The keys of the JSON objects, with what schema.json says of them."""
-    kinds = json.loads((PACKAGE / "schema.json").read_text())["$defs"]
+    kinds = json.loads((PACKAGE / "output" / "schema.json").read_text())["$defs"]
     found = {**kinds["summary"]["properties"], **kinds["interval"]["properties"]}
     return [(key, _described(part, kinds)) for key, part in found.items()]
 
@@ -96,7 +98,7 @@ def _described(part: dict[str, object], kinds: dict[str, dict[str, object]]) -> 
 
 def metrics() -> list[tuple[str, str]]:
     """The metric families with their labels, as the demo's first VMs have them."""
-    exporter = Exporter(demo := recording.Recording(PACKAGE / "demo" / "amd.kvmtop"), fresh=False)
+    exporter = Exporter(demo := reader.Recording(PACKAGE / "demo" / "amd.kvmtop"), fresh=False)
     for _ in islice(demo, 8):
         exporter.read()
     found = []
@@ -110,7 +112,7 @@ def metrics() -> list[tuple[str, str]]:
 
 def tables() -> str:
     """The tables of a recording with their columns."""
-    found = re.findall(r"CREATE TABLE (\w+) \((.*?)(?:, PRIMARY KEY \(.*)?\) STRICT", recording.SCHEMA)
+    found = re.findall(r"CREATE TABLE (\w+) \((.*?)(?:, PRIMARY KEY \(.*)?\) STRICT", reader.SCHEMA)
     return "\n".join(f"{name}: {', '.join(column.split()[0] for column in columns.split(', '))}"
                      for name, columns in found)  # fmt: skip
 

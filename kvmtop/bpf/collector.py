@@ -1,4 +1,4 @@
-"""Counts with program.c: sizes its maps, attaches it, and makes Snapshots of what it counted."""
+"""Counts with collector.bpf.c: sizes its maps, attaches it, and makes Snapshots of what it counted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import KvmtopError
-from ..snapshot import CELL, THREAD, U64, Array, Snapshot
-from . import kernel, tracepoint
+from ..model.snapshot import CELL, THREAD, U64, Array, Snapshot
+from . import syscalls, tracepoint
 from .pool import Pool, take
 from .probes import Probe, Probes
 
@@ -51,7 +51,7 @@ class Collector:
         """Load and attach the probes.
 
         pids: the processes to count, none for all. threads: how many vCPU threads the maps hold. flags: more
-        -D flags for program.c, extra_maps: what they add. use_mmap and use_raw: False does without, as on
+        -D flags for collector.bpf.c, extra_maps: what they add. use_mmap and use_raw: False does without, as on
         kernels that lack them.
         Raises KvmtopError where this machine cannot do it.
         """
@@ -63,13 +63,13 @@ class Collector:
             else:
                 raise KvmtopError(tracepoint.missing(name))
         self.names = tracepoint.names(formats["kvm_exit"])
-        use_mmap = use_mmap and kernel.mmapable()
-        use_raw = use_raw and kernel.raw_tracepoints()
-        sizes = {"threads": threads + 1, "cells": threads * CELLS_PER_THREAD + 1, "cpus": kernel.possible_cpus()}
+        use_mmap = use_mmap and syscalls.mmapable()
+        use_raw = use_raw and syscalls.raw_tracepoints()
+        sizes = {"threads": threads + 1, "cells": threads * CELLS_PER_THREAD + 1, "cpus": syscalls.possible_cpus()}
         cflags = [
             *_offsets(formats, tracefs.format("kvm", "kvm_vcpu_wakeup")),
             *(f"-D{name.upper()}={size}" for name, size in sizes.items()),
-            f"-DMAP_FLAGS={kernel.MMAPABLE if use_mmap else 0}",
+            f"-DMAP_FLAGS={syscalls.MMAPABLE if use_mmap else 0}",
             f"-I{HERE}",
             *(["-DRAW"] if use_raw else []),
             *([f"-DSKIP(tgid)=({'&&'.join(f'(tgid)!={pid}' for pid in pids)})"] if pids else []),
@@ -83,10 +83,12 @@ class Collector:
             Probe("kvm", "kvm_entry", "on_entry", use_raw and "vcpu_id" in formats["kvm_exit"].fields),
             Probe("kvm", "kvm_exit", "on_exit"),
         ]
-        self._probes = Probes(HERE / "program.c", cflags, probes, [*sizes, "free_slots", "free_cells", *extra_maps])
+        self._probes = Probes(
+            HERE / "collector.bpf.c", cflags, probes, [*sizes, "free_slots", "free_cells", *extra_maps]
+        )
         dtypes = {"threads": THREAD, "cells": CELL, "cpus": CPU}
         self._maps = {
-            name: kernel.BpfArray(self._fd(name), dtypes[name], size, use_mmap) for name, size in sizes.items()
+            name: syscalls.BpfArray(self._fd(name), dtypes[name], size, use_mmap) for name, size in sizes.items()
         }
         # Highest first, so that the lowest is taken first and little must be read. 0 means none.
         self._turns = {name: np.zeros(sizes[name], "u8") for name in ("threads", "cells")}
@@ -107,7 +109,7 @@ class Collector:
         return self._probes.maps[name]
 
     def _push(self, name: str, indices: Iterable[int]) -> None:
-        kernel.push(self._fd({"threads": "free_slots", "cells": "free_cells"}[name]), indices)
+        syscalls.push(self._fd({"threads": "free_slots", "cells": "free_cells"}[name]), indices)
 
     def read(self) -> Snapshot:
         """The counters now."""
@@ -243,7 +245,7 @@ def add_by_reason(cells: Array) -> Array:
 
 
 def _offsets(formats: dict[str, tracepoint.Tracepoint], wakeup: tracepoint.Tracepoint | None) -> list[str]:
-    """The -D flags that tell program.c where the fields are. Raises KvmtopError if one is not as it reads it."""
+    """The -D flags that tell collector.bpf.c where the fields are. Raises KvmtopError if one is not as it reads it."""
     wanted = [
         ("EXIT_REASON", formats["kvm_exit"], "exit_reason", 4, True),
         ("EXIT_ISA", formats["kvm_exit"], "isa", 4, False),

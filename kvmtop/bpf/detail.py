@@ -1,4 +1,4 @@
-"""Loads and reads detail.c: what exits touch, guest code, halt polling and slow exits, while somebody looks."""
+"""Loads and reads detail.bpf.c: what exits touch, guest code, halt polling and slow exits, while somebody looks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..snapshot import BUCKETS, KINDS, SLOW, TOUCH, U64, Details, Look
-from . import kernel
+from ..model.snapshot import BUCKETS, KINDS, SLOW, TOUCH, U64, Details, Look
+from . import syscalls
 from .probes import Probe, Probes
 from .tracepoint import Tracefs, Tracepoint
 
@@ -30,7 +30,7 @@ CONFIG = np.dtype(
 
 @dataclass(frozen=True)
 class _Source:
-    """A tracepoint that tells what an exit touched: kind, function in detail.c, its flags' fields."""
+    """A tracepoint that tells what an exit touched: kind, function in detail.bpf.c, its flags' fields."""
 
     kinds: tuple[str, ...]
     tracepoint: str
@@ -107,25 +107,25 @@ class Detail:
         self._tracefs = Tracefs()
         names = {source.tracepoint for source in _SOURCES} | {name for name, _, _ in _BASE}
         found, self._all, self.kinds = flags({name: self._tracefs.format("kvm", name) for name in names})
-        mapped = use_mmap and kernel.mmapable()
-        cpus = kernel.possible_cpus()
+        mapped = use_mmap and syscalls.mmapable()
+        cpus = syscalls.possible_cpus()
         sizes = {"rows": ROWS, "slows": cpus * RING, "cpus": cpus, "configs": 1}
         is_idle = "||".join(f"((isa)=={isa}&&((isa)==1?(reason)&0xffff:(reason))=={code})" for isa, code in idle)
         defines = [
             *found,
             *(f"-DKIND_{kind.upper()}={number}" for number, kind in enumerate(KINDS)),
             f"-DROWS={ROWS}", f"-DTHREADS={THREADS}", f"-DCPUS={cpus}", f"-DRING={RING}",
-            f"-DMAP_FLAGS={kernel.MMAPABLE if mapped else 0}",
+            f"-DMAP_FLAGS={syscalls.MMAPABLE if mapped else 0}",
             f"-DIDLE(isa,reason)=({is_idle or 0})",
             f"-I{HERE}",
             *([f"-DSKIP(tgid)=({'&&'.join(f'(tgid)!={pid}' for pid in pids)})"] if pids else []),
         ]  # fmt: skip
-        self._probes = Probes(HERE / "detail.c", defines, self._all, [*sizes, "free_rows", "places"])
+        self._probes = Probes(HERE / "detail.bpf.c", defines, self._all, [*sizes, "free_rows", "places"])
         dtypes = {"rows": TOUCH, "slows": SLOW, "cpus": CPU, "configs": CONFIG}
         self._maps = {
-            name: kernel.BpfArray(self._probes.maps[name], dtypes[name], size, mapped) for name, size in sizes.items()
+            name: syscalls.BpfArray(self._probes.maps[name], dtypes[name], size, mapped) for name, size in sizes.items()
         }
-        kernel.push(self._probes.maps["free_rows"], range(ROWS - 1, 0, -1))
+        syscalls.push(self._probes.maps["free_rows"], range(ROWS - 1, 0, -1))
         self._turns = np.zeros(ROWS, "u8")
         self._seen = np.zeros(cpus, "u8")  # slow exits taken from each ring
         self._undelivered = 0
@@ -175,12 +175,12 @@ class Detail:
 
     def _drop_keys(self, rows: Any) -> None:
         for row in rows:
-            kernel.delete(self._probes.maps["places"], row.tobytes()[:KEY_SIZE])
+            syscalls.delete(self._probes.maps["places"], row.tobytes()[:KEY_SIZE])
 
     def _free(self, indices: Any) -> None:
         self._maps["rows"].clear(indices)
         self._turns[indices] += 1
-        kernel.push(self._probes.maps["free_rows"], indices.tolist())
+        syscalls.push(self._probes.maps["free_rows"], indices.tolist())
 
     def read(self) -> Details | None:
         """What was seen since the look began; None while nobody looks."""

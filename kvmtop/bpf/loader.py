@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import bounded, vms
+from .. import bounded
 from ..errors import KvmtopError
-from . import kernel
+from . import privileges, syscalls
 
 HERE = Path(__file__).parent
 MOST_DESCRIPTORS = 100
@@ -149,9 +149,9 @@ def _paranoid() -> int:
 def explanation(text: str) -> str:
     """One sentence for what libbcc, clang or the kernel said."""
     refused = "not permitted" in text or "ermission denied" in text
-    if refused and (why := kernel.locked_down()):
+    if refused and (why := syscalls.locked_down()):
         return why
-    if refused and not vms.capable(vms.SYS_ADMIN) and (level := _paranoid()) > 2:
+    if refused and not privileges.capable(privileges.SYS_ADMIN) and (level := _paranoid()) > 2:
         return (
             f"kernel.perf_event_paranoid is {level}: without CAP_SYS_ADMIN, nobody may attach to tracepoints;"
             " sysctl kernel.perf_event_paranoid=2, or run kvmtop as root"

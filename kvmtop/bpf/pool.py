@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..snapshot import CELL, U64, Array
+from ..model.snapshot import CELL, U64, Array
 
 
 class Pool:

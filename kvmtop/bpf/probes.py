@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import KvmtopError
-from . import kernel, loader
+from . import loader, syscalls
 from .tracepoint import Tracefs
 
 
@@ -39,9 +39,9 @@ class Probes:
             program = self._programs[probe.function]
             try:
                 if probe.raw:
-                    self._links.append(kernel.attach_raw(probe.name, program))
+                    self._links.append(syscalls.attach_raw(probe.name, program))
                 else:
-                    self._links.append(kernel.attach(tracefs.number(probe.category, probe.name), program))
+                    self._links.append(syscalls.attach(tracefs.number(probe.category, probe.name), program))
             except FileNotFoundError:
                 self.detach()
                 raise KvmtopError(

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from .. import bounded
 from ..errors import KvmtopError
-from ..snapshot import SVM, VMX, Names
-from . import kernel
+from ..model.snapshot import SVM, VMX, Names
+from . import syscalls
 
 _FIELD = re.compile(r"field:(.*?)(\w+)(?:\[\d*\])?;\s*offset:(\d{1,9});\s*size:(\d{1,9});(?:\s*signed:(\d);)?")
 _CALL = re.compile(r"__print_(symbolic|flags)\(\s*(?:\([^()]*\))?\s*REC->(\w+)")
@@ -112,7 +112,7 @@ def names(kvm_exit: Tracepoint) -> Names:
 
 def missing(name: str) -> str:
     """Why there is no tracepoint kvm:NAME, and what to do."""
-    if why := kernel.locked_down():
+    if why := syscalls.locked_down():
         return why
     if Path("/sys/module/kvm").exists():
         return (
@@ -136,7 +136,7 @@ class Tracefs:
         if libc.mount(b"tracefs", bytes(self.root), b"tracefs", 0, None) or not (self.root / "events").is_dir():
             reason = os.strerror(ctypes.get_errno()) if ctypes.get_errno() else "this kernel has no tracing"
             raise KvmtopError(
-                kernel.locked_down()
+                syscalls.locked_down()
                 or f"tracefs is not mounted, or not for this user, and could not be mounted ({reason}):"
                 f" run kvmtop as root or with CAP_DAC_READ_SEARCH, or mount -t tracefs nodev {self.root}"
             )
@@ -150,7 +150,7 @@ class Tracefs:
             return None
         except OSError as error:
             raise KvmtopError(
-                kernel.locked_down()
+                syscalls.locked_down()
                 or f"cannot read {path} ({error.strerror}): run kvmtop as root (sudo kvmtop)"
                 " or with CAP_DAC_READ_SEARCH"
             ) from None

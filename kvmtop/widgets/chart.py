@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import plotext
 from rich.text import Text
 from textual.widgets import Static
 
-from .palette import ORANGE, SKY, VERMILION
+from ..tables.rows import Ticks
+from .theme import ORANGE, SKY, VERMILION
 
 # Else it clamps its size to the terminal that it believes to be in.
 plotext.terminal.limit(False, False)
@@ -23,14 +23,6 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 _ESCAPE = re.compile(r"(\x1b\[[0-9;]*m)")
 _FOREGROUND = re.compile(r"\x1b\[38;2;(\d+);(\d+);(\d+)m")
 _GREY = plotext.pixel((128, 128, 128), "default")
-
-
-@dataclass(frozen=True)
-class Ticks:
-    """Where an axis is labelled."""
-
-    positions: Sequence[float]
-    labels: Sequence[str]
 
 
 def _begin(

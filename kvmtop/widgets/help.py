@@ -13,7 +13,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from .bar import legend
+from .time_bar import legend
 
 
 class Help(ModalScreen[None]):

@@ -15,7 +15,7 @@ from textual.filter import LineFilter
 from textual.worker import WorkerFailed
 
 from ..errors import KvmtopError, fault
-from .palette import variables
+from .theme import variables
 
 
 class Ending(Protocol):

@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from .. import units
-from .palette import SKY
+from .theme import SKY
 
 
 @dataclass

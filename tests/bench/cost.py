@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO
 
 import kvmtop.bpf as kvmtop_bpf
-from kvmtop.guest import Guest, Step
+from kvmtop.host.selftest_guest import Guest, Step
 
 from ..hosts import amd, kernels
 
@@ -107,9 +107,9 @@ def kvmtop(*options: str, seen: str = r"(?m)^0x072: (\d+)") -> Iterator[Seen]:
 
 LOOK = """
 import signal, sys
-from kvmtop import summary
-from kvmtop.live import Live
-from kvmtop.snapshot import Look
+from kvmtop.output import summary
+from kvmtop.host.live import Live
+from kvmtop.model.snapshot import Look
 kind, slow = sys.argv[1:]
 live = Live(look=Look(frozenset([kind] if kind else []), slow_ns=int(slow) or None))
 signal.sigwait([signal.SIGINT])
@@ -129,7 +129,7 @@ def looking(kind: str = "", slow_ns: int = 0) -> Iterator[Seen]:
 @contextlib.contextmanager
 def kvmtop_elsewhere() -> Iterator[Seen]:
     """kvmtop that watches another VM than the one that is measured: one that does almost nothing."""
-    other = subprocess.Popen([sys.executable, "-m", "kvmtop.guest", "--io-sleep", "0.5", "out:0"])
+    other = subprocess.Popen([sys.executable, "-m", "kvmtop.host.selftest_guest", "--io-sleep", "0.5", "out:0"])
     try:
         settle()
         with kvmtop("--pid", str(other.pid), seen=r"(?m)^0x07b: (\d+)") as count:

@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import time
 
-from kvmtop.app import KvmtopApp
+from kvmtop.ui.app import KvmtopApp
 
 from .large import Large
 from .terminal import running

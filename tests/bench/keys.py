@@ -13,7 +13,7 @@ import time
 
 from textual import events
 
-from kvmtop.app import KvmtopApp
+from kvmtop.ui.app import KvmtopApp
 
 from .large import Large
 from .terminal import Terminal, running

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from kvmtop.snapshot import CELL, SLOW, SVM, THREAD, Array, Look, Names, Snapshot, Vm
+from kvmtop.model.snapshot import CELL, SLOW, SVM, THREAD, Array, Look, Names, Snapshot, Vm
 
 SECOND = 1_000_000_000
 

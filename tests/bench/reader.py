@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from kvmtop.bpf.collector import Collector
-from kvmtop.live import Live
-from kvmtop.members import members
-from kvmtop.session import Session
-from kvmtop.snapshot import SVM, Array
-from kvmtop.stats import counts
+from kvmtop.host.live import Live
+from kvmtop.insight.vcpus import members
+from kvmtop.model.session import Session
+from kvmtop.model.snapshot import SVM, Array
+from kvmtop.model.stats import counts
 
 PER_VM = 4  # vCPUs
 BUCKETS_EACH = 12  # of a reason's histogram that fill, next to each other

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from textual.drivers.headless_driver import HeadlessDriver
 
-from kvmtop.app import KvmtopApp
+from kvmtop.ui.app import KvmtopApp
 
 
 class Terminal(HeadlessDriver):

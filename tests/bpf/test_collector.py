@@ -3,16 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kvmtop.bpf.collector import (
-    _offsets,
-    _Rows,
-    add_by_reason,
-)
+from kvmtop.bpf.collector import _offsets, _Rows, add_by_reason
 from kvmtop.bpf.tracepoint import Tracepoint
 from kvmtop.errors import KvmtopError
-from kvmtop.snapshot import CELL, SVM, THREAD, VMX, Array
+from kvmtop.model.snapshot import CELL, SVM, THREAD, VMX, Array
 
-from .formats import X86, parsed, text
+from ..support.formats import X86, parsed, text
 
 EVENTS = ("kvm_exit", "kvm_entry", "kvm_userspace_exit")
 

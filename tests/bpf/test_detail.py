@@ -1,4 +1,4 @@
-"""detail.c: its flags from the kernels' format files; its structures; and the programs themselves, run by the kernel
+"""detail.bpf.c: its flags from the kernels' format files; its structures; and the programs themselves, run by the kernel
 on tracepoints of system calls, so that no KVM is needed."""
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kvmtop import snapshot, vms
-from kvmtop.bpf import detail, kernel
+from kvmtop.bpf import detail, privileges
+from kvmtop.bpf import syscalls as kernel
 from kvmtop.bpf.detail import _SOURCES, CONFIG, CPU, FEW, ROWS, Detail, flags
 from kvmtop.bpf.probes import Probe
 from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
 from kvmtop.cli import EVENTS
-from kvmtop.snapshot import BUCKETS, HIT, KINDS, SLOW, TOUCH, UNPOLLED, UNSURE, WASTED, Details, Look
-from kvmtop.stats import IDLE
-from kvmtop.touched import TOUCHED
-from kvmtop.view import bucket_of
+from kvmtop.insight.accesses import TOUCHED
+from kvmtop.model import snapshot
+from kvmtop.model.snapshot import BUCKETS, HIT, KINDS, SLOW, TOUCH, UNPOLLED, UNSURE, WASTED, Details, Look
+from kvmtop.model.stats import IDLE
+from kvmtop.tables.view import bucket_of
 
-from .formats import FORMATS, X86, text
+from ..support.formats import FORMATS, X86, text
 
-SOURCE = Path(detail.__file__).with_name("detail.c").read_text()
+SOURCE = Path(detail.__file__).with_name("detail.bpf.c").read_text()
 WITH_TOUCHES = ("6.1", "6.12", "6.18")
 
 
@@ -135,7 +136,7 @@ def test_kinds_are_those_of_the_c_text() -> None:
 
 # ---- the programs, in the kernel
 
-loads = pytest.mark.skipif(os.geteuid() != 0 or not vms.may_load_bpf(), reason="only root loads BPF programs")
+loads = pytest.mark.skipif(os.geteuid() != 0 or not privileges.may_load_bpf(), reason="only root loads BPF programs")
 SYSCALLS = Path("/sys/kernel/tracing/events/syscalls")
 ISA, CPUID, HLT, IO, USER_HLT = 2, 0x72, 0x78, 0x7B, 5
 # What no other code in this process calls, and what does nothing but fail.
@@ -171,7 +172,7 @@ def port(number: int) -> None:
 
 @pytest.fixture(scope="module", params=[True, False], ids=["mapped", "by system call"])
 def loaded(request: pytest.FixtureRequest) -> Iterator[Detail]:
-    if os.geteuid() != 0 or not vms.may_load_bpf():
+    if os.geteuid() != 0 or not privileges.may_load_bpf():
         pytest.skip("only root loads BPF programs")
     Tracefs()  # mounts it
     if not (SYSCALLS / "sys_enter_getsid").exists():

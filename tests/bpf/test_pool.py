@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kvmtop.bpf.pool import Pool, take
-from kvmtop.snapshot import CELL, Array
+from kvmtop.model.snapshot import CELL, Array
 
 
 def cells(*counts: int) -> Array:

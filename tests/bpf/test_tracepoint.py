@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop import doctor
-from kvmtop.bpf import kernel, tracepoint
+from kvmtop.bpf import syscalls as kernel
+from kvmtop.bpf import tracepoint
 from kvmtop.bpf.probes import Probe, Probes
 from kvmtop.bpf.tracepoint import Field, Tracefs, Tracepoint, missing
 from kvmtop.errors import KvmtopError
-from kvmtop.snapshot import SVM, UNKNOWN, VMX, Names
+from kvmtop.host import doctor
+from kvmtop.model.snapshot import SVM, UNKNOWN, VMX, Names
 
-from .formats import FILES, X86, parsed, text
+from ..support.formats import FILES, X86, parsed, text
 
 
 def exit_format(print_fmt: str) -> str:

@@ -69,7 +69,7 @@ def build(path: Path) -> None:
 def build_project(path: Path, work: Path, files: Mapping[str, str]) -> None:
     """Write the squashfs of the project as it is now, with compiled bytecode, and of further files by content."""
     copy = work / "project"
-    for name in ("kvmtop", "tests"):
+    for name in ("kvmtop", "tests", "tools"):
         shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     compileall.compile_dir(copy, quiet=2, stripdir=str(copy), prependdir=str(PROJECT))
     shutil.copy2(PROJECT / "pyproject.toml", copy)

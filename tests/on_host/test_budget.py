@@ -13,14 +13,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from kvmtop.live import Live
-from kvmtop.members import members
-from kvmtop.session import Session
-from kvmtop.stats import PARTS, Interval, by_reason
+from kvmtop.host.live import Live
+from kvmtop.insight.vcpus import members
+from kvmtop.model.session import Session
+from kvmtop.model.stats import PARTS, Interval, by_reason
 
 from ..hosts import qemu
 
-GUEST = [sys.executable, "-m", "kvmtop.guest"]
+GUEST = [sys.executable, "-m", "kvmtop.host.selftest_guest"]
 
 
 @contextlib.contextmanager

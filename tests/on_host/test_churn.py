@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from kvmtop.bpf.collector import KEEP_ENDED, Collector
-from kvmtop.guest import Step
+from kvmtop.host.selftest_guest import Step
 
 from . import truth
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop.snapshot import SVM
+from kvmtop.model.snapshot import SVM
 
 from . import truth
 
@@ -27,7 +27,7 @@ HEADERS = {
 
 @pytest.fixture
 def busy() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-m", "kvmtop.guest", "cpuid:0"]) as process:
+    with subprocess.Popen([sys.executable, "-m", "kvmtop.host.selftest_guest", "cpuid:0"]) as process:
         yield process
         process.kill()
 

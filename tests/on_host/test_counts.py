@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from kvmtop import summary
 from kvmtop.bpf.collector import Collector
-from kvmtop.guest import Guest, Step
-from kvmtop.snapshot import SVM, Snapshot
-from kvmtop.stats import by_reason, diff
+from kvmtop.host.selftest_guest import Guest, Step
+from kvmtop.model.snapshot import SVM, Snapshot
+from kvmtop.model.stats import by_reason, diff
+from kvmtop.output import summary
 
 from . import truth
 
@@ -78,8 +78,8 @@ def test_times_against_a_vmm_that_sleeps(collector: Collector) -> None:
 
 
 def test_pid_filters_in_the_kernel() -> None:
-    other = subprocess.Popen([sys.executable, "-m", "kvmtop.guest", "cpuid:0"])
-    mine = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read(1); from kvmtop.guest import main; main(sys.argv[1:])",
+    other = subprocess.Popen([sys.executable, "-m", "kvmtop.host.selftest_guest", "cpuid:0"])
+    mine = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read(1); from kvmtop.host.selftest_guest import main; main(sys.argv[1:])",
                              *SCRIPT], stdin=subprocess.PIPE)  # fmt: skip
     collector = Collector([mine.pid])
     mine.communicate(b"\n", timeout=60)

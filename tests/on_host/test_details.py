@@ -17,19 +17,19 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop import polling, slow
-from kvmtop.bpf import kernel as syscalls
-from kvmtop.guest import CODE, MMIO, MSR_READ, MSR_WRITE, PORT
-from kvmtop.labels import Labels
-from kvmtop.live import Live
-from kvmtop.session import ALL, Scope
-from kvmtop.snapshot import KINDS, Look, Snapshot
-from kvmtop.stats import diff
-from kvmtop.touched import Touched, touched
+from kvmtop.bpf import syscalls
+from kvmtop.host.live import Live
+from kvmtop.host.selftest_guest import CODE, MMIO, MSR_READ, MSR_WRITE, PORT
+from kvmtop.insight import halt_polling, slow_exits
+from kvmtop.insight.accesses import Touched, touched
+from kvmtop.model.session import ALL, Scope
+from kvmtop.model.snapshot import KINDS, Look, Snapshot
+from kvmtop.model.stats import diff
+from kvmtop.reference.labels import Labels
 
 from ..hosts import qemu
 from . import truth
-from .test_qemu import perf_events
+from .exact import perf_events
 
 EVERYTHING = Look(frozenset(KINDS) - {""})
 EVENTS = Path("/sys/kernel/tracing/events/kvm")
@@ -119,15 +119,15 @@ def test_one_reason_alone() -> None:
 def test_slow_exits_are_those_of_a_vmm_that_sleeps() -> None:
     live = Live(look=Look(EVERYTHING.kinds, slow_ns=15_000_000))
     try:
-        with subprocess.Popen([sys.executable, "-m", "kvmtop.guest", "--io-sleep", "0.02", "cpuid:500", "out:20", "hlt:2"]) as process:  # fmt: skip
+        with subprocess.Popen([sys.executable, "-m", "kvmtop.host.selftest_guest", "--io-sleep", "0.02", "cpuid:500", "out:20", "hlt:2"]) as process:  # fmt: skip
             assert process.wait() == 0
         snapshot = live.read()
         assert snapshot.details is not None
-        found = slow.read(snapshot.details.slow, snapshot)
+        found = slow_exits.read(snapshot.details.slow, snapshot)
     finally:
         live.close()
     for one in found:
-        print(slow.line(one, Labels(snapshot.names)))
+        print(slow_exits.line(one, Labels(snapshot.names)))
     assert len(found) == 20 and snapshot.details.undelivered == 0
     for one in found:
         assert (one.kind, one.value, one.extra) == ("io", PORT, 0x101)
@@ -140,7 +140,9 @@ def test_slow_exits_on_the_command_line() -> None:
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
     assert kvmtop.stdout
     kvmtop.stdout.readline()  # it counts
-    with subprocess.Popen([sys.executable, "-m", "kvmtop.guest", "--io-sleep", "0.02", "out:20"]) as guest:
+    with subprocess.Popen(
+        [sys.executable, "-m", "kvmtop.host.selftest_guest", "--io-sleep", "0.02", "out:20"]
+    ) as guest:
         assert guest.wait() == 0
     time.sleep(3)
     kvmtop.send_signal(signal.SIGINT)
@@ -282,7 +284,7 @@ def test_a_real_guest_and_its_serial_console() -> None:
     assert sum(row.user for row in console) > 0
     assert any(row.kind == "rip" and row.value >> 63 for row in rows)  # the guest's kernel
     del first
-    polls = polling.polling(interval, ALL)
+    polls = halt_polling.polling(interval, ALL)
     for one in polls:
         print(one, one.verdict())
     # What KVM counted in the same time but for the two moments of reading.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import itertools
 import os
 import re
 import shutil
@@ -21,18 +20,18 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop.bpf import collector, kernel
-from kvmtop.guest import Step
-from kvmtop.recording import Recording
-from kvmtop.snapshot import Snapshot
-from kvmtop.stats import counts
+from kvmtop.bpf import collector, syscalls
+from kvmtop.host.selftest_guest import Step
+from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.stats import counts
+from kvmtop.recording.reader import Recording
 
 from . import truth
+from .exact import SCRIPT, exact, intervals_fit
 from .run import KVMTOP, PATIENCE, Run
 
 pytestmark = pytest.mark.long
 
-SCRIPT = ("cpuid:1000", "out:20", "rdmsr:30")
 CPU = Path("/sys/devices/system/cpu/cpu1/online")
 CGROUPS = Path("/sys/fs/cgroup")
 PROG_GET_NEXT_ID = 11
@@ -47,37 +46,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     run.process.kill()
 
 
-@contextlib.contextmanager
-def exact(*runs: Run) -> Iterator[truth.Truth]:
-    """All that guests do in the block is counted, to the exit. They begin and end in it."""
-    before = [run.counted() for run in runs]
-    with truth.counting() as known:
-        yield known
-        known.read()
-    wanted = {code: count for (_, code), count in known.items()}
-    for run, old in zip(runs, before, strict=True):
-        run.wait(2)
-        found = run.counted()
-        found.subtract(old)
-        still_open = found.pop("expired")  # each thread's last
-        assert found.total() + still_open == sum(wanted.values())
-        assert all(0 <= count - found[code] <= still_open for code, count in wanted.items())
-
-
-def intervals_fit(run: Run) -> None:
-    """Each begins where the one before ended, and is as long as it says; the rates are of that length."""
-    intervals = run.intervals()
-    for before, after in itertools.pairwise(intervals):
-        assert 0 < after["length"] == pytest.approx(after["elapsed"] - before["elapsed"], abs=1e-5)
-        assert after["totals"]["rate"] == pytest.approx(after["totals"]["exits"] / after["length"], abs=0.001)
-
-
 def programs() -> int:
     """How many BPF programs the kernel has."""
     attributes, count = (ctypes.c_uint32 * 3)(), 0
     with contextlib.suppress(FileNotFoundError):
         while True:
-            kernel._syscall(kernel._SYS_BPF, PROG_GET_NEXT_ID, ctypes.byref(attributes), ctypes.sizeof(attributes))
+            syscalls._syscall(syscalls._SYS_BPF, PROG_GET_NEXT_ID, ctypes.byref(attributes), ctypes.sizeof(attributes))
             attributes[0], count = attributes[1], count + 1
     return count
 
@@ -145,7 +119,7 @@ def test_a_cpu_goes_and_comes_back(run: Run) -> None:
 def test_two_kvmtops_and_a_perf(run: Run, tmp_path: Path) -> None:
     other = Run(tmp_path / "log")
     perf = subprocess.Popen(
-        ["perf", "stat", "-a", "-x,", "-e", "kvm:kvm_exit", "--", sys.executable, "-m", "kvmtop.guest", *SCRIPT],
+        ["perf", "stat", "-a", "-x,", "-e", "kvm:kvm_exit", "--", sys.executable, "-m", "kvmtop.host.selftest_guest", *SCRIPT],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     with exact(run, other) as known:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from kvmtop import summary
-from kvmtop.bpf import kernel
+from kvmtop.bpf import syscalls
 from kvmtop.bpf.collector import Collector
 from kvmtop.bpf.detail import Detail
 from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
-from kvmtop.snapshot import KINDS, SVM, UNKNOWN, Look
-from kvmtop.stats import IDLE, by_reason, diff
+from kvmtop.model.snapshot import KINDS, SVM, UNKNOWN, Look
+from kvmtop.model.stats import IDLE, by_reason, diff
+from kvmtop.output import summary
 
 from . import truth
 
@@ -32,11 +32,11 @@ WITHOUT = ("mmap", "raw", "vcpu_id", "isa", "mmap raw vcpu_id isa")
 def missing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The kernel refuses, and its format files leave out, what this one says."""
     gone = set(request.param.split())
-    call, read = kernel._bpf, Tracefs.format
+    call, read = syscalls._bpf, Tracefs.format
 
     def bpf(command: int, attributes: bytes) -> int:
-        mmapable = command == kernel._MAP_CREATE and struct.unpack_from("<5I", attributes)[4] & kernel.MMAPABLE
-        if ("mmap" in gone and mmapable) or ("raw" in gone and command == kernel._RAW_TRACEPOINT_OPEN):
+        mmapable = command == syscalls._MAP_CREATE and struct.unpack_from("<5I", attributes)[4] & syscalls.MMAPABLE
+        if ("mmap" in gone and mmapable) or ("raw" in gone and command == syscalls._RAW_TRACEPOINT_OPEN):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return call(command, attributes)
 
@@ -46,7 +46,7 @@ def missing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             return parsed
         return replace(parsed, fields={name: field for name, field in parsed.fields.items() if name not in gone})
 
-    monkeypatch.setattr(kernel, "_bpf", bpf)
+    monkeypatch.setattr(syscalls, "_bpf", bpf)
     monkeypatch.setattr(Tracefs, "format", fields)
     return gone
 

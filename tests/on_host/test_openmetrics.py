@@ -22,10 +22,10 @@ import pytest
 
 import kvmtop
 
-from ..test_export import lines
+from ..support.exported import lines
 
 KVMTOP = [sys.executable, "-m", "kvmtop"]
-GUEST = [sys.executable, "-m", "kvmtop.guest"]
+GUEST = [sys.executable, "-m", "kvmtop.host.selftest_guest"]
 DATA = Path(kvmtop.__file__).parent / "data"
 SCRAPE, WINDOW = 2, 30  # seconds
 CONFIG = """\

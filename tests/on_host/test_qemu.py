@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import shutil
 import signal
@@ -13,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop.live import Live
-from kvmtop.snapshot import SVM
-from kvmtop.stats import by_reason, counts, diff
+from kvmtop.host.live import Live
+from kvmtop.model.snapshot import SVM
+from kvmtop.model.stats import by_reason, counts, diff
 
 from ..hosts import qemu
 from . import truth
+from .exact import perf_events
 
 
 def test_two_guests_boot_and_idle() -> None:
@@ -43,15 +42,6 @@ def test_two_guests_boot_and_idle() -> None:
     print(sorted(seen))
     if snapshot.isa == SVM:
         assert {"hlt", "msr", "io", "interrupt", "cpuid", "npf"} <= seen
-
-
-def perf_events(pid: int) -> int:
-    """How many events a perf has open."""
-    found = 0
-    for entry in os.scandir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(OSError):
-            found += "perf_event" in os.readlink(entry.path)
-    return found
 
 
 @pytest.mark.skipif(not shutil.which("perf"), reason="perf is not installed (Debian's linux-perf)")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ..test_readme import COMMANDS, RUNS_HERE, arguments
+from ..support.documents import COMMANDS, RUNS_HERE, arguments
 
 pytestmark = pytest.mark.long
 
@@ -22,7 +22,7 @@ PATIENCE = 20.0  # seconds
 @pytest.mark.parametrize("words", LIVE, ids=" ".join)
 def test_command(words: tuple[str, ...], tmp_path: Path) -> None:
     """It says something, and ends well, by itself or when it is asked to."""
-    with subprocess.Popen([sys.executable, "-m", "kvmtop.guest", "--io-sleep", "0.05", "out:0"]) as guest:
+    with subprocess.Popen([sys.executable, "-m", "kvmtop.host.selftest_guest", "--io-sleep", "0.05", "out:0"]) as guest:
         argv = [sys.executable, "-m", "kvmtop", *(str(guest.pid) if word == "4711" else word for word in words)]
         kvmtop = subprocess.Popen(argv, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         assert kvmtop.stdout

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop.live import Live
-from kvmtop.recorder import Recorder
-from kvmtop.recording import Recording
-from kvmtop.snapshot import Snapshot
+from kvmtop.host.live import Live
+from kvmtop.model.snapshot import Snapshot
+from kvmtop.recording.reader import Recording
+from kvmtop.recording.writer import Recorder
 
 from ..hosts import qemu
-from ..test_export import counters
-from ..test_recording import equal
+from ..support.exported import counters
+from ..support.recordings import equal
 from . import truth
 
 KVMTOP = [sys.executable, "-m", "kvmtop"]
@@ -27,7 +27,7 @@ KVMTOP = [sys.executable, "-m", "kvmtop"]
 
 @pytest.fixture
 def busy() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-m", "kvmtop.guest", "--vcpus", "2", "cpuid:0"]) as process:
+    with subprocess.Popen([sys.executable, "-m", "kvmtop.host.selftest_guest", "--vcpus", "2", "cpuid:0"]) as process:
         yield process
         process.kill()
 

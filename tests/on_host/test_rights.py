@@ -22,7 +22,7 @@ HOSTILE = b"guest=web\x1b[2J\xff\n[red]\xe2\x80\xaeb\xc2\x9b01"
 
 @pytest.fixture
 def guest() -> Iterator[subprocess.Popen[bytes]]:
-    code = "from kvmtop.guest import Guest, Step; Guest([Step('cpuid', 0)]).run()"
+    code = "from kvmtop.host.selftest_guest import Guest, Step; Guest([Step('cpuid', 0)]).run()"
     with subprocess.Popen([sys.executable, "-c", code, "-name", HOSTILE]) as process:
         time.sleep(3)
         yield process

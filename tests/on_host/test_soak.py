@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from kvmtop.guest import Step
-from kvmtop.recording import Recording
-from kvmtop.stats import counts
+from kvmtop.host.selftest_guest import Step
+from kvmtop.model.stats import counts
+from kvmtop.recording.reader import Recording
 
 from . import truth
 from .run import Run

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop.guest import Step
+from kvmtop.host.selftest_guest import Step
 
 from . import truth
+from .exact import exact, intervals_fit
 from .run import Run
-from .test_faults import exact, intervals_fit
 
 pytestmark = pytest.mark.long
 

@@ -16,8 +16,8 @@ import pytest
 from ..hosts import kernels
 from ..hosts.held import Held
 from . import truth
+from .exact import SCRIPT, exact
 from .run import Run
-from .test_faults import SCRIPT, exact
 
 KVMTOP = [sys.executable, "-m", "kvmtop"]
 VENDOR, CPUID = ("kvm_amd", 0x72) if Path("/sys/module/kvm_amd").exists() else ("kvm_intel", 10)

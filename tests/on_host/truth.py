@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from kvmtop.guest import Guest, Step
-from kvmtop.snapshot import Snapshot
-from kvmtop.stats import counts
+from kvmtop.host.selftest_guest import Guest, Step
+from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.stats import counts
 
 EVENT = Path("/sys/kernel/tracing/events/kvm/kvm_exit")
 TRIGGER = "hist:keys=exit_reason,isa"
@@ -51,7 +51,7 @@ def counted(snapshot: Snapshot) -> dict[tuple[int, int], int]:
 
 def run_guest(*arguments: str) -> int:
     """Run the known guest to its end; its pid."""
-    with subprocess.Popen([sys.executable, "-m", "kvmtop.guest", *arguments]) as process:
+    with subprocess.Popen([sys.executable, "-m", "kvmtop.host.selftest_guest", *arguments]) as process:
         assert process.wait() == 0
     return process.pid
 

@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/*
+ * What exits touched, which guest code made them, how halts were polled, and the slow exits one by one.
+ * Attached only while somebody looks; collector.bpf.c counts without it.
+ *
+ * A tracepoint that fires between kvm_exit and kvm_entry of a thread tells what that exit touched: a key
+ * (kind, value, extra). Its row counts the event at once, and gets the exit's time at kvm_entry. Only the
+ * thread itself writes to its rows. Rows are bounded: a key that finds none is counted in `dropped`, and
+ * user space takes the rows of light keys back when they run short.
+ *
+ * Flags, from bpf/detail.py: KIND_*: numbers of the kinds; AT_*: a field's type and offset as FIELD(type,
+ * offset), absent where the kernel has no such tracepoint or field; IDLE(isa, reason); SKIP(tgid);
+ * THREADS, ROWS, CPUS, RING: entries of the maps, RING a power of two for each CPU; MAP_FLAGS.
+ */
+#include "bucket.h"
+
+#define KEYS 8   /* that one exit may charge its time to */
+#define KINDS 16
+#define KVM_EXIT_HLT 5 /* include/uapi/linux/kvm.h */
+#define KVM_TRACE_MMIO_READ 1 /* include/trace/events/kvm.h; 0 announces a read that user space must answer */
+#define KVM_TRACE_MMIO_WRITE 2
+#define WRITE 1 /* extra: bit 0 a write, bits 15:8 bytes */
+#define FAST (0xff << 8) /* a write to an ioeventfd, whose size nobody looked at */
+#define INTERRUPTED 1 /* extra of KIND_USER: a signal or a kick, without a reason */
+
+enum { HIT, WASTED, UNPOLLED, UNKNOWN }; /* value of KIND_POLL */
+
+#define FIELD(type, offset) (*(type *)((char *)ctx + (offset)))
+
+struct key {
+    u64 id;
+    u64 value;
+    u32 kind;
+    u32 extra;
+};
+
+struct row {
+    u64 id; /* pid_tgid */
+    u64 value;
+    u32 kind;
+    u32 extra;
+    u64 count; /* events */
+    u64 exits; /* exits with such an event that have ended: what follows is theirs */
+    u64 total;
+    u64 user;
+    u64 max;   /* ns; of KIND_WINDOW the window now */
+    u32 hist[BUCKETS];
+};
+
+struct exit { /* a thread's open exit */
+    u64 exit_ns;
+    u64 user_ns;
+    u64 user;
+    u64 idle;
+    u64 rip;
+    u64 info1;
+    u64 info2;
+    u32 reason;
+    u32 isa;
+    u32 vcpu;
+    u32 used;
+    u32 rows[KEYS];
+    u32 window; /* ns that a halt is polled */
+    u32 window_before;
+    u32 window_known;
+    u32 window_changed; /* in this halt */
+    u64 first_value;
+    u32 first_kind;
+    u32 first_extra;
+};
+
+struct slow {
+    u64 number; /* from 1; written last */
+    u64 time_ns; /* when it ended */
+    u64 id;
+    u64 ns;
+    u64 user;
+    u64 idle;
+    u64 rip;
+    u64 info1;
+    u64 info2;
+    u64 value;
+    u32 kind;
+    u32 extra;
+    u32 vcpu;
+    u32 reason;
+    u32 isa;
+    u32 cpu;
+};
+
+struct cpu {
+    u64 slow; /* written to this CPU's ring */
+    u64 dropped[KINDS]; /* events without a row */
+    u64 pad[7];
+};
+
+struct config {
+    u32 only; /* this reason alone */
+    u32 reason;
+    u32 isa;
+    u32 kinds; /* a bit each */
+    u64 slow_ns; /* hand out exits this long; 0: none */
+    u64 since_ns; /* exits that began earlier were left open when the probes were off last */
+};
+
+BPF_F_TABLE("array", u32, struct row, rows, ROWS, MAP_FLAGS);
+BPF_F_TABLE("array", u32, struct slow, slows, CPUS * RING, MAP_FLAGS);
+BPF_F_TABLE("array", u32, struct cpu, cpus, CPUS, MAP_FLAGS);
+BPF_F_TABLE("array", u32, struct config, configs, 1, MAP_FLAGS);
+BPF_HASH(places, struct key, u32, ROWS);
+BPF_STACK(free_rows, u32, ROWS);
+BPF_TABLE("lru_hash", u64, struct exit, exits, THREADS);
+
+#ifndef SKIP
+#define SKIP(tgid) 0
+#endif
+
+static __always_inline struct cpu *this_cpu(void)
+{
+    u32 n = bpf_get_smp_processor_id();
+    return cpus.lookup(&n);
+}
+
+static __always_inline struct config *config(void)
+{
+    u32 zero = 0;
+    return configs.lookup(&zero);
+}
+
+static __always_inline bool is_open(struct config *g, struct exit *e)
+{
+    return e && e->exit_ns && e->exit_ns >= g->since_ns;
+}
+
+static __always_inline bool wanted(struct config *g, struct exit *e)
+{
+    return !g->only || (is_open(g, e) && e->reason == g->reason && e->isa == g->isa);
+}
+
+/* The key's row; 0 where there is none left. */
+static __always_inline u32 row_of(u64 id, u32 kind, u64 value, u32 extra)
+{
+    struct key k = {.id = id, .value = value, .kind = kind, .extra = extra};
+    u32 *known = places.lookup(&k), n = 0;
+
+    if (known)
+        return *known;
+    struct cpu *cpu = this_cpu();
+    if (free_rows.pop(&n) || !n)
+        goto full;
+    struct row *r = rows.lookup(&n);
+    if (!r || places.update(&k, &n)) {
+        free_rows.push(&n, 0);
+        goto full;
+    }
+    r->value = value;
+    r->kind = kind;
+    r->extra = extra;
+    r->id = id;
+    return n;
+full:
+    if (cpu)
+        cpu->dropped[kind & (KINDS - 1)]++;
+    return 0;
+}
+
+static __always_inline void touch(u32 kind, u64 value, u32 extra)
+{
+    u64 id = bpf_get_current_pid_tgid();
+    struct config *g = config();
+
+    if (!g || !(g->kinds >> kind & 1) || SKIP(id >> 32))
+        return;
+    struct exit *e = exits.lookup(&id);
+    if (!wanted(g, e))
+        return;
+    u32 n = row_of(id, kind, value, extra);
+    struct row *r = rows.lookup(&n);
+    if (!r || !n)
+        return;
+    r->count++;
+    if (!is_open(g, e))
+        return;
+    if (!e->first_kind || e->first_kind == KIND_USER) { /* that it left for user space says little */
+        e->first_kind = kind;
+        e->first_value = value;
+        e->first_extra = extra;
+    }
+    u32 used = e->used;
+#pragma unroll
+    for (u32 i = 0; i < KEYS; i++)
+        if (i < used && e->rows[i] == n)
+            return;
+    if (used < KEYS) {
+        e->rows[used & (KEYS - 1)] = n;
+        e->used = used + 1;
+    }
+}
+
+int on_exit(void *ctx)
+{
+    u64 id = bpf_get_current_pid_tgid();
+    struct config *g = config();
+
+    if (!g || SKIP(id >> 32))
+        return 1;
+    struct exit *e = exits.lookup(&id);
+    if (!e) {
+        struct exit fresh = {};
+        exits.update(&id, &fresh);
+        e = exits.lookup(&id);
+        if (!e)
+            return 1;
+    }
+    e->exit_ns = bpf_ktime_get_ns();
+    e->user_ns = e->user = e->idle = 0;
+    e->used = e->first_kind = 0;
+    e->reason = AT_EXIT_REASON;
+#ifdef AT_EXIT_ISA
+    e->isa = AT_EXIT_ISA;
+#endif
+#ifdef AT_EXIT_VCPU
+    e->vcpu = AT_EXIT_VCPU;
+#endif
+#ifdef AT_EXIT_INFO
+    e->info1 = AT_EXIT_INFO;
+    e->info2 = AT_EXIT_INFO2;
+#endif
+    e->rip = AT_EXIT_RIP;
+    touch(KIND_RIP, e->rip, 0);
+    e->first_kind = 0; /* the rip is known anyway */
+#ifdef AT_EXIT_INTR
+    u32 intr = AT_EXIT_INTR;
+    if (intr >> 31) /* valid: vector in bits 7:0, type in 10:8 (SDM vol. 3, 25.9.2; APM vol. 2, 15.7.2) */
+        touch(KIND_VECTOR, intr & 0xff, intr >> 8 & 7);
+#endif
+    return 1;
+}
+
+static __always_inline void charge(u32 n, u64 ns, u64 user, u64 at)
+{
+    struct row *r = rows.lookup(&n);
+
+    if (!r)
+        return;
+    r->exits++;
+    r->total += ns;
+    r->user += user;
+    if (ns > r->max)
+        r->max = ns;
+    r->hist[at & (BUCKETS - 1)]++;
+}
+#define CHARGE(i)    \
+    if ((i) < used) \
+        charge(e->rows[i], ns, user, at);
+
+int on_entry(void *ctx)
+{
+    u64 id = bpf_get_current_pid_tgid();
+    struct exit *e = exits.lookup(&id);
+    struct config *g = config();
+
+    if (!g || !is_open(g, e))
+        return 1;
+    u64 now = bpf_ktime_get_ns(), ns = now - e->exit_ns, user = e->user;
+    u32 used = e->used, reason = e->reason, isa = e->isa;
+    if (e->user_ns)
+        user += now - e->user_ns;
+    e->exit_ns = 0;
+    u64 at = bucket(ns);
+    /* One after the other: clang makes a loop of them that kernels before 6.3 cannot prove bounded. */
+    CHARGE(0) CHARGE(1) CHARGE(2) CHARGE(3) CHARGE(4) CHARGE(5) CHARGE(6) CHARGE(7)
+    struct cpu *cpu = this_cpu();
+    if (!cpu || !g->slow_ns || ns < g->slow_ns || (IDLE(isa, reason)))
+        return 1;
+    if (g->only && (reason != g->reason || isa != g->isa))
+        return 1;
+    u32 place = bpf_get_smp_processor_id() * RING + (cpu->slow & (RING - 1));
+    struct slow *s = slows.lookup(&place);
+    if (!s)
+        return 1;
+    s->number = 0;
+    s->time_ns = now;
+    s->id = id;
+    s->ns = ns;
+    s->user = user;
+    s->idle = e->idle;
+    s->rip = e->rip;
+    s->info1 = e->info1;
+    s->info2 = e->info2;
+    s->kind = e->first_kind;
+    s->value = e->first_value;
+    s->extra = e->first_extra;
+    s->vcpu = e->vcpu;
+    s->reason = reason;
+    s->isa = isa;
+    s->cpu = bpf_get_smp_processor_id();
+    s->number = ++cpu->slow;
+    return 1;
+}
+
+/* As in collector.bpf.c: halting in user space is idle, and so is what a vCPU slept after it. */
+int on_user(void *ctx)
+{
+    u64 id = bpf_get_current_pid_tgid();
+    u32 reason = AT_USER_REASON;
+    s32 error = AT_USER_ERRNO;
+
+    if (error < 0)
+        touch(KIND_USER, 0, INTERRUPTED);
+    else
+        touch(KIND_USER, reason, 0);
+    struct config *g = config();
+    struct exit *e = exits.lookup(&id);
+    if (!g || !is_open(g, e) || e->user_ns || (reason == KVM_EXIT_HLT && error >= 0))
+        return 1;
+    e->user_ns = bpf_ktime_get_ns();
+    return 1;
+}
+
+int on_wakeup(void *ctx)
+{
+    u64 id = bpf_get_current_pid_tgid(), ns = AT_WAKEUP_NS, now = bpf_ktime_get_ns();
+    struct config *g = config();
+    struct exit *e = exits.lookup(&id);
+
+    if (!g || !is_open(g, e))
+        return 1;
+    if (e->user_ns) {
+        if (now - e->user_ns > ns)
+            e->user += now - e->user_ns - ns;
+        e->user_ns = 0;
+    }
+    e->idle += ns;
+    u32 changed = e->window_changed, window = changed ? e->window_before : e->window, known = e->window_known;
+    e->window_changed = 0;
+    if (!(g->kinds >> KIND_POLL & 1) || SKIP(id >> 32) || !wanted(g, e))
+        return 1;
+    u32 outcome = UNKNOWN;
+    u64 polled = 0;
+    if (known && !window) {
+        outcome = UNPOLLED;
+    } else if (!(AT_WAKEUP_WAITED)) { /* it never slept: all of it was polling */
+        outcome = HIT;
+        polled = ns;
+    } else if (known) {
+        outcome = WASTED;
+        polled = ns < window ? ns : window;
+    }
+    u32 n = row_of(id, KIND_POLL, outcome, 0);
+    struct row *r = rows.lookup(&n);
+    if (r && n) {
+        r->count++;
+        r->exits++;
+        r->total += polled;
+    }
+    if (!known)
+        return 1;
+    n = row_of(id, KIND_WINDOW, 0, 0);
+    r = rows.lookup(&n);
+    if (r && n) {
+        r->count++;
+        r->max = e->window;
+    }
+    return 1;
+}
+
+#ifdef AT_POLL_NEW
+/* Fires before the kvm_vcpu_wakeup of the same halt (kvm_vcpu_halt in virt/kvm/kvm_main.c). */
+int on_poll(void *ctx)
+{
+    u64 id = bpf_get_current_pid_tgid();
+    struct exit *e = exits.lookup(&id);
+
+    if (!e)
+        return 1;
+    if (!e->window_changed)
+        e->window_before = AT_POLL_OLD;
+    e->window = AT_POLL_NEW;
+    e->window_known = e->window_changed = 1;
+    return 1;
+}
+#endif
+
+#ifdef AT_MMIO_GPA
+int on_mmio(void *ctx)
+{
+    u32 type = AT_MMIO_TYPE;
+
+    if (type == KVM_TRACE_MMIO_READ || type == KVM_TRACE_MMIO_WRITE)
+        touch(KIND_MMIO, AT_MMIO_GPA, (type == KVM_TRACE_MMIO_WRITE) | AT_MMIO_LEN << 8);
+    return 1;
+}
+#endif
+
+#define TOUCH(name, kind, value, extra) \
+    int name(void *ctx)                 \
+    {                                   \
+        touch(kind, value, extra);      \
+        return 1;                       \
+    }
+
+#ifdef AT_FAST_GPA
+TOUCH(on_fast, KIND_MMIO, AT_FAST_GPA, WRITE | FAST)
+#endif
+#ifdef AT_PIO_PORT
+TOUCH(on_pio, KIND_IO, AT_PIO_PORT, (AT_PIO_RW & 1) | AT_PIO_SIZE << 8)
+#endif
+#ifdef AT_MSR_INDEX
+TOUCH(on_msr, KIND_MSR, AT_MSR_INDEX, AT_MSR_WRITE & 1)
+#endif
+#ifdef AT_CPUID_LEAF
+TOUCH(on_cpuid, KIND_CPUID, AT_CPUID_LEAF, 0)
+#endif
+#ifdef AT_HYPERCALL_NR
+TOUCH(on_hypercall, KIND_HYPERCALL, AT_HYPERCALL_NR, 0)
+#endif
+#ifdef AT_HYPERV_CODE
+TOUCH(on_hyperv, KIND_HYPERV, AT_HYPERV_CODE, 0)
+#endif
+#ifdef AT_FAULT_ADDRESS /* by page; bit 1 of the error code: a write */
+TOUCH(on_fault, KIND_FAULT, AT_FAULT_ADDRESS & ~0xfffULL, AT_FAULT_ERROR >> 1 & 1)
+#endif
+#ifdef AT_VMGEXIT_CODE
+TOUCH(on_vmgexit, KIND_VMGEXIT, AT_VMGEXIT_CODE, 0)
+#endif
+#ifdef AT_CR_NUMBER
+TOUCH(on_cr, KIND_CR, AT_CR_NUMBER, AT_CR_RW & 1)
+#endif
+#ifdef AT_APIC_REGISTER
+TOUCH(on_apic, KIND_APIC, AT_APIC_REGISTER, AT_APIC_RW & 1)
+#endif

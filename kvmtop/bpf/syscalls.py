@@ -1,0 +1,164 @@
+"""bpf(2) and perf_event_open(2), as far as kvmtop needs them: maps as numpy arrays, programs on tracepoints.
+
+Interface: include/uapi/linux/bpf.h and perf_event.h. Every function raises OSError with the kernel's errno.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import re
+import struct
+from typing import Any
+
+import numpy as np
+
+from .. import bounded
+from ..model.snapshot import Array
+
+_SYS_PERF_EVENT_OPEN, _SYS_BPF = 298, 321  # x86-64
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _RAW_TRACEPOINT_OPEN = 0, 1, 2, 3, 17
+_MAP_TYPE_ARRAY = 2
+MMAPABLE = 1 << 10  # BPF_F_MMAPABLE: arrays can be mapped since Linux 5.5 (fc9702273e2e)
+_PERF_TYPE_TRACEPOINT, _PERF_ATTR_SIZE, _PERF_DISABLED, _PERF_FD_CLOEXEC = 2, 64, 1, 8
+_PERF_EVENT_IOC_SET_BPF = 0x40042408
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _syscall(number: int, *arguments: Any) -> int:
+    result = int(_libc.syscall(ctypes.c_long(number), *arguments))
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def _bpf(command: int, attributes: bytes) -> int:
+    return _syscall(_SYS_BPF, ctypes.c_int(command), ctypes.c_char_p(attributes), ctypes.c_uint(len(attributes)))
+
+
+def push(fd: int, values: Any) -> None:
+    """Put 32-bit numbers on a BPF stack, one after the other."""
+    value = ctypes.c_uint32()
+    attributes = (ctypes.c_uint64 * 4)(fd, 0, ctypes.addressof(value), 0)
+    call, arguments = _libc.syscall, (ctypes.c_long(_SYS_BPF), _MAP_UPDATE, ctypes.byref(attributes), 32)
+    for number in values:
+        value.value = number
+        if call(*arguments):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def delete(fd: int, key: bytes) -> None:
+    """Take a key out of a BPF hash, if it is there."""
+    text = ctypes.create_string_buffer(key, len(key))
+    with contextlib.suppress(FileNotFoundError):
+        _bpf(_MAP_DELETE, struct.pack("<QQQQ", fd, ctypes.addressof(text), 0, 0))
+
+
+def lockdown() -> str | None:
+    """How far the kernel is locked down: none, integrity, confidentiality; None where it does not say."""
+    with contextlib.suppress(OSError):
+        return bounded.text("/sys/kernel/security/lockdown").partition("[")[2].partition("]")[0]
+    return None
+
+
+def locked_down() -> str | None:
+    """Why nobody may read events of what was loaded since, not even root; None if that is not so."""
+    if lockdown() != "confidentiality":
+        return None
+    return (
+        "the kernel is locked down (confidentiality) and shows no events of what was loaded since:"
+        " boot with lockdown=integrity, or load KVM before that"
+    )
+
+
+def mmapable() -> bool:
+    """Whether this kernel's BPF arrays can be mapped."""
+    try:
+        os.close(_bpf(_MAP_CREATE, struct.pack("<6I", _MAP_TYPE_ARRAY, 4, 8, 1, MMAPABLE, 0)))
+    except OSError:
+        return False
+    return True
+
+
+def raw_tracepoints() -> bool:
+    """Whether this kernel has them (Linux 4.17, with CONFIG_BPF_EVENTS)."""
+    try:
+        attach_raw("kvm_entry", -1)
+    except OSError as error:
+        return error.errno == errno.EBADF  # it has looked at the program
+    raise AssertionError
+
+
+def attach_raw(name: str, program: int) -> int:
+    """Run a program at a raw tracepoint until the descriptor returned is closed."""
+    text = ctypes.create_string_buffer(name.encode())
+    return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QiI", ctypes.addressof(text), program, 0))
+
+
+def attach(number: int, program: int) -> int:
+    """Run a program at a tracepoint (its number: the file `id` in tracefs) until the descriptor is closed.
+
+    The event that carries it stays disabled: the program runs all the same, and no samples are taken.
+    """
+    attributes = struct.pack("<IIQQQQQ", _PERF_TYPE_TRACEPOINT, _PERF_ATTR_SIZE, number, 0, 0, 0, _PERF_DISABLED)
+    attributes = attributes.ljust(_PERF_ATTR_SIZE, b"\0")
+    cpu = int(re.split("[-,]", bounded.text("/sys/devices/system/cpu/online").strip())[0])
+    fd = _syscall(_SYS_PERF_EVENT_OPEN, ctypes.c_char_p(attributes), -1, cpu, -1, ctypes.c_ulong(_PERF_FD_CLOEXEC))
+    try:
+        fcntl.ioctl(fd, _PERF_EVENT_IOC_SET_BPF, program)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def possible_cpus() -> int:
+    """How many CPUs there may ever be: bpf_get_smp_processor_id() is below it."""
+    text = bounded.text("/sys/devices/system/cpu/possible").strip()
+    return int(text.replace(",", "-").split("-")[-1]) + 1
+
+
+class BpfArray:
+    """A BPF array: mapped into this process, or on kernels before 5.5 looked up row by row."""
+
+    def __init__(self, fd: int, dtype: np.dtype[Any], size: int, mapped: bool) -> None:
+        self._fd, self._size, self._dtype = fd, size, dtype
+        # Mapped, the copy costs no system call. It also loses nothing: a map system call keeps classic
+        # tracepoint programs of its CPU from running (bpf_disable_instrumentation), even of a vCPU that
+        # preempts it.
+        length = -(-size * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+        self.rows = np.frombuffer(mmap.mmap(fd, length), dtype, size) if mapped else None
+
+    def read(self, count: int | None = None) -> Array:
+        """A copy of the first `count` rows, all without one."""
+        count = self._size if count is None else min(count, self._size)
+        if self.rows is not None:
+            return self.rows[:count].copy()
+        rows = np.zeros(count, self._dtype)
+        for index in range(count):
+            self._row(_MAP_LOOKUP, index, rows.ctypes.data + index * self._dtype.itemsize)
+        return rows
+
+    def write(self, indices: Any, rows: Array) -> None:
+        """Put these rows at these indices."""
+        if self.rows is not None:
+            self.rows[indices] = rows
+            return
+        for index, row in zip(indices, np.ascontiguousarray(rows), strict=True):
+            buffer = ctypes.create_string_buffer(row.tobytes(), self._dtype.itemsize)
+            self._row(_MAP_UPDATE, int(index), ctypes.addressof(buffer))
+
+    def clear(self, indices: Any) -> None:
+        """Zero these rows."""
+        self.write(indices, np.zeros(len(indices), self._dtype))
+
+    def _row(self, command: int, index: int, address: int) -> None:
+        key = ctypes.c_uint32(index)
+        with contextlib.suppress(FileNotFoundError):
+            _bpf(command, struct.pack("<QQQQ", self._fd, ctypes.addressof(key), address, 0))

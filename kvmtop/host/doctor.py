@@ -1,0 +1,227 @@
+"""What this machine offers, and a self-test with a guest whose exits are known."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+from .. import __version__, bounded
+from ..bpf import collector, loader, privileges, syscalls, tracepoint
+from ..errors import KvmtopError
+from ..model.snapshot import SVM, VMX, Snapshot
+from ..model.stats import counts, isa_name
+from . import processes
+from .selftest_guest import Apart, Step
+
+CPUID, OUT = 10_000, 100  # exits of the self-test
+PATIENCE = 60.0  # seconds for a guest: an emulated host needs some
+RUNS = 5  # of the cost measurement, with and without probes in turn; the fastest of each counts
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report. state: "ok", or "missing" where kvmtop cannot do its work, with the remedy."""
+
+    name: str
+    state: str
+    detail: str
+    remedy: str = ""
+
+
+Now = Callable[[str], None]  # is told what runs now
+
+
+def checks(now: Now) -> Iterator[Check]:
+    """All of them, cheapest first; the self-test last, where the rest allows it."""
+    found = []
+    for check in (_rights, _namespace, _lockdown, _kvm, _tracefs, _tracepoints, _bcc, _kernel, _schedstat):
+        now(f"{_name(check)} …")
+        found.append(_run(check))
+        yield found[-1]
+    if all(check.state == "ok" for check in found):
+        yield from _self_test(now)
+    else:
+        yield Check("self-test", "missing", "not run: something above is missing", "mend that first")
+
+
+def report(as_json: bool, out: TextIO) -> bool:
+    """Write each line as it is found, and on a terminal what runs now; the JSON at the end. Whether all is well."""
+    width = max(shutil.get_terminal_size((100, 24)).columns, 60)
+    shown = not as_json and out.isatty()
+
+    def tell(text: str) -> None:
+        out.write(text)
+        out.flush()
+
+    def now(words: str) -> None:
+        if shown:
+            tell(f"\r{words[: width - 1]:<{width - 1}}\r")
+
+    if not as_json:
+        tell(f"kvmtop {__version__} on Linux {platform.release()}\n")
+    found = []
+    for check in checks(now):
+        found.append(check)
+        now("")
+        if not as_json:
+            text = f"{check.state:<8} {check.name:<12} {check.detail}"
+            tell(textwrap.fill(text, width, subsequent_indent=" " * 22, break_on_hyphens=False) + "\n")
+            if check.remedy:
+                tell(f"{'':<22}→ {check.remedy}\n")
+    well = all(check.state == "ok" for check in found)
+    if as_json:
+        head = {"kvmtop": __version__, "kernel": platform.release(), "ok": well}
+        tell(json.dumps({**head, "checks": [asdict(check) for check in found]}, indent=2) + "\n")
+    else:
+        tell("all is well\n" if well else "kvmtop cannot do its work here as it is\n")
+    return well
+
+
+def _name(check: Callable[[], Check]) -> str:
+    return check.__name__.strip("_")
+
+
+def _run(check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except KvmtopError as error:
+        return Check(_name(check), "missing", str(error))
+
+
+def _rights() -> Check:
+    if os.geteuid() == 0:
+        return Check("rights", "ok", "root")
+    if privileges.may_load_bpf():
+        return Check("rights", "ok", "CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN")
+    return Check("rights", "missing", f"user {os.geteuid()} may not load BPF programs", "sudo kvmtop --doctor")
+
+
+def _namespace() -> Check:
+    if why := processes.namespace():
+        what, _, remedy = why.partition("; ")
+        return Check("namespace", "missing", what, remedy)
+    return Check("namespace", "ok", "the host's process ids")
+
+
+def _lockdown() -> Check:
+    words = {
+        "none": "none",
+        "integrity": "integrity, which allows all that is needed",
+        "confidentiality": "confidentiality, which allows it if KVM was loaded before",
+    }
+    return Check("lockdown", "ok", words.get(syscalls.lockdown() or "", "not known: no /sys/kernel/security/lockdown"))
+
+
+def _kvm() -> Check:
+    modules = [name for name in ("kvm_intel", "kvm_amd") if Path(f"/sys/module/{name}").exists()]
+    if not os.path.exists("/dev/kvm"):
+        flags = bounded.text("/proc/cpuinfo")
+        able = "vmx" in flags or "svm" in flags
+        return Check("kvm", "missing", "no /dev/kvm", "modprobe kvm_intel or kvm_amd" if able else
+                     "this CPU offers no virtualization: turn it on in the firmware, or use another host")  # fmt: skip
+    return Check("kvm", "ok", f"/dev/kvm, {', '.join(modules) or 'vendor module not visible'}")
+
+
+def _tracefs() -> Check:
+    return Check("tracefs", "ok", str(tracepoint.Tracefs().root))
+
+
+def _tracepoints() -> Check:
+    tracefs = tracepoint.Tracefs()
+    words = []
+    for name, wanted in (("kvm_exit", ("exit_reason", "isa", "vcpu_id")), ("kvm_entry", ("vcpu_id",)),
+                         ("kvm_userspace_exit", ("reason", "errno")), ("kvm_vcpu_wakeup", ("ns",))):  # fmt: skip
+        parsed = tracefs.format("kvm", name)
+        if not parsed:
+            what, _, remedy = tracepoint.missing(name).partition(": ")
+            return Check("tracepoints", "missing", what, remedy)
+        fields = [f"{field}@{parsed.fields[field].offset}" for field in wanted if field in parsed.fields]
+        words.append(f"{name} {' '.join(fields)}")
+    return Check("tracepoints", "ok", ", ".join(words))
+
+
+def _bcc() -> Check:
+    return Check("bcc", "ok", f"{loader.bcc_version()}; kernel headers are not needed")
+
+
+def _kernel() -> Check:
+    raw, mapped = syscalls.raw_tracepoints(), syscalls.mmapable()
+    words = ["raw tracepoints" if raw else "classic tracepoints only (more cost per exit)",
+             "maps read in place" if mapped else "maps read row by row"]  # fmt: skip
+    return Check("bpf", "ok", ", ".join(words))
+
+
+def _schedstat() -> Check:
+    if processes.schedstat(os.getpid()) is None:
+        return Check("schedstat", "missing", "no /proc/PID/schedstat: waiting for a CPU is not known",
+                     "a kernel with CONFIG_SCHED_INFO")  # fmt: skip
+    return Check("schedstat", "ok", "waiting for a CPU is known")
+
+
+def _guest(cpuid: int, out: int, probed: bool) -> tuple[float, Snapshot | None]:
+    """Run the known guest; seconds, and what was counted of it. Raises KvmtopError, OSError and RuntimeError."""
+    guest = Apart([Step("cpuid", cpuid), *([Step("out", out)] if out else [])])
+    try:
+        probes = collector.Collector([guest.pid]) if probed else None
+        try:
+            seconds = guest.run(PATIENCE)
+        finally:
+            snapshot = probes.close() if probes else None
+    finally:
+        guest.close()
+    return seconds, snapshot
+
+
+def _self_test(now: Now) -> Iterator[Check]:
+    now(f"self-test … (a guest of {CPUID:,} exits)")
+    try:
+        _, snapshot = _guest(CPUID, OUT, True)
+    except (KvmtopError, OSError, RuntimeError) as error:
+        yield Check("self-test", "missing", f"the guest could not be run: {error}", "see the lines above")
+        return
+    assert snapshot
+    yield _compared(snapshot)
+    if snapshot.isa:
+        yield _cost(now)
+
+
+def _compared(snapshot: Snapshot) -> Check:
+    if not len(snapshot.threads):
+        return Check(
+            "self-test", "missing",
+            f"a guest executed {CPUID:,} CPUID and left for user space {snapshot.userspace} times,"
+            " but this kernel's KVM fired no kvm_exit at all",
+            "there is nothing to time on this kernel; a paravirtual or nested KVM does so",
+        )  # fmt: skip
+    found = counts(snapshot)
+    cpuid, io = {SVM: (0x72, 0x7B), VMX: (10, 30)}[snapshot.isa]
+    # The very last `out` ends the guest: its exit stays open, and is not counted.
+    wanted = {"CPUID": (cpuid, CPUID), "I/O": (io, OUT)}
+    words = [f"{name} {found.get((snapshot.isa, code), 0):,} of {count:,}" for name, (code, count) in wanted.items()]
+    words += [f"{name} {getattr(snapshot, name)}" for name in ("lost", "unpaired", "overwritten", "expired")]
+    exact = all(found.get((snapshot.isa, code), 0) == count for code, count in wanted.values())
+    honest = not (snapshot.lost or snapshot.overwritten)
+    return Check("self-test", "ok" if exact and honest else "missing", f"{isa_name(snapshot.isa)}: {', '.join(words)}",
+                 "" if exact and honest else "counts are wrong on this kernel: please report this output")  # fmt: skip
+
+
+def _cost(now: Now) -> Check:
+    runs: dict[bool, list[float]] = {False: [], True: []}
+    try:
+        for turn in range(2 * RUNS):
+            now(f"cost … ({turn + 1} of {2 * RUNS} guests of {CPUID:,} exits)")
+            probed = bool(turn % 2)
+            runs[probed].append(_guest(CPUID, 0, probed)[0])
+    except (KvmtopError, OSError, RuntimeError) as error:
+        return Check("cost", "missing", f"the guest could not be run once more: {error}", "see the lines above")
+    before, after = (1e9 * min(seconds) / CPUID for seconds in runs.values())
+    added = after - before
+    words = f"{added:.0f} ns" if added > 0 else "less than can be measured"
+    return Check("cost", "ok", f"the probes add {words} to an exit of {before:.0f} ns (CPUID, fastest of {RUNS})")

@@ -1,0 +1,148 @@
+"""What exits touched in an Interval: ports, MSRs, addresses, guest code …, with their time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..model.session import Scope
+from ..model.snapshot import BUCKETS, KINDS, Array, Details, Snapshot
+from ..model.stats import Interval, bucket_bounds, percentile
+from ..reference.labels import TITLES
+
+POLLING = frozenset({"poll", "window"})
+CODE = "rip"
+TOUCHED = frozenset(KINDS) - {"", CODE} - POLLING
+TREND = 8  # intervals
+Sample = dict[tuple[int, int, int, int], float]  # (thread's id, kind, value, extra) → events a second
+
+
+@dataclass(frozen=True)
+class Touched:
+    """One thing that exits touched, over one Interval; None is unknown."""
+
+    kind: str
+    value: int
+    extra: int
+    seconds: float
+    count: int  # events
+    exits: int  # that ended
+    total: int  # ns: their durations
+    user: int  # ns of it in user space
+    max: int | None
+    share: float | None  # of the time of all of its kind
+    hist: tuple[int, ...] = ()
+    trend: Sequence[float] = ()  # events a second, oldest first
+
+    @property
+    def rate(self) -> float:
+        """Events a second."""
+        return self.count / self.seconds
+
+    @property
+    def avg(self) -> float | None:
+        """ns."""
+        return self.total / self.exits if self.exits else None
+
+    def percentile(self, share: float) -> float | None:
+        """Duration in ns, within 12.5 %."""
+        return percentile(self.hist, share, None, self.max)
+
+
+def ids_of(snapshot: Snapshot, scope: Scope) -> Array | None:
+    """The threads of a scope, as tgid << 32 | tid; None for all."""
+    mask = scope.mask(snapshot)
+    return None if mask is None else snapshot.threads["id"][mask]
+
+
+def change(interval: Interval) -> Array | None:
+    """Shape and dtype of the later Details' rows: what was added in the interval. None while nobody looks."""
+    after = interval.after.details
+    if after is None:
+        return None
+    rows = after.touched.copy()
+    before = interval.before.details if interval.before else None
+    if before is not None and before.since_ns == after.since_ns:
+        _, now, then = np.intersect1d(after.touched_ids, before.touched_ids, return_indices=True)
+        for name in ("count", "exits", "total", "user", "hist"):
+            rows[name][now] -= before.touched[name][then]
+    return rows
+
+
+def seconds(interval: Interval) -> float:
+    """How long of the interval somebody looked."""
+    details = interval.after.details
+    start = max(interval.start_ns, details.since_ns) if details else interval.start_ns
+    return max(interval.after.time_ns - start, 1) / 1e9
+
+
+def rates(interval: Interval) -> Sample:
+    """Events a second by (thread's id, kind, value, extra): a sample for the trends."""
+    rows = change(interval)
+    if rows is None:
+        return {}
+    rows = rows[rows["count"] > 0]
+    keys = zip(*(rows[name].tolist() for name in ("id", "kind", "value", "extra")), strict=True)
+    return dict(zip(keys, (rows["count"] / seconds(interval)).tolist(), strict=True))
+
+
+def touched(interval: Interval, scope: Scope, kinds: Iterable[str] = TOUCHED,
+            history: Sequence[Sample] = ()) -> list[Touched]:  # fmt: skip
+    """What the exits of a scope touched in the interval, of these kinds; most time first, then most often."""
+    rows = change(interval)
+    if rows is None:
+        return []
+    rows = rows[np.isin(rows["kind"], [KINDS.index(kind) for kind in kinds])]
+    ids = ids_of(interval.after, scope)
+    rows = rows[rows["count"] > 0] if ids is None else rows[(rows["count"] > 0) & np.isin(rows["id"], ids)]
+    if not len(rows):
+        return []
+    _, first, group = np.unique(rows[["kind", "value", "extra"]], return_index=True, return_inverse=True)
+    sums = {name: np.zeros(len(first), "u8") for name in ("count", "exits", "total", "user")}
+    for name, sum_ in sums.items():
+        np.add.at(sum_, group, rows[name])
+    hist, longest = np.zeros((len(first), BUCKETS), "u8"), np.zeros(len(first), "u8")
+    np.add.at(hist, group, rows["hist"])
+    np.maximum.at(longest, group, rows["max"])
+    times = np.bincount(rows["kind"], rows["total"], len(KINDS))
+    lookback = list(history)[-TREND:]
+    members = {int(i) for i in ids} if ids is not None else None
+    found = []
+    for i, at in enumerate(first.tolist()):
+        kind, value, extra = (int(rows[name][at]) for name in ("kind", "value", "extra"))
+        filled = np.flatnonzero(hist[i])
+        whole = float(times[kind])
+        found.append(
+            Touched(
+                kind=KINDS[kind],
+                value=value,
+                extra=extra,
+                seconds=seconds(interval),
+                **{name: int(sum_[i]) for name, sum_ in sums.items()},
+                # Since the look began, or what the histogram of the interval allows.
+                max=min(int(longest[i]), bucket_bounds(int(filled[-1]))[1]) if len(filled) else None,
+                share=float(sums["total"][i]) / whole if whole else None,
+                hist=tuple(hist[i].tolist()),
+                trend=[_trend(sample, kind, value, extra, members) for sample in lookback],
+            )
+        )
+    return sorted(found, key=lambda one: (-one.total, -one.count, one.kind, one.value, one.extra))
+
+
+def _trend(sample: Sample, kind: int, value: int, extra: int,
+           members: set[int] | None) -> float:  # fmt: skip
+    key = (kind, value, extra)
+    if members is not None and len(members) < len(sample):
+        return sum(sample.get((id, *key), 0.0) for id in members)
+    return sum(rate for (id, *its), rate in sample.items() if tuple(its) == key and (members is None or id in members))
+
+
+def dropped(details: Details) -> str:
+    """What the tables of what was touched do not show, in words; empty where nothing is missing."""
+    words = [f"{count} {TITLES[kind]} events of keys for which there was no room" for kind, count in
+             sorted(details.dropped.items()) if kind in TITLES]  # fmt: skip
+    if details.undelivered:
+        words.append(f"{details.undelivered} slow exits came too fast to be shown")
+    return ", ".join(words)

@@ -1,0 +1,163 @@
+"""Two recordings, or two parts of one, next to each other: what has changed, and whether it is more than chance.
+
+A change is marked where the mean rates of the two differ by more than two standard deviations of the rates of
+the single intervals, of whichever of the two varies more: inside of that, a single interval of either run could
+have shown the same. Two intervals at least on each side are needed to say so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .. import units
+from ..errors import KvmtopError
+from ..model.stats import Reason, by_reason, diff
+from ..recording.reader import Recording
+from ..sanitize import clean
+
+DEVIATIONS = 2.0
+_RANGE = re.compile(r"(?P<file>.+)@(?P<begin>\d+(\.\d*)?)?:(?P<end>\d+(\.\d*)?)?", re.DOTALL | re.ASCII)
+
+Key = tuple[int, int]  # isa, code
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of a recording. All figures are of its exits only; times in ns."""
+
+    label: str
+    seconds: float
+    reasons: dict[Key, Reason]
+    intervals: int
+    rates: dict[Key, list[float]]  # exits a second in each interval; only of reasons that it has
+
+    @classmethod
+    def read(cls, text: str) -> Part:
+        """FILE or FILE@BEGIN:END, in seconds from the recording's start; either may be left out. Raises KvmtopError."""
+        match = None if Path(text).exists() else _RANGE.fullmatch(text)
+        path = Path(match["file"] if match else text)
+        begin = float((match["begin"] if match else "") or 0)
+        end = float((match["end"] if match else "") or "inf")
+        recording = Recording(path)
+        try:
+            return cls._of(recording, text, begin, end)
+        finally:
+            recording.close()
+
+    @classmethod
+    def _of(cls, recording: Recording, text: str, begin: float, end: float) -> Part:
+        # Interval n lies between the ends n and n + 1. Those that are wholly in the part count.
+        ends = np.concatenate([[recording.start_ns], recording.times])
+        at = (ends - recording.start_ns) / 1e9
+        first, last = int(np.searchsorted(at, begin)), int(np.searchsorted(at, end, "right")) - 1
+        if last <= first:
+            raise KvmtopError(
+                f"{text}: no whole interval lies between these seconds; the recording has {len(recording)} in"
+                f" {at[-1]:.1f} s", 2
+            )  # fmt: skip
+        interval = diff(recording.at(first - 1) if first else None, recording.at(last - 1))
+        seconds = np.maximum(np.diff(at[first : last + 1]), 1e-9)
+        rates = {key: (counts / seconds).tolist() for key, counts in recording.counts(first, last).items()}
+        return cls(clean(text), interval.seconds, {r.key: r for r in by_reason(interval)}, last - first, rates)
+
+    @property
+    def span(self) -> str:
+        """How long it is, and how busy."""
+        exits = sum(reason.count for reason in self.reasons.values()) / self.seconds
+        return f"{units.duration(self.seconds * 1e9)}, {self.intervals} intervals, {units.rate(exits)} exits/s"
+
+    def rate(self, key: Key) -> float:
+        """Exits a second."""
+        return self.reasons[key].rate if key in self.reasons else 0.0
+
+    def deviation(self, key: Key) -> float | None:
+        """Of the intervals' rates, in exits a second; None for fewer than two."""
+        if self.intervals < 2:
+            return None
+        return float(np.std(self.rates[key], ddof=1)) if key in self.rates else 0.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """One reason in both."""
+
+    name: str
+    before: Reason | None
+    after: Reason | None
+    rates: tuple[float, float]
+    notable: bool | None  # None: too few intervals to tell
+
+    @property
+    def share(self) -> float | None:
+        """By how much the rate grew, 0.5 for half as much again; None where there was nothing to grow."""
+        return growth(*self.rates)
+
+    @property
+    def times(self) -> tuple[float, float]:
+        """Outside the guest, in ns in each second."""
+        return _time(self.before), _time(self.after)
+
+
+def growth(before: float, after: float) -> float | None:
+    """0.5 for half as much again; None where there was nothing to grow."""
+    return after / before - 1 if before else None
+
+
+def grown(before: float, after: float) -> str:
+    """The growth for people: +50%, x120, new."""
+    share = growth(before, after)
+    if share is None:
+        return "new" if after else units.DASH
+    return f"{100 * share:+.0f}%" if share < 99.995 else f"x{share + 1:.0f}"
+
+
+def changes(a: Part, b: Part) -> list[Change]:
+    """All reasons of both, the one whose time outside the guest changed most first."""
+    found = []
+    for key in a.reasons.keys() | b.reasons.keys():
+        rates = a.rate(key), b.rate(key)
+        deviations = a.deviation(key), b.deviation(key)
+        notable = None
+        if deviations[0] is not None and deviations[1] is not None:
+            notable = abs(rates[1] - rates[0]) > DEVIATIONS * max(deviations[0], deviations[1])
+        before, after = a.reasons.get(key), b.reasons.get(key)
+        if any(rates) or any(reason and reason.time for reason in (before, after)):
+            name = (after or before).name  # type: ignore[union-attr]
+            found.append(Change(name, before, after, rates, notable))
+    return sorted(found, key=lambda c: (-abs(c.times[1] - c.times[0]), c.name))
+
+
+def _time(reason: Reason | None) -> float:
+    return reason.time_rate if reason else 0.0
+
+
+_HEADINGS = ("REASON", "EXITS/S A", "B", "CHANGE", "", "TIME/S A", "B", "P50 A", "B", "P99 A", "B")
+_WIDTHS = (20, 10, 8, 8, 2, 9, 8, 8, 8, 8, 8)
+
+
+def text(a: Part, b: Part) -> Iterator[str]:
+    """The lines of the comparison."""
+    for name, part in (("A", a), ("B", b)):
+        yield f"{name}: {part.label}: {part.span}"
+    yield ""
+    yield _row(_HEADINGS)
+    for change in changes(a, b):
+        pair = change.before, change.after
+        times = [units.duration(time) for time in change.times]
+        middles, highs = ([units.duration(r.percentile(q) if r else None) for r in pair] for q in (0.5, 0.99))
+        mark = {True: "*", False: "", None: "?"}[change.notable]
+        rates = [units.rate(rate) for rate in change.rates]
+        yield _row((change.name, *rates, grown(*change.rates), mark, *times, *middles, *highs))
+    yield ""
+    yield f"* the rate changed by more than {DEVIATIONS:g} standard deviations of the single intervals' rates in either"
+    yield "  (? there are too few intervals to tell)"
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    first, *others = zip(cells, _WIDTHS, strict=True)
+    return (f"{first[0][: first[1] - 1]:<{first[1]}}" + "".join(f"{text:>{width}}" for text, width in others)).rstrip()

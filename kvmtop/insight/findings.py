@@ -1,0 +1,184 @@
+"""Plain sentences that follow from the numbers, each with the rule and the numbers it rests on.
+
+Few, and none without a number: what no rule covers is left to the reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from .. import units
+from ..model.session import ALL, Session
+from ..model.snapshot import SVM, VMX
+from ..model.stats import Interval, is_one_of
+from ..reference.labels import Labels
+from .accesses import TOUCHED, touched
+from .halt_polling import polling
+from .vcpus import STUCK_NS, Member
+
+MOST = 5  # sentences
+
+USER_SHARE = 0.20  # of a vCPU's second in user space
+WAIT_SHARE = 0.20  # of a vCPU's second waiting for a CPU
+KERNEL_SHARE = 0.40
+PAUSE_TIME = 0.02  # of a vCPU's second, with WAIT_SHARE
+RISE = 4.0  # of a p99 against its median over the minute before
+RISE_EXITS = 100  # that both need
+RISE_SAMPLES = 10
+WASTED_POLLING = 0.05  # of a CPU
+
+PAUSE = {(VMX, 40), (SVM, 0x77)}
+# Accesses to ports and memory, which a VMM's devices answer: IO_INSTRUCTION, EPT_VIOLATION, EPT_MISCONFIG; io, npf.
+DEVICE = {(VMX, 30), (VMX, 48), (VMX, 49), (SVM, 0x7B), (SVM, 0x400)}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence about what the numbers say. rule: what had to be so for it to be said."""
+
+    text: str
+    rule: str
+
+
+def findings(session: Session, interval: Interval, rows: Sequence[Member], labels: Labels) -> list[Finding]:
+    """What stands out in an interval, gravest first, at most MOST. rows: members() of the same interval."""
+    found: list[Finding] = []
+    vcpus = [member for member in rows if member.scope.thread is not None and not member.ended]
+    rules: tuple[Callable[[], Iterator[Finding]], ...] = (
+        lambda: _lost(interval),
+        lambda: _stuck(vcpus),
+        lambda: _waiting(interval, vcpus),
+        lambda: _user(session, interval, vcpus, labels),
+        lambda: _kernel(session, interval, vcpus),
+        lambda: _rising(session, interval),
+        lambda: _polling(interval),
+    )
+    for rule in rules:
+        found += rule()
+    return found[:MOST]
+
+
+def _who(member: Member) -> str:
+    return f"{member.name} of {member.vm}"
+
+
+def _share(member: Member, part: str) -> float:
+    return (member.shares or {}).get(part, 0.0)
+
+
+def _lost(interval: Interval) -> Iterator[Finding]:
+    if interval.lost:
+        yield Finding(
+            f"{interval.lost} exits of this interval are missing from all figures: a map was full", "lost > 0"
+        )
+
+
+def _stuck(vcpus: list[Member]) -> Iterator[Finding]:
+    for member in vcpus:
+        if member.stuck:
+            yield Finding(
+                f"{_who(member)} has not run guest code for a while: {member.state.removeprefix('STUCK ')}",
+                f"outside the guest for {STUCK_NS // 10**9} s, not idle",
+            )
+
+
+def _waiting(interval: Interval, vcpus: list[Member]) -> Iterator[Finding]:
+    rows = interval.rows[interval.rows["thread"] >= 0]
+    for member in _worst(vcpus, "wait", WAIT_SHARE):
+        wait = _share(member, "wait")
+        mine = rows[interval.after.thread_ids[rows["thread"]] == member.scope.thread]
+        pause = float(mine["time"][is_one_of(mine, PAUSE)].sum()) / (interval.seconds * 1e9)
+        if pause >= PAUSE_TIME:
+            yield Finding(
+                f"{_who(member)} waits for a CPU {units.percent(wait)} of its time and spends {units.percent(pause)}"
+                " in PAUSE exits: lock-holder preemption, the host has too few CPUs for its vCPUs",
+                f"wait > {WAIT_SHARE:.0%} and PAUSE > {PAUSE_TIME:.0%} of a vCPU's time",
+            )
+        else:
+            yield Finding(
+                f"{_who(member)} waits for a CPU {units.percent(wait)} of its time: its host CPU runs something else",
+                f"wait > {WAIT_SHARE:.0%} of a vCPU's time",
+            )
+
+
+def _worst(vcpus: list[Member], part: str, least: float) -> list[Member]:
+    """The one vCPU with the most of a part, if it is enough to be worth a sentence."""
+    return sorted((m for m in vcpus if _share(m, part) > least), key=lambda m: -_share(m, part))[:1]
+
+
+def _user(session: Session, interval: Interval, vcpus: list[Member], labels: Labels) -> Iterator[Finding]:
+    for member in _worst(vcpus, "user", USER_SHARE):
+        lines = sorted(session.lines(interval, member.scope), key=lambda line: -line.reason.user)
+        if not lines or not lines[0].reason.user:
+            continue
+        reason, all_user = lines[0].reason, sum(line.reason.user for line in lines)
+        most = units.percent(reason.user / all_user)
+        where = f", {'all' if most == '100%' else most} of it for {reason.name}"
+        keys = [one for one in touched(interval, member.scope, TOUCHED - {"user"}) if one.user]
+        key = max(keys, key=lambda one: one.user, default=None)
+        device = f", most on {labels.what(key.kind, key.value, key.extra)}" if key else ""
+        if key:
+            advice = _device(labels.what(key.kind, key.value, key.extra))
+        elif (reason.isa, reason.code & 0xFFFF) in DEVICE:
+            advice = "an emulated device is busy"
+        elif reason.idle:  # as with kernel-irqchip=off
+            advice = "the VMM halts vCPUs itself, or was stopped or interrupted (a pause, a debugger, signals)"
+        else:
+            advice = "no device needs that, the VMM was stopped or interrupted (a pause, a debugger, signals)"
+        yield Finding(
+            f"{_who(member)} spends {units.percent(_share(member, 'user'))} of its time in user space{where}{device}:"
+            f" {advice}",
+            f"user > {USER_SHARE:.0%} of a vCPU's time",
+        )
+
+
+def _device(label: str) -> str:
+    if "COM" in label:
+        return "a serial console is chatty"
+    if "IDE" in label:
+        return "the guest uses an emulated IDE disk; virtio costs far fewer exits"
+    return "an emulated device is busy"
+
+
+def _kernel(session: Session, interval: Interval, vcpus: list[Member]) -> Iterator[Finding]:
+    for member in _worst(vcpus, "kernel", KERNEL_SHARE):
+        busy = [line.reason for line in session.lines(interval, member.scope) if not line.reason.idle]
+        top = max(busy, key=lambda reason: reason.time - reason.user, default=None)
+        why = f", most of it for {top.name}" if top else ""
+        yield Finding(
+            f"KVM works {units.percent(_share(member, 'kernel'))} of the time for {_who(member)}{why}",
+            f"kernel > {KERNEL_SHARE:.0%} of a vCPU's time",
+        )
+
+
+def _rising(session: Session, interval: Interval) -> Iterator[Finding]:
+    """A reason whose p99 is RISE times what it was in the minute before."""
+    now_ns = interval.after.time_ns  # the reader's thread may append to the history meanwhile: of a copy
+    past = [sample for sample in list(session.history) if now_ns - 60_000_000_000 < sample.time_ns < now_ns]
+    for line in session.lines(interval):
+        now = line.reason.percentile(0.99)
+        if line.reason.idle or line.reason.count < RISE_EXITS or not now or len(past) < RISE_SAMPLES:
+            continue
+        key = line.reason.key
+        many = [sample for sample in past if sample.by_reason(ALL).get(key, (0, 0))[0] >= RISE_EXITS]
+        before = [p for sample in many if (p := sample.p99(ALL, key))]
+        if len(before) >= RISE_SAMPLES and now >= RISE * median(before):
+            yield Finding(
+                f"p99 of {line.reason.name} rose {now / median(before):.0f}×, from {units.duration(median(before))} to"
+                f" {units.duration(now)}",
+                f"p99 ≥ {RISE:g}× its median over the minute before, {RISE_EXITS} exits each",
+            )
+            return
+
+
+def _polling(interval: Interval) -> Iterator[Finding]:
+    wasteful = [one for one in polling(interval, ALL) if one.verdict().startswith("wasteful")]
+    burnt = sum(one.ns / one.seconds / 1e9 for one in wasteful)
+    if burnt > WASTED_POLLING:
+        yield Finding(
+            f"halt polling burns {units.percent(burnt)} of a CPU for {len(wasteful)}"
+            f" vCPU{'s' * (len(wasteful) != 1)}, and most polls miss: lower halt_poll_ns of the module kvm",
+            f"polling > {WASTED_POLLING:.0%} of a CPU, fewer than half of the polls hit",
+        )

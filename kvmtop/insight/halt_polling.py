@@ -1,0 +1,68 @@
+"""How vCPUs' halts were polled in an Interval, and whether it paid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import units
+from ..model.session import Scope
+from ..model.snapshot import HIT, KINDS, UNPOLLED, WASTED
+from ..model.stats import Interval
+from .accesses import POLLING, change, ids_of, seconds
+
+
+@dataclass(frozen=True)
+class Polling:
+    """How a vCPU's halts were polled in an interval (Documentation/virt/kvm/halt-polling.rst)."""
+
+    id: int  # tgid << 32 | tid
+    seconds: float
+    hits: int  # the event came while KVM polled
+    wasted: int  # it did not, and the vCPU slept after all
+    other: int  # halts that were not polled, or for which the window is not known
+    ns: int  # spent polling
+    window: int | None  # ns; None until KVM has changed it
+
+    def verdict(self) -> str:
+        """One line of judgement, with the numbers it rests on."""
+        polls, burnt = self.hits + self.wasted, self.ns / self.seconds / 1e9
+        if not polls:
+            return "no halt was polled" if self.other else "no halt"
+        hit = self.hits / polls
+        words = f"{units.percent(hit)} of {polls} polls hit, {units.percent(burnt)} of a CPU spent"
+        if burnt < 0.02:
+            return f"cheap: {words}"
+        if hit >= 0.5:
+            return f"pays: {words}"
+        return f"wasteful: {words}; lower kvm's halt_poll_ns"
+
+
+def polling(interval: Interval, scope: Scope) -> list[Polling]:
+    """Each vCPU of a scope that halted in the interval, most time spent polling first."""
+    rows, after = change(interval), interval.after
+    if rows is None:
+        return []
+    ids = ids_of(after, scope)
+    rows = rows[np.isin(rows["kind"], [KINDS.index(kind) for kind in POLLING])]
+    rows = rows if ids is None else rows[np.isin(rows["id"], ids)]
+    found = []
+    for id in np.unique(rows["id"]).tolist():
+        mine = rows[rows["id"] == id]
+        polls, windows = mine[mine["kind"] == KINDS.index("poll")], mine[mine["kind"] == KINDS.index("window")]
+        count = {outcome: int(polls["count"][polls["value"] == outcome].sum()) for outcome in range(4)}
+        if not sum(count.values()):
+            continue
+        found.append(
+            Polling(
+                id=id,
+                seconds=seconds(interval),
+                hits=count[HIT],
+                wasted=count[WASTED],
+                other=sum(count.values()) - count[HIT] - count[WASTED],
+                ns=int(polls["total"].sum()),
+                window=int(windows["max"][0]) if len(windows) else 0 if count[UNPOLLED] else None,
+            )
+        )
+    return sorted(found, key=lambda one: (-one.ns, one.id))

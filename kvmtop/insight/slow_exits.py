@@ -1,0 +1,93 @@
+"""Single slow exits: which vCPU, how long, where the time went, and what the guest was doing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import units
+from ..model.session import Key
+from ..model.snapshot import BUCKETS, KINDS, SLOW, Array, Snapshot
+from ..model.stats import Interval, bucket_bounds, by_reason
+from ..reference.labels import Labels
+
+
+@dataclass(frozen=True)
+class Slow:
+    """One slow exit. Times in ns."""
+
+    time: float  # when it ended, seconds since the epoch
+    vm: str
+    pid: int
+    tid: int
+    vcpu: int
+    isa: int
+    code: int
+    name: str
+    ns: int
+    user: int
+    idle: int
+    rip: int
+    info: tuple[int, int]
+    cpu: int
+    kind: str  # what it touched first; "" where nothing is known
+    value: int
+    extra: int
+
+    @property
+    def kernel(self) -> int:
+        """ns in KVM and the host kernel."""
+        return max(self.ns - self.user - self.idle, 0)
+
+
+def read(rows: Array, snapshot: Snapshot) -> list[Slow]:
+    """Rows of dtype SLOW as Slows, in their order."""
+    ahead = time.time() - time.monotonic()
+    found = []
+    for row in rows:
+        item = dict(zip(SLOW.names or (), row.tolist(), strict=True))
+        pid = item["id"] >> 32
+        vm = snapshot.vms.get(pid)
+        found.append(
+            Slow(
+                time=item["time_ns"] / 1e9 + ahead,
+                vm=vm.name if vm else f"pid {pid}",
+                pid=pid,
+                tid=item["id"] & 0xFFFFFFFF,
+                info=(item["info1"], item["info2"]),
+                code=item["reason"],
+                name=snapshot.names.name(item["isa"], item["reason"]),
+                kind=KINDS[item["kind"] % len(KINDS)],
+                **{name: item[name] for name in ("vcpu", "isa", "ns", "user", "idle", "rip", "cpu", "value", "extra")},
+            )
+        )
+    return found
+
+
+def line(one: Slow, labels: Labels) -> str:
+    """A slow exit on one line, for logs."""
+    stamp = time.strftime("%H:%M:%S", time.localtime(one.time)) + f".{int(one.time % 1 * 1e6):06d}"
+    parts = [
+        f"{stamp} {one.vm} vCPU {one.vcpu} {one.name} {units.duration(one.ns)}",
+        f"(kernel {units.duration(one.kernel)} user {units.duration(one.user)} idle {units.duration(one.idle)})",
+        f"CPU {one.cpu} rip {labels.what('rip', one.rip, 0)}",
+    ]
+    if one.kind:
+        parts.append(labels.what(one.kind, one.value, one.extra))
+    return " ".join(parts)
+
+
+def threshold(interval: Interval, only: Key | None = None, most: int = 60) -> int:
+    """ns: a duration that about so many exits a second, idle ones aside, reach."""
+    left = most * interval.seconds
+    hist = np.zeros(BUCKETS, "i8")
+    for reason in by_reason(interval):
+        if not reason.idle and only in (None, reason.key):
+            hist += np.array(reason.hist)
+    for index in range(BUCKETS - 1, 0, -1):
+        left -= int(hist[index])
+        if left < 0:
+            return bucket_bounds(index)[1]
+    return 1

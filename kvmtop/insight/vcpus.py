@@ -1,0 +1,181 @@
+"""The VMs and their vCPUs over one Interval: rates, where their time goes, and what they do now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import units
+from ..model.session import Sample, Scope, Session
+from ..model.snapshot import VMX, Snapshot
+from ..model.stats import I64, IDLE, PARTS, Interval, find, open_ns, tops
+
+F64 = npt.NDArray[np.float64]
+
+STUCK_NS = 3_000_000_000  # an exit open so long, not idle, marks its vCPU
+SHOWN_NS = 100_000_000  # one open so long is worth a word
+
+
+@dataclass(slots=True)  # not frozen: that takes three times as long to make, and there may be thousands
+class Member:
+    """A VM or a vCPU as its list shows it."""
+
+    scope: Scope
+    vm: str
+    name: str
+    number: int  # pid or tid
+    cpu: str  # how many vCPUs, or the host CPU
+    rate: float
+    shares: dict[str, float] | None
+    top: str
+    state: str
+    stuck: bool
+    ended: bool
+    trend: list[float]
+
+
+def members(session: Session, interval: Interval, hidden: frozenset[int] = frozenset(),
+            trend: int = 8) -> list[Member]:  # fmt: skip
+    """All VMs, each followed by its vCPUs, by name."""
+    key = ("members", session.resets, hidden, trend)
+    if key not in interval.memo:
+        interval.memo[key] = _members(session, interval, hidden, trend)
+    return list(interval.memo[key])
+
+
+def _members(session: Session, interval: Interval, hidden: frozenset[int], trend: int) -> list[Member]:
+    after = interval.after
+    threads, top = after.threads, tops(interval)
+    names = [after.names.name(key >> 32, key & 0xFFFFFFFF) for key in top.keys.tolist()] + [""]  # -1: the last
+    # Everything as vectors: first for each thread, then for each VM, as tops() numbers them.
+    sums = _Sums(after.run_delay)
+    exits = _exits(interval) / interval.seconds
+    samples = list(session.history)[-trend:] if trend else []
+    rates = _trends(samples, after)
+    of_thread = list(zip(exits.tolist(), sums.shares(interval.budget, interval.known), top.of_thread.tolist(),
+                         rates.tolist(), strict=True))  # fmt: skip
+    by_vm = _by(top.vm, len(top.pids))
+    vm_trends = np.array([_vm_trend(sample, top.pids) for sample in samples]).reshape(len(samples), len(top.pids)).T
+    of_vm = dict(
+        zip(
+            top.pids.tolist(),
+            zip(by_vm(exits).tolist(), sums.shares(by_vm(interval.budget), by_vm(interval.known)),
+                top.of_vm.tolist(), vm_trends.tolist(), strict=True),
+            strict=True,
+        )
+    )  # fmt: skip
+    order = np.lexsort((np.arange(len(threads)), threads["vcpu"], top.vm))
+    first = np.searchsorted(top.vm[order], np.arange(len(top.pids) + 1)).tolist()
+    mine = {pid: order[first[n] : first[n + 1]].tolist() for n, pid in enumerate(top.pids.tolist())}
+    states, stuck = _states(after)
+    tids, thread_ids = threads["id"].astype("u4").tolist(), after.thread_ids.tolist()
+    numbers, ends, cpus = threads["vcpu"].tolist(), threads["end_ns"].tolist(), after.cpus
+    nothing: tuple[float, None, int, list[float]] = (0.0, None, -1, [0.0] * len(samples))
+    found: list[Member] = []
+    for vm in sorted(after.vms.values(), key=lambda vm: (vm.ended, vm.name, vm.pid)):
+        if vm.pid in hidden:
+            continue
+        rows = mine.get(vm.pid, [])
+        alive = [row for row in rows if not ends[row]]
+        waiting = len(stuck.intersection(alive)) if stuck else 0
+        word = "ended" if vm.ended else f"{waiting} stuck" if waiting else "" if rows else "no exits yet"
+        rate, shares, most, trends = of_vm.get(vm.pid, nothing)
+        found.append(
+            Member(Scope(vm.pid), vm.name, vm.name, vm.pid, str(len(alive)), rate, shares, names[most], word,
+                   bool(waiting), vm.ended, trends)
+        )  # fmt: skip
+        for row in rows:
+            rate, shares, most, trends = of_thread[row]
+            tid, ended = tids[row], bool(ends[row])
+            cpu = "" if ended else f"@{cpus[tid]}" if tid in cpus else units.DASH
+            found.append(
+                Member(Scope(vm.pid, thread_ids[row]), vm.name, f"vCPU {numbers[row]}", tid, cpu, rate, shares,
+                       names[most], "ended" if ended else states.get(row, ""), row in stuck, ended, trends)
+            )  # fmt: skip
+    return found
+
+
+def _exits(interval: Interval) -> F64:
+    """Shape (threads,)."""
+    there = interval.rows["thread"] >= 0
+    rows = interval.rows
+    exits: F64 = np.bincount(rows["thread"][there], rows["count"][there], len(interval.after.threads)).astype("f8")
+    return exits
+
+
+def _by(group: I64, number: int) -> Callable[[Any], Any]:
+    """What adds up an array by group, along its first axis."""
+
+    def add(values: Any) -> Any:
+        if values.ndim == 1:
+            return np.bincount(group, values, number)
+        return np.array([np.bincount(group, column, number) for column in values.T]).T
+
+    return add
+
+
+def _trends(samples: Sequence[Sample], after: Snapshot) -> F64:
+    """Exits a second of each thread in each sample; shape (threads, samples)."""
+    rates = np.zeros((len(after.threads), len(samples)))
+    for number, sample in enumerate(samples):
+        at = find(after.thread_ids, sample.threads)
+        rates[at[at >= 0], number] = sample.thread_rates[at >= 0]
+    return rates
+
+
+def _vm_trend(sample: Sample, pids: I64) -> F64:
+    """Exits a second of each of these processes."""
+    at = np.minimum(np.searchsorted(pids, sample.pids), len(pids) - 1)
+    known = pids[at] == sample.pids if len(pids) else np.zeros(len(sample.pids), bool)
+    rates: F64 = np.bincount(at[known], sample.thread_rates[known], len(pids)).astype("f8")
+    return rates
+
+
+class _Sums:
+    """Turns ns into shares by name of PARTS; without "wait" where this kernel does not tell."""
+
+    def __init__(self, run_delay: Mapping[int, int]) -> None:
+        self._names = PARTS if run_delay else PARTS[:-1]
+
+    def shares(self, ns: Any, known: Any) -> list[dict[str, float] | None]:
+        """ns: shape (n, 5), known: what it is a share of, shape (n,); None where that is nothing."""
+        parts = (ns / np.maximum(known, 1)[:, None]).tolist()
+        return [
+            dict(zip(self._names, row, strict=False)) if total > 0 else None
+            for row, total in zip(parts, known.tolist(), strict=True)
+        ]
+
+
+def shares(interval: Interval, scope: Scope) -> dict[str, float] | None:
+    """Where the scope's vCPUs spent the interval, of 1; None before the first exit."""
+    mask = scope.mask(interval.after)
+    budget, known = interval.budget, interval.known
+    if mask is not None:
+        budget, known = budget[mask], known[mask]
+    return _Sums(interval.after.run_delay).shares(budget.sum(axis=0)[None], known.sum()[None])[0]
+
+
+def _states(snapshot: Snapshot) -> tuple[dict[int, str], set[int]]:
+    """What vCPUs do now, if they have done so for a while; and which are stuck. By row of the threads."""
+    lasted, user = open_ns(snapshot)
+    words, stuck = {}, set()
+    for row in np.flatnonzero((lasted >= SHOWN_NS) & (snapshot.threads["end_ns"] == 0)).tolist():
+        words[row], is_stuck = _state(snapshot, row, int(lasted[row]), int(user[row]))
+        if is_stuck:
+            stuck.add(row)
+    return words, stuck
+
+
+def _state(snapshot: Snapshot, row: int, lasted: int, user: int) -> tuple[str, bool]:
+    thread = snapshot.threads[row]
+    isa, code = int(thread["isa"]), int(thread["reason"])
+    outside = bool(thread["user_ns"])
+    idle = (isa, code & 0xFFFF if isa == VMX else code) in IDLE and not outside
+    where = "user" if outside else "idle" if idle else "kernel"
+    age = user if outside else lasted
+    stuck = not idle and lasted >= STUCK_NS
+    return f"{'STUCK ' if stuck else ''}{where} {units.duration(age)}", stuck

@@ -1,0 +1,1 @@
+"""Counters, intervals and their history."""

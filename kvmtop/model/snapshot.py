@@ -1,0 +1,249 @@
+"""The vocabulary: what was counted up to one instant, and where that comes from.
+
+A Snapshot is cumulative and immutable. Whoever wants rates takes two of them to stats.diff().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+# The tracepoint's `isa`: KVM_ISA_VMX, KVM_ISA_SVM in arch/x86/kvm/trace.h; 0 where it has no such field.
+UNKNOWN, VMX, SVM = 0, 1, 2
+
+# The histogram is log-linear: four equal buckets to each power of two from 32 ns to 137 s (2**37 ns).
+# A value is at most 12.5 % from the middle of its bucket. Bucket 0 also takes what is shorter, the last
+# what is longer; min and max are exact. The same in bpf/collector.bpf.c.
+BUCKETS = 128
+FIRST_OCTAVE = 5
+
+# Structures of bpf/collector.bpf.c, byte for byte. Times are CLOCK_MONOTONIC in ns.
+THREAD = np.dtype(
+    [
+        ("id", "u8"),  # tgid << 32 | tid, as the host counts them
+        ("first_ns", "u8"),  # first event seen
+        ("end_ns", "u8"),  # the thread has exited; 0 while it lives
+        ("exit_ns", "u8"),  # when the open exit began; 0 in the guest
+        ("entry_ns", "u8"),  # when the guest was entered; 0 outside
+        ("user_ns", "u8"),  # when the open exit reached user space; 0 in the kernel
+        ("user", "u8"),  # ns in user space of the open exit, before user_ns
+        ("guest", "u8"),  # ns in the guest
+        ("unpaired", "u8"),  # entries without an exit before them
+        ("overwritten", "u8"),  # exits followed by another exit
+        ("pairs", "u8"),  # exits that its cells hold
+        ("reason", "u4"),  # of the open exit
+        ("isa", "u4"),
+        ("vcpu", "u4"),
+        ("cpu", "u4"),  # of the host, that it left or entered the guest on last
+        ("cells", "u4", (64,)),
+    ]
+)
+CELL = np.dtype(
+    [
+        ("reason", "u4"),
+        ("isa", "u4"),
+        ("thread", "u4"),  # index into the threads
+        ("next", "u4"),
+        ("count", "u8"),
+        ("total", "u8"),  # ns, with what was spent in user space
+        ("user", "u8"),  # ns in user space
+        ("min", "u8"),
+        ("max", "u8"),
+        ("hist", "u8", (BUCKETS,)),
+    ]
+)
+
+HEAD = np.dtype(CELL.descr[:-1])  # a cell without its histogram
+# What an exit may touch, and how its halt was polled: the numbers are those of bpf/detail.bpf.c.
+KINDS = (
+    "", "io", "msr", "mmio", "cpuid", "hypercall", "hyperv", "fault", "vector", "user", "vmgexit", "cr", "apic",
+    "rip", "poll", "window",
+)  # fmt: skip
+HIT, WASTED, UNPOLLED, UNSURE = range(4)  # the value of a "poll" row
+
+# Structures of bpf/detail.bpf.c, byte for byte.
+TOUCH = np.dtype(
+    [
+        ("id", "u8"),  # tgid << 32 | tid
+        ("value", "u8"),  # port, MSR, address, leaf …
+        ("kind", "u4"),
+        ("extra", "u4"),  # bit 0: a write; bits 15:8: bytes
+        ("count", "u8"),  # events
+        ("exits", "u8"),  # exits that had such an event and have ended
+        ("total", "u8"),  # ns: their durations; of "poll" what was spent polling
+        ("user", "u8"),  # ns of it in user space
+        ("max", "u8"),  # ns; of "window" the window
+        ("hist", "u4", (BUCKETS,)),
+    ]
+)
+SLOW = np.dtype(
+    [
+        ("number", "u8"),
+        ("time_ns", "u8"),  # CLOCK_MONOTONIC, when it ended
+        ("id", "u8"),  # tgid << 32 | tid
+        ("ns", "u8"),
+        ("user", "u8"),  # ns of it in user space
+        ("idle", "u8"),  # ns of it halted
+        ("rip", "u8"),  # guest's, when it left
+        ("info1", "u8"),  # VMX: exit qualification; SVM: EXITINFO1
+        ("info2", "u8"),
+        ("value", "u8"),  # what it touched first, as in TOUCH; kind 0: nothing known
+        ("kind", "u4"),
+        ("extra", "u4"),
+        ("vcpu", "u4"),
+        ("reason", "u4"),
+        ("isa", "u4"),
+        ("cpu", "u4"),
+    ]
+)
+
+Array = npt.NDArray[np.void]  # of a structured dtype
+U64 = npt.NDArray[np.uint64]
+U16 = npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the running kernel calls its exit reasons, per isa, and VMX's flag bits."""
+
+    reasons: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
+    flags: Mapping[int, str] = field(default_factory=dict)
+
+    def name(self, isa: int, code: int) -> str:
+        """The kernel's name of a 32-bit code; its number, as the vendor writes it, where it has none."""
+        table = self.reasons.get(isa, {})
+        if isa != VMX:
+            return table.get(code) or (f"0x{code:03x}" if isa == SVM else str(code))
+        if code == 0xFFFFFFFF:  # TDX reports it for "no exit reason"
+            return "0xffffffff"
+        # Bits 15:0 are the basic reason, the others flags (Intel SDM vol. 3, 25.9.1).
+        flags = [
+            self.flags.get(1 << bit) or _VMX_FLAGS.get(bit, f"bit {bit}") for bit in range(16, 32) if code >> bit & 1
+        ]
+        return "|".join([table.get(code & 0xFFFF) or str(code & 0xFFFF), *flags])
+
+
+_VMX_FLAGS = {26: "BUS_LOCK", 27: "ENCLAVE_MODE", 28: "SMI_PENDING_MTF", 29: "SMI_VMX_ROOT", 31: "FAILED_VMENTRY"}
+
+
+@dataclass(frozen=True)
+class Vm:
+    """A process with vCPU threads. Its name is untrusted but holds no control characters."""
+
+    pid: int
+    name: str
+    comm: str = ""
+    ended: bool = False
+
+
+@dataclass(frozen=True)
+class Look:
+    """What somebody looks at: kinds (of KINDS) of what exits touch; the exits of one reason (isa, code) only;
+    single exits that last slow_ns or longer."""
+
+    kinds: frozenset[str] = frozenset()
+    only: tuple[int, int] | None = None
+    slow_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Details:
+    """What was seen since a Look began. touched: dtype TOUCH, cumulative; touched_ids name its rows."""
+
+    since_ns: int  # CLOCK_MONOTONIC
+    look: Look
+    touched: Array
+    touched_ids: U64
+    dropped: Mapping[str, int]  # kind → events of keys for which there was no room
+    slow: Array  # dtype SLOW: since the Snapshot before, oldest first
+    undelivered: int = 0  # slow exits since the start that came too fast to be handed over
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All counters at one instant, since the source began.
+
+    threads: dtype THREAD, one row a vCPU thread; cells: dtype CELL, one row a (thread, isa, reason), its
+    `thread` a row of `threads`. cell_ids and thread_ids name the same row in every Snapshot of a source;
+    a cell id 0 marks what threads that are long gone have left (one row a reason, thread meaningless).
+    """
+
+    time_ns: int  # CLOCK_MONOTONIC
+    threads: Array
+    cells: Array
+    thread_ids: U64
+    cell_ids: U64
+    names: Names
+    start_ns: int = 0  # when counting began
+    vms: Mapping[int, Vm] = field(default_factory=dict)  # by pid
+    run_delay: Mapping[int, int] = field(default_factory=dict)  # tid → ns spent waiting for a CPU
+    cpus: Mapping[int, int] = field(default_factory=dict)  # tid → host CPU it ran on last
+    lost: int = 0  # exits not counted: a map was full
+    userspace: int = 0  # kvm_userspace_exit events, of any VM
+    unpaired: int = 0
+    overwritten: int = 0
+    expired: int = 0  # threads that have ended
+    details: Details | None = None  # while somebody looks
+
+    @property
+    def isa(self) -> int:
+        """The isa of the exits seen; UNKNOWN before the first."""
+        return int(self.heads["isa"].max(initial=0)) or int(self.threads["isa"].max(initial=0))
+
+    @cached_property
+    def heads(self) -> Array:
+        """The cells without their histograms, dtype HEAD: 56 bytes of 1,080, side by side."""
+        words = HEAD.itemsize // 8
+        whole = np.ascontiguousarray(self.cells).view("u8").reshape(len(self.cells), CELL.itemsize // 8)
+        return whole[:, :words].copy().view(HEAD).reshape(len(self.cells))
+
+    @cached_property
+    def reasons(self) -> tuple[U64, U16]:
+        """The reasons seen, isa << 32 | code in ascending order, and for each cell which of them it is."""
+        keys = self.heads["isa"].astype("u8") << np.uint64(32) | self.heads["reason"]
+        distinct = np.unique(keys)
+        return distinct, np.searchsorted(distinct, keys).astype("u2")
+
+
+class Source(Protocol):
+    """Where Snapshots come from: the live kernel, or a recording."""
+
+    def read(self) -> Snapshot:
+        """The counters now. Raises KvmtopError where they cannot be had any more."""
+
+    def look(self, look: Look | None) -> None:
+        """Tell these details from the next reading on, or none. From any thread; a recording does not care."""
+
+    def slow(self) -> Array:
+        """The slow exits since the last reading or call, for whoever cannot wait for the next; dtype SLOW."""
+
+    def close(self) -> Snapshot:
+        """Stop counting; the final counters."""
+
+
+class Wrapper:
+    """A Source around another: what a subclass leaves as it is, the other does."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def read(self) -> Snapshot:
+        """The counters now. Raises KvmtopError."""
+        return self._source.read()
+
+    def look(self, look: Look | None) -> None:
+        """Tell these details from the next reading on, or none."""
+        self._source.look(look)
+
+    def slow(self) -> Array:
+        """The slow exits since the last reading or call; dtype SLOW."""
+        return self._source.slow()
+
+    def close(self) -> Snapshot:
+        """Stop counting; the final counters."""
+        return self._source.close()

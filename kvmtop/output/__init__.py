@@ -1,0 +1,1 @@
+"""What is written: tables, JSON, CSV, metrics, the summary."""

@@ -1,0 +1,263 @@
+"""The counters for Prometheus: GET /metrics, in its text format or OpenMetrics'.
+
+A service reads its source anew at each scrape, so that a value belongs to the time of its scrape. All values of a
+scrape come from one Snapshot. At most MOST_VMS VMs and MOST_REASONS reasons of each have series of their own (25 to a
+VM and reason, 7 to a VM: no more than 108,000 in all); what comes later is counted under the name "(others)".
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from ..insight.vcpus import members
+from ..model.provenance import HERE, Origin
+from ..model.session import Session
+from ..model.snapshot import BUCKETS, FIRST_OCTAVE, Array, Snapshot, Source, Vm, Wrapper
+from ..model.stats import I64, PARTS, Interval, Reason, by_reason, diff, isa_name
+from ..sanitize import clean
+
+MOST_VMS, MOST_REASONS = 128, 32
+KEEP_ENDED = 300.0  # seconds for which the series of a VM that has ended stay: some scrapes
+FRESH = 0.25  # seconds in which a second scrape gets what the first got
+OTHERS = "(others)"
+# Upper bounds of the exported buckets, as powers of two of a ns: each octave from 0.5 µs to 1 ms, where most exits
+# lie, each second one up to 4.3 s. They are edges of the kernel's histogram too, so no exit is on a wrong side.
+BOUNDS = (*range(9, 21), *range(22, 33, 2))
+
+
+@dataclass
+class _Reason:
+    """What one VM spent on one reason. Times in ns."""
+
+    count: int = 0
+    kernel: int = 0
+    user: int = 0
+    idle: int = 0
+    total: int = 0
+    hist: I64 = field(default_factory=lambda: np.zeros(BUCKETS, "i8"))
+
+    def add(self, reason: Reason) -> None:
+        self.count += reason.count
+        inside = max(reason.time - reason.user, 0)
+        self.idle += inside if reason.idle else 0
+        self.kernel += 0 if reason.idle else inside
+        self.user += reason.user
+        self.total += reason.total
+        self.hist += reason.hist
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """(le, exits that were not longer), cumulative."""
+        sums = np.cumsum(self.hist)
+        found = [(str((1 << power) / 1e9), float(sums[4 * (power - FIRST_OCTAVE) - 1])) for power in BOUNDS]
+        return [*found, ("+Inf", float(sums[-1]))]
+
+
+@dataclass
+class _Vm:
+    """The counters of one VM: they only grow. budget: ns of PARTS."""
+
+    name: str
+    pid: str
+    reasons: dict[str, _Reason] = field(default_factory=dict)
+    budget: I64 = field(default_factory=lambda: np.zeros(len(PARTS), "i8"))
+
+    @property
+    def labels(self) -> list[str]:
+        return [self.name, self.pid]
+
+    def reason(self, name: str) -> _Reason:
+        if name not in self.reasons and len(self.reasons) >= MOST_REASONS:
+            name = OTHERS
+        return self.reasons.setdefault(name, _Reason())
+
+
+_Key = tuple[int, str]  # pid, name: a pid may be another VM's later
+
+
+class Exporter(Wrapper, Collector):
+    """A Source that keeps counters of all that is read through it, and reads for whoever scrapes.
+
+    It adds up the differences of Snapshots, VM by VM: what threads that are long gone leave in a Snapshot
+    belongs to no VM any more.
+    """
+
+    def __init__(self, source: Source, fresh: bool = True, origin: Origin = HERE) -> None:
+        """fresh: a scrape reads the source. Where somebody else shows what it reads, False leaves it to them, since
+        a reading takes along what cannot be read twice, such as slow exits; a scrape then gets the last reading, and
+        an empty page before the first.
+        """
+        super().__init__(source)
+        self._fresh, self._origin = fresh, origin
+        self._lock = threading.RLock()  # the dashboard and a scrape may read at the same time
+        self._interval: Interval | None = None
+        self._read_at = -FRESH
+        self._vms: dict[_Key, _Vm] = {}
+        self._ended: dict[_Key, int] = {}  # when it was seen first that the VM had ended, ns
+        self._others = _Vm(OTHERS, "")
+        self._waiting_known = False
+
+    def read(self) -> Snapshot:
+        """The counters now. Raises KvmtopError."""
+        with self._lock:
+            snapshot = self._source.read()
+            self._add(snapshot)
+            self._read_at = time.monotonic()
+            return snapshot
+
+    def slow(self) -> Array:
+        """The slow exits since the last reading or call."""
+        with self._lock:
+            return super().slow()
+
+    def close(self) -> Snapshot:
+        """Stop counting; the final counters."""
+        with self._lock:
+            return super().close()
+
+    def scrape(self, accept: str = "") -> tuple[bytes, str]:
+        """The page and its content type, in the format that the Accept header asks for. Raises KvmtopError."""
+        with self._lock:
+            if self._fresh and time.monotonic() - self._read_at >= FRESH:
+                self.read()
+            encode, kind = choose_encoder(_wanted(accept))
+            return encode(self), kind
+
+    def _add(self, snapshot: Snapshot) -> None:
+        interval = self._interval = diff(self._interval.after if self._interval else None, snapshot)
+        self._waiting_known |= bool(snapshot.run_delay)  # without a thread that is alive, there is none
+        pids = (snapshot.threads["id"] >> np.uint64(32)).astype("i8")
+        rows = interval.rows[interval.rows["thread"] >= 0]
+        active = set(pids[rows["thread"][(rows["count"] != 0) | (rows["time"] != 0)]].tolist())
+        self._forget({_key(vm) for vm in snapshot.vms.values() if not vm.ended}, snapshot.time_ns)
+        for vm in snapshot.vms.values():
+            if vm.ended and vm.pid not in active:
+                continue
+            mine = self._vm(_key(vm))
+            mask = pids == vm.pid
+            mine.budget += interval.budget[mask].sum(axis=0)
+            if vm.pid in active:
+                for reason in by_reason(interval, mask):
+                    mine.reason(clean(reason.name)).add(reason)
+
+    def _forget(self, running: set[_Key], now: int) -> None:
+        """Drop what ended long ago."""
+        for key in list(self._vms):
+            if key in running:
+                self._ended.pop(key, None)
+            elif now - self._ended.setdefault(key, now) > KEEP_ENDED * 1e9:
+                del self._vms[key], self._ended[key]
+
+    def _vm(self, key: _Key) -> _Vm:
+        """The counters of a VM: its own if there is room, for which the one that ended first makes way."""
+        if key not in self._vms:
+            if sum(vm is not self._others for vm in self._vms.values()) >= MOST_VMS:
+                ended = [old for old in self._ended if self._vms[old] is not self._others]
+                if not ended:
+                    return self._vms.setdefault(key, self._others)
+                oldest = min(ended, key=self._ended.__getitem__)
+                del self._vms[oldest], self._ended[oldest]
+            self._vms[key] = _Vm(key[1], str(key[0]))
+        return self._vms[key]
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, for prometheus_client."""
+        if self._interval is None:
+            return
+        after = self._interval.after
+        vms = [vm for vm in self._vms.values() if vm is not self._others]
+        vms += [self._others] if self._others.budget.any() or self._others.reasons else []
+        yield from _reasons(vms)
+        yield _budget(vms, self._waiting_known)
+        yield from self._vcpus(self._interval)
+        for name, value, text in (
+            ("kvmtop_lost_exits", after.lost, "Exits that were not counted, because a BPF map was full."),
+            ("kvmtop_unpaired_entries", after.unpaired, "Guest entries without an exit before them."),
+            ("kvmtop_overwritten_exits", after.overwritten, "Exits without a guest entry after them."),
+            ("kvmtop_ended_threads", after.expired, "vCPU threads that have ended."),
+        ):
+            yield CounterMetricFamily(name, text, value=max(value, 0))
+        running = sum(not vm.ended for vm in after.vms.values())
+        yield GaugeMetricFamily("kvmtop_vms", "VMs that run on this host.", value=running)
+        info = {
+            "version": self._origin.version,
+            "kernel": self._origin.kernel,
+            "isa": isa_name(after.isa) if after.isa else "",
+        }
+        yield InfoMetricFamily("kvmtop_build", "The program, the kernel and the virtualization it reads.", value=info)
+
+    def _vcpus(self, interval: Interval) -> Iterator[Metric]:
+        """How many vCPUs each VM has, and how many of them are stuck, now."""
+        found = [m for m in members(Session(), interval, trend=0) if m.scope.thread is not None and not m.ended]
+        stuck = [m for m in found if m.stuck]
+        for name, text, wanted in (
+            ("kvmtop_vcpus", "vCPU threads that are alive.", found),
+            ("kvmtop_stuck_vcpus", "vCPUs that have been outside the guest for 3 s or more without being idle.", stuck),
+        ):
+            number = Counter(m.scope.pid for m in wanted)
+            sums: Counter[tuple[str, ...]] = Counter()
+            for key, vm in self._vms.items():
+                sums[tuple(vm.labels)] += 0 if key in self._ended else number[key[0]]
+            gauge = GaugeMetricFamily(name, text, labels=LABELS)
+            for labels, value in sums.items():
+                gauge.add_metric(labels, value)
+            yield gauge
+
+
+LABELS = ["vm", "pid"]
+
+
+def _wanted(accept: str) -> str:
+    """The kinds in an Accept header, but for those with q=0. The other parameters are left out, too: choose_encoder
+    would repeat a version that does not exist, and one that is no number ends it.
+    """
+    parts = (part.strip().lower() for part in accept.split(","))
+    return ",".join(part.partition(";")[0] for part in parts if not re.search(r";\s*q=0(\.0*)?\s*(;|$)", part))
+
+
+def _key(vm: Vm) -> _Key:
+    return vm.pid, clean(vm.name) or f"pid {vm.pid}"
+
+
+def _reasons(vms: Sequence[_Vm]) -> Iterator[Metric]:
+    labels = [*LABELS, "reason"]
+    exits = CounterMetricFamily("kvmtop_exits", "Exits that have ended.", labels=labels)
+    seconds = CounterMetricFamily(
+        "kvmtop_exit_seconds", "Time outside the guest, with exits that are still open, by where it was spent: in the"
+        " kernel, idle there (halted), or in user space (the VMM).", labels=[*labels, "where"])  # fmt: skip
+    duration = HistogramMetricFamily(
+        "kvmtop_exit_duration_seconds", "How long the exits that have ended lasted.", labels=labels)  # fmt: skip
+    for vm in vms:
+        for name, reason in vm.reasons.items():
+            values = [*vm.labels, name]
+            exits.add_metric(values, reason.count)
+            for where, ns in (("kernel", reason.kernel), ("user", reason.user), ("idle", reason.idle)):
+                if ns or where != "idle":
+                    seconds.add_metric([*values, where], ns / 1e9)
+            duration.add_metric(values, reason.buckets(), reason.total / 1e9)
+    yield from (exits, seconds, duration)
+
+
+def _budget(vms: Sequence[_Vm], waiting_known: bool) -> Metric:
+    family = CounterMetricFamily(
+        "kvmtop_vcpu_seconds", "Where the time of the vCPUs went: guest, kernel, user, idle (halted), wait (for a CPU)."
+        " The parts add up to the time that the vCPUs were watched.", labels=[*LABELS, "state"])  # fmt: skip
+    for vm in vms:
+        for part, ns in zip(PARTS if waiting_known else PARTS[:-1], vm.budget.tolist(), strict=False):
+            family.add_metric([*vm.labels, part], ns / 1e9)
+    return family

@@ -1,0 +1,332 @@
+"""A run in a file: recorder.Recorder writes each Snapshot that passes through it, Recording gives them back.
+
+The file is a SQLite database; `sqlite3 FILE` shows it:
+
+    runs     one row: version of kvmtop, host, kernel, title, when counting began (s since 1970, and in the
+             clock of the Snapshots, CLOCK_MONOTONIC in ns)
+    reasons  isa (1 VMX, 2 SVM), code, the kernel's name for it
+    flags    VMX's flag bits, by the kernel's names
+    vms      a row for each change: from this sample on, the VM of this pid has this name and state
+    vcpus    from this sample on there is this thread: its id in the frames, pid, tid, vCPU
+    samples  a row a Snapshot: time_ns, and what could not be counted; final is the one after the last interval
+    exits    by sample and reason: exits that ended since the sample before, and ns that they lasted
+    frames   by sample: the counters of each vCPU and reason with their histograms, packed as in codec.py
+
+    SELECT name, sum(exits) FROM exits JOIN reasons USING (isa, code) GROUP BY name;
+
+Sample n is packed as what changed since sample n & (n - 1), the first of every 32 for itself: so any of them is
+at most six frames away, and half of the frames hold one interval's changes only.
+
+A sample is one transaction with SQLite's rollback journal and synchronous=FULL: after kill -9 or a power cut, the
+file has all samples up to the last whole one. With a write-ahead log, the newest samples would be in a second
+file, which is soon forgotten. FILE-journal and FILE-wal are there while FILE is being written, the one empty but for
+some milliseconds a sample, the other always: so nobody else can put a file there, which SQLite would take for ours.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import os
+import sqlite3
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import KvmtopError
+from ..model.provenance import Origin
+from ..model.snapshot import SLOW, Array, Look, Names, Snapshot, Vm
+from ..model.stats import I64
+from ..sanitize import clean
+from . import codec
+from .journal import copy, journal_of
+
+APPLICATION = 0x6B766D74  # "kvmt": SQLite's application_id, for file(1)
+FORMAT = 1  # SQLite's user_version
+SCHEMA = """\
+CREATE TABLE runs (run INTEGER PRIMARY KEY, version TEXT NOT NULL, host TEXT NOT NULL, kernel TEXT NOT NULL, title TEXT NOT NULL, began REAL NOT NULL, start_ns INTEGER NOT NULL) STRICT;
+CREATE TABLE reasons (isa INTEGER NOT NULL, code INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (isa, code)) STRICT;
+CREATE TABLE flags (flag INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
+CREATE TABLE vms (sample INTEGER NOT NULL, pid INTEGER NOT NULL, name TEXT NOT NULL, comm TEXT NOT NULL, state TEXT NOT NULL) STRICT;
+CREATE TABLE vcpus (sample INTEGER NOT NULL, thread INTEGER NOT NULL, pid INTEGER NOT NULL, tid INTEGER NOT NULL, vcpu INTEGER NOT NULL) STRICT;
+CREATE TABLE samples (sample INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, exits INTEGER NOT NULL, lost INTEGER NOT NULL, userspace INTEGER NOT NULL, unpaired INTEGER NOT NULL, overwritten INTEGER NOT NULL, expired INTEGER NOT NULL, final INTEGER NOT NULL) STRICT;
+CREATE TABLE exits (sample INTEGER NOT NULL, isa INTEGER NOT NULL, code INTEGER NOT NULL, exits INTEGER NOT NULL, ns INTEGER NOT NULL, PRIMARY KEY (sample, isa, code)) STRICT, WITHOUT ROWID;
+CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
+"""  # noqa: E501
+GROUP = 32  # samples; the first of each stands for itself
+SCALARS = ("lost", "userspace", "unpaired", "overwritten", "expired")
+
+MOST_SAMPLES = 5_000_000
+MOST_NAMES = 1 << 14  # of reasons, of which kernels have 200, and of flags
+MOST_CHANGES = 1_000_000  # of VMs: that one is there, has ended, is gone
+MOST_VMS = codec.MOST_THREADS  # at a time; each that does anything has a vCPU
+MOST_COUNTS = 50_000_000  # of reasons in samples
+MOST_TIME = 1 << 62  # ns
+QUERY_SECONDS = 20.0  # a damaged file may lead in circles
+KEPT = 16  # unpacked Snapshots
+
+
+def base(sample: int) -> int | None:
+    """The sample that another is packed against; None where it stands for itself."""
+    return sample & (sample - 1) if sample % GROUP else None
+
+
+def words(error: Exception) -> str:
+    """What the system or SQLite says of it."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+class Recording:
+    """A file that a Recorder wrote, opened to be read. Iterating gives the Snapshots, but for the final one.
+
+    The file is not trusted. Whatever is wrong with it raises KvmtopError with a sentence, here or later.
+    """
+
+    def __init__(self, path: Path, pids: Sequence[int] = ()) -> None:
+        """pids: the VMs to see, none for all."""
+        self.path, self._pids = path, pids
+        self._kept: OrderedDict[int, Snapshot] = OrderedDict()
+        self._lock = threading.RLock()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._known: tuple[int, dict[int, Vm]] = (0, {})  # VMs after so many changes
+        self._deadline = 0.0
+        self._next = 0
+        with self._explained():
+            self._database = self._open(path)
+            self._load()
+        if pids and not set(pids) & {vm.pid for _, vm, _ in self._changes}:
+            raise KvmtopError(f"{path} has no VM with the process id {', '.join(map(str, pids))}", 2)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Errors of SQLite and of the frames as a sentence."""
+        try:
+            with self._lock:
+                yield
+        except (sqlite3.Error, codec.BadFrame, OverflowError, MemoryError, UnicodeError) as error:
+            raise KvmtopError(f"{self.path} is damaged, or no recording: {words(error)[:200]}", 2) from None
+        except OSError as error:
+            raise KvmtopError(f"cannot read {self.path}: {words(error)}", 2) from None
+
+    def _open(self, path: Path) -> sqlite3.Connection:
+        if not path.is_file():
+            raise KvmtopError(f"there is no file {path}" if not path.exists() else f"{path} is not a file", 2)
+        where = path.resolve()
+        with contextlib.ExitStack() as opened:
+            file = opened.enter_context(open(where, "rb"))
+            self._check_header(file)
+            journal = opened.enter_context(journal_of(file, where))
+            if journal:
+                where = self._recovered(file, journal, where)
+        database = self._connect(where, "ro&immutable=1")
+        size = os.path.getsize(where)
+        pages, page = (database.execute(f"PRAGMA {word}").fetchone()[0] for word in ("page_count", "page_size"))
+        if pages * page > size:
+            raise KvmtopError(f"{path} is cut off: it has {size} bytes of {pages * page}", 2)
+        if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+            raise KvmtopError(f"{path} is not a recording of kvmtop", 2)
+        if (version := database.execute("PRAGMA user_version").fetchone()[0]) != FORMAT:
+            raise KvmtopError(
+                f"{path} was written by another version of kvmtop (format {version}; this one reads {FORMAT})", 2
+            )
+        # Exactly our tables: no view, trigger, index or expression of somebody else's is ever run.
+        expected = sorted(line.removesuffix(";") for line in SCHEMA.splitlines())
+        found = database.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_autoindex_%' LIMIT 99")
+        if sorted(str(sql) for (sql,) in found) != expected:
+            raise KvmtopError(f"{path} is not a recording of kvmtop: its tables are others", 2)
+        return database
+
+    def _check_header(self, file: BinaryIO) -> None:
+        header = file.read(100)
+        if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
+            raise KvmtopError(f"{self.path} is not a recording of kvmtop", 2)
+        if header[18:20] != b"\1\1":  # a write-ahead log's
+            raise KvmtopError(f"{self.path} is not a recording of kvmtop: it is in another mode of SQLite", 2)
+
+    def _connect(self, path: Path, mode: str = "ro") -> sqlite3.Connection:
+        uri = f"{path.absolute().as_uri()}?mode={mode}"
+        database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, codec.MOST_BYTES)
+        database.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        self._deadline = time.monotonic() + QUERY_SECONDS
+        database.set_progress_handler(lambda: int(time.monotonic() > self._deadline), 10_000)
+        for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0", "temp_store=MEMORY"):
+            database.execute(f"PRAGMA {pragma}")
+        if mode != "rw":
+            database.execute("PRAGMA query_only=ON")
+        return database
+
+    def _recovered(self, file: BinaryIO, journal: BinaryIO, path: Path) -> Path:
+        """A copy that holds whole samples only, made by playing back the journal."""
+        self._folder = tempfile.TemporaryDirectory(prefix="kvmtop-")
+        found = Path(self._folder.name) / "recording"
+        copy(file, journal, path, found)
+        with open(f"{found}-journal", "rb") as played:
+            played.seek(-min(8, os.path.getsize(played.fileno())), os.SEEK_END)
+            # So ends one that names another file, which SQLite would delete (pager_delsuper): ours never do.
+            if played.read(8) == b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7":
+                raise sqlite3.DatabaseError("its journal is of several databases")
+        with contextlib.closing(self._connect(found, "rw")) as database:
+            database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        return found
+
+    def _rows(self, sql: str, types: Sequence[type], most: int, *values: int) -> Iterator[tuple[Any, ...]]:
+        """Rows of a query, of these types, and not more than so many."""
+        self._deadline = time.monotonic() + QUERY_SECONDS
+        for number, row in enumerate(self._database.execute(sql, values)):
+            if number >= most:
+                raise codec.BadFrame(f"more than {most} rows")
+            if tuple(map(type, row)) != tuple(types):
+                raise codec.BadFrame("a value of a wrong type")
+            yield row
+
+    def _load(self) -> None:
+        number, text, real = int, str, float
+        runs = list(self._rows("SELECT version, host, kernel, title, began, start_ns FROM runs",
+                               (text, text, text, text, real, number), 1))  # fmt: skip
+        if not runs:
+            raise KvmtopError(f"{self.path} is an empty recording: it ended before the first interval", 2)
+        version, host, kernel, title = map(clean, runs[0][:4])
+        self.began: float = runs[0][4]
+        self.start_ns: int = runs[0][5]
+        if not 0 <= self.began < 1 << 37 or not 0 <= self.start_ns < MOST_TIME:
+            raise codec.BadFrame("a time that cannot be")
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.began))
+        self.origin = Origin(host, kernel, version, title or f"{host}, {kernel}, {when}", self.began)
+        reasons: dict[int, dict[int, str]] = {}
+        for isa, code, name in self._rows("SELECT isa, code, name FROM reasons", (number, number, text), MOST_NAMES):
+            reasons.setdefault(isa, {})[code] = clean(name)
+        flags = self._rows("SELECT flag, name FROM flags", (number, text), MOST_NAMES)
+        self._names = Names(reasons, {flag: clean(name) for flag, name in flags})
+        sql = f"SELECT sample, time_ns, exits, final, {', '.join(SCALARS)} FROM samples ORDER BY sample"
+        rows: I64 = np.fromiter(self._rows(sql, (number,) * 9, MOST_SAMPLES), np.dtype((np.int64, 9)))
+        if not len(rows) or (rows[:, 0] != np.arange(len(rows))).any() or rows[:, 3][:-1].any():
+            raise codec.BadFrame("samples are missing")
+        if (rows < 0).any() or (rows >= MOST_TIME).any() or (np.diff(rows[:, 1], prepend=self.start_ns) < 0).any():
+            raise codec.BadFrame("a clock that went back")
+        self._scalars = rows[:, 4:]
+        self._times = rows[:, 1]
+        # The final reading closes no interval of the run; one that was recorded alone is all there is.
+        self.count = max(len(rows) - int(rows[-1, 3] != 0), 1)
+        self.times: I64 = self._times[: self.count]
+        self.exits: I64 = rows[: self.count, 2]
+        sql = "SELECT sample, pid, name, comm, state FROM vms ORDER BY sample, rowid"
+        self._changes: list[tuple[int, Vm, bool]] = [  # of VMs: from which sample, what, whether it is there
+            (sample, Vm(pid, clean(name) or f"pid {pid}", clean(comm), state == "ended"), state != "gone")
+            for sample, pid, name, comm, state in self._rows(sql, (number, number, text, text, text), MOST_CHANGES)
+        ]
+        known: set[int] = set()
+        for _, vm, there in self._changes:
+            known.add(vm.pid) if there else known.discard(vm.pid)
+            if len(known) > MOST_VMS:
+                raise codec.BadFrame(f"more than {MOST_VMS} VMs at a time")
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        return (self.at(n) for n in range(self.count))
+
+    def at(self, n: int) -> Snapshot:
+        """Snapshot n, from 0. Raises KvmtopError."""
+        with self._explained():
+            return self._only(self._at(n))
+
+    def counts(self, begin: int, end: int) -> dict[tuple[int, int], I64]:
+        """Exits of each reason (isa, code) in the intervals that end with samples begin to end - 1."""
+        found: dict[tuple[int, int], I64] = {}
+        sql = "SELECT sample, isa, code, exits FROM exits WHERE sample >= ? AND sample < ?"
+        with self._explained():
+            for sample, isa, code, exits in self._rows(sql, (int,) * 4, MOST_COUNTS, begin, end):
+                if (isa, code) not in found:
+                    if (len(found) + 1) * (end - begin) > MOST_COUNTS:
+                        raise codec.BadFrame("too many reasons")
+                    found[isa, code] = np.zeros(end - begin, "i8")
+                found[isa, code][sample - begin] = exits
+        return found
+
+    def read(self) -> Snapshot:
+        """The next Snapshot; after the last one, that one again."""
+        snapshot = self.at(min(self._next, self.count - 1))
+        self._next += 1
+        return snapshot
+
+    def look(self, look: Look | None) -> None:
+        """There are no details in it."""
+
+    def slow(self) -> Array:
+        """None."""
+        return np.zeros(0, SLOW)
+
+    def close(self) -> Snapshot:
+        """The final Snapshot, which the run's summary was made of."""
+        snapshot = self.at(len(self._times) - 1)
+        with self._lock:
+            self._database.close()
+            if self._folder:
+                self._folder.cleanup()
+        return snapshot
+
+    def _at(self, n: int) -> Snapshot:
+        against = base(n)
+        if n in self._kept:
+            while against is not None and against in self._kept:  # what its neighbours are packed against, too
+                self._kept.move_to_end(against)
+                against = base(against)
+            self._kept.move_to_end(n)
+            return self._kept[n]
+        before = codec.NOTHING if against is None else self._at(against)
+        rows = list(self._rows("SELECT frame FROM frames WHERE sample = ?", (bytes,), 1, n))
+        if not rows:
+            raise codec.BadFrame(f"frame {n} is missing")
+        counters = codec.decode(rows[0][0], before)
+        snapshot = Snapshot(
+            time_ns=int(self._times[n]),
+            start_ns=self.start_ns,
+            names=self._names,
+            vms=self._vms(n),
+            **vars(counters),
+            **dict(zip(SCALARS, self._scalars[n].tolist(), strict=True)),
+        )
+        self._kept[n] = snapshot
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return snapshot
+
+    def _vms(self, n: int) -> dict[int, Vm]:
+        end = bisect.bisect_right(self._changes, n, key=lambda change: change[0])
+        begin, known = self._known if self._known[0] <= end else (0, {})
+        if begin < end or not end:
+            known = dict(known)
+            for _, vm, there in self._changes[begin:end]:
+                if there:
+                    known[vm.pid] = vm
+                else:
+                    known.pop(vm.pid, None)
+            self._known = end, known
+        return known
+
+    def _only(self, snapshot: Snapshot) -> Snapshot:
+        """The part of a Snapshot that is of the chosen VMs."""
+        if not self._pids:
+            return snapshot
+        wanted = np.isin(snapshot.threads["id"] >> np.uint64(32), np.array(self._pids, "u8"))
+        mine = snapshot.cell_ids != 0
+        mine[mine] = wanted[snapshot.cells["thread"][mine]]
+        cells = snapshot.cells[mine]
+        cells["thread"] = (np.cumsum(wanted) - 1)[cells["thread"]]
+        return replace(
+            snapshot,
+            threads=snapshot.threads[wanted],
+            thread_ids=snapshot.thread_ids[wanted],
+            cells=cells,
+            cell_ids=snapshot.cell_ids[mine],
+            vms={pid: vm for pid, vm in snapshot.vms.items() if pid in self._pids},
+        )

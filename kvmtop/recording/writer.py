@@ -1,0 +1,177 @@
+"""A run as it happens, written to a file: reader.py says what is in it, and reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sqlite3
+import stat
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__
+from ..errors import KvmtopError
+from ..model.snapshot import Snapshot, Source, Vm, Wrapper
+from . import codec
+from .reader import APPLICATION, FORMAT, GROUP, MOST_CHANGES, MOST_SAMPLES, MOST_VMS, SCALARS, SCHEMA, base, words
+
+PAGE = 1024  # bytes: half of the last page of each frame is lost
+
+
+class Recorder(Wrapper):
+    """A Source that writes what it passes on, but for details. If it cannot, `trouble` says so, and it goes on."""
+
+    def __init__(self, source: Source, path: Path, title: str = "") -> None:
+        """Make the file, readable by its owner only. Raises KvmtopError where there is one already, or no room."""
+        self.trouble: str | None = None
+        super().__init__(source)
+        self._path, self._title = path, title
+        self._next = 0
+        self._bases: dict[int, Snapshot] = {}
+        self._sums: dict[tuple[int, int], tuple[int, int]] = {}
+        self._vms: dict[int, Vm] = {}
+        self._changes = 0  # of VMs
+        self._threads: set[int] = set()
+        self._lock = threading.Lock()
+        self._beside = [Path(f"{path}-journal"), Path(f"{path}-wal")]
+        for place in self._beside:
+            with contextlib.suppress(OSError):  # a remnant of a run that was killed, whose file has been taken away
+                left = os.lstat(place)
+                if stat.S_ISREG(left.st_mode) and not left.st_size and left.st_uid == os.geteuid():
+                    place.unlink()
+        made: list[Path] = []
+        try:
+            # New ones, and not through anybody's link: the names can be guessed, and this runs as root.
+            for place in (path, *self._beside):
+                _make(place)
+                made.append(place)
+            self._database = self._create()
+        except FileExistsError as error:
+            for place in made:
+                place.unlink()
+            raise KvmtopError(f"{error.filename} exists: choose another name, or remove it", 2) from None
+        except (OSError, sqlite3.Error) as error:
+            raise KvmtopError(f"cannot record to {path}: {words(error)}") from None
+
+    def _create(self) -> sqlite3.Connection:
+        uri = f"{self._path.absolute().as_uri()}?mode=rw"
+        database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
+        # Until the file has a page, SQLite would take a journal for a remnant and remove it.
+        database.execute("PRAGMA journal_mode=MEMORY")
+        database.execute(f"PRAGMA page_size={PAGE}")
+        database.execute(f"PRAGMA application_id={APPLICATION}")
+        database.execute(f"PRAGMA user_version={FORMAT}")
+        database.executescript(SCHEMA)
+        with contextlib.suppress(FileExistsError):
+            _make(self._beside[0])
+        database.execute("PRAGMA journal_mode=TRUNCATE")  # it keeps our journal, and so its place
+        database.execute("PRAGMA synchronous=FULL")
+        return database
+
+    def read(self) -> Snapshot:
+        """The source's counters, recorded."""
+        snapshot = self._source.read()
+        self._record(snapshot, False)
+        return snapshot
+
+    def close(self) -> Snapshot:
+        """The source's final counters; the file is complete."""
+        snapshot = self._source.close()
+        self._record(snapshot, True)
+        self._end()
+        return snapshot
+
+    def discard(self) -> None:
+        """Take the file away again, where the run cannot begin."""
+        self._end()
+        self._path.unlink(missing_ok=True)
+
+    def _end(self) -> None:
+        with self._lock, contextlib.suppress(sqlite3.Error, OSError):
+            self._database.close()
+            for place in self._beside:
+                place.unlink()
+
+    def _record(self, snapshot: Snapshot, final: bool) -> None:
+        if self.trouble:
+            return
+        try:
+            with self._lock:
+                self._database.execute("BEGIN")
+                self._write(snapshot, final)
+                self._database.execute("COMMIT")
+        except (sqlite3.Error, OSError, codec.BadFrame) as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.execute("ROLLBACK")
+            self.trouble = f"recording ended after {self._next} samples: cannot write {self._path} ({words(error)})"
+            self._end()
+
+    def _write(self, snapshot: Snapshot, final: bool) -> None:
+        n, put = self._next, self._database.execute
+        if n >= MOST_SAMPLES:
+            raise OSError(0, f"{n} samples are the most that a recording holds")
+        if not n:
+            self._describe(snapshot)
+        against = base(n)
+        before = codec.NOTHING if against is None else self._bases[against]
+        sums = _sums(snapshot)
+        grown = []
+        for key, (count, ns) in sums.items():
+            old_count, old_ns = self._sums.get(key, (0, 0))
+            if count > old_count:
+                grown.append((n, *key, count - old_count, ns - old_ns))
+        put("INSERT INTO frames VALUES (?, ?)", (n, codec.encode(snapshot, before)))
+        put(
+            "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (n, snapshot.time_ns, sum(row[3] for row in grown), *(getattr(snapshot, s) for s in SCALARS), final),
+        )
+        self._database.executemany("INSERT INTO exits VALUES (?, ?, ?, ?, ?)", grown)
+        changed = [pid for pid in snapshot.vms.keys() | self._vms.keys() if snapshot.vms.get(pid) != self._vms.get(pid)]
+        if len(snapshot.vms) > MOST_VMS or self._changes + len(changed) > MOST_CHANGES:
+            raise codec.BadFrame("too many VMs for a recording")
+        self._changes += len(changed)
+        for pid in sorted(changed, key=snapshot.vms.__contains__):  # those that are gone first: they make room
+            now = snapshot.vms.get(pid)
+            state = "gone" if now is None else "ended" if now.ended else "running"
+            vm = now or self._vms[pid]
+            put("INSERT INTO vms VALUES (?, ?, ?, ?, ?)", (n, pid, vm.name, vm.comm, state))
+        threads = snapshot.thread_ids.view("i8").tolist()
+        for row, thread in enumerate(threads):
+            if thread not in self._threads:
+                id, vcpu = int(snapshot.threads["id"][row]), int(snapshot.threads["vcpu"][row])
+                put("INSERT INTO vcpus VALUES (?, ?, ?, ?, ?)", (n, thread, id >> 32, id & 0xFFFFFFFF, vcpu))
+        self._sums, self._vms, self._threads = sums, dict(snapshot.vms), set(threads)
+        chain = {n}
+        while (last := min(chain)) % GROUP:
+            chain.add(last & (last - 1))
+        self._bases = {m: self._bases.get(m, snapshot) for m in chain}
+        self._next = n + 1
+
+    def _describe(self, snapshot: Snapshot) -> None:
+        began = time.time() - (time.monotonic_ns() - snapshot.start_ns) / 1e9
+        host = (__version__, platform.node(), platform.release(), self._title, began, snapshot.start_ns)
+        self._database.execute("INSERT INTO runs VALUES (1, ?, ?, ?, ?, ?, ?)", host)
+        names = [(isa, code, name) for isa, table in snapshot.names.reasons.items() for code, name in table.items()]
+        self._database.executemany("INSERT INTO reasons VALUES (?, ?, ?)", names)
+        self._database.executemany("INSERT INTO flags VALUES (?, ?)", list(snapshot.names.flags.items()))
+
+
+def _make(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+
+
+def _sums(snapshot: Snapshot) -> dict[tuple[int, int], tuple[int, int]]:
+    """Exits that have ended and their ns, by (isa, code)."""
+    cells = snapshot.cells
+    keys, group = np.unique(cells["isa"].astype("u8") << np.uint64(32) | cells["reason"], return_inverse=True)
+    counts, ns = np.zeros(len(keys), "u8"), np.zeros(len(keys), "u8")
+    np.add.at(counts, group, cells["count"])
+    np.add.at(ns, group, cells["total"])
+    return {
+        (key >> 32, key & 0xFFFFFFFF): pair
+        for key, pair in zip(keys.tolist(), zip(counts.tolist(), ns.tolist(), strict=True), strict=True)
+    }

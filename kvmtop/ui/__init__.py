@@ -1,0 +1,1 @@
+"""The dashboard, over a live host, a recording or two of them."""

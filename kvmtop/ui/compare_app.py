@@ -1,0 +1,144 @@
+"""Two recordings next to each other on a screen: compare's figures, sorted and filtered by keys and mouse."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Input, Static
+
+from ..insight.compare import Part, changes
+from ..tables.compare import BY_KEY, COLUMNS, fitting, ordered
+from ..tables.rows import Heading, Row
+from ..tables.view import matcher
+from ..widgets.footer import Keys
+from ..widgets.help import Help, keys_of
+from ..widgets.program import Program
+from ..widgets.table import Sorted, Table
+from ..widgets.theme import dress
+
+
+class Changes(Table, inherit_bindings=False):
+    """Its rows lead nowhere: no Enter."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [b for b in Table.BINDINGS if isinstance(b, Binding) and b.id != "open"]
+
+
+class Comparison(Program):
+    """The screen of --compare."""
+
+    TITLE = "kvmtop"
+    CSS_PATH = "kvmtop.tcss"
+    CSS = "Screen #header { height: 2; } #state { height: 1; padding: 0 1; color: $text-muted; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "quit", "Quit", tooltip="End, and print the comparison"),
+        Binding("ctrl+c", "quit", "Quit", show=False, priority=True, tooltip="The same"),
+        Binding("question_mark,f1,h", "help", "Help", key_display="?", tooltip="Keys, columns and words"),
+        Binding("escape", "up", "Back", tooltip="Clear the filter; without one, end"),
+        Binding("slash", "filter", "Filter", key_display="/", tooltip="Show reasons that match a text or pattern"),
+        Binding("less_than_sign,comma", "step_sort(-1)", "Sort", key_display="<", tooltip="Sort by the column before"),
+        Binding("greater_than_sign,full_stop", "step_sort(1)", "Sort", show=False, tooltip="Sort by the next column"),
+        Binding("r", "reverse", "Reverse", tooltip="Reverse the order"),
+        *(Binding(key, f"sort('{column}')", "Sort", show=False, tooltip=f"Sort by {words}") for key, column, words in (
+            ("E", "rate_b", "exits a second in B"), ("T", "time_b", "time in B"), ("P", "p99_b", "p99 in B"),
+            ("N", "reason", "name"), ("C", "rate_change", "the change of exits a second"),
+            ("D", "", "how much the time outside the guest changed, as at the start"))),
+    ]  # fmt: skip
+
+    def __init__(self, a: Part, b: Part) -> None:
+        """Before and after."""
+        super().__init__()
+        self.parts, self.changes = (a, b), changes(a, b)
+        self.sorting, self.descending, self.filter = "", True, ""
+
+    def compose(self) -> ComposeResult:
+        """Two lines of title, the table, and what it is sorted by."""
+        yield Static(id="header")
+        yield Changes(id="reasons")
+        yield Input(id="filter", placeholder="text or regular expression; Enter keeps it, Escape clears it")
+        yield Static(id="state")
+        yield Keys(compact=True)
+
+    def on_mount(self) -> None:
+        """The table has the keys."""
+        dress(self)
+        self.query_one(Changes).focus()
+
+    def on_resize(self) -> None:
+        """Columns follow the width."""
+        self.call_after_refresh(self._draw)
+
+    def _draw(self) -> None:
+        table = self.query_one(Changes)
+        width = self.size.width - 1  # not the table's, which is laid out later; one for the scroll bar
+        columns, matches = fitting(width), matcher(self.filter)
+        spare = max(0, min(8, width - sum(column.width + 1 for column in columns)))
+        found = ordered([c for c in self.changes if matches(c.name)], self.sorting, self.descending)
+        table.empty = f"no reason matches {self.filter!r}" if self.filter else "neither has any exit"
+        table.show(
+            [Heading(c.key, c.title, c.width + spare * (not n), not n) for n, c in enumerate(columns)],
+            [Row(id(one), [c.format(one) for c in columns], mark=bool(one.notable)) for one in found],
+            (self.sorting, self.descending),
+        )
+        self.query_one("#header", Static).update(Text("\n".join(map(self._title, "AB", self.parts)), no_wrap=True))
+        by = BY_KEY[self.sorting].help if self.sorting else "how much the time outside the guest changed"
+        state = f"by {by} {'▼' if self.descending else '▲'}" + (self.filter and f", /{self.filter}")
+        self.query_one("#state", Static).update(Text(state, no_wrap=True))
+
+    def _title(self, letter: str, part: Part) -> str:
+        """Of a long path the end, which has the range."""
+        label, room = part.label, self.size.width - 7 - cell_len(part.span)
+        while cell_len(label) > max(room, 1):
+            label = "…" + label[2:]
+        return f"{letter}: {label}: {part.span}"
+
+    def action_help(self) -> None:
+        """Made from what is bound."""
+        keys = keys_of(self, [*self.BINDINGS, *Changes.BINDINGS])
+        self.push_screen(Help(keys, [(column.title, column.help) for column in COLUMNS], times=False))
+
+    def action_up(self) -> None:
+        """Clear the filter; at the top, end."""
+        if not self.filter and not self.query_one("#filter").has_class("-on"):
+            return self.exit()
+        self.query_one("#filter", Input).value = ""
+        self._filter_done()
+
+    def action_sort(self, column: str) -> None:
+        """By a column: largest first, names from A."""
+        self.sorting, self.descending = column, column != "reason"
+        self._draw()
+
+    def action_step_sort(self, by: int) -> None:
+        """By the neighbouring column."""
+        keys = ["", *(heading.key for heading in self.query_one(Changes).headings)]
+        now = keys.index(self.sorting) if self.sorting in keys else 0
+        self.action_sort(keys[(now + by) % len(keys)])
+
+    def action_reverse(self) -> None:
+        """The other way round."""
+        self.descending = not self.descending
+        self._draw()
+
+    @on(Sorted)
+    def _heading(self, event: Sorted) -> None:
+        again = event.column == self.sorting
+        self.action_reverse() if again else self.action_sort(event.column)
+
+    def action_filter(self) -> None:
+        """Ask for it."""
+        self.query_one("#filter").add_class("-on").focus()
+
+    @on(Input.Changed)
+    def _filter_typed(self, event: Input.Changed) -> None:
+        self.filter = event.value
+        self._draw()
+
+    @on(Input.Submitted)
+    def _filter_done(self) -> None:
+        self.query_one("#filter").remove_class("-on")
+        self.query_one(Changes).focus()

@@ -1,0 +1,79 @@
+"""Comparing: what has changed, and what is no more than the runs' own variation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kvmtop import cli
+from kvmtop.errors import KvmtopError
+from kvmtop.insight.compare import Change, Part, changes, text
+from kvmtop.recording.reader import Recording
+
+from ..support.pair import MSR, record
+
+
+def by_name(a: str, b: str) -> dict[str, Change]:
+    return {change.name: change for change in changes(Part.read(a), Part.read(b))}
+
+
+def test_what_changed_and_what_did_not(pair: tuple[str, str]) -> None:
+    found = by_name(*pair)
+    assert found["msr"].rates == (100, 105) and found["msr"].notable is False
+    assert found["io"].rates == (50, 60) and found["io"].notable is True
+    assert found["io"].share == pytest.approx(0.2)
+    before, after = found["io"].before, found["io"].after
+    assert before and after
+    assert before.percentile(0.5) == pytest.approx(40_000, rel=0.125)
+    assert after.percentile(0.5) == pytest.approx(20_000, rel=0.125)
+    assert found["cpuid"].before is None and found["cpuid"].share is None and found["cpuid"].notable is True
+    assert next(iter(found)) == "io"  # 2 ms/s became 1.2 ms/s: the most
+
+
+def test_two_deviations_are_the_limit(tmp_path: Path) -> None:
+    """90 and 110 in turns: their deviation is 10.54 of ten."""
+    a = record(tmp_path / "a", [{MSR: (90 + 20 * (n % 2), 100)} for n in range(10)])
+    for more, notable in ((20, False), (21, False), (22, True)):
+        b = record(tmp_path / f"b{more}", [{MSR: (90 + more + 20 * (n % 2), 100)} for n in range(10)])
+        assert by_name(a, b)["msr"].notable is notable
+
+
+def test_parts_of_one(tmp_path: Path) -> None:
+    file = record(tmp_path / "run", [{MSR: (10 if n < 5 else 40, 1000)} for n in range(10)])
+    a, b = Part.read(f"{file}@0:5"), Part.read(f"{file}@5:10")
+    assert (a.intervals, b.intervals, a.seconds, b.seconds) == (5, 5, 5.0, 5.0)
+    (change,) = changes(a, b)
+    assert change.rates == (10, 40) and change.notable
+    assert Part.read(f"{file}@:5").rates == a.rates == Part.read(f"{file}@0:5.5").rates
+    assert Part.read(f"{file}@5:").rates == b.rates
+    assert Part.read(file).intervals == 10
+    (single,) = changes(Part.read(f"{file}@0:1"), b)
+    assert single.notable is None
+    for bad in ("@5:5", "@7:6", "@11:12", "@10:", "@0:0.5", "@4.5:5.5"):
+        with pytest.raises(KvmtopError, match="no whole interval"):
+            Part.read(file + bad)
+
+
+def test_an_at_sign_in_a_name(tmp_path: Path) -> None:
+    file = record(tmp_path / "run@1:2", [{MSR: (10, 1000)}] * 3)
+    assert Part.read(file).intervals == 3 and Part.read(f"{file}@1:2").intervals == 1
+
+
+def test_the_rates_of_the_intervals_are_those_of_the_snapshots(pair: tuple[str, str]) -> None:
+    found = Recording(Path(pair[1]))
+    assert found.counts(0, 10)[2, MSR].tolist() == [95, 115] * 5
+    assert found.counts(3, 5)[2, MSR].tolist() == [115, 95]
+
+
+def test_as_text(pair: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--compare", *pair]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out == "\n".join(text(Part.read(pair[0]), Part.read(pair[1]))) + "\n"
+    rows = {line.split()[0]: line.split() for line in out.splitlines()[4:7]}
+    assert rows["msr"][1:4] == ["100", "105", "+5%"] and "*" not in rows["msr"]
+    assert rows["io"][1:5] == ["50", "60", "+20%", "*"]
+    assert rows["cpuid"][1:5] == ["0", "7.0", "new", "*"]
+    assert cli.main(["--compare", pair[0], "/nowhere"]) == 2
+    assert capsys.readouterr().err == "kvmtop: there is no file /nowhere\n"

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from kvmtop.insight import slow_exits
+from kvmtop.model.snapshot import SVM, Vm
+from kvmtop.model.stats import bucket_bounds, diff
+from kvmtop.reference.guest_symbols import Symbols
+from kvmtop.reference.labels import Labels
+from kvmtop.sanitize import clean
+
+from ..support.fake import SECOND, Host
+
+
+@pytest.fixture
+def host() -> Host:
+    host = Host()
+    host.add(100, "web", 2)
+    return host
+
+
+def test_a_row_in_full(host: Host) -> None:
+    host.linger(102, 0x7B, 9_000_000, user=5_000_000, kind="io", value=0x3F8, extra=0x101, rip=0xFFFFFFFF81000010)
+    host.slows[0]["idle"], host.slows[0]["info1"], host.slows[0]["info2"] = 1_000_000, 11, 12
+    (one,) = slow_exits.read(host.slow(), host.read())
+    assert (one.vm, one.pid, one.tid, one.vcpu) == ("web", 100, 102, 1)
+    assert (one.isa, one.code, one.name) == (SVM, 0x7B, "io")
+    assert (one.ns, one.user, one.idle, one.kernel) == (9_000_000, 5_000_000, 1_000_000, 3_000_000)
+    assert (one.rip, one.info, one.cpu) == (0xFFFFFFFF81000010, (11, 12), 1)
+    assert (one.kind, one.value, one.extra) == ("io", 0x3F8, 0x101)
+
+
+def test_the_time_is_of_the_wall_clock(host: Host) -> None:
+    host.now = time.monotonic_ns() - 5 * SECOND
+    host.linger(101, 0x7B, 1_000)
+    (one,) = slow_exits.read(host.slow(), host.read())
+    assert one.time == pytest.approx(time.time() - 5, abs=0.5)
+
+
+def test_the_order_is_kept_and_what_is_not_known_is_named(host: Host) -> None:
+    for ns in (3_000, 1_000, 2_000):
+        host.linger(101, 0x999, ns, user=2_500)
+    rows = host.slow()
+    rows["id"] = 777 << 32 | 778
+    rows["kind"] = 0
+    found = slow_exits.read(rows, host.read())
+    assert [one.ns for one in found] == [3_000, 1_000, 2_000]
+    assert [one.kernel for one in found] == [500, 0, 0]  # never less than nothing
+    assert {(one.vm, one.name, one.kind) for one in found} == {("pid 777", "0x999", "")}
+    assert slow_exits.read(rows[:0], host.read()) == []
+
+
+def test_a_line_of_a_log(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "localtime", time.gmtime)
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.25)
+    monkeypatch.setattr(time, "monotonic", lambda: host.now / 1e9)
+    host.linger(101, 0x7B, 9_000_000, user=5_000_000, kind="io", value=0x3F8, extra=0x101, rip=0xFFFFFFFF81000010)
+    host.linger(101, 0x60, 2_000_000, rip=0x10)
+    first, second = slow_exits.read(host.slow(), host.read())
+    labels = Labels(symbols=Symbols([(0xFFFFFFFF81000000, "outb")]))
+    assert slow_exits.line(first, labels) == (
+        "22:13:20.250000 web vCPU 0 io 9.00ms (kernel 4.00ms user 5.00ms idle 0) CPU 1 rip 0xffffffff81000010 outb+0x10 (kernel)"
+        " port 0x3f8 COM1 out 1 B"
+    )
+    assert slow_exits.line(second, labels) == (
+        "22:13:20.250000 web vCPU 0 interrupt 2.00ms (kernel 2.00ms user 0 idle 0) CPU 1 rip 0x10 (user)"
+    )
+
+
+def test_a_hostile_name_is_one_plain_line(host: Host) -> None:
+    host.vms[100] = Vm(100, clean("\x1b[31mweb\n\u202e[bold]"))
+    host.linger(101, 0x7B, 1_000)
+    (one,) = slow_exits.read(host.slow(), host.read())
+    assert slow_exits.line(one, Labels()).isprintable() and "[bold]" in slow_exits.line(one, Labels())
+
+
+def exits(host: Host, seconds: int, *groups: tuple[int, int, int]) -> int:
+    before = host.read()
+    for reason, count, ns in groups:
+        host.exits(101, reason, *[ns] * count)
+    host.now += seconds * SECOND
+    return slow_exits.threshold(diff(before, host.read()))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "count", "reached"), [(1, 60, True), (1, 61, False), (2, 120, True), (2, 121, False)]
+)
+def test_a_threshold_lets_sixty_exits_a_second_pass(host: Host, seconds: int, count: int, reached: bool) -> None:
+    found = exits(host, seconds, (0x7B, count, 1_000_000), (0x7C, 100_000, 1_000))
+    assert (found <= 1_000_000) == reached
+    assert found > 1_000
+    bounds = [bucket_bounds(index)[1] for index in range(128)]
+    assert found in bounds
+
+
+def test_a_threshold_passes_over_idle_exits_and_minds_one_reason(host: Host) -> None:
+    before = host.read()
+    host.exits(101, 0x78, *[10**9] * 1000)
+    host.exits(101, 0x7B, *[10**6] * 100)
+    host.exits(101, 0x72, *[10**3] * 100)
+    host.now += SECOND
+    interval = diff(before, host.read())
+    assert 10**6 < slow_exits.threshold(interval) < 2 * 10**6
+    assert 10**3 < slow_exits.threshold(interval, (SVM, 0x72)) < 2 * 10**3
+    assert slow_exits.threshold(interval, (SVM, 0x78)) == 1  # idle ones are never slow
+    assert slow_exits.threshold(interval, most=99) > 10**6 and slow_exits.threshold(interval, most=100) < 10**6
+
+
+def test_few_exits_are_all_slow(host: Host) -> None:
+    assert exits(host, 1) == 1
+    assert exits(host, 1, (0x7B, 5, 1_000)) == 1
+
+
+def test_the_longest_bucket_has_no_upper_end_that_c_cannot_hold(host: Host) -> None:
+    found = exits(host, 1, (0x7B, 61, 300 * SECOND))
+    assert 300 * SECOND < found < 2**64
+    assert np.uint64(found) == found

@@ -1,0 +1,81 @@
+"""The dashboard, driven by a test."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from textual.pilot import Pilot
+
+from kvmtop.model.snapshot import SVM
+from kvmtop.ui.app import KvmtopApp, Tick
+from kvmtop.widgets.table import Table
+
+from .fake import SECOND, Busy, Host
+
+HLT, IO, MSR = (SVM, 0x78), (SVM, 0x7B), (SVM, 0x7C)
+
+
+class Driver:
+    """An app whose time passes only when told."""
+
+    def __init__(self, app: KvmtopApp, pilot: Pilot[None], host: Host) -> None:
+        self.app, self.pilot, self.host = app, pilot, host
+
+    async def tick(self, times: int = 1) -> None:
+        for _ in range(times):
+            if not isinstance(self.host, Busy):
+                self.host.now += SECOND
+            interval = self.app.session.add(self.host.read())
+            self.app.watched.add(interval)
+            self.app.on_tick(Tick(interval))
+            await self.pilot.pause()
+
+    async def press(self, *keys: str) -> None:
+        for key in keys:
+            await self.pilot.press(key)
+        await self.pilot.pause()
+
+    def table(self, id: str = "reasons") -> Table:
+        return self.app.query_one(f"#{id}", Table)
+
+    def names(self, id: str = "reasons") -> list[str]:
+        return [str(row.cells[0]).strip(" ›") for row in self.table(id).rows]
+
+    def text(self) -> str:
+        strips = self.app.screen._compositor.render_strips()
+        return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+    def cell(self, name: str, column: str) -> str:
+        table = self.table()
+        at = [heading.key for heading in table.headings].index(column)
+        return str(next(row for row in table.rows if str(row.cells[0]) == name).cells[at])
+
+
+@contextlib.asynccontextmanager
+async def driving(
+    host: Host | None = None, size: tuple[int, int] = (120, 50), **options: object
+) -> AsyncIterator[Driver]:
+    host = host or small_host()
+    app = KvmtopApp(host, interval=3600, **options)  # type: ignore[arg-type]
+    async with app.run_test(size=size) as pilot:
+        driver = Driver(app, pilot, host)
+        await driver.tick()
+        yield driver
+
+
+def small_host() -> Host:
+    """web01 with two vCPUs and db01 with one; in the first second 10 msr, 4 io (half user space), 2 hlt each."""
+    host = Host()
+    host.add(4000, "web01", 2)
+    host.add(4100, "db01", 1)
+    for tid in (4001, 4002, 4101):
+        work(host, tid)
+    return host
+
+
+def work(host: Host, tid: int) -> None:
+    host.exits(tid, MSR[1], *[2_000] * 10)
+    host.exits(tid, IO[1], *[40_000] * 4, user=20_000)
+    host.exits(tid, HLT[1], *[200_000_000] * 2)
+    host.vcpus[tid].guest += SECOND - 400_180_000

@@ -1,0 +1,53 @@
+"""What --json and --csv write, read again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+import kvmtop
+
+SCHEMA = json.loads((Path(kvmtop.__file__).parent / "output" / "schema.json").read_text())
+
+Object = dict[str, Any]
+
+
+def closed(schema: Any) -> Any:
+    """The schema, with no other keys than those it describes."""
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: closed(part) for name, part in schema.items()}
+    return {**found, "additionalProperties": False} if isinstance(found.get("properties"), dict) else found
+
+
+VALIDATOR = jsonschema.Draft202012Validator(closed(SCHEMA), format_checker=jsonschema.FormatChecker())
+
+
+def lines(text: str) -> list[Object]:
+    """The objects of a stream, each as the schema wants it."""
+    assert text.endswith("\n")
+    assert text.isascii()
+    found = [json.loads(line) for line in text.removesuffix("\n").split("\n")]
+    for line in found:
+        VALIDATOR.validate(line)
+    return found
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    """The rows of a CSV with its titles."""
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+LIVE_ONLY = ("time", "kvmtop", "recording", "touched", "slow", "polling", "findings")
+
+
+def counters(text: str) -> list[Object]:
+    """What a replay has in common with its live run."""
+    return [{name: value for name, value in line.items() if name not in LIVE_ONLY} for line in lines(text)]

@@ -1,0 +1,193 @@
+"""Snapshots built by hand, for tests that need no kernel: a host whose vCPUs exit as they are told."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from kvmtop.model.snapshot import CELL, KINDS, SLOW, SVM, THREAD, TOUCH, Array, Details, Look, Names, Snapshot, Vm
+from kvmtop.tables.view import bucket_of
+
+SECOND = 1_000_000_000
+NAMES = Names(
+    {
+        1: {0: "EXCEPTION_NMI", 1: "EXTERNAL_INTERRUPT", 10: "CPUID", 12: "HLT", 30: "IO_INSTRUCTION",
+            48: "EPT_VIOLATION"},
+        2: {0x60: "interrupt", 0x64: "vintr", 0x72: "cpuid", 0x77: "pause", 0x78: "hlt", 0x7B: "io", 0x7C: "msr",
+            0x400: "npf", 0x10: "write_cr0"},
+    },
+    {1 << 31: "FAILED_VMENTRY"},
+)  # fmt: skip
+
+
+@dataclass
+class Vcpu:
+    pid: int
+    tid: int
+    number: int
+    born: int
+    cells: dict[tuple[int, int], Array] = field(default_factory=dict)
+    guest: int = 0
+    open: tuple[int, int, int, int] | None = None  # isa, reason, exit_ns, user_ns
+    entered: int = 0  # when, while it is in the guest
+    ended: int = 0
+
+
+class Host:
+    """Its clock is advanced by hand; it is a Source."""
+
+    def __init__(self, names: Names = NAMES, isa: int = SVM) -> None:
+        self.isa = isa
+        self.now = self.start = 1000 * SECOND
+        self.names = names
+        self.vcpus: dict[int, Vcpu] = {}
+        self.vms: dict[int, Vm] = {}
+        self.delays: dict[int, int] = {}
+        self.counters = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
+        self.closed = False
+        self.wish: Look | None = None
+        self.looked = 0  # since when
+        self.touches: dict[tuple[int, str, int, int], Array] = {}
+        self.slows: list[Array] = []
+
+    def add(self, pid: int, name: str, vcpus: int = 1) -> None:
+        self.vms[pid] = Vm(pid, name, "qemu")
+        for number in range(vcpus):
+            tid = pid + 1 + number
+            self.vcpus[tid] = Vcpu(pid, tid, number, self.now)
+
+    def exits(self, tid: int, reason: int, *durations: int, isa: int | None = None, user: int = 0) -> None:
+        """Let a vCPU have exits of so many ns, each with so many in user space."""
+        cell = self.vcpus[tid].cells.setdefault((self.isa if isa is None else isa, reason), np.zeros(1, CELL))
+        if not cell["count"]:
+            cell["min"] = 2**64 - 1
+        for ns in durations:
+            cell["count"] += 1
+            cell["total"] += ns
+            cell["user"] += user
+            cell["min"] = min(int(cell["min"][0]), ns)
+            cell["max"] = max(int(cell["max"][0]), ns)
+            cell["hist"][0, bucket_of(ns)] += 1
+
+    def look(self, look: Look | None) -> None:
+        if look != self.wish:
+            self.looked, self.touches = self.now, {}
+        self.wish = look
+
+    def slow(self) -> Array:
+        found, self.slows = self.slows, []
+        return np.concatenate([np.zeros(0, SLOW), *found])
+
+    def touch(self, tid: int, kind: str, value: int, extra: int, *durations: int, user: int = 0) -> None:
+        """Let a vCPU touch something in exits of so many ns."""
+        vcpu = self.vcpus[tid]
+        row = self.touches.setdefault((tid, kind, value, extra), np.zeros(1, TOUCH))
+        row["id"], row["value"], row["extra"] = vcpu.pid << 32 | tid, value, extra
+        row["kind"] = KINDS.index(kind)
+        for ns in durations:
+            row["count"] += 1
+            row["exits"] += 1
+            row["total"] += ns
+            row["user"] += user
+            row["max"] = max(int(row["max"][0]), ns)
+            row["hist"][0, bucket_of(ns)] += 1
+
+    def linger(self, tid: int, reason: int, ns: int, user: int = 0, kind: str = "", value: int = 0,
+               extra: int = 0, rip: int = 0) -> None:  # fmt: skip
+        """Let a vCPU have a slow exit."""
+        vcpu, row = self.vcpus[tid], np.zeros(1, SLOW)
+        row["time_ns"], row["id"], row["ns"], row["user"] = self.now, vcpu.pid << 32 | tid, ns, user
+        row["rip"], row["kind"], row["value"], row["extra"] = rip, KINDS.index(kind), value, extra
+        row["vcpu"], row["reason"], row["isa"], row["cpu"] = vcpu.number, reason, self.isa, 1
+        self.slows.append(row)
+
+    def _details(self) -> Details | None:
+        if self.wish is None:
+            return None
+        rows = [row.copy() for row in self.touches.values()]
+        ids = np.arange(1, len(rows) + 1, dtype="u8")
+        return Details(self.looked, self.wish, np.concatenate([np.zeros(0, TOUCH), *rows]), ids, {}, self.slow())
+
+    def leave(self, tid: int, reason: int) -> None:
+        """The vCPU exits now, as collector.bpf.c sees it."""
+        vcpu = self.vcpus[tid]
+        vcpu.guest += self.now - vcpu.entered if vcpu.entered else 0
+        vcpu.open, vcpu.entered = (self.isa, reason, self.now, 0), 0
+
+    def to_user(self, tid: int) -> None:
+        """Its open exit reaches the VMM now."""
+        opened = self.vcpus[tid].open
+        assert opened
+        self.vcpus[tid].open = (*opened[:3], self.now)
+
+    def enter(self, tid: int) -> None:
+        """It enters the guest now."""
+        vcpu = self.vcpus[tid]
+        if vcpu.open:
+            isa, reason, since, left = vcpu.open
+            self.exits(tid, reason, self.now - since, isa=isa, user=self.now - left if left else 0)
+        vcpu.open, vcpu.entered = None, self.now
+
+    def end(self, pid: int) -> None:
+        self.vms[pid] = replace(self.vms[pid], ended=True)
+        for vcpu in self.vcpus.values():
+            if vcpu.pid == pid:
+                vcpu.ended = self.now
+
+    def read(self) -> Snapshot:
+        threads, cells = np.zeros(len(self.vcpus), THREAD), []
+        ids: list[int] = []
+        for row, vcpu in enumerate(self.vcpus.values()):
+            thread = threads[row]
+            thread["id"], thread["first_ns"], thread["end_ns"] = vcpu.pid << 32 | vcpu.tid, vcpu.born, vcpu.ended
+            thread["vcpu"], thread["guest"], thread["isa"] = vcpu.number, vcpu.guest, self.isa
+            thread["entry_ns"] = vcpu.entered
+            if vcpu.open:
+                thread["isa"], thread["reason"], thread["exit_ns"], thread["user_ns"] = vcpu.open
+            for (isa, reason), cell in vcpu.cells.items():
+                copy = cell.copy()
+                copy["isa"], copy["reason"], copy["thread"] = isa, reason, row
+                cells.append(copy)
+                ids.append(vcpu.tid << 40 | isa << 32 | reason)
+        return Snapshot(
+            time_ns=self.now, start_ns=self.start, threads=threads,
+            cells=np.concatenate(cells) if cells else np.zeros(0, CELL),
+            thread_ids=np.array(list(self.vcpus), "u8"), cell_ids=np.array(ids, "u8"),
+            names=self.names, vms=dict(self.vms), run_delay=dict.fromkeys(self.vcpus, 0) | self.delays,
+            cpus={tid: tid % 4 for tid in self.vcpus}, details=self._details(), **self.counters,
+        )  # fmt: skip
+
+    def close(self) -> Snapshot:
+        self.closed = True
+        return self.read()
+
+
+class Busy(Host):
+    """A host at work: each reading is a second later, with exits as a small server has them."""
+
+    def __init__(self, vms: int = 2, vcpus: int = 2, seed: int = 1) -> None:
+        super().__init__()
+        self.random = random.Random(seed)
+        for number in range(vms):
+            name = ("web01", "db01", "cache01", "build01")[number % 4] + "x" * (number // 4)
+            self.add(4000 + 100 * number, name, vcpus)
+
+    def read(self) -> Snapshot:
+        self.now += SECOND
+        rnd = self.random
+        for tid, vcpu in self.vcpus.items():
+            if vcpu.ended or vcpu.open:
+                continue
+            spent = 0
+            for reason, count, typical, user in ((0x7C, 40, 3_000, 0), (0x7B, 12, 30_000, 20_000), (0x60, 25, 4_000, 0),
+                                                 (0x400, 8, 9_000, 0), (0x72, 3, 2_000, 0)):  # fmt: skip
+                turns = range(rnd.randrange(count) + 1)
+                durations = [int(rnd.lognormvariate(0, 0.7) * typical) + 500 + user for _ in turns]
+                self.exits(tid, reason, *durations, user=user)
+                spent += sum(durations)
+            idle = rnd.randrange(300, 700) * 1_000_000
+            self.exits(tid, 0x78, *[idle // 50] * 50)
+            vcpu.guest += max(SECOND - spent - idle, 0)
+        return super().read()

@@ -1,0 +1,344 @@
+"""The dashboard over a recording, driven by keys and mouse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import re
+import shutil
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from textual.binding import Binding
+from textual.pilot import Pilot
+
+from kvmtop.model.session import Session
+from kvmtop.model.stats import by_reason
+from kvmtop.recording.reader import MOST_TIME, Recording, base
+from kvmtop.recording.writer import Recorder
+from kvmtop.ui import player
+from kvmtop.ui.app import POINTS, KvmtopApp, Tick
+from kvmtop.ui.player import Player, handy
+from kvmtop.widgets.help import Help
+from kvmtop.widgets.timeline import Timeline
+
+from ..support.fake import Busy
+from ..support.fleet import Fleet
+
+SAMPLES = 200
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("player") / "run.kvmtop"
+    host = Busy()
+    recorder = Recorder(host, path, "a made-up host")
+    for turn in range(SAMPLES):
+        if turn == 100:
+            host.end(4100)
+        recorder.read()
+    recorder.close()
+    return path
+
+
+class Clock:
+    """The player's time, which passes when a test says so; a busy machine shows no sample too late."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(time, name)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(player, "time", clock)
+    return clock
+
+
+class Driver:
+    def __init__(self, app: Player, pilot: Pilot[None]) -> None:
+        self.app, self.pilot = app, pilot
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < end
+            await asyncio.sleep(0.01)
+        await self.pilot.pause()
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+
+    def lines(self) -> list[str]:
+        strips = self.app.screen._compositor.render_strips()
+        return ["".join(segment.text for segment in strip).rstrip() for strip in strips]
+
+    def shown(self) -> int:
+        """The sample that is on the screen."""
+        assert self.app.shown
+        return int(np.searchsorted(self.app.recording.times, self.app.shown.after.time_ns))
+
+
+@contextlib.asynccontextmanager
+async def driving(file: Path, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Driver]:
+    app = Player(Recording(file))
+    async with app.run_test(size=size) as pilot:
+        driver = Driver(app, pilot)
+        await driver.until(lambda: app.shown is not None)
+        yield driver
+
+
+def at(d: Driver, n: int) -> bool:
+    return d.shown() == n
+
+
+def near(d: Driver, part: float) -> bool:
+    return abs(d.shown() - part * SAMPLES) < 4
+
+
+def full(d: Driver, n: int) -> bool:
+    return len(d.app.session.history) >= min(n + 1, POINTS)
+
+
+async def test_it_says_that_it_is_a_recording_and_what_of(file: Path, clock: Clock) -> None:
+    for size in ((80, 24), (120, 40), (160, 48)):
+        async with driving(file, size) as d:
+            assert d.lines()[0].startswith(" RECORDING of a made-up host")
+            assert d.lines()[-2].endswith("0:03:20") and re.search(r" 0:00:0\d ", d.lines()[-2])
+            assert "▁" in d.lines()[-2] or "█" in d.lines()[-2]
+
+
+async def test_it_plays_in_its_own_time(file: Path, clock: Clock) -> None:
+    async with driving(file) as d:
+        assert d.shown() == 0 and not d.app.paused
+        for seconds, shown in ((1.99, 1), (0.02, 2), (1.98, 3), (0.02, 4)):
+            clock.now += seconds  # it looks at its clock by itself
+            await d.until(functools.partial(at, d, shown))
+
+
+async def test_it_is_never_ahead_of_its_time(file: Path) -> None:
+    start = time.monotonic()
+    async with driving(file) as d:
+        await d.until(lambda: d.shown() >= 2)
+        assert time.monotonic() - start > 1.99
+
+
+async def test_speed(file: Path, clock: Clock) -> None:
+    async with driving(file) as d:
+        await d.press("space", *["right_square_bracket"] * 9, "0")
+        assert d.app.speed == 60 and "60× PAUSED" in d.lines()[1]
+        await d.until(lambda: d.shown() == 0)
+        await d.press("space")
+        first = await under_way(d, clock)
+        clock.now += 2
+        await d.until(lambda: d.shown() == first + 120)
+        await d.press(*["left_square_bracket"] * 9)
+        assert d.app.speed == 1
+
+
+async def under_way(d: Driver, clock: Clock) -> int:
+    """Let time pass until it plays, which it does once its thread has seen the key; the first sample that it shows."""
+    end = time.monotonic() + 30
+    while not d.shown():
+        assert time.monotonic() < end
+        clock.now += 0.01
+        await asyncio.sleep(0.02)
+    await d.until(lambda: d.shown() == d.app.at)
+    return d.shown()
+
+
+async def test_step_and_pause(file: Path, clock: Clock) -> None:
+    async with driving(file) as d:
+        await d.press("space")
+        assert d.app.paused and "PAUSED" in d.lines()[1]
+        clock.now += 5
+        await d.press("right", "right", "right", "left")
+        await d.until(lambda: d.shown() == 2)
+        await asyncio.sleep(0.1)
+        assert d.shown() == 2
+        await d.press("left", "left", "left")
+        await d.until(lambda: d.shown() == 0)
+        await d.press("space")
+        assert await under_way(d, clock) == 1  # a second later, not at once what the pause lasted
+
+
+async def test_a_pause_does_not_count_as_time_played(file: Path, clock: Clock) -> None:
+    async with driving(file) as d:
+        await d.press("space")
+        clock.now += 5
+        await d.press("space")
+        assert await under_way(d, clock) == 1
+
+
+async def test_seek(file: Path, clock: Clock) -> None:
+    async with driving(file) as d:
+        await d.press("space", "right_curly_bracket", "shift+right")
+        await d.until(lambda: d.shown() == 20)
+        await d.press("shift+left")
+        await d.until(lambda: d.shown() == 10)
+        await d.press("dollar_sign")
+        await d.until(lambda: d.shown() == SAMPLES - 1)
+        await d.press("0")
+        await d.until(lambda: d.shown() == 0)
+
+
+def test_a_long_way_ends_where_little_must_be_unpacked() -> None:
+    assert [handy(n, 200) for n in (0, 77, 199)] == [0, 77, 199]
+    assert [handy(n, 3600) for n in (0, 77, 95, 96, 3598, 3599)] == [0, 65, 65, 97, 3585, 3599]
+    assert all(base(handy(n, 3600)) == handy(n, 3600) - 1 for n in range(1, 3599))
+
+
+async def test_a_click_on_the_timeline(file: Path) -> None:
+    async with driving(file) as d:
+        await d.press("space")
+        line = d.app.query_one(Timeline)
+        start, width = 1 + len(line._left) + 1, len(line._bars)
+        assert width > 60
+        for part in (0.5, 0.9, 0.1):
+            await d.pilot.click(Timeline, offset=(start + int(part * width), 0))
+            await d.until(functools.partial(near, d, part))
+
+
+async def test_wherever_one_goes_the_figures_and_their_history_are_those_of_a_live_run(
+    file: Path, clock: Clock
+) -> None:
+    recording, live = Recording(file), Session()
+    expected = []
+    for snapshot in recording:
+        interval = live.add(snapshot)
+        expected.append([(r.key, r.count, r.time, r.hist) for r in by_reason(interval)])
+    history = {sample.time_ns: sample for sample in live.history}
+    async with driving(file) as d:
+        await d.press("space")
+        for key in ("dollar_sign", "left", "left", "shift+left", "right", "0", "shift+right", "shift+right", "left"):
+            await d.press(key)
+            await asyncio.sleep(0.05)
+            await d.until(lambda: d.shown() == d.app.at and d.app._goto is None)
+            n = d.shown()
+            assert d.app.shown
+            assert [(r.key, r.count, r.time, r.hist) for r in by_reason(d.app.shown)] == expected[n]
+            await d.until(functools.partial(full, d, n))
+            samples = list(d.app.session.history)
+            assert [s.time_ns for s in samples] == sorted(history)[n + 1 - len(samples) : n + 1]
+            for sample in samples:
+                assert (sample.counts == history[sample.time_ns].counts).all()
+                assert (sample.times == history[sample.time_ns].times).all()
+
+
+async def test_at_the_end_it_stops_and_space_begins_anew(file: Path, clock: Clock) -> None:
+    async with driving(file) as d:
+        await d.press("dollar_sign")
+        await d.until(lambda: d.app.paused)
+        assert d.shown() == SAMPLES - 1
+        await d.press("space")
+        await d.until(lambda: d.shown() == 0)
+        assert not d.app.paused
+
+
+async def test_all_views_and_filters_work_in_it(file: Path) -> None:
+    async with driving(file) as d:
+        await d.press("space", "dollar_sign")
+        await d.until(lambda: d.shown() == SAMPLES - 1)
+        assert any("ended" in line for line in d.lines())  # db01
+        await d.press("slash", "m", "s", "r", "left", "x")  # in the filter's field an arrow moves
+        assert d.app.filters["reasons"] == "msxr" and d.shown() == SAMPLES - 1
+        await d.press("escape", "2", "enter")
+        assert d.app.scope.pid is not None
+        await d.press("left")
+        await d.until(lambda: d.shown() == SAMPLES - 2)
+        await d.press("1", "enter")
+        assert d.app.reason is not None
+        text = "\n".join(d.lines())
+        assert "are not in recordings" in text and "Durations of the exits" in text and "attached" not in text
+        await d.press("left")
+        await d.until(lambda: d.shown() == SAMPLES - 3)
+        await d.press("z", "t")
+        await d.pilot.pause()
+
+
+async def test_its_keys_are_in_the_help_and_clash_with_none(file: Path) -> None:
+    async with driving(file) as d:
+        await d.press("space", "question_mark")
+        assert isinstance(d.app.screen, Help)
+        at = d.app.at
+        await d.press("right")
+        assert d.app.at == at
+        text = " ".join(key for key, _ in d.app.screen._keys)
+        assert "[" in text and "←" in text and "+" not in text.split()
+    own: set[str] = set()
+    for binding in Player.BINDINGS:
+        assert isinstance(binding, Binding)
+        keys = set(binding.key.split(","))
+        assert not keys & own
+        own |= keys
+    live = {key for b in KvmtopApp.BINDINGS if isinstance(b, Binding) for key in b.key.split(",")}
+    assert live - own == {"plus", "equals_sign", "minus", "x"}
+
+
+async def test_the_interval_keys_of_a_live_run_do_nothing(file: Path) -> None:
+    async with driving(file) as d:
+        await d.press("plus", "minus", "equals_sign")
+        assert d.app.seconds == 1.0
+
+
+async def test_a_damaged_sample_ends_it_with_a_sentence(file: Path, tmp_path: Path, clock: Clock) -> None:
+    bad = tmp_path / "bad"
+    shutil.copy(file, bad)
+    with contextlib.closing(sqlite3.connect(bad)) as database:
+        database.execute("DELETE FROM frames WHERE sample = 150")
+        database.commit()
+    app = Player(Recording(bad))
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        for _ in range(15):
+            await pilot.press("shift+right")
+        for _ in range(1000):
+            if app.failure:
+                break
+            await asyncio.sleep(0.02)
+    assert app.failure and "frame 150 is missing" in str(app.failure)
+
+
+async def test_where_samples_take_longer_than_they_last_some_are_shown_as_one(tmp_path: Path) -> None:
+    fleet, path = Fleet(100), tmp_path / "large"
+    recorder = Recorder(fleet, path)
+    last = [recorder.read() for _ in range(130)][-1]
+    recorder.close()
+    async with driving(path) as d:
+        await d.press(*["right_square_bracket"] * 9)
+        await d.until(lambda: d.shown() == 129)
+        assert d.app.paused
+        total = sum(int(sample.counts.sum()) for sample in d.app.session.history)
+        assert total == int(last.cells["count"].sum())  # no exit is left out
+
+
+async def test_a_reading_that_comes_while_it_ends(file: Path) -> None:
+    async with driving(file) as d:
+        assert d.app.shown
+        tick = Tick(d.app.shown)
+    d.app.on_tick(tick)  # its widgets are gone
+
+
+async def test_times_as_far_apart_as_a_recording_may_have_them(file: Path, tmp_path: Path) -> None:
+    far = tmp_path / "far"
+    shutil.copy(file, far)
+    with contextlib.closing(sqlite3.connect(far)) as database:
+        database.execute("UPDATE samples SET time_ns = ? WHERE sample >= ?", (MOST_TIME - 1, SAMPLES - 1))
+        database.commit()
+    async with driving(far) as d:
+        await d.press("dollar_sign")
+        await d.until(lambda: d.app.paused and d.shown() == SAMPLES - 1)
+        bars = d.app.query_one(Timeline)._bars
+        assert bars[0] == "█" and set(bars[1:]) == {"▁"}  # all but the last of its intervals
+        await d.press("left", "t", "1", "enter", "escape", "2", "enter", "3", "0")
+        await d.until(lambda: d.shown() == 0)
