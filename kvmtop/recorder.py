@@ -15,7 +15,7 @@ import numpy as np
 
 from . import __version__, frame
 from .errors import KvmtopError
-from .recording import APPLICATION, FORMAT, GROUP, MOST_SAMPLES, SCALARS, SCHEMA, base, words
+from .recording import ALIAS, APPLICATION, FORMAT, GROUP, MOST_SAMPLES, SCALARS, SCHEMA, base, words
 from .snapshot import Snapshot, Source, Vm, Wrapper
 
 PAGE = 1024  # bytes: half of the last page of each frame is lost
@@ -124,6 +124,8 @@ class Recorder(Wrapper):
             if vm != self._vms.get(pid):
                 state = "gone" if vm is None else "ended" if vm.ended else "running"
                 vm = vm or self._vms[pid]
+                for alias in vm.aliases:
+                    put("INSERT INTO vms VALUES (?, ?, ?, ?, ?)", (n, pid, alias, vm.comm, ALIAS))
                 put("INSERT INTO vms VALUES (?, ?, ?, ?, ?)", (n, pid, vm.name, vm.comm, state))
         threads = snapshot.thread_ids.view("i8").tolist()
         for row, thread in enumerate(threads):

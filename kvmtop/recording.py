@@ -6,7 +6,8 @@ The file is a SQLite database; `sqlite3 FILE` shows it:
              clock of the Snapshots, CLOCK_MONOTONIC in ns)
     reasons  isa (1 VMX, 2 SVM), code, the kernel's name for it
     flags    VMX's flag bits, by the kernel's names
-    vms      a row for each change: from this sample on, the VM of this pid has this name and state
+    vms      a row for each change: from this sample on, the VM of this pid has this name and state; before it, a row
+             of the state alias for each further name, which older versions of kvmtop take for a name for no time
     vcpus    from this sample on there is this thread: its id in the frames, pid, tid, vCPU
     samples  a row a Snapshot: time_ns, and what could not be counted; final is the one after the last interval
     exits    by sample and reason: exits that ended since the sample before, and ns that they lasted
@@ -46,7 +47,7 @@ from .errors import KvmtopError
 from .origin import Origin
 from .snapshot import SLOW, Array, Look, Names, Snapshot, Vm
 from .stats import I64
-from .vms import clean
+from .vms import MOST_ALIASES, clean
 
 APPLICATION = 0x6B766D74  # "kvmt": SQLite's application_id, for file(1)
 FORMAT = 1  # SQLite's user_version
@@ -60,6 +61,7 @@ CREATE TABLE samples (sample INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, exit
 CREATE TABLE exits (sample INTEGER NOT NULL, isa INTEGER NOT NULL, code INTEGER NOT NULL, exits INTEGER NOT NULL, ns INTEGER NOT NULL, PRIMARY KEY (sample, isa, code)) STRICT, WITHOUT ROWID;
 CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
 """  # noqa: E501
+ALIAS = "alias"
 GROUP = 32  # samples; the first of each stands for itself
 SCALARS = ("lost", "userspace", "unpaired", "overwritten", "expired")
 
@@ -220,10 +222,16 @@ class Recording:
         self.times: I64 = self._times[: self.count]
         self.exits: I64 = rows[: self.count, 2]
         sql = "SELECT sample, pid, name, comm, state FROM vms ORDER BY sample, rowid"
-        self._changes: list[tuple[int, Vm, bool]] = [  # of VMs: from which sample, what, whether it is there
-            (sample, Vm(pid, clean(name) or f"pid {pid}", clean(comm), state == "ended"), state != "gone")
-            for sample, pid, name, comm, state in self._rows(sql, (number, number, text, text, text), MOST_ROWS)
-        ]
+        self._changes: list[tuple[int, Vm, bool]] = []  # of VMs: from which sample, what, whether it is there
+        aliases: dict[int, list[str]] = {}
+        for sample, pid, name, comm, state in self._rows(sql, (number, number, text, text, text), MOST_ROWS):
+            name = clean(name)
+            if state == ALIAS:
+                aliases.setdefault(pid, []).append(name)
+            else:
+                others = tuple(filter(None, aliases.pop(pid, [])))[:MOST_ALIASES]
+                vm = Vm(pid, name or f"pid {pid}", clean(comm), state == "ended", others)
+                self._changes.append((sample, vm, state != "gone"))
 
     def __len__(self) -> int:
         return self.count
