@@ -34,17 +34,17 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import frame
+from . import frame, stats
 from .errors import KvmtopError
 from .origin import Origin
+from .selection import ALL_VMS, Selection, only
 from .snapshot import SLOW, Array, Look, Names, Snapshot, Vm
 from .stats import I64
 from .vms import MOST_ALIASES, clean
@@ -89,9 +89,9 @@ class Recording:
     The file is not trusted. Whatever is wrong with it raises KvmtopError with a sentence, here or later.
     """
 
-    def __init__(self, path: Path, pids: Sequence[int] = ()) -> None:
-        """pids: the VMs to see, none for all."""
-        self.path, self._pids = path, pids
+    def __init__(self, path: Path, pids: Sequence[int] = (), selection: Selection = ALL_VMS) -> None:
+        """pids and selection: the VMs to see, none for all."""
+        self.path, self._pids, self._selection = path, pids, selection
         self._kept: OrderedDict[int, Snapshot] = OrderedDict()
         self._lock = threading.RLock()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -103,6 +103,8 @@ class Recording:
             self._load()
         if pids and not set(pids) & {vm.pid for _, vm, _ in self._changes}:
             raise KvmtopError(f"{path} has no VM with the process id {', '.join(map(str, pids))}", 2)
+        if not any(map(self._sees, vms := [vm for _, vm, _ in self._changes])) and selection.patterns:
+            raise KvmtopError(f"in {path}, {selection.missing(vms)}", 2)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -247,6 +249,8 @@ class Recording:
     def counts(self, begin: int, end: int) -> dict[tuple[int, int], I64]:
         """Exits of each reason (isa, code) in the intervals that end with samples begin to end - 1."""
         found: dict[tuple[int, int], I64] = {}
+        if self._pids or self._selection.patterns:  # the table knows no VMs
+            return self._counts_of_chosen(begin, end)
         sql = "SELECT sample, isa, code, exits FROM exits WHERE sample >= ? AND sample < ?"
         with self._explained():
             for sample, isa, code, exits in self._rows(sql, (int,) * 4, MOST_COUNTS, begin, end):
@@ -256,6 +260,16 @@ class Recording:
                     found[isa, code] = np.zeros(end - begin, "i8")
                 found[isa, code][sample - begin] = exits
         return found
+
+    def _counts_of_chosen(self, begin: int, end: int) -> dict[tuple[int, int], I64]:
+        found: dict[tuple[int, int], I64] = defaultdict(lambda: np.zeros(end - begin, "i8"))
+        before = stats.counts(self.at(begin - 1)) if begin else {}
+        for n in range(begin, end):
+            now = stats.counts(self.at(n))
+            for key in now:
+                found[key][n - begin] = max(now[key] - before.get(key, 0), 0)  # less: of threads that are long gone
+            before = now
+        return dict(found)
 
     def read(self) -> Snapshot:
         """The next Snapshot; after the last one, that one again."""
@@ -318,20 +332,11 @@ class Recording:
             self._known = end, known
         return known
 
+    def _sees(self, vm: Vm) -> bool:
+        return (not self._pids or vm.pid in self._pids) and self._selection.matches(vm)
+
     def _only(self, snapshot: Snapshot) -> Snapshot:
         """The part of a Snapshot that is of the chosen VMs."""
-        if not self._pids:
+        if not self._pids and not self._selection.patterns:
             return snapshot
-        wanted = np.isin(snapshot.threads["id"] >> np.uint64(32), np.array(self._pids, "u8"))
-        mine = snapshot.cell_ids != 0
-        mine[mine] = wanted[snapshot.cells["thread"][mine]]
-        cells = snapshot.cells[mine]
-        cells["thread"] = (np.cumsum(wanted) - 1)[cells["thread"]]
-        return replace(
-            snapshot,
-            threads=snapshot.threads[wanted],
-            thread_ids=snapshot.thread_ids[wanted],
-            cells=cells,
-            cell_ids=snapshot.cell_ids[mine],
-            vms={pid: vm for pid, vm in snapshot.vms.items() if pid in self._pids},
-        )
+        return only(snapshot, {pid for pid, vm in snapshot.vms.items() if self._sees(vm)})

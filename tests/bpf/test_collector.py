@@ -3,14 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kvmtop.bpf.collector import (
-    _offsets,
-    _Rows,
-    add_by_reason,
-)
+from kvmtop.bpf.collector import _offsets, _Rows
 from kvmtop.bpf.tracepoint import Tracepoint
 from kvmtop.errors import KvmtopError
 from kvmtop.snapshot import CELL, SVM, THREAD, VMX, Array
+from kvmtop.stats import add_by_reason
 
 from .formats import X86, parsed, text
 
