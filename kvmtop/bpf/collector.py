@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import KvmtopError
 from ..model.snapshot import CELL, THREAD, U64, Array, Snapshot
+from ..model.stats import add_by_reason
 from . import syscalls, tracepoint
 from .pool import Pool, take
 from .probes import Probe, Probes
@@ -227,21 +228,6 @@ class _Rows:
         cells = self.cells[mine]
         cells["thread"] = (np.cumsum(wanted) - 1)[cells["thread"]]
         return _Rows(self.threads[wanted], cells, self.thread_ids[wanted], self.cell_ids[mine])
-
-
-def add_by_reason(cells: Array) -> Array:
-    """One cell for each (isa, reason)."""
-    keys = cells["isa"].astype("u8") << np.uint64(32) | cells["reason"]
-    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    sums = np.zeros(len(first), CELL)
-    for name in ("reason", "isa"):
-        sums[name] = cells[name][first]
-    sums["min"] = ~np.uint64(0)
-    for name in ("count", "total", "user", "hist"):
-        np.add.at(sums[name], group, cells[name])
-    np.minimum.at(sums["min"], group, cells["min"])
-    np.maximum.at(sums["max"], group, cells["max"])
-    return sums
 
 
 def _offsets(formats: dict[str, tracepoint.Tracepoint], wakeup: tracepoint.Tracepoint | None) -> list[str]:

@@ -7,12 +7,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import zip_longest
 from pathlib import Path
 
 from .. import bounded
-from ..model.snapshot import Vm
+from ..model.snapshot import MOST_ALIASES, Vm
 from ..sanitize import clean
+from .vm_names import names_of
 
 PROC = Path("/proc")
 SCHEDSTAT = 64  # bytes: three numbers of 64 bits
@@ -41,35 +41,12 @@ def namespace() -> str | None:
     )
 
 
-def name_of(argv: list[str]) -> str | None:
-    """The VM's name in its VMM's arguments, or None.
-
-    QEMU: -name NAME or -name guest=NAME,… (libvirt, KubeVirt and Proxmox too; a comma is doubled).
-    Firecracker: --id. crosvm and kvmtool: --name. Cloud Hypervisor: its API socket's file name.
-    """
-    for flag, value in zip_longest(argv, argv[1:], fillvalue=""):
-        head, equals, tail = flag.partition("=")
-        if equals:
-            flag, value = head, tail
-        if flag in ("-name", "--name"):
-            for part in map(str, re.findall(r"(?:[^,]|,,)+", value)):
-                key, is_pair, text = part.partition("=")
-                if not is_pair:
-                    return part.replace(",,", ",")
-                if key == "guest":
-                    return text.replace(",,", ",")
-        elif flag == "--id":
-            return value
-        elif flag == "--api-socket" and not value.startswith("fd="):
-            return Path(value.removeprefix("path=").partition(",")[0]).stem
-    return None
-
-
 def vm(pid: int) -> Vm:
     """The VM of a process: named by its command line, else by its comm, else by its pid. Never raises."""
     argv = _read(PROC / str(pid) / "cmdline").split("\0")
     comm = clean(_read(PROC / str(pid) / "comm"))
-    return Vm(pid, clean(name_of(argv) or "") or comm or f"pid {pid}", comm)
+    name, *others = dict.fromkeys(filter(None, map(clean, names_of(argv)))) or (comm or f"pid {pid}",)
+    return Vm(pid, name, comm, aliases=tuple(others[:MOST_ALIASES]))
 
 
 def vcpu_count(pid: int) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import units
 from ..errors import KvmtopError
+from ..model.selection import ALL_VMS, Selection
 from ..model.stats import Reason, by_reason, diff
 from ..recording.reader import Recording
 from ..sanitize import clean
@@ -37,13 +38,13 @@ class Part:
     rates: dict[Key, list[float]]  # exits a second in each interval; only of reasons that it has
 
     @classmethod
-    def read(cls, text: str) -> Part:
+    def read(cls, text: str, selection: Selection = ALL_VMS) -> Part:
         """FILE or FILE@BEGIN:END, in seconds from the recording's start; either may be left out. Raises KvmtopError."""
         match = None if Path(text).exists() else _RANGE.fullmatch(text)
         path = Path(match["file"] if match else text)
         begin = float((match["begin"] if match else "") or 0)
         end = float((match["end"] if match else "") or "inf")
-        recording = Recording(path)
+        recording = Recording(path, selection=selection)
         try:
             return cls._of(recording, text, begin, end)
         finally:

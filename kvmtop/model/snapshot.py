@@ -131,14 +131,21 @@ class Names:
 _VMX_FLAGS = {26: "BUS_LOCK", 27: "ENCLAVE_MODE", 28: "SMI_PENDING_MTF", 29: "SMI_VMX_ROOT", 31: "FAILED_VMENTRY"}
 
 
+MOST_ALIASES = 8
+
+
 @dataclass(frozen=True)
 class Vm:
-    """A process with vCPU threads. Its name is untrusted but holds no control characters."""
+    """A process with vCPU threads. Its names are untrusted but hold no control characters.
+
+    aliases: what else its owners may call it, such as Proxmox's VMID or its UUID.
+    """
 
     pid: int
     name: str
     comm: str = ""
     ended: bool = False
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .snapshot import BUCKETS, FIRST_OCTAVE, SVM, U64, UNKNOWN, VMX, Array, Snapshot
+from .snapshot import BUCKETS, CELL, FIRST_OCTAVE, SVM, U64, UNKNOWN, VMX, Array, Snapshot
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -411,6 +411,21 @@ def counts(snapshot: Snapshot, threads: Mask | None = None) -> dict[tuple[int, i
         for key, cells, total in zip(keys.tolist(), seen.tolist(), sums.tolist(), strict=True)
         if cells
     }
+
+
+def add_by_reason(cells: Array) -> Array:
+    """One cell for each (isa, reason)."""
+    keys = cells["isa"].astype("u8") << np.uint64(32) | cells["reason"]
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    sums = np.zeros(len(first), CELL)
+    for name in ("reason", "isa"):
+        sums[name] = cells[name][first]
+    sums["min"] = ~np.uint64(0)
+    for name in ("count", "total", "user", "hist"):
+        np.add.at(sums[name], group, cells[name])
+    np.minimum.at(sums["min"], group, cells["min"])
+    np.maximum.at(sums["max"], group, cells["max"])
+    return sums
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ The file is a SQLite database; `sqlite3 FILE` shows it:
              clock of the Snapshots, CLOCK_MONOTONIC in ns)
     reasons  isa (1 VMX, 2 SVM), code, the kernel's name for it
     flags    VMX's flag bits, by the kernel's names
-    vms      a row for each change: from this sample on, the VM of this pid has this name and state
+    vms      a row for each change: from this sample on, the VM of this pid has this name and state; before it, a row
+             of the state alias for each further name, which older versions of kvmtop take for a name for no time
     vcpus    from this sample on there is this thread: its id in the frames, pid, tid, vCPU
     samples  a row a Snapshot: time_ns, and what could not be counted; final is the one after the last interval
     exits    by sample and reason: exits that ended since the sample before, and ns that they lasted
@@ -32,17 +33,18 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..errors import KvmtopError
+from ..model import stats
 from ..model.provenance import Origin
-from ..model.snapshot import SLOW, Array, Look, Names, Snapshot, Vm
+from ..model.selection import ALL_VMS, Selection, only
+from ..model.snapshot import MOST_ALIASES, SLOW, Array, Look, Names, Snapshot, Vm
 from ..model.stats import I64
 from ..sanitize import clean
 from . import codec
@@ -60,6 +62,7 @@ CREATE TABLE samples (sample INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, exit
 CREATE TABLE exits (sample INTEGER NOT NULL, isa INTEGER NOT NULL, code INTEGER NOT NULL, exits INTEGER NOT NULL, ns INTEGER NOT NULL, PRIMARY KEY (sample, isa, code)) STRICT, WITHOUT ROWID;
 CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
 """  # noqa: E501
+ALIAS = "alias"
 GROUP = 32  # samples; the first of each stands for itself
 SCALARS = ("lost", "userspace", "unpaired", "overwritten", "expired")
 
@@ -89,9 +92,9 @@ class Recording:
     The file is not trusted. Whatever is wrong with it raises KvmtopError with a sentence, here or later.
     """
 
-    def __init__(self, path: Path, pids: Sequence[int] = ()) -> None:
-        """pids: the VMs to see, none for all."""
-        self.path, self._pids = path, pids
+    def __init__(self, path: Path, pids: Sequence[int] = (), selection: Selection = ALL_VMS) -> None:
+        """pids and selection: the VMs to see, none for all."""
+        self.path, self._pids, self._selection = path, pids, selection
         self._kept: OrderedDict[int, Snapshot] = OrderedDict()
         self._lock = threading.RLock()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -103,6 +106,8 @@ class Recording:
             self._load()
         if pids and not set(pids) & {vm.pid for _, vm, _ in self._changes}:
             raise KvmtopError(f"{path} has no VM with the process id {', '.join(map(str, pids))}", 2)
+        if not any(map(self._sees, vms := [vm for _, vm, _ in self._changes])) and selection.patterns:
+            raise KvmtopError(f"in {path}, {selection.missing(vms)}", 2)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -218,13 +223,18 @@ class Recording:
         self.times: I64 = self._times[: self.count]
         self.exits: I64 = rows[: self.count, 2]
         sql = "SELECT sample, pid, name, comm, state FROM vms ORDER BY sample, rowid"
-        self._changes: list[tuple[int, Vm, bool]] = [  # of VMs: from which sample, what, whether it is there
-            (sample, Vm(pid, clean(name) or f"pid {pid}", clean(comm), state == "ended"), state != "gone")
-            for sample, pid, name, comm, state in self._rows(sql, (number, number, text, text, text), MOST_CHANGES)
-        ]
+        self._changes: list[tuple[int, Vm, bool]] = []  # of VMs: from which sample, what, whether it is there
+        aliases: dict[int, list[str]] = {}
         known: set[int] = set()
-        for _, vm, there in self._changes:
-            known.add(vm.pid) if there else known.discard(vm.pid)
+        for sample, pid, name, comm, state in self._rows(sql, (number, number, text, text, text), MOST_CHANGES):
+            name = clean(name)
+            if state == ALIAS:
+                aliases.setdefault(pid, []).append(name)
+                continue
+            others = tuple(filter(None, aliases.pop(pid, [])))[:MOST_ALIASES]
+            there = state != "gone"
+            self._changes.append((sample, Vm(pid, name or f"pid {pid}", clean(comm), state == "ended", others), there))
+            known.add(pid) if there else known.discard(pid)
             if len(known) > MOST_VMS:
                 raise codec.BadFrame(f"more than {MOST_VMS} VMs at a time")
 
@@ -242,6 +252,8 @@ class Recording:
     def counts(self, begin: int, end: int) -> dict[tuple[int, int], I64]:
         """Exits of each reason (isa, code) in the intervals that end with samples begin to end - 1."""
         found: dict[tuple[int, int], I64] = {}
+        if self._pids or self._selection.patterns:  # the table knows no VMs
+            return self._counts_of_chosen(begin, end)
         sql = "SELECT sample, isa, code, exits FROM exits WHERE sample >= ? AND sample < ?"
         with self._explained():
             for sample, isa, code, exits in self._rows(sql, (int,) * 4, MOST_COUNTS, begin, end):
@@ -251,6 +263,16 @@ class Recording:
                     found[isa, code] = np.zeros(end - begin, "i8")
                 found[isa, code][sample - begin] = exits
         return found
+
+    def _counts_of_chosen(self, begin: int, end: int) -> dict[tuple[int, int], I64]:
+        found: dict[tuple[int, int], I64] = defaultdict(lambda: np.zeros(end - begin, "i8"))
+        before = stats.counts(self.at(begin - 1)) if begin else {}
+        for n in range(begin, end):
+            now = stats.counts(self.at(n))
+            for key in now:
+                found[key][n - begin] = max(now[key] - before.get(key, 0), 0)  # less: of threads that are long gone
+            before = now
+        return dict(found)
 
     def read(self) -> Snapshot:
         """The next Snapshot; after the last one, that one again."""
@@ -313,20 +335,11 @@ class Recording:
             self._known = end, known
         return known
 
+    def _sees(self, vm: Vm) -> bool:
+        return (not self._pids or vm.pid in self._pids) and self._selection.matches(vm)
+
     def _only(self, snapshot: Snapshot) -> Snapshot:
         """The part of a Snapshot that is of the chosen VMs."""
-        if not self._pids:
+        if not self._pids and not self._selection.patterns:
             return snapshot
-        wanted = np.isin(snapshot.threads["id"] >> np.uint64(32), np.array(self._pids, "u8"))
-        mine = snapshot.cell_ids != 0
-        mine[mine] = wanted[snapshot.cells["thread"][mine]]
-        cells = snapshot.cells[mine]
-        cells["thread"] = (np.cumsum(wanted) - 1)[cells["thread"]]
-        return replace(
-            snapshot,
-            threads=snapshot.threads[wanted],
-            thread_ids=snapshot.thread_ids[wanted],
-            cells=cells,
-            cell_ids=snapshot.cell_ids[mine],
-            vms={pid: vm for pid, vm in snapshot.vms.items() if pid in self._pids},
-        )
+        return only(snapshot, {pid for pid, vm in snapshot.vms.items() if self._sees(vm)})

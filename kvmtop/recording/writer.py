@@ -17,7 +17,19 @@ from .. import __version__
 from ..errors import KvmtopError
 from ..model.snapshot import Snapshot, Source, Vm, Wrapper
 from . import codec
-from .reader import APPLICATION, FORMAT, GROUP, MOST_CHANGES, MOST_SAMPLES, MOST_VMS, SCALARS, SCHEMA, base, words
+from .reader import (
+    ALIAS,
+    APPLICATION,
+    FORMAT,
+    GROUP,
+    MOST_CHANGES,
+    MOST_SAMPLES,
+    MOST_VMS,
+    SCALARS,
+    SCHEMA,
+    base,
+    words,
+)
 
 PAGE = 1024  # bytes: half of the last page of each frame is lost
 
@@ -130,15 +142,18 @@ class Recorder(Wrapper):
             (n, snapshot.time_ns, sum(row[3] for row in grown), *(getattr(snapshot, s) for s in SCALARS), final),
         )
         self._database.executemany("INSERT INTO exits VALUES (?, ?, ?, ?, ?)", grown)
+        rows = []
         changed = [pid for pid in snapshot.vms.keys() | self._vms.keys() if snapshot.vms.get(pid) != self._vms.get(pid)]
-        if len(snapshot.vms) > MOST_VMS or self._changes + len(changed) > MOST_CHANGES:
-            raise codec.BadFrame("too many VMs for a recording")
-        self._changes += len(changed)
         for pid in sorted(changed, key=snapshot.vms.__contains__):  # those that are gone first: they make room
             now = snapshot.vms.get(pid)
             state = "gone" if now is None else "ended" if now.ended else "running"
             vm = now or self._vms[pid]
-            put("INSERT INTO vms VALUES (?, ?, ?, ?, ?)", (n, pid, vm.name, vm.comm, state))
+            names = [*((alias, ALIAS) for alias in vm.aliases), (vm.name, state)]
+            rows += [(n, pid, name, vm.comm, of) for name, of in names]
+        self._changes += len(rows)
+        if len(snapshot.vms) > MOST_VMS or self._changes > MOST_CHANGES:
+            raise codec.BadFrame("too many VMs for a recording")
+        self._database.executemany("INSERT INTO vms VALUES (?, ?, ?, ?, ?)", rows)
         threads = snapshot.thread_ids.view("i8").tolist()
         for row, thread in enumerate(threads):
             if thread not in self._threads:

@@ -9,61 +9,9 @@ import pytest
 
 from kvmtop.bpf import privileges
 from kvmtop.host import processes
-from kvmtop.host.processes import Watch, name_of
+from kvmtop.host.processes import Watch
 from kvmtop.model.snapshot import Vm
 from kvmtop.sanitize import clean
-
-
-@pytest.mark.parametrize(
-    ("argv", "name"),
-    [
-        (["qemu-system-x86_64", "-m", "1G", "-name", "web01"], "web01"),
-        (["qemu-system-x86_64", "-name", "web01", "-m", "1G"], "web01"),
-        (["kvm", "-id", "100", "-name", "web01,debug-threads=on"], "web01"),  # Proxmox
-        (["qemu-system-x86_64", "--name", "web01"], "web01"),
-        (["/usr/bin/qemu-system-x86_64", "-name", "guest=web01,debug-threads=on", "-S"], "web01"),  # libvirt
-        (["/usr/libexec/qemu-kvm", "-name", "guest=default_fedora,debug-threads=on"], "default_fedora"),  # KubeVirt
-        (["qemu", "-name", "debug-threads=on,guest=web01"], "web01"),
-        (["qemu", "-name", "process=p,guest=a=b"], "a=b"),
-        (["qemu", "-name", "a,,b"], "a,b"),
-        (["qemu", "-name", "guest=a,,b,,c,debug-threads=on"], "a,b,c"),
-        (["qemu", "-name", "guest=a,,,debug-threads=on"], "a,"),
-        (["qemu", "-name", "guest=,,a"], ",a"),
-        (["qemu", "-name", "guest=two words"], "two words"),
-        (["firecracker", "--api-sock", "/run/fc.sock", "--id", "anon-1"], "anon-1"),
-        (["firecracker", "--id=anon-1", "--start-time-us", "12"], "anon-1"),
-        (["cloud-hypervisor", "--api-socket", "path=/tmp/x.sock"], "x"),
-        (["cloud-hypervisor", "--api-socket", "/run/vm/x.sock", "--cpus", "boot=2"], "x"),
-        (["cloud-hypervisor", "--api-socket=path=/tmp/x.sock"], "x"),
-        (["crosvm", "run", "--name", "web01", "--cpus", "2"], "web01"),
-        (["crosvm", "run", "--name=web01"], "web01"),
-        (["lkvm", "run", "--name", "x", "-k", "bzImage"], "x"),
-    ],
-)
-def test_name_of(argv: list[str], name: str) -> None:
-    assert name_of(argv) == name
-
-
-@pytest.mark.parametrize(
-    "argv",
-    [
-        [],
-        [""],
-        ["qemu-system-x86_64", "-m", "1G"],
-        ["qemu", "-name", "debug-threads=on"],
-        ["qemu", "-device", "virtio,name=x"],
-        ["cloud-hypervisor", "--api-socket", "fd=3"],
-    ],
-)
-def test_no_name(argv: list[str]) -> None:
-    assert name_of(argv) is None
-
-
-@pytest.mark.parametrize(
-    "argv", [["qemu", "-name"], ["qemu", "-name", ""], ["firecracker", "--id"], ["cloud-hypervisor", "--api-socket"]]
-)
-def test_a_name_that_is_missing(argv: list[str]) -> None:
-    assert not name_of(argv)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +62,8 @@ def test_clean_64_kib() -> None:
     assert clean(" " * 65536 + "a") == "a"
 
 
+UUID = "4450a55c-1669-da0e-d0bd-3ab45fef0398"
+
 # ---- /proc
 
 
@@ -163,6 +113,23 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proc:
 def test_vm(proc: Proc, comm: str, argv: list[str | bytes], name: str) -> None:
     proc.add(7, comm, argv)
     assert processes.vm(7).name == name
+
+
+def test_vm_with_several_names(proc: Proc) -> None:
+    argv = ["/usr/bin/kvm", "-id", "100", "-name", "web\x1b01,debug-threads=on", "-uuid", UUID]
+    proc.add(7, "kvm", argv)
+    assert processes.vm(7) == Vm(7, "web 01", "kvm", aliases=("100", UUID))
+    proc.add(8, "kvm", ["kvm", "-name", "\x1b", "-id", "1", *[a for n in range(99) for a in ("-id", f"{n:0500}")]])
+    assert processes.vm(8).name == "1"
+    assert (len(processes.vm(8).aliases), {len(alias) for alias in processes.vm(8).aliases}) == (
+        1,
+        {200},
+    )  # all begin so
+
+
+def test_vm_has_a_few_names_only(proc: Proc) -> None:
+    proc.add(7, "kvm", ["kvm", *[a for n in range(99) for a in ("-id", str(n))]])
+    assert processes.vm(7) == Vm(7, "0", "kvm", aliases=("1", "2", "3", "4", "5", "6", "7", "8"))
 
 
 def test_vm_that_has_gone(proc: Proc) -> None:

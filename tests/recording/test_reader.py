@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -136,6 +137,25 @@ def test_names_are_cleaned(file: Path) -> None:
     found = Recording(file).at(0)
     assert (found.vms[4000].name, found.vms[4000].comm) == ("web [2J01", "qemu")
     assert found.names.name(2, 0x7C) == "m sr"
+
+
+def test_further_names(file: Path) -> None:
+    host = Busy()
+    host.vms[4000] = replace(host.vms[4000], aliases=("100", "4450a55c-1669-da0e-d0bd-3ab45fef0398"))
+    recorder = Recorder(host, file)
+    snapshots = [recorder.read(), recorder.read()]
+    host.end(4000)
+    snapshots += [recorder.read(), recorder.close()]
+    found = Recording(file)
+    assert [found.at(n).vms for n in range(4)] == [snapshot.vms for snapshot in snapshots]
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        # What older versions make of it: the last row of a sample is how the VM is called.
+        names = dict(database.execute("SELECT pid, name FROM vms ORDER BY sample, rowid"))
+        assert names == {4000: "web01", 4100: "db01"}
+        database.executemany("INSERT INTO vms VALUES (0, 4100, ?, '', 'alias')", [(f"\x1b{n}\n",) for n in range(99)])
+        database.execute("INSERT INTO vms VALUES (0, 4100, 'db01', '', 'running')")
+        database.commit()
+    assert Recording(file).at(0).vms[4100].aliases == tuple("01234567")
 
 
 def test_a_recording_that_ended_at_once_has_its_final_sample(file: Path) -> None:

@@ -1,0 +1,60 @@
+"""Which reasons a table has, and in which order: the same for text, JSON, CSV and comparisons."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..errors import KvmtopError
+from ..model.session import ALL, Line, Scope, Session
+from ..model.stats import Interval, Reason
+from .columns import BY_KEY, ordered
+
+MOST_PATTERN = 200  # characters
+SORTS = tuple(key for key in BY_KEY if key != "trend")  # a table in a log has no trend
+
+
+@dataclass(frozen=True)
+class RowChoice:
+    """reason: what names have in them; top: so many rows only; idle: idle reasons, too."""
+
+    reason: re.Pattern[str] | None = None
+    sort: str = "time"
+    top: int | None = None
+    idle: bool = True
+
+    @classmethod
+    def of(cls, reason: str | None = None, sort: str = "time", top: int | None = None, idle: bool = True) -> RowChoice:
+        """The choice in a user's words. Raises KvmtopError."""
+        if sort not in SORTS:
+            raise KvmtopError(f"{sort[:40]!r} is no column to sort by: those are {', '.join(SORTS)}", 2)
+        if top is not None and top < 1:
+            raise KvmtopError(f"{top} is no number of rows: give 1 or more", 2)
+        return cls(_pattern(reason) if reason is not None else None, sort, top, idle)
+
+    def keeps(self, reason: Reason) -> bool:
+        """Whether there may be a row of this reason."""
+        return (self.idle or not reason.idle) and (self.reason is None or bool(self.reason.search(reason.name)))
+
+    def choose(self, lines: Iterable[Line]) -> list[Line]:
+        """The rows, in order; the highest first, names from A to Z. Their shares are of what they were of before."""
+        kept = [line for line in lines if self.keeps(line.reason)]
+        return ordered(kept, self.sort, descending=self.sort != "reason")[: self.top]
+
+    def lines(self, session: Session, interval: Interval, scope: Scope = ALL) -> list[Line]:
+        """The rows of an interval; without idle ones, time shares are of the time that is not idle."""
+        return self.choose(session.lines(interval, scope, leave_idle=not self.idle))
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """A regular expression as the dashboard's filter reads one: anywhere in the name, in any case."""
+    if len(text) > MOST_PATTERN:
+        raise KvmtopError(f"the pattern {text[:40]!r}… has more than {MOST_PATTERN} characters", 2)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what Python may read in another way one day
+            return re.compile(text, re.IGNORECASE)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise KvmtopError(f"{text!r} is no regular expression: {error}", 2) from None

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+from kvmtop.errors import KvmtopError
+from kvmtop.model.session import Line, Scope, Session
+from kvmtop.model.stats import Interval
+from kvmtop.tables.columns import BY_KEY
+from kvmtop.tables.row_choice import SORTS, RowChoice
+
+from ..support.fake import SECOND, Host
+
+HLT, IO, MSR, INTERRUPT, NPF = 0x78, 0x7B, 0x7C, 0x60, 0x400
+
+
+@pytest.fixture
+def run() -> tuple[Session, Interval]:
+    """hlt has the most time, msr the most exits, npf the longest exit but the idle one."""
+    host, session = Host(), Session()
+    host.add(100, "web01")
+    host.add(200, "db01")
+    session.add(host.read())
+    host.now += SECOND
+    host.exits(101, HLT, 800_000_000)
+    host.exits(101, IO, *[20_000_000] * 2)
+    host.exits(101, MSR, *[1000] * 50)
+    host.exits(101, INTERRUPT, *[2000] * 3)
+    host.exits(201, NPF, 30_000_000)
+    return session, session.add(host.read())
+
+
+def names(lines: list[Line]) -> list[str]:
+    return [line.reason.name for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ({}, ["hlt", "io", "npf", "msr", "interrupt"]),
+        ({"idle": False}, ["io", "npf", "msr", "interrupt"]),
+        ({"top": 2}, ["hlt", "io"]),
+        ({"top": 2, "idle": False}, ["io", "npf"]),
+        ({"top": 99}, ["hlt", "io", "npf", "msr", "interrupt"]),
+        ({"sort": "rate"}, ["msr", "interrupt", "io", "hlt", "npf"]),
+        ({"sort": "rate", "top": 1}, ["msr"]),
+        ({"sort": "max"}, ["hlt", "npf", "io", "interrupt", "msr"]),
+        ({"sort": "reason"}, ["hlt", "interrupt", "io", "msr", "npf"]),
+        ({"reason": "^i"}, ["io", "interrupt"]),
+        ({"reason": "IO|Npf"}, ["io", "npf"]),
+        ({"reason": "[[x]|msr"}, ["msr"]),  # Python warns of it
+        ({"reason": "nothing"}, []),
+        ({"reason": "i", "sort": "rate", "top": 1}, ["interrupt"]),
+    ],
+)
+def test_choose(run: tuple[Session, Interval], choice: dict[str, object], expected: list[str]) -> None:
+    session, interval = run
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = RowChoice.of(**choice)  # type: ignore[arg-type]
+    lines = session.lines(interval)
+    assert names(rows.choose(reversed(lines))) == expected
+    assert names(rows.lines(session, interval)) == expected
+
+
+def test_shares(run: tuple[Session, Interval]) -> None:
+    session, interval = run
+    some = RowChoice.of(reason="npf", top=1).lines(session, interval)
+    assert some[0].share == pytest.approx(1 / 57)  # of all, not of what is shown
+    assert some[0].time_share == pytest.approx(30 / 870, rel=1e-3)
+    assert RowChoice.of(reason="npf", idle=False).lines(session, interval)[0].time_share == pytest.approx(3 / 7, 1e-2)
+    assert names(RowChoice.of(idle=False).lines(session, interval, Scope(200))) == ["npf"]
+
+
+def test_every_column_sorts(run: tuple[Session, Interval]) -> None:
+    session, interval = run
+    assert set(SORTS) == BY_KEY.keys() - {"trend"}
+    for sort in SORTS:
+        assert len(RowChoice.of(sort=sort).lines(session, interval)) == 5
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"reason": "("}, "'(' is no regular expression: missing ), unterminated subpattern at position 0"),
+        ({"reason": "a{99999999999999}"}, "is no regular expression: the repetition number is too large"),
+        ({"reason": "*"}, "is no regular expression: nothing to repeat"),
+        ({"reason": "x" * 201}, "has more than 200 characters"),
+        ({"sort": "trend"}, "'trend' is no column to sort by: those are reason, rate, share, time,"),
+        ({"sort": ""}, "'' is no column to sort by"),
+        ({"top": 0}, "0 is no number of rows: give 1 or more"),
+        ({"top": -1}, "-1 is no number of rows"),
+    ],
+)
+def test_what_cannot_be(choice: dict[str, object], words: str) -> None:
+    with pytest.raises(KvmtopError) as caught:
+        RowChoice.of(**choice)  # type: ignore[arg-type]
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    assert caught.value.status == 2
