@@ -23,15 +23,16 @@ class Ending:
     """
 
     def __init__(self, hangup: bool = True) -> None:
-        """hangup: whether SIGHUP ends it, too, or is ignored."""
+        """hangup: whether SIGHUP ends it, too, unless it is ignored already."""
         self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._reader, select.POLLIN)
         self._hangup, self._come = hangup, False
 
     def __enter__(self) -> Ending:
+        ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # by nohup, which means it
         self._before = {number: signal.signal(number, self._handle) for number in NUMBERS}
-        if not self._hangup:
+        if ignored or not self._hangup:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         return self
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,8 @@ collect_ignore = [] if os.environ.get("KVMTOP_ON_HOST") else ["on_host"]
 
 
 def pytest_sessionstart() -> None:
-    """Where all is required, nothing is skipped for want of rights."""
+    """Where all is required, nothing is skipped for want of rights; and signals are as in a user's shell."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and what is started by it, too
     if os.environ.get("KVMTOP_REQUIRE_HOSTS") == "1" and (
         not privileges.may_load_bpf() or processes.namespace() or os.geteuid()
     ):
