@@ -26,11 +26,12 @@ if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
     from .output.export import Output
     from .output.http_server import Server
     from .reference.labels import Labels
+    from .tables.row_choice import RowChoice
 
 EXAMPLES = """\
 examples:
   sudo kvmtop                              all VMs of this host, live
-  sudo kvmtop --pid 4711                   one VM
+  sudo kvmtop --vm web01                   one VM, by its name
   sudo kvmtop --duration 10 --dump out.txt ten seconds, summary in a file
   sudo kvmtop --batch --interval 5         a table every five seconds, for a log
   sudo kvmtop --json | jq .totals.rate     an object every second, for programs
@@ -74,6 +75,12 @@ def _pids(text: str) -> list[int]:
     if not all(pid.isascii() and pid.isdigit() and len(pid) < 8 and 0 < int(pid) < 1 << 22 for pid in pids):
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a process id, or a comma-separated list of them")
     return [int(pid) for pid in pids]
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text)):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of reasons, 1 or more")
+    return int(text)
 
 
 def _kinds(text: str) -> list[str]:
@@ -127,6 +134,9 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("-p", "--pid", type=_pids, action="extend", default=[], metavar="PID",
                    help="watch this VM only; repeatable, or a comma-separated list")  # fmt: skip
+    p.add_argument("--vm", action="append", default=[], metavar="NAME",
+                   help="VMs of this name (also Proxmox's VMID, a UUID) or pattern ('web*') only, those that start"
+                        " later too; repeatable")  # fmt: skip
     p.add_argument("-T", "--duration", type=_seconds(0.1), metavar="S", help="end after so many seconds")
     p.add_argument("-i", "--interval", type=_seconds(0.1, 3600), default=1.0, metavar="S",
                    help="seconds between two readings (default 1)")  # fmt: skip
@@ -136,6 +146,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-b", "--batch", action="store_true",
                    help="a table per interval on standard output; also without a terminal, or on one that TERM"
                         " calls dumb, unknown or nothing at all")  # fmt: skip
+    p.add_argument("--reason", metavar="REGEX", help="in tables, --json, --csv and --compare: only these reasons")
+    p.add_argument("--sort", metavar="COLUMN", help="sort tables, --json and --csv: reason, rate, time, avg, p99, …")
+    p.add_argument(
+        "--top", type=_count, metavar="N", help="in tables, --json, --csv and --compare: the first N reasons"
+    )
+    p.add_argument("--no-idle", action="store_true",
+                   help="leave out idle reasons, as the key i does; time shares of tables are of the rest")  # fmt: skip
     p.add_argument("--record", type=Path, metavar="FILE", help="write every reading to FILE, for --replay")
     p.add_argument("--replay", type=Path, metavar="FILE", help="show a recording instead of this host")
     p.add_argument("--demo", nargs="?", const="amd", choices=("amd", "intel"),
@@ -183,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one retur
         if options.list:
             return _list()
         if options.compare:
-            return _compare(options.compare, screen=_terminal() and not options.batch)
+            return _compare(options, screen=_terminal() and not options.batch)
         return _run(options, bare=not (sys.argv[1:] if argv is None else argv))
     except KvmtopError as error:
         tell(error)
@@ -225,21 +242,26 @@ def _explain(name: str) -> int:
     return 0
 
 
-def _compare(names: list[str], screen: bool) -> int:
+def _compare(options: argparse.Namespace, screen: bool) -> int:
     from .insight import compare
+    from .model.selection import Selection
 
+    if options.sort:
+        raise KvmtopError("--sort is not for --compare: < and > sort it on the screen", 2)
+    choice, selection = _choice(options), Selection.of(options.vm)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    parts = [compare.Part.read(name) for name in names]
+    a, b = (compare.Part.read(name, selection) for name in options.compare)
+    found = compare.changes(a, b, choice.keeps)[: choice.top]
     failure = None
     if screen:
         with Ending() as ending:
             _take_terminal()
             from .ui.compare_app import Comparison
 
-            app = Comparison(*parts)
+            app = Comparison(a, b, found)
             app.run_until(ending)
             failure = app.failure
-    for line in compare.text(*parts):
+    for line in compare.text(a, b, found):
         print(line)
     if failure:
         raise failure
@@ -258,9 +280,11 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
     exports = [name for name in (options.json, options.csv) if name]
     _check(options)
     from .model.provenance import HERE
+    from .model.selection import Selection
     from .model.snapshot import UNKNOWN
     from .output import export, summary
 
+    _choice(options), Selection.of(options.vm)  # what is wrong with them is told now
     labels = _labels(options)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -337,6 +361,8 @@ def _source_or_demo(options: argparse.Namespace) -> Source:
 
 def _source(options: argparse.Namespace) -> Source:
     """This host, or a recording. Raises KvmtopError."""
+    from .model.selection import Selected, Selection
+
     if _replaying(options):
         for name, given in (("--demo", options.replay and options.demo), ("--record", options.record),
                             ("--live", options.live), ("--event", options.event), ("--slow", options.slow),
@@ -347,16 +373,23 @@ def _source(options: argparse.Namespace) -> Source:
                 raise KvmtopError(f"{name} and {which} do not go together: a recording is shown as it is", 2)
         from .recording.reader import Recording
 
-        return Recording(_recording(options), options.pid)
+        return Recording(_recording(options), options.pid, Selection.of(options.vm))
     from .bpf import privileges
 
     if not privileges.may_load_bpf():
         raise KvmtopError("loading BPF programs needs root: sudo kvmtop")
     if options.record and os.path.lexists(options.record):  # before the probes are loaded
         raise KvmtopError(f"{options.record} exists: choose another name, or remove it", 2)
+    from .host import processes
     from .host.live import Live
 
-    return Live(options.pid, look=_look(options))
+    if not options.vm:
+        return Live(options.pid, look=_look(options))
+    selection = Selection.of(options.vm)
+    running = [processes.vm(pid) for pid in processes.pids() if processes.vcpu_count(pid)]
+    if not any(map(selection.matches, running)):  # one may start later
+        tell(f"{selection.missing(running)}: waiting for one")
+    return Selected(Live(options.pid, look=_look(options)), selection)
 
 
 def _recording(options: argparse.Namespace) -> Path:
@@ -373,9 +406,12 @@ def _written(source: Source, options: argparse.Namespace, labels: Labels) -> tup
     from .output import export
     from .recording.writer import Recorder
 
+    chosen = options.reason is not None or options.sort or options.top or options.no_idle
+    choice = _choice(options) if chosen else None
     kinds: dict[str, Callable[..., Output]] = {
-        "json": partial(export.json_lines, labels=labels), "csv": export.csv_rows,
-    }  # fmt: skip
+        "json": partial(export.json_lines, labels=labels, choice=choice),
+        "csv": partial(export.csv_rows, choice=choice),
+    }
     paths = _exports(options)
     recorder = None
     try:
@@ -463,6 +499,8 @@ def _dashboard(
     else:
         app = KvmtopApp(source, options.interval, options.duration, options.dump, flavour, _look(options), labels)
         app.trouble = lambda: getattr(base, "trouble", None)
+    app.sorting, app.descending = options.sort or "time", options.sort != "reason"
+    app.filters["reasons"], app.leave_idle = options.reason or "", options.no_idle
     app.run_until(ending)
     if app.failure:
         raise app.failure
@@ -505,6 +543,13 @@ def _deliver(text: str, dump: Path | None, to_stdout: bool) -> int:
     return status
 
 
+def _choice(options: argparse.Namespace) -> RowChoice:
+    """What the options say of the reasons to show. Raises KvmtopError."""
+    from .tables.row_choice import RowChoice
+
+    return RowChoice.of(options.reason, options.sort or "time", options.top, not options.no_idle)
+
+
 def _look(options: argparse.Namespace) -> Look | None:
     """What the options ask to be looked at all the time."""
     from .insight.accesses import POLLING, TOUCHED
@@ -534,7 +579,7 @@ def _batch(
     from .model.stats import silence
     from .output.batch import Batch
 
-    batch, warned = Batch(sys.stdout, labels, options.event, origin) if labels else None, False
+    batch, warned = Batch(sys.stdout, labels, options.event, origin, _choice(options)) if labels else None, False
     replayed = _replay(source, base, options, stop) if _replaying(options) else None
     for snapshot in replayed or _readings(source, options, batch, stop):
         if batch:

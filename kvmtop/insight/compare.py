@@ -8,7 +8,7 @@ have shown the same. Two intervals at least on each side are needed to say so.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,10 +117,12 @@ def grown(before: float, after: float) -> str:
     return f"{100 * share:+.0f}%" if share < 99.995 else f"x{share + 1:.0f}"
 
 
-def changes(a: Part, b: Part) -> list[Change]:
-    """All reasons of both, the one whose time outside the guest changed most first."""
+def changes(a: Part, b: Part, keeps: Callable[[Reason], bool] = lambda reason: True) -> list[Change]:
+    """The reasons of both that are kept, the one whose time outside the guest changed most first."""
     found = []
     for key in a.reasons.keys() | b.reasons.keys():
+        if not keeps(a.reasons[key] if key in a.reasons else b.reasons[key]):
+            continue
         rates = a.rate(key), b.rate(key)
         deviations = a.deviation(key), b.deviation(key)
         notable = None
@@ -141,13 +143,13 @@ _HEADINGS = ("REASON", "EXITS/S A", "B", "CHANGE", "", "TIME/S A", "B", "P50 A",
 _WIDTHS = (20, 10, 8, 8, 2, 9, 8, 8, 8, 8, 8)
 
 
-def text(a: Part, b: Part) -> Iterator[str]:
-    """The lines of the comparison."""
+def text(a: Part, b: Part, found: Sequence[Change] | None = None) -> Iterator[str]:
+    """The lines of the comparison, with these changes; all of them without."""
     for name, part in (("A", a), ("B", b)):
         yield f"{name}: {part.label}: {part.span}"
     yield ""
     yield _row(_HEADINGS)
-    for change in changes(a, b):
+    for change in changes(a, b) if found is None else found:
         pair = change.before, change.after
         times = [units.duration(time) for time in change.times]
         middles, highs = ([units.duration(r.percentile(q) if r else None) for r in pair] for q in (0.5, 0.99))

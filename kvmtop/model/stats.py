@@ -497,6 +497,6 @@ def silence(snapshot: Snapshot) -> str | None:
         )
     running = sum(not vm.ended for vm in snapshot.vms.values())
     if not running:
-        return "no VM runs here; exits show as soon as one starts"
+        return "no VM runs here that is to be shown; exits show as soon as one starts"
     whose = "its" if running == 1 else "their"
     return f"{running} VM{'s' * (running != 1)} here, but none of {whose} vCPUs has left or entered the guest yet"

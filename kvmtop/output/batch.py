@@ -20,9 +20,11 @@ from ..model.session import ALL, Session
 from ..model.snapshot import KINDS, Array, Snapshot
 from ..model.stats import PARTS, Interval, isa_name
 from ..reference.labels import TITLES, Labels
-from ..tables.columns import COLUMNS, ordered
+from ..tables.columns import COLUMNS
+from ..tables.row_choice import RowChoice
 
 _SKIPPED = {"trend"}  # a log is its own trend
+EVERYTHING = RowChoice()
 MOST_KEYS = 20  # of a kind, in the tables of what exits touched
 
 
@@ -55,12 +57,13 @@ def table(
     kinds: frozenset[str],
     when: float | None = None,
     title: str = "",
+    choice: RowChoice = EVERYTHING,
 ) -> Iterator[str]:
-    """The lines of one interval's table, the reason with the most time first; then what was looked at."""
+    """The lines of one interval's table; then what was looked at. choice: of its reasons, the most time first."""
     columns = [column for column in COLUMNS if column.key not in _SKIPPED]
     yield "  ".join(filter(None, (title, header(interval, when))))
     yield " ".join(c.title.ljust(c.width) if c.left else c.title.rjust(c.width) for c in columns).rstrip()
-    for line in ordered(session.lines(interval), "time"):
+    for line in choice.lines(session, interval):
         cells = [c.format(line) for c in columns]
         yield " ".join(
             text.ljust(c.width) if c.left else text.rjust(c.width) for c, text in zip(columns, cells, strict=True)
@@ -122,11 +125,14 @@ def fit(text: str, width: int) -> str:
 class Batch:
     """Writes an interval after the other."""
 
-    def __init__(self, out: TextIO, labels: Labels, kinds: Iterable[str] | None = None, origin: Origin = HERE) -> None:
-        """kinds: of what exits touched, those to write tables of; all without."""
+    def __init__(
+        self, out: TextIO, labels: Labels, kinds: Iterable[str] | None = None, origin: Origin = HERE,
+        choice: RowChoice = EVERYTHING,
+    ) -> None:  # fmt: skip
+        """kinds: of what exits touched, those to write tables of; all without. choice: of the reasons."""
         self.session = Session()
         self._out, self._labels, self._kinds = out, labels, frozenset(KINDS if kinds is None else kinds)
-        self._origin = origin
+        self._origin, self._choice = origin, choice
         self._known: Snapshot | None = None  # names slow exits
 
     def begin(self, snapshot: Snapshot) -> None:
@@ -140,7 +146,8 @@ class Batch:
         interval = self.session.add(snapshot)
         labels = replace(self._labels, names=snapshot.names)
         self.begin(snapshot)
-        for line in table(self.session, interval, labels, self._kinds, self._origin.wall(snapshot), self._origin.title):
+        when, title = self._origin.wall(snapshot), self._origin.title
+        for line in table(self.session, interval, labels, self._kinds, when, title, self._choice):
             print(line, file=self._out)
         self._out.flush()
 

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,6 +28,7 @@ from ..model.snapshot import UNKNOWN, Snapshot, Source, Wrapper
 from ..model.stats import PARTS, Interval, isa_name, open_ns
 from ..reference.labels import Labels
 from ..sanitize import clean
+from ..tables.row_choice import RowChoice
 from . import export_details, summary
 
 SCHEMA = 1
@@ -175,11 +177,15 @@ def _dumps(found: Object) -> str:
     return json.dumps(found, separators=(",", ":"), allow_nan=False) + "\n"
 
 
-def json_interval(session: Session, interval: Interval, labels: Labels, origin: Origin = HERE) -> str:
-    """One line: the interval's object."""
+def json_interval(
+    session: Session, interval: Interval, labels: Labels, origin: Origin = HERE, choice: RowChoice | None = None
+) -> str:
+    """One line: the interval's object. choice: of its reasons; without one all, by code."""
     labels = replace(labels, names=interval.after.names)
     sections = {name: section(session, interval) for name, section in SECTIONS.items()}
     sections |= {name: section(session, interval, labels) for name, section in DETAILS.items()}
+    if choice:  # shares stay what they are: of all reasons
+        sections["reasons"] = [reason(line) for line in choice.choose(session.lines(interval))]
     return _dumps({**head("interval", interval.after, interval.seconds, origin), **sections})
 
 
@@ -206,8 +212,10 @@ CSV_HEAD = (
 )  # fmt: skip
 
 
-def csv_interval(session: Session, interval: Interval, origin: Origin = HERE) -> str:
+def csv_interval(session: Session, interval: Interval, origin: Origin = HERE, choice: RowChoice | None = None) -> str:
     """A row for each VM and reason that had exits, or time in an open one; shares are of the VM.
+
+    choice: of each VM's reasons.
 
     Counts and times add up over the VMs, percentiles do not: the JSON has those of the whole host.
     """
@@ -218,6 +226,7 @@ def csv_interval(session: Session, interval: Interval, origin: Origin = HERE) ->
     for vm in sorted(after.vms.values(), key=lambda vm: (vm.name, vm.pid)):
         if vm.pid not in gone:
             lines = session.lines(interval, Scope(vm.pid))
+            lines = choice.choose(lines) if choice else lines
             table += [
                 {**common, "vm": _cell(clean(vm.name) or f"pid {vm.pid}"), "pid": vm.pid, **reason(line),
                  "lost": after.lost}
@@ -262,18 +271,20 @@ class Output:
             raise KvmtopError(f"cannot write {self.path}: {error.strerror}") from error
 
 
-def json_lines(file: TextIO, path: Path | None = None, labels: Labels | None = None) -> Output:
+def json_lines(
+    file: TextIO, path: Path | None = None, labels: Labels | None = None, choice: RowChoice | None = None
+) -> Output:
     """An object each interval, and a last one with the summary. labels: names of what exits touched."""
 
     def interval(session: Session, interval: Interval, origin: Origin) -> str:
-        return json_interval(session, interval, labels or Labels(), origin)
+        return json_interval(session, interval, labels or Labels(), origin, choice)
 
     return Output(file, path, "", interval, json_summary)
 
 
-def csv_rows(file: TextIO, path: Path | None = None) -> Output:
+def csv_rows(file: TextIO, path: Path | None = None, choice: RowChoice | None = None) -> Output:
     """A line of titles, then the rows of each interval."""
-    return Output(file, path, _csv([CSV_HEAD]), csv_interval, lambda final, origin: "")
+    return Output(file, path, _csv([CSV_HEAD]), partial(csv_interval, choice=choice), lambda final, origin: "")
 
 
 class Exported(Wrapper):

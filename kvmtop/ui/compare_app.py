@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -11,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Input, Static
 
-from ..insight.compare import Part, changes
+from ..insight.compare import Change, Part, changes
 from ..tables.compare import BY_KEY, COLUMNS, fitting, ordered
 from ..tables.rows import Heading, Row
 from ..tables.view import matcher
@@ -49,10 +50,10 @@ class Comparison(Program):
             ("D", "", "how much the time outside the guest changed, as at the start"))),
     ]  # fmt: skip
 
-    def __init__(self, a: Part, b: Part) -> None:
-        """Before and after."""
+    def __init__(self, a: Part, b: Part, found: Sequence[Change] | None = None) -> None:
+        """Before and after, and which changes to show; all without."""
         super().__init__()
-        self.parts, self.changes = (a, b), changes(a, b)
+        self.parts, self.changes = (a, b), changes(a, b) if found is None else list(found)
         self.sorting, self.descending, self.filter = "", True, ""
 
     def compose(self) -> ComposeResult:

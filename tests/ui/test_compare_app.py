@@ -50,7 +50,8 @@ HEADINGS = [
 
 @pytest.fixture
 def app(pair: tuple[str, str]) -> Comparison:  # noqa: F811
-    return Comparison(*(Part.read(path) for path in pair))
+    a, b = map(Part.read, pair)
+    return Comparison(a, b)
 
 
 def names(app: Comparison) -> list[str]:
@@ -172,4 +173,7 @@ def test_in_a_terminal_it_ends_with_the_text(pair: tuple[str, str]) -> None:  # 
         os.close(ours)
     assert done.wait(10) == 0 and pressed
     after = out.decode().rpartition("\x1b[?1049l")[2].replace("\r\n", "\n")
-    assert after.partition("A: ")[2] == "\n".join(compare.text(*map(Part.read, pair))).partition("A: ")[2] + "\n"
+    assert (
+        after.partition("A: ")[2]
+        == "\n".join(compare.text(Part.read(pair[0]), Part.read(pair[1]))).partition("A: ")[2] + "\n"
+    )
