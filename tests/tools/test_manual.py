@@ -95,7 +95,7 @@ def test_nothing_to_warn_of(page: str, command: list[str]) -> None:
         ("--event io,ms", ["io,msr"]),
         ("-G kvm=a", ["kvm=amd"]),
         ("--explain EPT_V", ["EPT_VIOLATION"]),
-        ("--json --s", ["--slow"]),
+        ("--json --s", ["--sort", "--slow"]),
         ("--replay x", []),  # bash's own completion of file names
     ],
 )
