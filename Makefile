@@ -20,9 +20,10 @@ run: .venv/bin/kvmtop
 	$(SUDO) .venv/bin/kvmtop
 
 # The everyday tests (two minutes on two CPUs). With KVMTOP_REQUIRE_HOSTS=1 none is skipped for want of root or BPF;
-# what `make hosts` and `make fresh` run is never among them.
+# what `make hosts` and `make fresh` run is never among them. A test that hangs ends after five minutes, with all stacks.
 test: .venv/bin/pytest
-	.venv/bin/python -m pytest -n auto --maxprocesses=8 --dist worksteal $(APART:%=--deselect=%)
+	.venv/bin/python -m pytest -n auto --maxprocesses=8 --dist worksteal $(APART:%=--deselect=%) \
+		-o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
 
 # Which lines the everyday tests run (seven minutes).
 coverage: .venv/bin/pytest

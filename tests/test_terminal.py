@@ -104,7 +104,7 @@ def local(tmp_path: Path) -> Iterator[Terminal]:
     dump = tmp_path / "summary.txt"
     # bash hands its first command both of them, if it was typed early enough.
     shell = f"export COLUMNS LINES; echo before; {shlex.quote(sys.executable)} -m kvmtop --dump {shlex.quote(str(dump))}; echo status $?"
-    terminal = Terminal(["bash", "--norc", "-i"], 100, 30)
+    terminal = Terminal(["env", "HISTFILE=", "bash", "--norc", "-i"], 100, 30)  # nobody's history
     terminal.keys(shell, "Enter")
     terminal.wait("^ All VMs", 30)
     yield terminal
