@@ -68,6 +68,13 @@ def test_the_debian_package_has_no_bytecode_programs_or_licences_of_its_own(tmp_
     assert (tmp_path / "a/b.py").read_text() == "#/usr/bin/python\nx = 1\n"
 
 
+def test_the_debian_package_has_what_readme_tells_to_read(tmp_path: Path) -> None:
+    deb.documents(tmp_path)
+    links = re.findall(r"\]\((docs/[^)#]+)", (tmp_path / "README.md").read_text())
+    assert len(links) > 8
+    assert [link for link in links if not (tmp_path / link).is_file()] == []
+
+
 def test_the_debian_package_points_to_common_licences(tmp_path: Path) -> None:
     about = "Name: a\nVersion: 1\nLicense-Expression: Apache-2.0 AND MIT\n"
     apache = (ROOT / "LICENSE").read_text()

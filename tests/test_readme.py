@@ -1,4 +1,4 @@
-"""What README and CONTRIBUTING tell to type, to open and to read, is there."""
+"""What README, CONTRIBUTING and docs/ tell to type, to open and to read, is there."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import pytest
 
 from kvmtop import cli
 
-from .support.documents import COMMANDS, RUNS_HERE, TEXT, arguments
+from .support.documents import COMMANDS, DOCUMENTS, RUNS_HERE, TEXT, arguments
 from .support.program import ROOT
 
-MESSAGES = re.findall(
-    r"^\| `(.*?)` \|", TEXT.partition("\n## Troubleshooting\n")[2].partition("\n## ")[0], re.MULTILINE
-)
+MESSAGES = re.findall(r"^\| `(.*?)` \|", DOCUMENTS[ROOT / "docs/troubleshooting.md"], re.MULTILINE)
 
 
 def said(tree: ast.AST) -> list[str]:
@@ -42,16 +40,42 @@ def test_commands_without_root(command: str, tmp_path: Path, monkeypatch: pytest
 
 
 def test_there_are_commands_and_messages() -> None:
-    assert len(COMMANDS) > 30
-    assert len(MESSAGES) > 8
+    assert len(COMMANDS) > 40
+    assert len(MESSAGES) > 14
 
 
 def test_files() -> None:
-    named = re.findall(r"(?<![\w./~-])((?:kvmtop|tests|tools|screenshots)/[\w./-]*\w)", TEXT)
-    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", TEXT) if "://" not in link]
-    assert len(links) > 1
+    named = re.findall(r"(?<![\w./~-])((?:kvmtop|tests|tools|screenshots|docs)/[\w./-]*\w)", TEXT)
     assert len(named) > 5
-    assert [name for name in {*named, *links} if not (ROOT / name).exists()] == []
+    assert [name for name in set(named) if not (ROOT / name).exists()] == []
+
+
+def test_links() -> None:
+    """To a file from where the document is, and to a heading in it; every document can be reached from README."""
+    links = [
+        (path, *link.partition("#")[::2])
+        for path, text in DOCUMENTS.items()
+        for link in re.findall(r"\]\(([^)\s]+)\)", text)
+        if "://" not in link
+    ]
+    targets = [(path, (path.parent / name).resolve() if name else path, heading) for path, name, heading in links]
+    assert [target for _, target, _ in targets if not target.exists()] == []
+    assert [link for *link, heading in targets if heading and heading not in headings(link[1])] == []
+    assert {target for path, target, _ in targets if path.name == "README.md"} >= {*DOCUMENTS} - {ROOT / "README.md"}
+
+
+def headings(path: Path) -> list[str]:
+    """As GitHub names them in links."""
+    titles = re.findall(r"^#+ (.*)", path.read_text(), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
+
+
+def test_licences_are_named() -> None:
+    """Each file that may be used under another licence, too."""
+    section = DOCUMENTS[ROOT / "README.md"].partition("\n## Licence\n")[2]
+    files = [path for path in (ROOT / "kvmtop").rglob("*.[ch]") if "SPDX" in path.read_text()]
+    assert len(files) > 2
+    assert [path for path in files if f"`{path.relative_to(ROOT)}`" not in section] == []
 
 
 def test_modules() -> None:

@@ -158,9 +158,15 @@ def stage(root: Path) -> None:
     _pack(root / "usr/share/man/man1/kvmtop.1.gz", manual.page())
     _write(root / "usr/share/bash-completion/completions/kvmtop", manual.bash())
     _write(root / "usr/share/lintian/overrides/kvmtop", OVERRIDES)
-    _write(root / "usr/share/doc/kvmtop/README.md", (ROOT / "README.md").read_text())
+    documents(root / "usr/share/doc/kvmtop")
     _pack(root / "usr/share/doc/kvmtop/CHANGELOG.md.gz", (ROOT / "CHANGELOG.md").read_text())
     _pack(root / "usr/share/doc/kvmtop/changelog.gz", changelog())
+
+
+def documents(folder: Path) -> None:
+    """README and what it tells to read on, at the same places to each other as here."""
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        _write(folder / path.relative_to(ROOT), path.read_text())
 
 
 def trim(site: Path) -> None:

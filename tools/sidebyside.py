@@ -1,7 +1,7 @@
 """What kvmtop and others say of the same seconds of the same guest: `python -m tools.sidebyside`.
 
 On the emulated AMD host all of them are attached, a guest boots and works, and is stopped before any of them is asked.
-Writes tests/data/sidebyside.txt, which README quotes, and fails where a count differs from the kernel's own.
+Writes tests/data/sidebyside.txt, which docs/other-tools.md quotes; fails where a count differs from the kernel's own.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Stories from a symptom to a cause, each played on the emulated AMD host: `python -m tools.stories [NAME...]`.
 
-Each leaves tests/data/stories/NAME.kvmtop; README quotes its replay.
+Each leaves tests/data/stories/NAME.kvmtop; docs/stories.md quotes its replay.
 """
 
 from __future__ import annotations

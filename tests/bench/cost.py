@@ -259,7 +259,7 @@ def main() -> int:
 
 
 def table(found: dict[str, float], kernel: str) -> None:
-    """As the README has it."""
+    """As docs/cost.md has it."""
     bare = found["bare"]
     ours = found.get("kvmtop", bare) - bare
     print(f"Linux {kernel}, emulated AMD host; a CPUID exit takes {bare:,.0f} instructions\n")

@@ -1,4 +1,4 @@
-"""README's commands that look at a host, where KVM is real."""
+"""The documents' commands that look at a host, where KVM is real."""
 
 from __future__ import annotations
 

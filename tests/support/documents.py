@@ -1,4 +1,4 @@
-"""What README and CONTRIBUTING tell to type."""
+"""What README, CONTRIBUTING and docs/ tell to type."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import shlex
 
 from .program import ROOT
 
-TEXT = "\n".join((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
+DOCUMENTS = {
+    path: path.read_text()
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+
+TEXT = "\n".join(DOCUMENTS.values())
 
 SPANS = re.findall(r"(?<!`)`([^`\n]+)`", TEXT)
 
@@ -22,3 +27,10 @@ def arguments(command: str) -> list[str]:
     """What kvmtop is given, without comment, pipe and sudo."""
     words = shlex.split(re.split(r"\s[|>]|\s#", command)[0])
     return words[words[0] == "sudo" :][1:]
+
+
+def quoted(after: str) -> list[str]:
+    """The lines that a document quotes after a pattern, as they were printed."""
+    found = re.findall(rf"{after}\n\n((?: {{4}}.*\n)+)", TEXT)
+    assert len(found) == 1, f"{len(found)} documents quote what follows {after}"
+    return [line[4:] for line in found[0].splitlines()]

@@ -1,20 +1,17 @@
-"""README quotes what the tools said side by side, and their counts agree."""
+"""docs/other-tools.md quotes what the tools said side by side, and their counts agree."""
 
 from __future__ import annotations
 
-import re
-
 from tools.sidebyside import OUT, counts
 
-from ..support.program import ROOT
+from ..support.documents import quoted
 
 
 def test_quoted_lines_are_of_the_run() -> None:
-    quoted = re.search(r"`tests/data/sidebyside\.txt`\):\n\n((?:    .*\n)+)", (ROOT / "README.md").read_text())
-    assert quoted
+    lines = quoted(r"`tests/data/sidebyside\.txt`\):")
     said = [line.rstrip() for line in OUT.read_text().splitlines()]
-    assert [line for line in quoted[1].splitlines() if line[4:] not in said] == []
-    assert len(quoted[1].splitlines()) > 15
+    assert [line for line in lines if line not in said] == []
+    assert len(lines) > 15
 
 
 def test_all_counted_the_same() -> None:
