@@ -77,9 +77,10 @@ def _lost(interval: Interval) -> Iterator[Finding]:
 
 def _stuck(vcpus: list[Member]) -> Iterator[Finding]:
     for member in vcpus:
-        if member.stuck:
+        if member.stuck and member.outside:
+            where, lasted = member.outside.where, units.duration(member.outside.ns)
             yield Finding(
-                f"{_who(member)} has not run guest code for a while: {member.state.removeprefix('STUCK ')}",
+                f"{_who(member)} has not run guest code for a while: {where} {lasted}",
                 f"outside the guest for {STUCK_NS // 10**9} s, not idle",
             )
 

@@ -21,6 +21,7 @@ from ..model.snapshot import KINDS, Array, Snapshot
 from ..model.stats import PARTS, Interval, isa_name
 from ..reference.labels import TITLES, Labels
 from ..tables.columns import COLUMNS, ordered
+from ..tables.vcpus import state
 
 _SKIPPED = {"trend"}  # a log is its own trend
 MOST_KEYS = 20  # of a kind, in the tables of what exits touched
@@ -73,7 +74,7 @@ def table(
         name = f"  {row.name}" if row.scope.thread is not None else row.name
         parts = [units.percent((row.shares or {}).get(part)) for part in PARTS]
         text = f"{fit(name, 22)}{row.number:>8}{units.rate(row.rate):>8}" + "".join(f"{part:>8}" for part in parts)
-        yield f"{text}  {row.state}".rstrip()
+        yield f"{text}  {state(row)}".rstrip()
     yield ""
     found = findings(session, interval, rows, labels)
     yield from (f"! {finding.text} [{finding.rule}]" for finding in found)

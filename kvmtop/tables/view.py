@@ -21,6 +21,7 @@ from ..model.snapshot import BUCKETS, Snapshot, Vm
 from ..model.stats import PARTS, Interval, bucket_bounds, isa_name
 from ..reference import exit_reasons
 from ..reference.labels import Labels
+from . import vcpus
 from .columns import Column, fitting
 from .rows import Heading, Lazy, Row, Ticks
 
@@ -95,15 +96,15 @@ def member_table(
         cells = {
             "name": f"{here}{indent}{member.name}",
             "number": str(member.number),
-            "cpu": member.cpu,
+            "cpu": vcpus.cpu(member),
             "rate": units.rate(member.rate),
             **{name: units.percent((member.shares or {}).get(name)) for name in PARTS},
             "bar": bar(member.shares, BAR),
             "top": member.top,
-            "state": member.state,
+            "state": vcpus.state(member),
             "trend": units.sparkline(member.trend, 8),
         }
-        return Row(member.scope, [cells[h.key] for h in headings], dim=member.ended, mark=member.stuck)  # type: ignore[misc]
+        return Row(member.scope, [cells[h.key] for h in headings], dim=member.ended, mark=bool(member.stuck))  # type: ignore[misc]
 
     rows = Lazy([member.scope for member in found], row)
     return headings, rows
@@ -249,11 +250,11 @@ _POLLING_HEADINGS = [
 
 def polling_table(found: Sequence[Polling], interval: Interval) -> tuple[list[Heading], list[Row]]:
     """How each vCPU's halts were polled, and the verdict."""
-    vcpus = dict(zip(interval.after.threads["id"].tolist(), interval.after.threads["vcpu"].tolist(), strict=True))
+    numbers = dict(zip(interval.after.threads["id"].tolist(), interval.after.threads["vcpu"].tolist(), strict=True))
     rows = []
     for one in found:
         vm = interval.after.vms.get(one.id >> 32)
-        who = f"{vm.name if vm else one.id >> 32} vCPU {vcpus.get(one.id, units.DASH)}"
+        who = f"{vm.name if vm else one.id >> 32} vCPU {numbers.get(one.id, units.DASH)}"
         spent = f"{units.duration(one.ns / one.seconds)}/s"
         cells = [who, str(one.hits), str(one.wasted), spent, units.duration(one.window), one.verdict()]
         rows.append(Row(one.id, cells))
