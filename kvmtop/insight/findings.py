@@ -15,7 +15,7 @@ from ..model.snapshot import SVM, VMX
 from ..model.stats import Interval, is_one_of
 from ..reference.labels import Labels
 from .accesses import TOUCHED, touched
-from .halt_polling import polling
+from .halt_polling import Verdict, polling
 from .vcpus import STUCK_NS, Member
 
 MOST = 5  # sentences
@@ -175,8 +175,8 @@ def _rising(session: Session, interval: Interval) -> Iterator[Finding]:
 
 
 def _polling(interval: Interval) -> Iterator[Finding]:
-    wasteful = [one for one in polling(interval, ALL) if one.verdict().startswith("wasteful")]
-    burnt = sum(one.ns / one.seconds / 1e9 for one in wasteful)
+    wasteful = [one for one in polling(interval, ALL) if one.verdict is Verdict.WASTEFUL]
+    burnt = sum(one.burnt for one in wasteful)
     if burnt > WASTED_POLLING:
         yield Finding(
             f"halt polling burns {units.percent(burnt)} of a CPU for {len(wasteful)}"

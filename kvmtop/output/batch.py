@@ -21,6 +21,7 @@ from ..model.snapshot import KINDS, Array, Snapshot
 from ..model.stats import PARTS, Interval, isa_name
 from ..reference.labels import TITLES, Labels
 from ..tables.columns import COLUMNS, ordered
+from ..tables.halt_polling import verdict
 from ..tables.vcpus import state
 
 _SKIPPED = {"trend"}  # a log is its own trend
@@ -108,7 +109,7 @@ def _looked_at(interval: Interval, labels: Labels, kinds: frozenset[str]) -> Ite
             name = fit(f"{vm.name if vm else one.id >> 32} {vcpus.get(one.id, '')}", 30)
             spent = f"{units.duration(one.ns / one.seconds)}/s"
             counts = "".join(f"{count:>8}" for count in (one.hits, one.wasted, one.other))
-            yield f"{name}{counts}{spent:>10}{units.duration(one.window):>8}  {one.verdict()}"
+            yield f"{name}{counts}{spent:>10}{units.duration(one.window):>8}  {verdict(one)}"
         yield ""
     if missing := dropped(details):
         yield f"! {missing}"

@@ -14,6 +14,7 @@ from ..model.session import ALL, Scope, Session
 from ..model.stats import Interval, isa_name
 from ..reference.labels import Labels
 from ..sanitize import clean
+from ..tables.halt_polling import verdict
 
 Object = dict[str, Any]
 
@@ -99,7 +100,7 @@ def polling(session: Session, interval: Interval, labels: Labels) -> list[Object
             "other": one.other,
             "polling_ns": one.ns,
             "window_ns": one.window,
-            "verdict": one.verdict(),
+            "verdict": verdict(one),
         }
         for one in polled(interval, ALL)
     ]

@@ -23,6 +23,7 @@ from ..reference import exit_reasons
 from ..reference.labels import Labels
 from . import vcpus
 from .columns import Column, fitting
+from .halt_polling import verdict
 from .rows import Heading, Lazy, Row, Ticks
 
 
@@ -256,7 +257,7 @@ def polling_table(found: Sequence[Polling], interval: Interval) -> tuple[list[He
         vm = interval.after.vms.get(one.id >> 32)
         who = f"{vm.name if vm else one.id >> 32} vCPU {numbers.get(one.id, units.DASH)}"
         spent = f"{units.duration(one.ns / one.seconds)}/s"
-        cells = [who, str(one.hits), str(one.wasted), spent, units.duration(one.window), one.verdict()]
+        cells = [who, str(one.hits), str(one.wasted), spent, units.duration(one.window), verdict(one)]
         rows.append(Row(one.id, cells))
     return _POLLING_HEADINGS, rows
 
