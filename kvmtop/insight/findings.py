@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from .. import units
+from ..model.reasons import DEVICE, PAUSE, basic
 from ..model.session import ALL, Session
-from ..model.snapshot import SVM, VMX
 from ..model.stats import Interval, is_one_of
 from ..reference.labels import Labels
 from .accesses import TOUCHED, touched
@@ -28,10 +28,6 @@ RISE = 4.0  # of a p99 against its median over the minute before
 RISE_EXITS = 100  # that both need
 RISE_SAMPLES = 10
 WASTED_POLLING = 0.05  # of a CPU
-
-PAUSE = {(VMX, 40), (SVM, 0x77)}
-# Accesses to ports and memory, which a VMM's devices answer: IO_INSTRUCTION, EPT_VIOLATION, EPT_MISCONFIG; io, npf.
-DEVICE = {(VMX, 30), (VMX, 48), (VMX, 49), (SVM, 0x7B), (SVM, 0x400)}
 
 
 @dataclass(frozen=True)
@@ -122,7 +118,7 @@ def _user(session: Session, interval: Interval, vcpus: list[Member], labels: Lab
         device = f", most on {labels.what(key.kind, key.value, key.extra)}" if key else ""
         if key:
             advice = _device(labels.what(key.kind, key.value, key.extra))
-        elif (reason.isa, reason.code & 0xFFFF) in DEVICE:
+        elif basic(*reason.key) in DEVICE:
             advice = "an emulated device is busy"
         elif reason.idle:  # as with kernel-irqchip=off
             advice = "the VMM halts vCPUs itself, or was stopped or interrupted (a pause, a debugger, signals)"

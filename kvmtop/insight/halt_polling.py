@@ -30,7 +30,7 @@ class Verdict(Enum):
 class Polling:
     """How a vCPU's halts were polled in an interval (Documentation/virt/kvm/halt-polling.rst)."""
 
-    id: int  # tgid << 32 | tid
+    id: int  # tgid and tid, packed
     seconds: float
     hits: int  # the event came while KVM polled
     wasted: int  # it did not, and the vCPU slept after all

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..model.keys import unpack
+from ..model.reasons import IDLE, basic
 from ..model.session import Sample, Scope, Session
-from ..model.snapshot import VMX, Snapshot
-from ..model.stats import I64, IDLE, PARTS, Interval, find, open_ns, tops
+from ..model.snapshot import Snapshot
+from ..model.stats import I64, PARTS, Interval, find, open_ns, tops
 
 F64 = npt.NDArray[np.float64]
 
@@ -59,7 +61,7 @@ def members(session: Session, interval: Interval, hidden: frozenset[int] = froze
 def _members(session: Session, interval: Interval, hidden: frozenset[int], trend: int) -> list[Member]:
     after = interval.after
     threads, top = after.threads, tops(interval)
-    names = [after.names.name(key >> 32, key & 0xFFFFFFFF) for key in top.keys.tolist()] + [""]  # -1: the last
+    names = [after.names.name(*unpack(key)) for key in top.keys.tolist()] + [""]  # -1: the last
     # Everything as vectors: first for each thread, then for each VM, as tops() numbers them.
     sums = _Sums(after.run_delay)
     exits = _exits(interval) / interval.seconds
@@ -182,5 +184,5 @@ def _doing(snapshot: Snapshot, row: int, lasted: int, user: int) -> tuple[Outsid
     isa, code = int(thread["isa"]), int(thread["reason"])
     if thread["user_ns"]:
         return Outside("user", user), lasted >= STUCK_NS
-    idle = (isa, code & 0xFFFF if isa == VMX else code) in IDLE
+    idle = basic(isa, code) in IDLE
     return Outside("idle" if idle else "kernel", lasted), not idle and lasted >= STUCK_NS

@@ -15,6 +15,7 @@ from ..insight.accesses import dropped, touched
 from ..insight.findings import findings
 from ..insight.halt_polling import polling
 from ..insight.vcpus import members, shares
+from ..model.keys import unpack
 from ..model.provenance import HERE, Origin
 from ..model.session import ALL, Session
 from ..model.snapshot import KINDS, Array, Snapshot
@@ -105,8 +106,9 @@ def _looked_at(interval: Interval, labels: Labels, kinds: frozenset[str]) -> Ite
         yield f"{TITLES['poll']:<30}{'HITS':>8}{'WASTED':>8}{'OTHER':>8}{'POLLING':>10}{'WINDOW':>8}  VERDICT"
         vcpus = {int(t["id"]): f"vCPU {t['vcpu']}" for t in interval.after.threads}
         for one in polling(interval, ALL):
-            vm = interval.after.vms.get(one.id >> 32)
-            name = fit(f"{vm.name if vm else one.id >> 32} {vcpus.get(one.id, '')}", 30)
+            pid, _ = unpack(one.id)
+            vm = interval.after.vms.get(pid)
+            name = fit(f"{vm.name if vm else pid} {vcpus.get(one.id, '')}", 30)
             spent = f"{units.duration(one.ns / one.seconds)}/s"
             counts = "".join(f"{count:>8}" for count in (one.hits, one.wasted, one.other))
             yield f"{name}{counts}{spent:>10}{units.duration(one.window):>8}  {verdict(one)}"

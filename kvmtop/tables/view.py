@@ -16,6 +16,7 @@ from ..insight.accesses import Touched
 from ..insight.halt_polling import Polling
 from ..insight.slow_exits import Slow
 from ..insight.vcpus import Member
+from ..model.keys import unpack
 from ..model.session import Key, Line, Sample, Scope, Session
 from ..model.snapshot import BUCKETS, Snapshot, Vm
 from ..model.stats import PARTS, Interval, bucket_bounds, isa_name
@@ -254,8 +255,9 @@ def polling_table(found: Sequence[Polling], interval: Interval) -> tuple[list[He
     numbers = dict(zip(interval.after.threads["id"].tolist(), interval.after.threads["vcpu"].tolist(), strict=True))
     rows = []
     for one in found:
-        vm = interval.after.vms.get(one.id >> 32)
-        who = f"{vm.name if vm else one.id >> 32} vCPU {numbers.get(one.id, units.DASH)}"
+        pid, _ = unpack(one.id)
+        vm = interval.after.vms.get(pid)
+        who = f"{vm.name if vm else pid} vCPU {numbers.get(one.id, units.DASH)}"
         spent = f"{units.duration(one.ns / one.seconds)}/s"
         cells = [who, str(one.hits), str(one.wasted), spent, units.duration(one.window), verdict(one)]
         rows.append(Row(one.id, cells))
@@ -343,7 +345,7 @@ def _who(interval: Interval, scope: Scope, key: Key) -> Lazy[tuple[Scope, list[s
     has = (count != 0) | (time != 0) if mask is None else mask & ((count != 0) | (time != 0))
     order = np.argsort(-time)
     order = order[has[order]]
-    pids = (after.threads["id"][order] >> np.uint64(32)).tolist()
+    pids = unpack(after.threads["id"][order])[0].tolist()
     keys = [Scope(pid, thread) for pid, thread in zip(pids, after.thread_ids[order].tolist(), strict=True)]
 
     def cells(at: int) -> tuple[Scope, list[str]]:
