@@ -10,8 +10,9 @@ import numpy as np
 from ..bpf.collector import Collector
 from ..bpf.detail import Detail
 from ..errors import KvmtopError
+from ..model.keys import unpack
+from ..model.reasons import IDLE
 from ..model.snapshot import SLOW, Array, Look, Snapshot
-from ..model.stats import IDLE
 from . import processes
 from .schedstat import Delays
 
@@ -88,8 +89,8 @@ class Live:
     def _with_names(self, snapshot: Snapshot) -> Snapshot:
         threads = snapshot.threads
         alive = threads[["id", "cpu"]][threads["end_ns"] == 0]
-        tids = (alive["id"] & np.uint64(0xFFFFFFFF)).tolist()
-        seen = np.unique(threads["id"] >> np.uint64(32)).tolist()
+        tids = unpack(alive["id"])[1].tolist()
+        seen = np.unique(unpack(threads["id"])[0]).tolist()
         cpus = dict(zip(tids, alive["cpu"].tolist(), strict=True))
         return replace(snapshot, vms=self._watch.update(seen), run_delay=self._delays.read(tids), cpus=cpus)
 

@@ -52,7 +52,7 @@ class Touched:
 
 
 def ids_of(snapshot: Snapshot, scope: Scope) -> Array | None:
-    """The threads of a scope, as tgid << 32 | tid; None for all."""
+    """The threads of a scope, as packed (tgid, tid); None for all."""
     mask = scope.mask(snapshot)
     return None if mask is None else snapshot.threads["id"][mask]
 

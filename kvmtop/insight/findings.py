@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from statistics import median
 
 from .. import units
+from ..model.reasons import DEVICE, PAUSE, basic
 from ..model.session import ALL, Session
-from ..model.snapshot import SVM, VMX
 from ..model.stats import Interval, is_one_of
 from ..reference.labels import Labels
 from .accesses import TOUCHED, touched
-from .halt_polling import polling
+from .halt_polling import Verdict, polling
 from .vcpus import STUCK_NS, Member
 
 MOST = 5  # sentences
@@ -28,10 +28,6 @@ RISE = 4.0  # of a p99 against its median over the minute before
 RISE_EXITS = 100  # that both need
 RISE_SAMPLES = 10
 WASTED_POLLING = 0.05  # of a CPU
-
-PAUSE = {(VMX, 40), (SVM, 0x77)}
-# Accesses to ports and memory, which a VMM's devices answer: IO_INSTRUCTION, EPT_VIOLATION, EPT_MISCONFIG; io, npf.
-DEVICE = {(VMX, 30), (VMX, 48), (VMX, 49), (SVM, 0x7B), (SVM, 0x400)}
 
 
 @dataclass(frozen=True)
@@ -77,9 +73,10 @@ def _lost(interval: Interval) -> Iterator[Finding]:
 
 def _stuck(vcpus: list[Member]) -> Iterator[Finding]:
     for member in vcpus:
-        if member.stuck:
+        if member.stuck and member.outside:
+            where, lasted = member.outside.where, units.duration(member.outside.ns)
             yield Finding(
-                f"{_who(member)} has not run guest code for a while: {member.state.removeprefix('STUCK ')}",
+                f"{_who(member)} has not run guest code for a while: {where} {lasted}",
                 f"outside the guest for {STUCK_NS // 10**9} s, not idle",
             )
 
@@ -121,7 +118,7 @@ def _user(session: Session, interval: Interval, vcpus: list[Member], labels: Lab
         device = f", most on {labels.what(key.kind, key.value, key.extra)}" if key else ""
         if key:
             advice = _device(labels.what(key.kind, key.value, key.extra))
-        elif (reason.isa, reason.code & 0xFFFF) in DEVICE:
+        elif basic(*reason.key) in DEVICE:
             advice = "an emulated device is busy"
         elif reason.idle:  # as with kernel-irqchip=off
             advice = "the VMM halts vCPUs itself, or was stopped or interrupted (a pause, a debugger, signals)"
@@ -174,8 +171,8 @@ def _rising(session: Session, interval: Interval) -> Iterator[Finding]:
 
 
 def _polling(interval: Interval) -> Iterator[Finding]:
-    wasteful = [one for one in polling(interval, ALL) if one.verdict().startswith("wasteful")]
-    burnt = sum(one.ns / one.seconds / 1e9 for one in wasteful)
+    wasteful = [one for one in polling(interval, ALL) if one.verdict is Verdict.WASTEFUL]
+    burnt = sum(one.burnt for one in wasteful)
     if burnt > WASTED_POLLING:
         yield Finding(
             f"halt polling burns {units.percent(burnt)} of a CPU for {len(wasteful)}"

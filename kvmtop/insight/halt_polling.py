@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import numpy as np
 
-from .. import units
 from ..model.session import Scope
 from ..model.snapshot import HIT, KINDS, UNPOLLED, WASTED
 from ..model.stats import Interval
 from .accesses import POLLING, change, ids_of, seconds
+
+CHEAP = 0.02  # of a CPU: not worth a thought
+PAYS = 0.5  # of the polls hit
+
+
+class Verdict(Enum):
+    """Whether polling pays."""
+
+    NO_HALT = auto()
+    NOT_POLLED = auto()
+    CHEAP = auto()
+    PAYS = auto()
+    WASTEFUL = auto()
 
 
 @dataclass(frozen=True)
 class Polling:
     """How a vCPU's halts were polled in an interval (Documentation/virt/kvm/halt-polling.rst)."""
 
-    id: int  # tgid << 32 | tid
+    id: int  # tgid and tid, packed
     seconds: float
     hits: int  # the event came while KVM polled
     wasted: int  # it did not, and the vCPU slept after all
@@ -25,18 +38,25 @@ class Polling:
     ns: int  # spent polling
     window: int | None  # ns; None until KVM has changed it
 
-    def verdict(self) -> str:
-        """One line of judgement, with the numbers it rests on."""
-        polls, burnt = self.hits + self.wasted, self.ns / self.seconds / 1e9
-        if not polls:
-            return "no halt was polled" if self.other else "no halt"
-        hit = self.hits / polls
-        words = f"{units.percent(hit)} of {polls} polls hit, {units.percent(burnt)} of a CPU spent"
-        if burnt < 0.02:
-            return f"cheap: {words}"
-        if hit >= 0.5:
-            return f"pays: {words}"
-        return f"wasteful: {words}; lower kvm's halt_poll_ns"
+    @property
+    def burnt(self) -> float:
+        """Share of a CPU that was spent polling."""
+        return self.ns / self.seconds / 1e9
+
+    @property
+    def hit(self) -> float | None:
+        """Share of the polls that hit; None where no halt was polled."""
+        polls = self.hits + self.wasted
+        return self.hits / polls if polls else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether it paid."""
+        if self.hit is None:
+            return Verdict.NOT_POLLED if self.other else Verdict.NO_HALT
+        if self.burnt < CHEAP:
+            return Verdict.CHEAP
+        return Verdict.PAYS if self.hit >= PAYS else Verdict.WASTEFUL
 
 
 def polling(interval: Interval, scope: Scope) -> list[Polling]:

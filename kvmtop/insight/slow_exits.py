@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import units
+from ..model.keys import unpack
 from ..model.session import Key
 from ..model.snapshot import BUCKETS, KINDS, SLOW, Array, Snapshot
 from ..model.stats import Interval, bucket_bounds, by_reason
@@ -48,14 +49,14 @@ def read(rows: Array, snapshot: Snapshot) -> list[Slow]:
     found = []
     for row in rows:
         item = dict(zip(SLOW.names or (), row.tolist(), strict=True))
-        pid = item["id"] >> 32
+        pid, tid = unpack(item["id"])
         vm = snapshot.vms.get(pid)
         found.append(
             Slow(
                 time=item["time_ns"] / 1e9 + ahead,
                 vm=vm.name if vm else f"pid {pid}",
                 pid=pid,
-                tid=item["id"] & 0xFFFFFFFF,
+                tid=tid,
                 info=(item["info1"], item["info2"]),
                 code=item["reason"],
                 name=snapshot.names.name(item["isa"], item["reason"]),

@@ -9,15 +9,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import units
+from ..model.keys import unpack
+from ..model.reasons import IDLE, basic
 from ..model.session import Sample, Scope, Session
-from ..model.snapshot import VMX, Snapshot
-from ..model.stats import I64, IDLE, PARTS, Interval, find, open_ns, tops
+from ..model.snapshot import Snapshot
+from ..model.stats import I64, PARTS, Interval, find, open_ns, tops
 
 F64 = npt.NDArray[np.float64]
 
 STUCK_NS = 3_000_000_000  # an exit open so long, not idle, marks its vCPU
 SHOWN_NS = 100_000_000  # one open so long is worth a word
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a vCPU has been doing outside the guest, for so long that it is worth a word."""
+
+    where: str  # of PARTS
+    ns: int
 
 
 @dataclass(slots=True)  # not frozen: that takes three times as long to make, and there may be thousands
@@ -28,12 +37,14 @@ class Member:
     vm: str
     name: str
     number: int  # pid or tid
-    cpu: str  # how many vCPUs, or the host CPU
+    seen: int  # how many vCPUs have had an exit; 1 of a vCPU
+    alive: int  # how many of them still run
+    stuck: int  # how many of those are stuck
+    cpu: int | None  # a vCPU's host CPU; None where it is not known, and of a VM
     rate: float
     shares: dict[str, float] | None
     top: str
-    state: str
-    stuck: bool
+    outside: Outside | None  # of a vCPU
     ended: bool
     trend: list[float]
 
@@ -50,7 +61,7 @@ def members(session: Session, interval: Interval, hidden: frozenset[int] = froze
 def _members(session: Session, interval: Interval, hidden: frozenset[int], trend: int) -> list[Member]:
     after = interval.after
     threads, top = after.threads, tops(interval)
-    names = [after.names.name(key >> 32, key & 0xFFFFFFFF) for key in top.keys.tolist()] + [""]  # -1: the last
+    names = [after.names.name(*unpack(key)) for key in top.keys.tolist()] + [""]  # -1: the last
     # Everything as vectors: first for each thread, then for each VM, as tops() numbers them.
     sums = _Sums(after.run_delay)
     exits = _exits(interval) / interval.seconds
@@ -71,7 +82,7 @@ def _members(session: Session, interval: Interval, hidden: frozenset[int], trend
     order = np.lexsort((np.arange(len(threads)), threads["vcpu"], top.vm))
     first = np.searchsorted(top.vm[order], np.arange(len(top.pids) + 1)).tolist()
     mine = {pid: order[first[n] : first[n + 1]].tolist() for n, pid in enumerate(top.pids.tolist())}
-    states, stuck = _states(after)
+    outside, stuck = _outside(after)
     tids, thread_ids = threads["id"].astype("u4").tolist(), after.thread_ids.tolist()
     numbers, ends, cpus = threads["vcpu"].tolist(), threads["end_ns"].tolist(), after.cpus
     nothing: tuple[float, None, int, list[float]] = (0.0, None, -1, [0.0] * len(samples))
@@ -82,19 +93,17 @@ def _members(session: Session, interval: Interval, hidden: frozenset[int], trend
         rows = mine.get(vm.pid, [])
         alive = [row for row in rows if not ends[row]]
         waiting = len(stuck.intersection(alive)) if stuck else 0
-        word = "ended" if vm.ended else f"{waiting} stuck" if waiting else "" if rows else "no exits yet"
         rate, shares, most, trends = of_vm.get(vm.pid, nothing)
         found.append(
-            Member(Scope(vm.pid), vm.name, vm.name, vm.pid, str(len(alive)), rate, shares, names[most], word,
-                   bool(waiting), vm.ended, trends)
+            Member(Scope(vm.pid), vm.name, vm.name, vm.pid, len(rows), len(alive), waiting, None, rate, shares,
+                   names[most], None, vm.ended, trends)
         )  # fmt: skip
         for row in rows:
             rate, shares, most, trends = of_thread[row]
             tid, ended = tids[row], bool(ends[row])
-            cpu = "" if ended else f"@{cpus[tid]}" if tid in cpus else units.DASH
             found.append(
-                Member(Scope(vm.pid, thread_ids[row]), vm.name, f"vCPU {numbers[row]}", tid, cpu, rate, shares,
-                       names[most], "ended" if ended else states.get(row, ""), row in stuck, ended, trends)
+                Member(Scope(vm.pid, thread_ids[row]), vm.name, f"vCPU {numbers[row]}", tid, 1, not ended, row in stuck,
+                       cpus.get(tid), rate, shares, names[most], outside.get(row), ended, trends)
             )  # fmt: skip
     return found
 
@@ -159,23 +168,21 @@ def shares(interval: Interval, scope: Scope) -> dict[str, float] | None:
     return _Sums(interval.after.run_delay).shares(budget.sum(axis=0)[None], known.sum()[None])[0]
 
 
-def _states(snapshot: Snapshot) -> tuple[dict[int, str], set[int]]:
-    """What vCPUs do now, if they have done so for a while; and which are stuck. By row of the threads."""
+def _outside(snapshot: Snapshot) -> tuple[dict[int, Outside], set[int]]:
+    """What vCPUs do outside the guest now, if they have for a while; and which are stuck. By row of the threads."""
     lasted, user = open_ns(snapshot)
-    words, stuck = {}, set()
+    found, stuck = {}, set()
     for row in np.flatnonzero((lasted >= SHOWN_NS) & (snapshot.threads["end_ns"] == 0)).tolist():
-        words[row], is_stuck = _state(snapshot, row, int(lasted[row]), int(user[row]))
+        found[row], is_stuck = _doing(snapshot, row, int(lasted[row]), int(user[row]))
         if is_stuck:
             stuck.add(row)
-    return words, stuck
+    return found, stuck
 
 
-def _state(snapshot: Snapshot, row: int, lasted: int, user: int) -> tuple[str, bool]:
+def _doing(snapshot: Snapshot, row: int, lasted: int, user: int) -> tuple[Outside, bool]:
     thread = snapshot.threads[row]
     isa, code = int(thread["isa"]), int(thread["reason"])
-    outside = bool(thread["user_ns"])
-    idle = (isa, code & 0xFFFF if isa == VMX else code) in IDLE and not outside
-    where = "user" if outside else "idle" if idle else "kernel"
-    age = user if outside else lasted
-    stuck = not idle and lasted >= STUCK_NS
-    return f"{'STUCK ' if stuck else ''}{where} {units.duration(age)}", stuck
+    if thread["user_ns"]:
+        return Outside("user", user), lasted >= STUCK_NS
+    idle = basic(isa, code) in IDLE
+    return Outside("idle" if idle else "kernel", lasted), not idle and lasted >= STUCK_NS

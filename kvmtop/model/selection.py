@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import KvmtopError
 from ..sanitize import NAME_LENGTH, clean
+from .keys import unpack
 from .snapshot import CELL, SLOW, U64, Array, Details, Snapshot, Source, Vm, Wrapper
 from .stats import Mask, add_by_reason
 
@@ -95,8 +96,8 @@ def _details(details: Details, pids: Collection[int]) -> Details:
 
 
 def _of(ids: U64, pids: Collection[int]) -> Mask:
-    """Which of these tgid << 32 | tid are of these processes."""
-    return np.isin(ids >> np.uint64(32), np.array(list(pids), "u8"))
+    """Which of these (tgid, tid), packed, are of these processes."""
+    return np.isin(unpack(ids)[0], np.array(list(pids), "u8"))
 
 
 class Selected(Wrapper):

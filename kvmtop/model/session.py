@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from .keys import pack, unpack
 from .snapshot import BUCKETS, U64, Snapshot
 from .stats import I64, Interval, Mask, Reason, by_reason, counts, diff, percentile
 
@@ -31,7 +32,7 @@ class Scope:
         if self.thread is not None:
             return np.asarray(snapshot.thread_ids == self.thread)
         if self.pid is not None:
-            return np.asarray(snapshot.threads["id"] >> np.uint64(32) == self.pid)
+            return np.asarray(unpack(snapshot.threads["id"])[0] == self.pid)
         return None
 
 
@@ -64,7 +65,7 @@ class Sample:
         self.time_ns, self.seconds = after.time_ns, interval.seconds
         self.distinct: U64 = distinct
         self.threads: U64 = after.thread_ids.copy()
-        self.pids: I64 = (after.threads["id"] >> np.uint64(32)).astype("i8")
+        self.pids: I64 = unpack(after.threads["id"])[0].astype("i8")
         if like and np.array_equal(like.threads, self.threads) and np.array_equal(like.pids, self.pids):
             self.threads, self.pids = like.threads, like.pids
         self.thread = rows["thread"].astype("u4")  # position in threads
@@ -105,7 +106,7 @@ class Sample:
             seen = np.bincount(key, minlength=len(self.distinct)).tolist()
             sums = (np.bincount(key, values, len(self.distinct)).tolist() for values in (counts, times))
             self._sums[scope] = {
-                (reason >> 32, reason & 0xFFFFFFFF): (int(count), int(time))
+                unpack(reason): (int(count), int(time))
                 for reason, rows, count, time in zip(self.distinct.tolist(), seen, *sums, strict=True)
                 if rows
             }
@@ -124,7 +125,7 @@ class Sample:
     def hist(self, scope: Scope, key: Key) -> npt.NDArray[np.int64]:
         """The histogram of one reason in a scope; shape (BUCKETS,)."""
         if (scope, key) not in self._hists:
-            wanted = self.distinct == np.uint64(key[0] << 32 | key[1])
+            wanted = self.distinct == np.uint64(pack(*key))
             try:
                 mine = (self._mask(scope) & wanted[self.key])[self.hist_row]
                 sums = np.bincount(self.hist_bucket[mine], self.hist_count[mine], BUCKETS)

@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .keys import pack
+
 # The tracepoint's `isa`: KVM_ISA_VMX, KVM_ISA_SVM in arch/x86/kvm/trace.h; 0 where it has no such field.
 UNKNOWN, VMX, SVM = 0, 1, 2
 
@@ -25,7 +27,7 @@ FIRST_OCTAVE = 5
 # Structures of bpf/collector.bpf.c, byte for byte. Times are CLOCK_MONOTONIC in ns.
 THREAD = np.dtype(
     [
-        ("id", "u8"),  # tgid << 32 | tid, as the host counts them
+        ("id", "u8"),  # tgid and tid, packed, as the host counts them
         ("first_ns", "u8"),  # first event seen
         ("end_ns", "u8"),  # the thread has exited; 0 while it lives
         ("exit_ns", "u8"),  # when the open exit began; 0 in the guest
@@ -69,7 +71,7 @@ HIT, WASTED, UNPOLLED, UNSURE = range(4)  # the value of a "poll" row
 # Structures of bpf/detail.bpf.c, byte for byte.
 TOUCH = np.dtype(
     [
-        ("id", "u8"),  # tgid << 32 | tid
+        ("id", "u8"),  # tgid and tid, packed
         ("value", "u8"),  # port, MSR, address, leaf …
         ("kind", "u4"),
         ("extra", "u4"),  # bit 0: a write; bits 15:8: bytes
@@ -85,7 +87,7 @@ SLOW = np.dtype(
     [
         ("number", "u8"),
         ("time_ns", "u8"),  # CLOCK_MONOTONIC, when it ended
-        ("id", "u8"),  # tgid << 32 | tid
+        ("id", "u8"),  # tgid and tid, packed
         ("ns", "u8"),
         ("user", "u8"),  # ns of it in user space
         ("idle", "u8"),  # ns of it halted
@@ -211,8 +213,8 @@ class Snapshot:
 
     @cached_property
     def reasons(self) -> tuple[U64, U16]:
-        """The reasons seen, isa << 32 | code in ascending order, and for each cell which of them it is."""
-        keys = self.heads["isa"].astype("u8") << np.uint64(32) | self.heads["reason"]
+        """The reasons seen, packed (isa, code) in ascending order, and for each cell which of them it is."""
+        keys = pack(self.heads["isa"], self.heads["reason"])
         distinct = np.unique(keys)
         return distinct, np.searchsorted(distinct, keys).astype("u2")
 

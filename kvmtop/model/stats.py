@@ -14,15 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .keys import pack, unpack
+from .reasons import IDLE, INTERRUPT
 from .snapshot import BUCKETS, CELL, FIRST_OCTAVE, SVM, U64, UNKNOWN, VMX, Array, Snapshot
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-
-# Halted: HLT and MWAIT (Intel SDM vol. 3 appendix C; AMD APM vol. 2 appendix C, 0xa6 is idle-HLT).
-IDLE = {(VMX, 12), (VMX, 36), (SVM, 0x78), (SVM, 0x8B), (SVM, 0x8C), (SVM, 0xA6)}
-# An exit for the host's own interrupts: what preempts a vCPU arrives through it.
-INTERRUPT = {(VMX, 1), (SVM, 0x60)}
 
 SILENT_AFTER = 3.0  # seconds without any exit, after which silence() speaks
 PARTS = ("guest", "kernel", "user", "idle", "wait")  # where a vCPU's second goes, in this order everywhere
@@ -99,11 +96,11 @@ class Interval:
 
     @cached_property
     def reasons(self) -> tuple[U64, I64]:
-        """The reasons of the rows, isa << 32 | code in ascending order, and for each row which of them it is."""
+        """The reasons of the rows, packed (isa, code) in ascending order, and for each row which of them it is."""
         cells = _cells(self.before, self.after)
         distinct, column = self.after.reasons
         opened = self.rows[len(column) if cells is None else len(cells) :]
-        keys = opened["isa"].astype("u8") << np.uint64(32) | opened["reason"]
+        keys = pack(opened["isa"], opened["reason"])
         both = np.union1d(distinct, keys)
         of_cells = np.searchsorted(both, distinct)[column if cells is None else column[cells]]
         return both, np.concatenate([of_cells, np.searchsorted(both, keys)])
@@ -237,7 +234,7 @@ def _open(snapshot: Snapshot, after: Snapshot, sign: int) -> Array:
 
 def is_one_of(rows: Array, codes: set[tuple[int, int]]) -> Mask:
     """Which rows have one of these (isa, reason); VMX's flag bits do not matter."""
-    return _are(rows["isa"].astype("u8") << np.uint64(32) | rows["reason"], codes)
+    return _are(pack(rows["isa"], rows["reason"]), codes)
 
 
 def _rows_of(interval: Interval, codes: set[tuple[int, int]]) -> Mask:
@@ -248,7 +245,7 @@ def _rows_of(interval: Interval, codes: set[tuple[int, int]]) -> Mask:
 
 
 def _are(keys: U64, codes: set[tuple[int, int]]) -> Mask:
-    isa, reason = keys >> np.uint64(32), keys & np.uint64(0xFFFFFFFF)
+    isa, reason = unpack(keys)
     basic = np.where(isa == VMX, reason & np.uint64(0xFFFF), reason)
     mask = np.zeros(len(keys), bool)
     for wanted, code in codes:
@@ -373,7 +370,7 @@ def _by_reason(interval: Interval, mine: Mask) -> list[Reason]:
     idle = _are(distinct, IDLE)
     reasons = []
     for i, at in enumerate(found.tolist()):
-        isa, code = int(distinct[at]) >> 32, int(distinct[at]) & 0xFFFFFFFF
+        isa, code = unpack(int(distinct[at]))
         seen = bool(longest[i])
         hist = hists[at]
         top = int(np.flatnonzero(hist > 0)[-1]) if (hist > 0).any() else None
@@ -407,7 +404,7 @@ def counts(snapshot: Snapshot, threads: Mask | None = None) -> dict[tuple[int, i
     seen = np.bincount(column, minlength=len(keys))
     sums = np.bincount(column, count, len(keys))
     return {
-        (key >> 32, key & 0xFFFFFFFF): int(total)
+        unpack(key): int(total)
         for key, cells, total in zip(keys.tolist(), seen.tolist(), sums.tolist(), strict=True)
         if cells
     }
@@ -415,7 +412,7 @@ def counts(snapshot: Snapshot, threads: Mask | None = None) -> dict[tuple[int, i
 
 def add_by_reason(cells: Array) -> Array:
     """One cell for each (isa, reason)."""
-    keys = cells["isa"].astype("u8") << np.uint64(32) | cells["reason"]
+    keys = pack(cells["isa"], cells["reason"])
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     sums = np.zeros(len(first), CELL)
     for name in ("reason", "isa"):
@@ -445,7 +442,7 @@ def tops(interval: Interval) -> Tops:
     rows = interval.rows
     which = (rows["thread"] >= 0) & ~_rows_of(interval, IDLE)
     threads, width = len(interval.after.threads), len(keys)
-    pids, vm = np.unique((interval.after.threads["id"] >> np.uint64(32)).astype("i8"), return_inverse=True)
+    pids, vm = np.unique(unpack(interval.after.threads["id"])[0].astype("i8"), return_inverse=True)
 
     def most(owner: I64, number: int) -> I64:
         if not width:

@@ -15,13 +15,16 @@ from ..insight.accesses import dropped, touched
 from ..insight.findings import findings
 from ..insight.halt_polling import polling
 from ..insight.vcpus import members, shares
+from ..model.keys import unpack
 from ..model.provenance import HERE, Origin
 from ..model.session import ALL, Session
 from ..model.snapshot import KINDS, Array, Snapshot
 from ..model.stats import PARTS, Interval, isa_name
 from ..reference.labels import TITLES, Labels
 from ..tables.columns import COLUMNS
+from ..tables.halt_polling import verdict
 from ..tables.row_choice import RowChoice
+from ..tables.vcpus import state
 
 _SKIPPED = {"trend"}  # a log is its own trend
 EVERYTHING = RowChoice()
@@ -76,7 +79,7 @@ def table(
         name = f"  {row.name}" if row.scope.thread is not None else row.name
         parts = [units.percent((row.shares or {}).get(part)) for part in PARTS]
         text = f"{fit(name, 22)}{row.number:>8}{units.rate(row.rate):>8}" + "".join(f"{part:>8}" for part in parts)
-        yield f"{text}  {row.state}".rstrip()
+        yield f"{text}  {state(row)}".rstrip()
     yield ""
     found = findings(session, interval, rows, labels)
     yield from (f"! {finding.text} [{finding.rule}]" for finding in found)
@@ -106,11 +109,12 @@ def _looked_at(interval: Interval, labels: Labels, kinds: frozenset[str]) -> Ite
         yield f"{TITLES['poll']:<30}{'HITS':>8}{'WASTED':>8}{'OTHER':>8}{'POLLING':>10}{'WINDOW':>8}  VERDICT"
         vcpus = {int(t["id"]): f"vCPU {t['vcpu']}" for t in interval.after.threads}
         for one in polling(interval, ALL):
-            vm = interval.after.vms.get(one.id >> 32)
-            name = fit(f"{vm.name if vm else one.id >> 32} {vcpus.get(one.id, '')}", 30)
+            pid, _ = unpack(one.id)
+            vm = interval.after.vms.get(pid)
+            name = fit(f"{vm.name if vm else pid} {vcpus.get(one.id, '')}", 30)
             spent = f"{units.duration(one.ns / one.seconds)}/s"
             counts = "".join(f"{count:>8}" for count in (one.hits, one.wasted, one.other))
-            yield f"{name}{counts}{spent:>10}{units.duration(one.window):>8}  {one.verdict()}"
+            yield f"{name}{counts}{spent:>10}{units.duration(one.window):>8}  {verdict(one)}"
         yield ""
     if missing := dropped(details):
         yield f"! {missing}"

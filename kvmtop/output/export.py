@@ -29,6 +29,7 @@ from ..model.stats import PARTS, Interval, isa_name, open_ns
 from ..reference.labels import Labels
 from ..sanitize import clean
 from ..tables.row_choice import RowChoice
+from ..tables.vcpus import state
 from . import export_details, summary
 
 SCHEMA = 1
@@ -119,8 +120,8 @@ def vms(session: Session, interval: Interval) -> list[Object]:
             "rate": round(m.rate, 3),
             "budget": _budget(m.shares),
             "top": clean(m.top) or None,
-            "state": m.state or None,
-            "stuck": m.stuck,
+            "state": state(m) or None,
+            "stuck": bool(m.stuck),
             "ended": m.ended,
         }
 
@@ -137,7 +138,7 @@ def vms(session: Session, interval: Interval) -> list[Object]:
     found: list[Object] = []
     for m in members(session, interval, _gone(interval), trend=0):
         if m.scope.thread is None:
-            name = {"name": clean(m.vm) or f"pid {m.number}", "pid": m.number, "alive": int(m.cpu)}
+            name = {"name": clean(m.vm) or f"pid {m.number}", "pid": m.number, "alive": m.alive}
             found.append({**name, **member(m), "vcpus": []})
         elif not m.ended or m.shares is not None:
             found[-1]["vcpus"].append(vcpu(m))

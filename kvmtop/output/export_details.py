@@ -10,10 +10,12 @@ from ..insight.accesses import touched as touches
 from ..insight.halt_polling import polling as polled
 from ..insight.slow_exits import read
 from ..insight.vcpus import members
+from ..model.keys import unpack
 from ..model.session import ALL, Scope, Session
 from ..model.stats import Interval, isa_name
 from ..reference.labels import Labels
 from ..sanitize import clean
+from ..tables.halt_polling import verdict
 
 Object = dict[str, Any]
 
@@ -21,8 +23,8 @@ Object = dict[str, Any]
 def _scopes(interval: Interval) -> list[tuple[Scope, int | None, int | None]]:
     """Everything, each VM and each vCPU, with pid and tid."""
     after = interval.after
-    ids = zip(after.threads["id"].tolist(), after.thread_ids.tolist(), strict=True)
-    vcpus = [(Scope(id >> 32, thread), id >> 32, id & 0xFFFFFFFF) for id, thread in ids]
+    ids = zip(map(unpack, after.threads["id"].tolist()), after.thread_ids.tolist(), strict=True)
+    vcpus = [(Scope(pid, thread), pid, tid) for (pid, tid), thread in ids]
     return [(ALL, None, None), *((Scope(pid), pid, None) for pid in sorted({pid for _, pid, _ in vcpus})), *vcpus]
 
 
@@ -92,14 +94,14 @@ def polling(session: Session, interval: Interval, labels: Labels) -> list[Object
         return None
     return [
         {
-            "pid": one.id >> 32,
-            "tid": one.id & 0xFFFFFFFF,
+            "pid": unpack(one.id)[0],
+            "tid": unpack(one.id)[1],
             "hits": one.hits,
             "wasted": one.wasted,
             "other": one.other,
             "polling_ns": one.ns,
             "window_ns": one.window,
-            "verdict": one.verdict(),
+            "verdict": verdict(one),
         }
         for one in polled(interval, ALL)
     ]

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import KvmtopError
+from ..model.keys import pack, unpack
 from ..model.snapshot import Snapshot, Source, Vm, Wrapper
 from . import codec
 from .reader import (
@@ -158,7 +159,7 @@ class Recorder(Wrapper):
         for row, thread in enumerate(threads):
             if thread not in self._threads:
                 id, vcpu = int(snapshot.threads["id"][row]), int(snapshot.threads["vcpu"][row])
-                put("INSERT INTO vcpus VALUES (?, ?, ?, ?, ?)", (n, thread, id >> 32, id & 0xFFFFFFFF, vcpu))
+                put("INSERT INTO vcpus VALUES (?, ?, ?, ?, ?)", (n, thread, *unpack(id), vcpu))
         self._sums, self._vms, self._threads = sums, dict(snapshot.vms), set(threads)
         chain = {n}
         while (last := min(chain)) % GROUP:
@@ -182,11 +183,11 @@ def _make(path: Path) -> None:
 def _sums(snapshot: Snapshot) -> dict[tuple[int, int], tuple[int, int]]:
     """Exits that have ended and their ns, by (isa, code)."""
     cells = snapshot.cells
-    keys, group = np.unique(cells["isa"].astype("u8") << np.uint64(32) | cells["reason"], return_inverse=True)
+    keys, group = np.unique(pack(cells["isa"], cells["reason"]), return_inverse=True)
     counts, ns = np.zeros(len(keys), "u8"), np.zeros(len(keys), "u8")
     np.add.at(counts, group, cells["count"])
     np.add.at(ns, group, cells["total"])
     return {
-        (key >> 32, key & 0xFFFFFFFF): pair
+        unpack(key): pair
         for key, pair in zip(keys.tolist(), zip(counts.tolist(), ns.tolist(), strict=True), strict=True)
     }

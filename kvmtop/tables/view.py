@@ -16,12 +16,15 @@ from ..insight.accesses import Touched
 from ..insight.halt_polling import Polling
 from ..insight.slow_exits import Slow
 from ..insight.vcpus import Member
+from ..model.keys import unpack
 from ..model.session import Key, Line, Sample, Scope, Session
 from ..model.snapshot import BUCKETS, Snapshot, Vm
 from ..model.stats import PARTS, Interval, bucket_bounds, isa_name
 from ..reference import exit_reasons
 from ..reference.labels import Labels
+from . import vcpus
 from .columns import Column, fitting
+from .halt_polling import verdict
 from .rows import Heading, Lazy, Row, Ticks
 
 
@@ -95,15 +98,15 @@ def member_table(
         cells = {
             "name": f"{here}{indent}{member.name}",
             "number": str(member.number),
-            "cpu": member.cpu,
+            "cpu": vcpus.cpu(member),
             "rate": units.rate(member.rate),
             **{name: units.percent((member.shares or {}).get(name)) for name in PARTS},
             "bar": bar(member.shares, BAR),
             "top": member.top,
-            "state": member.state,
+            "state": vcpus.state(member),
             "trend": units.sparkline(member.trend, 8),
         }
-        return Row(member.scope, [cells[h.key] for h in headings], dim=member.ended, mark=member.stuck)  # type: ignore[misc]
+        return Row(member.scope, [cells[h.key] for h in headings], dim=member.ended, mark=bool(member.stuck))  # type: ignore[misc]
 
     rows = Lazy([member.scope for member in found], row)
     return headings, rows
@@ -249,13 +252,14 @@ _POLLING_HEADINGS = [
 
 def polling_table(found: Sequence[Polling], interval: Interval) -> tuple[list[Heading], list[Row]]:
     """How each vCPU's halts were polled, and the verdict."""
-    vcpus = dict(zip(interval.after.threads["id"].tolist(), interval.after.threads["vcpu"].tolist(), strict=True))
+    numbers = dict(zip(interval.after.threads["id"].tolist(), interval.after.threads["vcpu"].tolist(), strict=True))
     rows = []
     for one in found:
-        vm = interval.after.vms.get(one.id >> 32)
-        who = f"{vm.name if vm else one.id >> 32} vCPU {vcpus.get(one.id, units.DASH)}"
+        pid, _ = unpack(one.id)
+        vm = interval.after.vms.get(pid)
+        who = f"{vm.name if vm else pid} vCPU {numbers.get(one.id, units.DASH)}"
         spent = f"{units.duration(one.ns / one.seconds)}/s"
-        cells = [who, str(one.hits), str(one.wasted), spent, units.duration(one.window), one.verdict()]
+        cells = [who, str(one.hits), str(one.wasted), spent, units.duration(one.window), verdict(one)]
         rows.append(Row(one.id, cells))
     return _POLLING_HEADINGS, rows
 
@@ -341,7 +345,7 @@ def _who(interval: Interval, scope: Scope, key: Key) -> Lazy[tuple[Scope, list[s
     has = (count != 0) | (time != 0) if mask is None else mask & ((count != 0) | (time != 0))
     order = np.argsort(-time)
     order = order[has[order]]
-    pids = (after.threads["id"][order] >> np.uint64(32)).tolist()
+    pids = unpack(after.threads["id"][order])[0].tolist()
     keys = [Scope(pid, thread) for pid, thread in zip(pids, after.thread_ids[order].tolist(), strict=True)]
 
     def cells(at: int) -> tuple[Scope, list[str]]:

@@ -21,8 +21,8 @@ from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
 from kvmtop.cli import EVENTS
 from kvmtop.insight.accesses import TOUCHED
 from kvmtop.model import snapshot
+from kvmtop.model.reasons import IDLE
 from kvmtop.model.snapshot import BUCKETS, HIT, KINDS, SLOW, TOUCH, UNPOLLED, UNSURE, WASTED, Details, Look
-from kvmtop.model.stats import IDLE
 from kvmtop.tables.view import bucket_of
 
 from ..support.formats import FORMATS, X86, text

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from kvmtop.insight.halt_polling import Polling, polling
+from kvmtop.insight.halt_polling import Polling, Verdict, polling
 from kvmtop.model.session import ALL, Scope
 from kvmtop.model.snapshot import HIT, UNPOLLED, UNSURE, WASTED, Look
 from kvmtop.model.stats import Interval, diff
+from kvmtop.tables.halt_polling import verdict as verdict_words
 
 from ..support.fake import SECOND, Host
 
@@ -66,17 +67,26 @@ def test_nobody_looks(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "verdict"),
+    ("given", "verdict", "words"),
     [
-        (one(0, 0, 0), "no halt"),
-        (one(0, 0, 0, other=3), "no halt was polled"),
-        (one(1, 9, 19_999_999), "cheap: 10.0% of 10 polls hit, 2.0% of a CPU spent"),
-        (one(1, 9, 20_000_000), "wasteful: 10.0% of 10 polls hit, 2.0% of a CPU spent; lower kvm's halt_poll_ns"),
-        (one(49, 51, 50_000_000), "wasteful: 49.0% of 100 polls hit, 5.0% of a CPU spent; lower kvm's halt_poll_ns"),
-        (one(50, 50, 50_000_000), "pays: 50.0% of 100 polls hit, 5.0% of a CPU spent"),
-        (one(50, 50, 50_000_000, seconds=5), "cheap: 50.0% of 100 polls hit, 1.0% of a CPU spent"),
-        (one(4, 0, 10**9), "pays: 100% of 4 polls hit, 100% of a CPU spent"),
+        (one(0, 0, 0), Verdict.NO_HALT, "no halt"),
+        (one(0, 0, 0, other=3), Verdict.NOT_POLLED, "no halt was polled"),
+        (one(1, 9, 19_999_999), Verdict.CHEAP, "cheap: 10.0% of 10 polls hit, 2.0% of a CPU spent"),
+        (
+            one(1, 9, 20_000_000),
+            Verdict.WASTEFUL,
+            "wasteful: 10.0% of 10 polls hit, 2.0% of a CPU spent; lower kvm's halt_poll_ns",
+        ),
+        (
+            one(49, 51, 50_000_000),
+            Verdict.WASTEFUL,
+            "wasteful: 49.0% of 100 polls hit, 5.0% of a CPU spent; lower kvm's halt_poll_ns",
+        ),
+        (one(50, 50, 50_000_000), Verdict.PAYS, "pays: 50.0% of 100 polls hit, 5.0% of a CPU spent"),
+        (one(50, 50, 50_000_000, seconds=5), Verdict.CHEAP, "cheap: 50.0% of 100 polls hit, 1.0% of a CPU spent"),
+        (one(4, 0, 10**9), Verdict.PAYS, "pays: 100% of 4 polls hit, 100% of a CPU spent"),
     ],
 )
-def test_verdicts(given: Polling, verdict: str) -> None:
-    assert given.verdict() == verdict
+def test_verdicts(given: Polling, verdict: Verdict, words: str) -> None:
+    assert given.verdict is verdict
+    assert verdict_words(given) == words

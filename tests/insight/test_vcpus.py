@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kvmtop.insight.vcpus import Member, members, shares
+from kvmtop.insight.vcpus import Member, Outside, members, shares
 from kvmtop.model.session import Scope, Session
+from kvmtop.tables.vcpus import cpu, state
 
 from ..support.fake import SECOND, Host
 
@@ -42,7 +43,10 @@ def test_by_name_with_rates_and_what_takes_most_of_the_time(host: Host) -> None:
         ("db", "db", 100, 0.5, "msr"), ("db", "vCPU 0", 101, 0.5, "msr"), ("web", "web", 200, 20.5, "msr"),
         ("web", "vCPU 0", 201, 15.0, "msr"), ("web", "vCPU 1", 202, 5.5, "io"),
     ]  # fmt: skip
-    assert [one.cpu for one in found] == ["1", "@1", "2", "@1", "@2"]  # how many vCPUs; which CPU of the host
+    assert [(one.seen, one.alive, one.cpu) for one in found] == [
+        (1, 1, None), (1, 1, 1), (2, 2, None), (1, 1, 1), (1, 1, 2),
+    ]  # fmt: skip
+    assert [cpu(one) for one in found] == ["1", "@1", "2", "@1", "@2"]  # how many vCPUs; which CPU of the host
     assert found[2].trend[-1] == 20.5
 
 
@@ -62,7 +66,7 @@ def test_a_vm_is_the_sum_of_its_vcpus(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "user", "seconds", "state", "stuck"),
+    ("reason", "user", "seconds", "words", "stuck"),
     [
         (MSR, False, 0.05, "", False),
         (MSR, False, 0.5, "kernel 500ms", False),
@@ -72,14 +76,16 @@ def test_a_vm_is_the_sum_of_its_vcpus(host: Host) -> None:
         (HLT, True, 4, "STUCK user 4.00s", True),  # a VMM that handles HLT itself and does not come back
     ],
 )
-def test_what_a_vcpu_does_now(host: Host, reason: int, user: bool, seconds: float, state: str, stuck: bool) -> None:
+def test_what_a_vcpu_does_now(host: Host, reason: int, user: bool, seconds: float, words: str, stuck: bool) -> None:
     session = started(host)
     host.leave(101, reason)
     if user:
         host.to_user(101)
     vm, vcpu = listed(host, session, seconds)[:2]
-    assert (vcpu.state, vcpu.stuck) == (state, stuck)
-    assert (vm.state, vm.stuck) == ("1 stuck" if stuck else "", stuck)
+    assert (state(vcpu), vcpu.stuck) == (words, stuck)
+    assert (state(vm), vm.stuck) == ("1 stuck" if stuck else "", stuck)
+    where = "user" if user else "idle" if reason == HLT else "kernel"
+    assert vcpu.outside == (Outside(where, int(seconds * SECOND)) if words else None)
 
 
 def test_what_has_ended_comes_last_and_can_be_hidden(host: Host) -> None:
@@ -87,8 +93,8 @@ def test_what_has_ended_comes_last_and_can_be_hidden(host: Host) -> None:
     host.exits(101, MSR, 1000)
     host.end(100)
     found = listed(host, session)
-    assert [(one.name, one.state, one.ended, one.cpu) for one in found[-2:]] == [
-        ("db", "ended", True, "0"), ("vCPU 0", "ended", True, ""),
+    assert [(one.name, state(one), one.ended, one.alive, cpu(one)) for one in found[-2:]] == [
+        ("db", "ended", True, 0, "0"), ("vCPU 0", "ended", True, 0, ""),
     ]  # fmt: skip
     assert {one.scope.pid for one in listed(host, session, hidden=frozenset({100}))} == {200}
 
@@ -96,7 +102,7 @@ def test_what_has_ended_comes_last_and_can_be_hidden(host: Host) -> None:
 def test_a_vm_before_its_first_exit(host: Host) -> None:
     host.add(300, "new", vcpus=0)
     new = listed(host, started(host))[2]
-    assert (new.name, new.state, new.shares, new.rate, new.top) == ("new", "no exits yet", None, 0.0, "")
+    assert (new.name, state(new), new.shares, new.rate, new.top) == ("new", "no exits yet", None, 0.0, "")
 
 
 def test_the_list_is_the_callers_own(host: Host) -> None:

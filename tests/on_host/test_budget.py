@@ -111,12 +111,12 @@ def test_a_stopped_vm_shows_as_open_in_user_space(how: str) -> None:
             time.sleep(1)
             interval = session.add(live.read())
         vcpu = members(session, interval)[1]
-        assert vcpu.state.startswith("user") and vcpu.shares is not None, vcpu
+        assert vcpu.outside and vcpu.outside.where == "user" and not vcpu.stuck and vcpu.shares is not None, vcpu
         assert sum(vcpu.shares.values()) == pytest.approx(1, abs=0.01)
         time.sleep(3)
         interval = session.add(live.read())
         vcpu = members(session, interval)[1]
-        assert vcpu.state.startswith("STUCK user") and vcpu.stuck and vcpu.shares is not None
+        assert vcpu.outside and vcpu.outside.where == "user" and vcpu.stuck and vcpu.shares is not None
         assert vcpu.shares["user"] > 0.95
         process.send_signal(signal.SIGCONT)
         live.close()

@@ -286,7 +286,7 @@ def test_a_real_guest_and_its_serial_console() -> None:
     del first
     polls = halt_polling.polling(interval, ALL)
     for one in polls:
-        print(one, one.verdict())
+        print(one, one.verdict)
     # What KVM counted in the same time but for the two moments of reading.
     assert abs(sum(one.hits for one in polls) - (more_hits - hits)) <= 5
     known = sum(one.hits + one.wasted + one.other for one in polls)

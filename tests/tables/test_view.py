@@ -18,6 +18,7 @@ from kvmtop.reference.guest_symbols import Symbols
 from kvmtop.reference.labels import Labels
 from kvmtop.sanitize import clean
 from kvmtop.tables import view
+from kvmtop.tables.halt_polling import verdict
 from kvmtop.tables.rows import Heading, Row
 
 from ..support.fake import Host
@@ -100,8 +101,8 @@ def test_polling() -> None:
     host.add(100, "web", 2)
     ours, theirs = (Polling(pid << 32 | pid + 2, 2.0, 6, 4, 3, 860_000, window) for pid, window in ((100, 200_000), (7, None)))  # fmt: skip
     headings, rows = view.polling_table([ours, theirs], diff(None, host.read()))
-    assert rows[0].cells == ["web vCPU 1", "6", "4", "430µs/s", "200µs", ours.verdict()]
-    assert rows[1].cells == ["7 vCPU –", "6", "4", "430µs/s", "–", theirs.verdict()]
+    assert rows[0].cells == ["web vCPU 1", "6", "4", "430µs/s", "200µs", verdict(ours)]
+    assert rows[1].cells == ["7 vCPU –", "6", "4", "430µs/s", "–", verdict(theirs)]
     assert len(headings) == 6
 
 
