@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections import deque
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -126,11 +128,8 @@ class Sample:
         """The histogram of one reason in a scope; shape (BUCKETS,)."""
         if (scope, key) not in self._hists:
             wanted = self.distinct == np.uint64(pack(*key))
-            try:
-                mine = (self._mask(scope) & wanted[self.key])[self.hist_row]
-                sums = np.bincount(self.hist_bucket[mine], self.hist_count[mine], BUCKETS)
-            except (IndexError, ValueError):  # the reader forgets them while the screen is drawn
-                return np.zeros(BUCKETS, "i8")
+            mine = (self._mask(scope) & wanted[self.key])[self.hist_row]
+            sums = np.bincount(self.hist_bucket[mine], self.hist_count[mine], BUCKETS)
             self._hists[scope, key] = sums.astype("i8")
         return self._hists[scope, key]
 
@@ -155,24 +154,31 @@ class Sample:
             found[Scope(pid)] = found.get(Scope(pid), 0.0) + rate
         return found
 
-    def forget_histograms(self) -> None:
-        """Free the largest part."""
-        self.hist_row, self.hist_bucket, self.hist_count = (
+    def without_histograms(self) -> Sample:
+        """A copy that lacks the largest part; whoever has this one at hand keeps it whole."""
+        less = copy.copy(self)
+        less.hist_row, less.hist_bucket, less.hist_count = (
             a[:0].copy() for a in (self.hist_row, self.hist_bucket, self.hist_count)
         )
+        less._sums, less._hists, less._p99s = self._sums.copy(), self._hists.copy(), self._p99s.copy()
+        return less
 
-    def forget_threads(self) -> None:
-        """Keep the sums over all threads, and those of scopes that were asked for, only."""
-        self.forget_histograms()
+    def without_threads(self) -> Sample:
+        """A copy that knows the sums over all threads, and those of scopes that were asked for, only."""
         self.thread_rates  # noqa: B018
-        self.thread, self.key, self.counts, self.times = (
+        less = self.without_histograms()
+        less.thread, less.key, less.counts, less.times = (
             a[:0].copy() for a in (self.thread, self.key, self.counts, self.times)
         )  # fmt: skip
-        self.whole = False
+        less.whole = False
+        return less
 
 
 class Session:
-    """Takes Snapshots in, gives Lines and history out."""
+    """Takes Snapshots in, gives Lines and history out.
+
+    One thread may add while another reads and resets: what is handed out never changes, it is replaced as a whole.
+    """
 
     def __init__(self) -> None:
         self.last: Snapshot | None = None
@@ -181,32 +187,42 @@ class Session:
         self.resets = 0
         self._baseline: Snapshot | None = None
         self._total: Interval | None = None
+        self._lock = threading.Lock()  # held only while the history is replaced
 
     def add(self, snapshot: Snapshot) -> Interval:
         """The interval that this Snapshot ends."""
-        self.interval = diff(self.last, snapshot)
-        self.last, self._total = snapshot, None
-        self.history.append(Sample(self.interval, self.history[-1] if self.history else None))
+        interval = self.interval = diff(self.last, snapshot)
+        self.last, resets = snapshot, self.resets
+        history = list(self.history)
+        history.append(Sample(interval, history[-1] if history else None))
         filled = rows = 0
-        for sample in reversed(self.history):
+        for n, sample in reversed(list(enumerate(history))):
             filled, rows = filled + len(sample.hist_row), rows + len(sample.key)
-            if rows > MOST_ROWS:
-                sample.forget_threads()
-            elif filled > MOST_BUCKETS:
-                sample.forget_histograms()
-        return self.interval
+            if rows > MOST_ROWS and sample.whole:
+                history[n] = sample.without_threads()
+            elif filled > MOST_BUCKETS and len(sample.hist_row):
+                history[n] = sample.without_histograms()
+        with self._lock:
+            self.history = deque(history if self.resets == resets else history[-1:], HISTORY)
+        return interval
+
+    def prepend(self, sample: Sample) -> None:
+        """Put an older sample before the history."""
+        with self._lock:
+            self.history = deque([sample, *self.history], HISTORY)
 
     def reset(self) -> None:
         """Totals count from now on; the summary is not touched by it."""
-        self._baseline, self._total = self.last, None
-        self.history.clear()
-        self.resets += 1
+        with self._lock:
+            self._baseline, self.history = self.last, deque(maxlen=HISTORY)
+            self.resets += 1
 
     def total(self) -> Interval | None:
         """Since the start, or the last reset."""
-        if self._total is None and self.last:
-            self._total = diff(self._baseline, self.last)
-        return self._total
+        baseline, last, total = self._baseline, self.last, self._total
+        if last and not (total and total.before is baseline and total.after is last):
+            total = self._total = diff(baseline, last)
+        return total
 
     def lines(self, interval: Interval, scope: Scope = ALL, leave_idle: bool = False, trend: int = 0) -> list[Line]:
         """The reasons of a scope, by code. leave_idle: time shares are of the time that is not idle."""
@@ -215,11 +231,11 @@ class Session:
         exits = sum(reason.count for reason in reasons)
         time = sum(reason.time for reason in reasons if not (leave_idle and reason.idle))
         totals = counts(interval.after, mask)
-        if self._baseline:
-            mask = scope.mask(self._baseline)
+        if baseline := self._baseline:
+            mask = scope.mask(baseline)
             if mask is not None:  # threads that are long gone have left the scope's totals, too
-                mask = mask & np.isin(self._baseline.thread_ids, interval.after.thread_ids)
-            for key, count in counts(self._baseline, mask).items():
+                mask = mask & np.isin(baseline.thread_ids, interval.after.thread_ids)
+            for key, count in counts(baseline, mask).items():
                 totals[key] = totals.get(key, 0) - count
         samples = list(self.history)[-trend:] if trend else []
         return [

@@ -182,7 +182,7 @@ class Player(KvmtopApp):
         ):
             n, drawing = self._fill_from - 1, 0
             earlier = self.recording.at(n - 1) if n else None
-            self.session.history.appendleft(Sample(diff(earlier, self.recording.at(n))))
+            self.session.prepend(Sample(diff(earlier, self.recording.at(n))))
             self._fill_from = n
             if self.paused:
                 self._have_ready()

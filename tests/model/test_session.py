@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from kvmtop.model import session as module
 from kvmtop.model.session import ALL, HISTORY, Line, Sample, Scope, Session
 from kvmtop.model.snapshot import SVM, Snapshot
-from kvmtop.model.stats import by_reason, diff
+from kvmtop.model.stats import Interval, by_reason, diff
 
 from ..support.fake import SECOND, Busy, Host
 
@@ -264,3 +266,63 @@ def test_a_sample_does_not_hold_on_to_the_snapshot() -> None:
     arrays = [value for value in vars(sample).values() if isinstance(value, np.ndarray)]
     assert len(arrays) >= 8
     assert all(array.base is None for array in arrays)
+
+
+# ---- one thread adds, another reads and resets
+
+
+def elsewhere(work: Callable[[], object]) -> None:
+    """Do it in another thread, now."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def test_a_reset_while_a_reading_is_added(host: Host) -> None:
+    class Slow(Sample):
+        """Another thread resets when the reader's comes by."""
+
+        def __getattribute__(self, name: str) -> object:
+            if name == "hist_row" and not session.resets:
+                elsewhere(session.reset)
+            return super().__getattribute__(name)
+
+    session = Session()
+    for _ in range(3):
+        tick(session, host)
+    session.history[1].__class__ = Slow
+    tick(session, host)
+    assert session.resets == 1
+    assert [sample.time_ns for sample in session.history] == [host.now]  # not what was before
+
+
+def test_a_reading_while_totals_are_added_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session()
+    tick(session, host)
+    host.exits(101, MSR, 1_000)
+
+    def slow(before: Snapshot | None, after: Snapshot) -> Interval:
+        monkeypatch.setattr(module, "diff", diff)
+        elsewhere(lambda: tick(session, host))
+        return diff(before, after)
+
+    monkeypatch.setattr(module, "diff", slow)
+    session.total()
+    total = session.total()
+    assert total
+    assert total.after is session.last
+    assert [reason.count for reason in by_reason(total)] == [1]
+
+
+@pytest.mark.parametrize("bound", ["MOST_BUCKETS", "MOST_ROWS"])
+def test_a_sample_in_use_stays_whole(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, host = Session(), Busy(2, 2)
+    session.add(host.read())
+    sample, history = session.history[0], session.history
+    filled, rows = len(sample.hist_row), len(sample.key)
+    monkeypatch.setattr(module, bound, 0)
+    session.add(host.read())
+    assert not len(session.history[0].hist_row)
+    assert (len(sample.hist_row), len(sample.key), sample.whole) == (filled, rows, True)
+    assert sample.hist(ALL, KEY).sum() == sample.by_reason(ALL)[KEY][0] > 0
+    assert list(history) == [sample]
