@@ -29,15 +29,18 @@ HANGS = ["-o", "faulthandler_timeout=400", "-o", "faulthandler_exit_on_timeout=t
 TIMEOUT = 3000  # seconds, a job
 
 # Bochs has one CPU and no QEMU in it, and takes 3 s for a second at work: what needs neither.
-ON_INTEL = [
+ON_BOTH_INTEL = [
     "tests/on_host/test_counts.py",
     "tests/on_host/test_percentiles.py",
+    "tests/on_host/test_details.py::test_a_known_guest_touches_what_its_program_says",
+    "tests/on_host/test_details.py::test_the_guest_code_is_known_to_the_instruction",
+]
+ON_INTEL = [
+    *ON_BOTH_INTEL,
     "tests/on_host/test_cli.py::test_ten_seconds_without_a_terminal",
     "tests/on_host/test_budget.py::test_a_halted_guest_is_idle",
     "tests/on_host/test_churn.py::test_a_reused_thread_id_is_another_thread",
     "tests/on_host/test_churn.py::test_full_maps_count_what_they_lose",
-    "tests/on_host/test_details.py::test_a_known_guest_touches_what_its_program_says",
-    "tests/on_host/test_details.py::test_the_guest_code_is_known_to_the_instruction",
 ]
 # What depends on the kernel runs on both; what is kvmtop's own (signals, files, the network) on one.
 ON_BOTH = [f"tests/on_host/test_{name}.py" for name in ("budget", "churn", "counts", "details", "percentiles")]
@@ -93,7 +96,7 @@ def jobs(long: bool) -> dict[str, Callable[[], Result]]:
         "amd-6.12": partial(in_host, "amd", "6.12", everything if long else ON_BOTH, long),
         "amd-terminal": partial(here, "tests/test_terminal.py", "-k", "on_a_real_host"),
         "intel-6.1": partial(in_host, "intel", "6.1", ON_INTEL, long),
-        "intel-6.12": partial(in_host, "intel", "6.12", ON_INTEL, long),
+        "intel-6.12": partial(in_host, "intel", "6.12", ON_INTEL if long else ON_BOTH_INTEL, long),
         "fresh-bookworm": partial(here, "tests/test_fresh_machine.py", "-k", "bookworm"),
         "fresh-trixie": partial(here, "tests/test_fresh_machine.py", "-k", "trixie"),
     }
