@@ -92,6 +92,7 @@ def test_every_snapshot_of_real_guests_comes_back(tmp_path: Path) -> None:
     print(f"{len(snapshots)} samples of {len(final.cells)} counters: {size} bytes")
 
 
+@pytest.mark.long  # tests/recording/test_writer.py does it every day, on a host that is made up
 def test_killed_at_random_moments(busy: subprocess.Popen[bytes], tmp_path: Path) -> None:
     for turn in range(10):
         file = tmp_path / f"run{turn}"
