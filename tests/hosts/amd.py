@@ -138,7 +138,7 @@ def command(
             share.wait()
 
 
-SILENCE = 480  # seconds, twice what the longest test takes; TCG with several threads now and then loses an interrupt, and a CPU sleeps on
+SILENCE = 700  # seconds without a word of the job; what hangs is ended sooner by its own timeout
 
 
 def run(

@@ -70,7 +70,7 @@ def in_host(vendor: str, kernel: str, tests: Sequence[str], long: bool) -> Resul
     """
     host = {"amd": amd, "intel": intel}[vendor]
     some = ["faulthandler_timeout=400", "-m", "not long"]
-    pytest = [*PYTEST, *HANGS, *(["faulthandler_timeout=1200"] if long else some)]
+    pytest = [*PYTEST, *HANGS, *(["faulthandler_timeout=600"] if long else some)]
     done: subprocess.CompletedProcess[str] = host.run([*pytest, *tests], kernel=kernel, timeout=TIMEOUT)
     failed, passed = outcome(done.stdout)
     if done.returncode == 0 or any("test_counts" in test for test in failed):
