@@ -19,7 +19,7 @@ APART := tests/test_fresh_machine.py tests/test_terminal.py::test_a_drill_down_o
 run: .venv/bin/kvmtop
 	$(SUDO) .venv/bin/kvmtop
 
-# The everyday tests (two minutes on two CPUs). With KVMTOP_REQUIRE_HOSTS=1 none is skipped for want of root or BPF;
+# The everyday tests (three minutes on two CPUs). With KVMTOP_REQUIRE_HOSTS=1 none is skipped for want of root or BPF;
 # what `make hosts` and `make fresh` run is never among them. A test that hangs ends after five minutes, with all stacks.
 test: .venv/bin/pytest
 	.venv/bin/python -m pytest -n auto --maxprocesses=8 --dist worksteal $(APART:%=--deselect=%) \
