@@ -19,10 +19,12 @@ APART := tests/test_fresh_machine.py tests/test_terminal.py::test_a_drill_down_o
 run: .venv/bin/kvmtop
 	$(SUDO) .venv/bin/kvmtop
 
-# The everyday tests (three minutes on two CPUs). With KVMTOP_REQUIRE_HOSTS=1 none is skipped for want of root or BPF;
-# what `make hosts` and `make fresh` run is never among them. A test that hangs ends after five minutes, with all stacks.
+# The everyday tests (two and a half minutes on two CPUs; many of them wait, so there is a worker more). With
+# KVMTOP_REQUIRE_HOSTS=1 none is skipped for want of root or BPF; what `make hosts` and `make fresh` run is never among
+# them. A test that hangs ends after five minutes, with all stacks.
 test: .venv/bin/pytest
-	.venv/bin/python -m pytest -n auto --maxprocesses=8 --dist worksteal $(APART:%=--deselect=%) \
+	PYTEST_XDIST_AUTO_NUM_WORKERS=$${PYTEST_XDIST_AUTO_NUM_WORKERS:-$$(($$(nproc) + 1))} \
+		.venv/bin/python -m pytest -n auto --maxprocesses=8 --dist worksteal $(APART:%=--deselect=%) \
 		-o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
 
 # Which lines the everyday tests run (seven minutes).

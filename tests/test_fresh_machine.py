@@ -44,6 +44,7 @@ class Machine:
         keep = [f"{name}={value}" for name, value in os.environ.items() if NETWORK.match(name)]
         inside = ["env", "-i", *keep, f"HOME={'/home/newcomer' if sudoer else '/root'}", *["LANG=C.UTF-8"] * sudoer,
                   f"PATH={'' if sudoer else '/usr/sbin:/sbin:'}/usr/bin:/bin", "TERM=xterm-256color",
+                  "PYTEST_XDIST_AUTO_NUM_WORKERS=2",  # a host may run beside it
                   "sh", "-c", f"cd {shlex.quote(self.checkout)} && {command}"]  # fmt: skip
         enter = f"{mounts} && exec chroot --userspec={self.user}:{self.user} {root} {shlex.join(inside)}"
         return ["unshare", "--mount", *["--pid"] * sudoer, "--fork", "--kill-child", "sh", "-c", enter]
