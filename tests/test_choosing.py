@@ -70,8 +70,6 @@ def test_shares_of_programs_stay_of_all_reasons(capsys: pytest.CaptureFixture[st
 
 
 def test_a_comparison_of_some_reasons(capsys: pytest.CaptureFixture[str]) -> None:
-    from kvmtop.recording.reader import Recording  # noqa: F401 - what --compare opens
-
     demo = str(cli.__file__).replace("cli.py", "demo/amd.kvmtop")
     table = out(
         capsys, "--compare", f"{demo}@0:30", f"{demo}@30:60", "--no-idle", "--reason", "io|msr|hlt", "--top", "1"
