@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import KvmtopError
+from ..model.keys import pack
 from ..model.snapshot import CELL, THREAD, U64, Array, Snapshot
 from . import syscalls, tracepoint
 from .pool import Pool, take
@@ -184,8 +185,7 @@ class Collector:
         return snapshot
 
     def _ids(self, name: str, indices: np.ndarray[Any, Any]) -> U64:
-        ids: U64 = self._turns[name][indices] << np.uint64(32) | indices.astype("u8")
-        return ids
+        return pack(self._turns[name][indices], indices)
 
     def _retire(self, rows: _Rows, slots: Any, cells: Any) -> None:
         """Keep the rows of threads that have ended, and give their slots and cells back to the kernel."""
@@ -231,7 +231,7 @@ class _Rows:
 
 def add_by_reason(cells: Array) -> Array:
     """One cell for each (isa, reason)."""
-    keys = cells["isa"].astype("u8") << np.uint64(32) | cells["reason"]
+    keys = pack(cells["isa"], cells["reason"])
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     sums = np.zeros(len(first), CELL)
     for name in ("reason", "isa"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..model.keys import pack
 from ..model.snapshot import BUCKETS, KINDS, SLOW, TOUCH, U64, Details, Look
 from . import syscalls
 from .probes import Probe, Probes
@@ -205,7 +206,7 @@ class Detail:
             order = np.argsort(rows["count"][used], kind="stable")
             self._light = used[order[: len(used) // 2]]
             self._drop_keys(rows[self._light])
-        ids: U64 = self._turns[used] << np.uint64(32) | used.astype("u8")
+        ids: U64 = pack(self._turns[used], used)
         return Details(
             since_ns=self._since,
             look=self._look,

@@ -41,6 +41,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import KvmtopError
+from ..model.keys import unpack
 from ..model.provenance import Origin
 from ..model.snapshot import SLOW, Array, Look, Names, Snapshot, Vm
 from ..model.stats import I64
@@ -317,7 +318,7 @@ class Recording:
         """The part of a Snapshot that is of the chosen VMs."""
         if not self._pids:
             return snapshot
-        wanted = np.isin(snapshot.threads["id"] >> np.uint64(32), np.array(self._pids, "u8"))
+        wanted = np.isin(unpack(snapshot.threads["id"])[0], np.array(self._pids, "u8"))
         mine = snapshot.cell_ids != 0
         mine[mine] = wanted[snapshot.cells["thread"][mine]]
         cells = snapshot.cells[mine]
