@@ -21,7 +21,7 @@ from .errors import KvmtopError, fault, tell
 
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
     from .model.provenance import Origin
-    from .model.snapshot import Look, Snapshot, Source
+    from .model.snapshot import DetailRequest, Snapshot, Source
     from .output.batch import Batch
     from .output.export import Output
     from .output.http_server import Server
@@ -505,15 +505,15 @@ def _deliver(text: str, dump: Path | None, to_stdout: bool) -> int:
     return status
 
 
-def _look(options: argparse.Namespace) -> Look | None:
+def _look(options: argparse.Namespace) -> DetailRequest | None:
     """What the options ask to be looked at all the time."""
     from .insight.accesses import POLLING, TOUCHED
-    from .model.snapshot import Look
+    from .model.snapshot import DetailRequest
 
     if not options.event and not options.slow:
         return None
     kinds = set(options.event) | (TOUCHED if options.slow else set())
-    return Look(frozenset(kinds | POLLING if "poll" in kinds else kinds), slow_ns=options.slow)
+    return DetailRequest(frozenset(kinds | POLLING if "poll" in kinds else kinds), slow_ns=options.slow)
 
 
 def _labels(options: argparse.Namespace) -> Labels:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..model.keys import pack
-from ..model.snapshot import BUCKETS, KINDS, SLOW, TOUCH, U64, Details, Look
+from ..model.snapshot import BUCKETS, KINDS, SLOW, TOUCH, U64, DetailRequest, Details
 from . import syscalls
 from .probes import Probe, Probes
 from .tracepoint import Tracefs, Tracepoint
@@ -132,10 +132,10 @@ class Detail:
         self._undelivered = 0
         self._given_up: dict[str, int] = {}
         self._light: Any = np.zeros(0, "i8")  # rows whose keys are gone, to be freed at the next reading
-        self._look: Look | None = None
+        self._look: DetailRequest | None = None
         self._since = 0
 
-    def look(self, look: Look | None) -> None:
+    def look(self, look: DetailRequest | None) -> None:
         """Attach the probes for what is looked at, or detach all. Raises KvmtopError.
 
         Detaching takes about a second, in which nothing is seen: not where slow_ns alone is another.

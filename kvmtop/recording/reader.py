@@ -43,7 +43,7 @@ import numpy as np
 from ..errors import KvmtopError
 from ..model.keys import unpack
 from ..model.provenance import Origin
-from ..model.snapshot import SLOW, Array, Look, Names, Snapshot, Vm
+from ..model.snapshot import SLOW, Array, DetailRequest, Names, Snapshot, Vm
 from ..model.stats import I64
 from ..sanitize import clean
 from . import codec
@@ -259,7 +259,7 @@ class Recording:
         self._next += 1
         return snapshot
 
-    def look(self, look: Look | None) -> None:
+    def look(self, look: DetailRequest | None) -> None:
         """There are no details in it."""
 
     def slow(self) -> Array:

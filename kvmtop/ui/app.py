@@ -29,7 +29,7 @@ from ..insight.slow_exits import Slow
 from ..insight.vcpus import members, shares
 from ..model.reasons import IDLE
 from ..model.session import ALL, Key, Scope, Session
-from ..model.snapshot import KINDS, UNKNOWN, Look, Source
+from ..model.snapshot import KINDS, UNKNOWN, DetailRequest, Source
 from ..model.stats import Interval, by_reason, silence
 from ..output import summary
 from ..reference.labels import Labels
@@ -117,7 +117,7 @@ class KvmtopApp(Program):
         duration: float | None = None,
         dump: Path | None = None,
         isa: int = UNKNOWN,
-        look: Look | None = None,
+        look: DetailRequest | None = None,
         labels: Labels | None = None,
     ) -> None:
         """interval and duration in seconds; dump and isa are for the key that writes the summary.
@@ -331,9 +331,11 @@ class KvmtopApp(Program):
             return
         wish, threshold = self._look, self._look.slow_ns if self._look else None
         if self.slowest:
-            wish = Look(TOUCHED, None, threshold or slow_exits.threshold(interval))
+            wish = DetailRequest(TOUCHED, None, threshold or slow_exits.threshold(interval))
         elif self.reason is not None:
-            wish = Look(frozenset(KINDS) - {""}, self.reason, threshold or slow_exits.threshold(interval, self.reason))
+            wish = DetailRequest(
+                frozenset(KINDS) - {""}, self.reason, threshold or slow_exits.threshold(interval, self.reason)
+            )
         self._source.look(wish)
 
     def _place(self) -> str:

@@ -22,7 +22,7 @@ from kvmtop.bpf import privileges
 from kvmtop.errors import KvmtopError
 from kvmtop.host import live
 from kvmtop.model.session import Session
-from kvmtop.model.snapshot import UNKNOWN, VMX, Look
+from kvmtop.model.snapshot import UNKNOWN, VMX, DetailRequest
 from kvmtop.output import export, summary
 from kvmtop.reference.labels import Labels
 from kvmtop.sanitize import clean
@@ -497,7 +497,7 @@ def test_details_are_null_while_nobody_looks(host: Host) -> None:
 def test_details() -> None:
     host, session = Host(), Session()
     host.add(100, "web\x1b[2J01", 2)
-    host.look(Look(frozenset({"io", "poll", "window"}), slow_ns=1_000_000))
+    host.look(DetailRequest(frozenset({"io", "poll", "window"}), slow_ns=1_000_000))
     session.add(host.read())
     host.now += SECOND
     host.exits(101, 0x7B, 2_000_000)
