@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import KvmtopError
-from ..insight.vcpus import Member, members, shares
+from ..insight.vcpus import VcpuRow, members, shares
 from ..model.provenance import HERE, Origin
 from ..model.session import ALL, Line, Scope, Session
 from ..model.snapshot import UNKNOWN, Snapshot, Source, Wrapper
@@ -113,7 +113,7 @@ def vms(session: Session, interval: Interval) -> list[Object]:
     lasted, user = open_ns(after)
     rows = {thread: row for row, thread in enumerate(after.thread_ids.tolist())}
 
-    def member(m: Member) -> Object:
+    def member(m: VcpuRow) -> Object:
         return {
             "rate": round(m.rate, 3),
             "budget": _budget(m.shares),
@@ -123,7 +123,7 @@ def vms(session: Session, interval: Interval) -> list[Object]:
             "ended": m.ended,
         }
 
-    def vcpu(m: Member) -> Object:
+    def vcpu(m: VcpuRow) -> Object:
         row = rows[m.scope.thread or 0]
         thread = after.threads[row]
         opened = None
