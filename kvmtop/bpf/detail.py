@@ -127,7 +127,7 @@ class Detail:
             name: syscalls.BpfArray(self._probes.maps[name], dtypes[name], size, mapped) for name, size in sizes.items()
         }
         syscalls.push(self._probes.maps["free_rows"], range(ROWS - 1, 0, -1))
-        self._turns = np.zeros(ROWS, "u8")
+        self._generations = np.zeros(ROWS, "u8")
         self._seen = np.zeros(cpus, "u8")  # slow exits taken from each ring
         self._undelivered = 0
         self._given_up: dict[str, int] = {}
@@ -180,7 +180,7 @@ class Detail:
 
     def _free(self, indices: Any) -> None:
         self._maps["rows"].clear(indices)
-        self._turns[indices] += 1
+        self._generations[indices] += 1
         syscalls.push(self._probes.maps["free_rows"], indices.tolist())
 
     def read(self) -> Details | None:
@@ -206,7 +206,7 @@ class Detail:
             order = np.argsort(rows["count"][used], kind="stable")
             self._light = used[order[: len(used) // 2]]
             self._drop_keys(rows[self._light])
-        ids: U64 = pack(self._turns[used], used)
+        ids: U64 = pack(self._generations[used], used)
         return Details(
             since_ns=self._since,
             look=self._look,
