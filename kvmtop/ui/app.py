@@ -37,7 +37,7 @@ from ..tables import view
 from ..tables.columns import BY_KEY, COLUMNS, ordered
 from ..tables.rows import Heading, Row
 from ..widgets import chart
-from ..widgets.breadcrumbs import Gone, Trail
+from ..widgets.breadcrumbs import CrumbClicked, Trail
 from ..widgets.chart import Chart
 from ..widgets.footer import Keys
 from ..widgets.help import Help, keys_of
@@ -410,8 +410,8 @@ class KvmtopApp(Program):
         if self.query_one("#body").has_class("-vms"):
             self.action_show_pane("reasons")
 
-    @on(Gone)
-    def _go_back_to(self, event: Gone) -> None:
+    @on(CrumbClicked)
+    def _go_back_to(self, event: CrumbClicked) -> None:
         place: view.Place = event.target  # type: ignore[assignment]
         self.go(*place)
 
