@@ -287,7 +287,7 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
                     server.start(exporter.scrape)
                     if headless:
                         tell(f"serving {server.url}")
-                source = export.Exported(live, outputs, origin) if outputs else live
+                source = export.Tee(live, outputs, origin) if outputs else live
                 if headless:
                     _batch(source, base, options, labels if tables else None, origin, ending)
                 else:

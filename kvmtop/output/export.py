@@ -277,7 +277,7 @@ def csv_rows(file: TextIO, path: Path | None = None) -> Output:
     return Output(file, path, _csv([CSV_HEAD]), csv_interval, lambda final, origin: "")
 
 
-class Exported(Wrapper):
+class Tee(Wrapper):
     """A Source whose every reading is written to outputs, too."""
 
     def __init__(self, source: Source, outputs: Sequence[Output], origin: Origin = HERE) -> None:
