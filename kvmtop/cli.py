@@ -229,7 +229,7 @@ def _compare(names: list[str], screen: bool) -> int:
     from .insight import compare
 
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    parts = [compare.Part.read(name) for name in names]
+    parts = [compare.RecordingSpan.read(name) for name in names]
     failure = None
     if screen:
         with Ending() as ending:

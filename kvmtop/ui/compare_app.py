@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Input, Static
 
-from ..insight.compare import Part, changes
+from ..insight.compare import RecordingSpan, changes
 from ..tables.compare import BY_KEY, COLUMNS, fitting, ordered
 from ..tables.rows import Heading, Row
 from ..tables.view import matcher
@@ -49,7 +49,7 @@ class Comparison(Program):
             ("D", "", "how much the time outside the guest changed, as at the start"))),
     ]  # fmt: skip
 
-    def __init__(self, a: Part, b: Part) -> None:
+    def __init__(self, a: RecordingSpan, b: RecordingSpan) -> None:
         """Before and after."""
         super().__init__()
         self.parts, self.changes = (a, b), changes(a, b)
@@ -89,7 +89,7 @@ class Comparison(Program):
         state = f"by {by} {'▼' if self.descending else '▲'}" + (self.filter and f", /{self.filter}")
         self.query_one("#state", Static).update(Text(state, no_wrap=True))
 
-    def _title(self, letter: str, part: Part) -> str:
+    def _title(self, letter: str, part: RecordingSpan) -> str:
         """Of a long path the end, which has the range."""
         label, room = part.label, self.size.width - 7 - cell_len(part.span)
         while cell_len(label) > max(room, 1):
