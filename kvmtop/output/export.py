@@ -32,7 +32,7 @@ from . import export_details, summary
 
 SCHEMA = 1
 PERCENTILES = {"p50_ns": 0.5, "p99_ns": 0.99, "p99_9_ns": 0.999}
-HONESTY = ("lost", "unpaired", "overwritten", "expired")
+CAVEATS = ("lost", "unpaired", "overwritten", "expired")
 Object = dict[str, Any]
 
 
@@ -149,9 +149,9 @@ def _gone(interval: Interval) -> frozenset[int]:
     return frozenset(pid for pid, vm in interval.after.vms.items() if vm.ended and pid in before and before[pid].ended)
 
 
-def honesty(session: Session, interval: Interval) -> Object:
+def caveats(session: Session, interval: Interval) -> Object:
     """What was not counted or did not pair, since the start."""
-    return {name: getattr(interval.after, name) for name in HONESTY}
+    return {name: getattr(interval.after, name) for name in CAVEATS}
 
 
 SECTIONS: dict[str, Callable[[Session, Interval], Any]] = {
@@ -159,7 +159,7 @@ SECTIONS: dict[str, Callable[[Session, Interval], Any]] = {
     "budget": budget,
     "reasons": reasons,
     "vms": vms,
-    "honesty": honesty,
+    "honesty": caveats,
 }
 
 
@@ -196,7 +196,7 @@ def json_summary(final: Snapshot, origin: Origin = HERE) -> str:
         {
             **head("summary", final, seconds, origin),
             "reasons": found,
-            "honesty": {name: getattr(final, name) for name in HONESTY},
+            "honesty": {name: getattr(final, name) for name in CAVEATS},
         }
     )
 

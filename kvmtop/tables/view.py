@@ -136,7 +136,7 @@ def header(interval: Interval, paused: bool, width: int) -> str:
     return " · ".join(parts)
 
 
-def honesty(snapshot: Snapshot) -> str:
+def caveats(snapshot: Snapshot) -> str:
     """What was not counted or did not pair, in words; empty where there is nothing to confess."""
     words = []
     if snapshot.lost:

@@ -276,7 +276,7 @@ class KvmtopApp(Program):
         titles = ((f"{n} {title}", body.has_class(f"-{pane}")) for n, (pane, title) in
                   enumerate(zip(PANES, ("Reasons", "VMs", "Chart"), strict=True), 1))  # fmt: skip
         self._line("panes", Text("  ").join(Text(title, "bold reverse" if on else "") for title, on in titles))
-        words = ", ".join(filter(None, [self.trouble(), view.honesty(snapshot) if snapshot else ""]))
+        words = ", ".join(filter(None, [self.trouble(), view.caveats(snapshot) if snapshot else ""]))
         self.query_one("#status").set_class(bool(words), "-on")
         self._line("status", Text(words, no_wrap=True))
 
