@@ -21,7 +21,7 @@ from .errors import KvmtopError, fault, tell
 
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
     from .model.provenance import Origin
-    from .model.snapshot import Look, Snapshot, Source
+    from .model.snapshot import DetailRequest, Snapshot, Source
     from .output.batch import Batch
     from .output.export import Output
     from .output.http_server import Server
@@ -250,7 +250,7 @@ def _compare(options: argparse.Namespace, screen: bool) -> int:
         raise KvmtopError("--sort is not for --compare: < and > sort it on the screen", 2)
     choice, selection = _choice(options), Selection.of(options.vm)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    a, b = (compare.Part.read(name, selection) for name in options.compare)
+    a, b = (compare.RecordingSpan.read(name, selection) for name in options.compare)
     found = compare.changes(a, b, choice.keeps)[: choice.top]
     failure = None
     if screen:
@@ -311,7 +311,7 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
                     server.start(exporter.scrape)
                     if headless:
                         tell(f"serving {server.url}")
-                source = export.Exported(live, outputs, origin) if outputs else live
+                source = export.Tee(live, outputs, origin) if outputs else live
                 if headless:
                     _batch(source, base, options, labels if tables else None, origin, ending)
                 else:
@@ -550,15 +550,15 @@ def _choice(options: argparse.Namespace) -> RowChoice:
     return RowChoice.of(options.reason, options.sort or "time", options.top, not options.no_idle)
 
 
-def _look(options: argparse.Namespace) -> Look | None:
+def _look(options: argparse.Namespace) -> DetailRequest | None:
     """What the options ask to be looked at all the time."""
     from .insight.accesses import POLLING, TOUCHED
-    from .model.snapshot import Look
+    from .model.snapshot import DetailRequest
 
     if not options.event and not options.slow:
         return None
     kinds = set(options.event) | (TOUCHED if options.slow else set())
-    return Look(frozenset(kinds | POLLING if "poll" in kinds else kinds), slow_ns=options.slow)
+    return DetailRequest(frozenset(kinds | POLLING if "poll" in kinds else kinds), slow_ns=options.slow)
 
 
 def _labels(options: argparse.Namespace) -> Labels:

@@ -18,7 +18,7 @@ from kvmtop.bpf import privileges
 from kvmtop.errors import KvmtopError
 from kvmtop.host import live, processes
 from kvmtop.insight.accesses import TOUCHED
-from kvmtop.model.snapshot import KINDS, Array, Look, Snapshot
+from kvmtop.model.snapshot import KINDS, Array, DetailRequest, Snapshot
 from kvmtop.output import summary
 from kvmtop.recording import codec
 
@@ -506,15 +506,15 @@ def test_nonsense_is_refused_in_a_sentence(
 
 
 def test_what_the_options_look_at() -> None:
-    def look(*argv: str) -> Look | None:
+    def look(*argv: str) -> DetailRequest | None:
         return cli._look(cli.parser().parse_args(argv))
 
     assert look() is None
-    assert look("--event", "io,rip") == Look(frozenset({"io", "rip"}))
-    assert look("--event", "poll") == Look(frozenset({"poll", "window"}))
-    assert look("--event", "all") == Look(frozenset(KINDS) - {""})
-    assert look("--slow", "2ms") == Look(TOUCHED, slow_ns=2_000_000)
-    assert look("--slow", "2ms", "--event", "rip") == Look(TOUCHED | {"rip"}, slow_ns=2_000_000)
+    assert look("--event", "io,rip") == DetailRequest(frozenset({"io", "rip"}))
+    assert look("--event", "poll") == DetailRequest(frozenset({"poll", "window"}))
+    assert look("--event", "all") == DetailRequest(frozenset(KINDS) - {""})
+    assert look("--slow", "2ms") == DetailRequest(TOUCHED, slow_ns=2_000_000)
+    assert look("--slow", "2ms", "--event", "rip") == DetailRequest(TOUCHED | {"rip"}, slow_ns=2_000_000)
 
 
 @pytest.mark.parametrize("option", ["--guest-kallsyms", "--memory-map"])
@@ -541,9 +541,9 @@ def test_slow_exits_are_printed_as_they_come_from_the_first_on(
 
     host = Slow()
     host.add(100, "web")
-    asked: list[Look | None] = []
+    asked: list[DetailRequest | None] = []
 
-    def source(pids: object = (), flags: object = (), look: Look | None = None) -> Host:
+    def source(pids: object = (), flags: object = (), look: DetailRequest | None = None) -> Host:
         asked.append(look)
         host.look(look)
         return host

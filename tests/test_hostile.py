@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from kvmtop import cli, sanitize
 from kvmtop.bpf import privileges
 from kvmtop.host import live, processes
-from kvmtop.model.snapshot import SVM, Look, Names, Vm
+from kvmtop.model.snapshot import SVM, DetailRequest, Names, Vm
 from kvmtop.output.openmetrics import Exporter
 
 from .support.dashboard import driving
@@ -72,7 +72,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Host]:
             host.linger(tid, 0x7B, 9_000_000, kind="io", value=0x3F8, rip=0x1000)
         return read()
 
-    def source(pids: object = (), flags: object = (), look: Look | None = None) -> Host:
+    def source(pids: object = (), flags: object = (), look: DetailRequest | None = None) -> Host:
         host.look(look)
         return host
 

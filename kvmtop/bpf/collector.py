@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import KvmtopError
+from ..model.keys import pack
 from ..model.snapshot import CELL, THREAD, U64, Array, Snapshot
 from ..model.stats import add_by_reason
 from . import syscalls, tracepoint
@@ -92,8 +93,8 @@ class Collector:
             name: syscalls.BpfArray(self._fd(name), dtypes[name], size, use_mmap) for name, size in sizes.items()
         }
         # Highest first, so that the lowest is taken first and little must be read. 0 means none.
-        self._turns = {name: np.zeros(sizes[name], "u8") for name in ("threads", "cells")}
-        for name in self._turns:
+        self._generations = {name: np.zeros(sizes[name], "u8") for name in ("threads", "cells")}
+        for name in self._generations:
             self._push(name, range(sizes[name] - 1, 0, -1))
         self._ended = _Rows(np.zeros(0, THREAD), np.zeros(0, CELL), np.zeros(0, "u8"), np.zeros(0, "u8"))
         self._earlier = np.zeros(0, CELL)
@@ -185,8 +186,7 @@ class Collector:
         return snapshot
 
     def _ids(self, name: str, indices: np.ndarray[Any, Any]) -> U64:
-        ids: U64 = self._turns[name][indices] << np.uint64(32) | indices.astype("u8")
-        return ids
+        return pack(self._generations[name][indices], indices)
 
     def _retire(self, rows: _Rows, slots: Any, cells: Any) -> None:
         """Keep the rows of threads that have ended, and give their slots and cells back to the kernel."""
@@ -194,7 +194,7 @@ class Collector:
         self._expired += len(slots)
         for name, indices in (("cells", cells), ("threads", slots)):
             self._maps[name].clear(indices)
-            self._turns[name][indices] += 1
+            self._generations[name][indices] += 1
             self._push(name, indices.tolist())
         surplus = len(self._ended.threads) - KEEP_ENDED
         if surplus > 0:

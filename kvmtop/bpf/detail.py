@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..model.snapshot import BUCKETS, KINDS, SLOW, TOUCH, U64, Details, Look
+from ..model.keys import pack
+from ..model.snapshot import BUCKETS, KINDS, SLOW, TOUCH, U64, DetailRequest, Details
 from . import syscalls
 from .probes import Probe, Probes
 from .tracepoint import Tracefs, Tracepoint
@@ -126,15 +127,15 @@ class Detail:
             name: syscalls.BpfArray(self._probes.maps[name], dtypes[name], size, mapped) for name, size in sizes.items()
         }
         syscalls.push(self._probes.maps["free_rows"], range(ROWS - 1, 0, -1))
-        self._turns = np.zeros(ROWS, "u8")
+        self._generations = np.zeros(ROWS, "u8")
         self._seen = np.zeros(cpus, "u8")  # slow exits taken from each ring
         self._undelivered = 0
         self._given_up: dict[str, int] = {}
         self._light: Any = np.zeros(0, "i8")  # rows whose keys are gone, to be freed at the next reading
-        self._look: Look | None = None
+        self._look: DetailRequest | None = None
         self._since = 0
 
-    def look(self, look: Look | None) -> None:
+    def look(self, look: DetailRequest | None) -> None:
         """Attach the probes for what is looked at, or detach all. Raises KvmtopError.
 
         Detaching takes about a second, in which nothing is seen: not where slow_ns alone is another.
@@ -179,7 +180,7 @@ class Detail:
 
     def _free(self, indices: Any) -> None:
         self._maps["rows"].clear(indices)
-        self._turns[indices] += 1
+        self._generations[indices] += 1
         syscalls.push(self._probes.maps["free_rows"], indices.tolist())
 
     def read(self) -> Details | None:
@@ -205,7 +206,7 @@ class Detail:
             order = np.argsort(rows["count"][used], kind="stable")
             self._light = used[order[: len(used) // 2]]
             self._drop_keys(rows[self._light])
-        ids: U64 = self._turns[used] << np.uint64(32) | used.astype("u8")
+        ids: U64 = pack(self._generations[used], used)
         return Details(
             since_ns=self._since,
             look=self._look,

@@ -12,7 +12,7 @@ from ..bpf.detail import Detail
 from ..errors import KvmtopError
 from ..model.keys import unpack
 from ..model.reasons import IDLE
-from ..model.snapshot import SLOW, Array, Look, Snapshot
+from ..model.snapshot import SLOW, Array, DetailRequest, Snapshot
 from . import processes
 from .schedstat import Delays
 
@@ -23,7 +23,7 @@ MOST_THREADS = 20_000  # 520 MB of kernel memory; what does not fit is counted a
 class Live:
     """Counts from construction on."""
 
-    def __init__(self, pids: Sequence[int] = (), flags: Iterable[str] = (), look: Look | None = None) -> None:
+    def __init__(self, pids: Sequence[int] = (), flags: Iterable[str] = (), look: DetailRequest | None = None) -> None:
         """pids: the VMs to watch, none for all. look: what to look at from the start. Raises KvmtopError."""
         if why := processes.namespace():
             raise KvmtopError(why)
@@ -56,7 +56,7 @@ class Live:
             self._collector.close()
             raise
 
-    def look(self, look: Look | None) -> None:
+    def look(self, look: DetailRequest | None) -> None:
         """From the next reading on, tell these details, or none. From any thread."""
         self._wish = look
 

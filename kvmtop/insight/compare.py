@@ -28,7 +28,7 @@ Key = tuple[int, int]  # isa, code
 
 
 @dataclass(frozen=True)
-class Part:
+class RecordingSpan:
     """A stretch of a recording. All figures are of its exits only; times in ns."""
 
     label: str
@@ -38,7 +38,7 @@ class Part:
     rates: dict[Key, list[float]]  # exits a second in each interval; only of reasons that it has
 
     @classmethod
-    def read(cls, text: str, selection: Selection = ALL_VMS) -> Part:
+    def read(cls, text: str, selection: Selection = ALL_VMS) -> RecordingSpan:
         """FILE or FILE@BEGIN:END, in seconds from the recording's start; either may be left out. Raises KvmtopError."""
         match = None if Path(text).exists() else _RANGE.fullmatch(text)
         path = Path(match["file"] if match else text)
@@ -51,7 +51,7 @@ class Part:
             recording.close()
 
     @classmethod
-    def _of(cls, recording: Recording, text: str, begin: float, end: float) -> Part:
+    def _of(cls, recording: Recording, text: str, begin: float, end: float) -> RecordingSpan:
         # Interval n lies between the ends n and n + 1. Those that are wholly in the part count.
         ends = np.concatenate([[recording.start_ns], recording.times])
         at = (ends - recording.start_ns) / 1e9
@@ -117,7 +117,7 @@ def grown(before: float, after: float) -> str:
     return f"{100 * share:+.0f}%" if share < 99.995 else f"x{share + 1:.0f}"
 
 
-def changes(a: Part, b: Part, keeps: Callable[[Reason], bool] = lambda reason: True) -> list[Change]:
+def changes(a: RecordingSpan, b: RecordingSpan, keeps: Callable[[Reason], bool] = lambda reason: True) -> list[Change]:
     """The reasons of both that are kept, the one whose time outside the guest changed most first."""
     found = []
     for key in a.reasons.keys() | b.reasons.keys():
@@ -143,7 +143,7 @@ _HEADINGS = ("REASON", "EXITS/S A", "B", "CHANGE", "", "TIME/S A", "B", "P50 A",
 _WIDTHS = (20, 10, 8, 8, 2, 9, 8, 8, 8, 8, 8)
 
 
-def text(a: Part, b: Part, found: Sequence[Change] | None = None) -> Iterator[str]:
+def text(a: RecordingSpan, b: RecordingSpan, found: Sequence[Change] | None = None) -> Iterator[str]:
     """The lines of the comparison, with these changes; all of them without."""
     for name, part in (("A", a), ("B", b)):
         yield f"{name}: {part.label}: {part.span}"

@@ -16,7 +16,7 @@ from ..model.stats import Interval, is_one_of
 from ..reference.labels import Labels
 from .accesses import TOUCHED, touched
 from .halt_polling import Verdict, polling
-from .vcpus import STUCK_NS, Member
+from .vcpus import STUCK_NS, VcpuRow
 
 MOST = 5  # sentences
 
@@ -38,7 +38,7 @@ class Finding:
     rule: str
 
 
-def findings(session: Session, interval: Interval, rows: Sequence[Member], labels: Labels) -> list[Finding]:
+def findings(session: Session, interval: Interval, rows: Sequence[VcpuRow], labels: Labels) -> list[Finding]:
     """What stands out in an interval, gravest first, at most MOST. rows: members() of the same interval."""
     found: list[Finding] = []
     vcpus = [member for member in rows if member.scope.thread is not None and not member.ended]
@@ -56,11 +56,11 @@ def findings(session: Session, interval: Interval, rows: Sequence[Member], label
     return found[:MOST]
 
 
-def _who(member: Member) -> str:
+def _who(member: VcpuRow) -> str:
     return f"{member.name} of {member.vm}"
 
 
-def _share(member: Member, part: str) -> float:
+def _share(member: VcpuRow, part: str) -> float:
     return (member.shares or {}).get(part, 0.0)
 
 
@@ -71,7 +71,7 @@ def _lost(interval: Interval) -> Iterator[Finding]:
         )
 
 
-def _stuck(vcpus: list[Member]) -> Iterator[Finding]:
+def _stuck(vcpus: list[VcpuRow]) -> Iterator[Finding]:
     for member in vcpus:
         if member.stuck and member.outside:
             where, lasted = member.outside.where, units.duration(member.outside.ns)
@@ -81,7 +81,7 @@ def _stuck(vcpus: list[Member]) -> Iterator[Finding]:
             )
 
 
-def _waiting(interval: Interval, vcpus: list[Member]) -> Iterator[Finding]:
+def _waiting(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
     rows = interval.rows[interval.rows["thread"] >= 0]
     for member in _worst(vcpus, "wait", WAIT_SHARE):
         wait = _share(member, "wait")
@@ -100,12 +100,12 @@ def _waiting(interval: Interval, vcpus: list[Member]) -> Iterator[Finding]:
             )
 
 
-def _worst(vcpus: list[Member], part: str, least: float) -> list[Member]:
+def _worst(vcpus: list[VcpuRow], part: str, least: float) -> list[VcpuRow]:
     """The one vCPU with the most of a part, if it is enough to be worth a sentence."""
     return sorted((m for m in vcpus if _share(m, part) > least), key=lambda m: -_share(m, part))[:1]
 
 
-def _user(session: Session, interval: Interval, vcpus: list[Member], labels: Labels) -> Iterator[Finding]:
+def _user(session: Session, interval: Interval, vcpus: list[VcpuRow], labels: Labels) -> Iterator[Finding]:
     for member in _worst(vcpus, "user", USER_SHARE):
         lines = sorted(session.lines(interval, member.scope), key=lambda line: -line.reason.user)
         if not lines or not lines[0].reason.user:
@@ -139,7 +139,7 @@ def _device(label: str) -> str:
     return "an emulated device is busy"
 
 
-def _kernel(session: Session, interval: Interval, vcpus: list[Member]) -> Iterator[Finding]:
+def _kernel(session: Session, interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
     for member in _worst(vcpus, "kernel", KERNEL_SHARE):
         busy = [line.reason for line in session.lines(interval, member.scope) if not line.reason.idle]
         top = max(busy, key=lambda reason: reason.time - reason.user, default=None)

@@ -30,7 +30,7 @@ class Outside:
 
 
 @dataclass(slots=True)  # not frozen: that takes three times as long to make, and there may be thousands
-class Member:
+class VcpuRow:
     """A VM or a vCPU as its list shows it."""
 
     scope: Scope
@@ -50,7 +50,7 @@ class Member:
 
 
 def members(session: Session, interval: Interval, hidden: frozenset[int] = frozenset(),
-            trend: int = 8) -> list[Member]:  # fmt: skip
+            trend: int = 8) -> list[VcpuRow]:  # fmt: skip
     """All VMs, each followed by its vCPUs, by name."""
     key = ("members", session.resets, hidden, trend)
     if key not in interval.memo:
@@ -58,7 +58,7 @@ def members(session: Session, interval: Interval, hidden: frozenset[int] = froze
     return list(interval.memo[key])
 
 
-def _members(session: Session, interval: Interval, hidden: frozenset[int], trend: int) -> list[Member]:
+def _members(session: Session, interval: Interval, hidden: frozenset[int], trend: int) -> list[VcpuRow]:
     after = interval.after
     threads, top = after.threads, tops(interval)
     names = [after.names.name(*unpack(key)) for key in top.keys.tolist()] + [""]  # -1: the last
@@ -86,7 +86,7 @@ def _members(session: Session, interval: Interval, hidden: frozenset[int], trend
     tids, thread_ids = threads["id"].astype("u4").tolist(), after.thread_ids.tolist()
     numbers, ends, cpus = threads["vcpu"].tolist(), threads["end_ns"].tolist(), after.cpus
     nothing: tuple[float, None, int, list[float]] = (0.0, None, -1, [0.0] * len(samples))
-    found: list[Member] = []
+    found: list[VcpuRow] = []
     for vm in sorted(after.vms.values(), key=lambda vm: (vm.ended, vm.name, vm.pid)):
         if vm.pid in hidden:
             continue
@@ -95,15 +95,15 @@ def _members(session: Session, interval: Interval, hidden: frozenset[int], trend
         waiting = len(stuck.intersection(alive)) if stuck else 0
         rate, shares, most, trends = of_vm.get(vm.pid, nothing)
         found.append(
-            Member(Scope(vm.pid), vm.name, vm.name, vm.pid, len(rows), len(alive), waiting, None, rate, shares,
-                   names[most], None, vm.ended, trends)
+            VcpuRow(Scope(vm.pid), vm.name, vm.name, vm.pid, len(rows), len(alive), waiting, None, rate, shares,
+                    names[most], None, vm.ended, trends)
         )  # fmt: skip
         for row in rows:
             rate, shares, most, trends = of_thread[row]
             tid, ended = tids[row], bool(ends[row])
             found.append(
-                Member(Scope(vm.pid, thread_ids[row]), vm.name, f"vCPU {numbers[row]}", tid, 1, not ended, row in stuck,
-                       cpus.get(tid), rate, shares, names[most], outside.get(row), ended, trends)
+                VcpuRow(Scope(vm.pid, thread_ids[row]), vm.name, f"vCPU {numbers[row]}", tid, 1, not ended,
+                        row in stuck, cpus.get(tid), rate, shares, names[most], outside.get(row), ended, trends)
             )  # fmt: skip
     return found
 

@@ -22,7 +22,7 @@ def pack(high: int | npt.NDArray[np.integer],
          low: int | npt.NDArray[np.integer]) -> int | npt.NDArray[np.uint64]:  # fmt: skip
     """Both in one, the first in bits 63:32."""
     if isinstance(high, np.ndarray):
-        return np.asarray(high.astype("u8") << np.uint64(32) | low, "u8")
+        return np.asarray(high.astype("u8") << np.uint64(32) | np.asarray(low, "u8"))
     return high << 32 | int(low)
 
 

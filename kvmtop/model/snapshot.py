@@ -151,8 +151,8 @@ class Vm:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What somebody looks at: kinds (of KINDS) of what exits touch; the exits of one reason (isa, code) only;
+class DetailRequest:
+    """What somebody wants to look at: kinds (of KINDS) of what exits touch; the exits of one reason (isa, code) only;
     single exits that last slow_ns or longer."""
 
     kinds: frozenset[str] = frozenset()
@@ -162,10 +162,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Details:
-    """What was seen since a Look began. touched: dtype TOUCH, cumulative; touched_ids name its rows."""
+    """What was seen since a DetailRequest began. touched: dtype TOUCH, cumulative; touched_ids name its rows."""
 
     since_ns: int  # CLOCK_MONOTONIC
-    look: Look
+    look: DetailRequest
     touched: Array
     touched_ids: U64
     dropped: Mapping[str, int]  # kind → events of keys for which there was no room
@@ -225,7 +225,7 @@ class Source(Protocol):
     def read(self) -> Snapshot:
         """The counters now. Raises KvmtopError where they cannot be had any more."""
 
-    def look(self, look: Look | None) -> None:
+    def look(self, look: DetailRequest | None) -> None:
         """Tell these details from the next reading on, or none. From any thread; a recording does not care."""
 
     def slow(self) -> Array:
@@ -245,7 +245,7 @@ class Wrapper:
         """The counters now. Raises KvmtopError."""
         return self._source.read()
 
-    def look(self, look: Look | None) -> None:
+    def look(self, look: DetailRequest | None) -> None:
         """Tell these details from the next reading on, or none."""
         self._source.look(look)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import KvmtopError
-from ..insight.vcpus import Member, members, shares
+from ..insight.vcpus import VcpuRow, members, shares
 from ..model.provenance import HERE, Origin
 from ..model.session import ALL, Line, Scope, Session
 from ..model.snapshot import UNKNOWN, Snapshot, Source, Wrapper
@@ -34,7 +34,7 @@ from . import export_details, summary
 
 SCHEMA = 1
 PERCENTILES = {"p50_ns": 0.5, "p99_ns": 0.99, "p99_9_ns": 0.999}
-HONESTY = ("lost", "unpaired", "overwritten", "expired")
+CAVEATS = ("lost", "unpaired", "overwritten", "expired")
 Object = dict[str, Any]
 
 
@@ -115,7 +115,7 @@ def vms(session: Session, interval: Interval) -> list[Object]:
     lasted, user = open_ns(after)
     rows = {thread: row for row, thread in enumerate(after.thread_ids.tolist())}
 
-    def member(m: Member) -> Object:
+    def member(m: VcpuRow) -> Object:
         return {
             "rate": round(m.rate, 3),
             "budget": _budget(m.shares),
@@ -125,7 +125,7 @@ def vms(session: Session, interval: Interval) -> list[Object]:
             "ended": m.ended,
         }
 
-    def vcpu(m: Member) -> Object:
+    def vcpu(m: VcpuRow) -> Object:
         row = rows[m.scope.thread or 0]
         thread = after.threads[row]
         opened = None
@@ -151,9 +151,9 @@ def _gone(interval: Interval) -> frozenset[int]:
     return frozenset(pid for pid, vm in interval.after.vms.items() if vm.ended and pid in before and before[pid].ended)
 
 
-def honesty(session: Session, interval: Interval) -> Object:
+def caveats(session: Session, interval: Interval) -> Object:
     """What was not counted or did not pair, since the start."""
-    return {name: getattr(interval.after, name) for name in HONESTY}
+    return {name: getattr(interval.after, name) for name in CAVEATS}
 
 
 SECTIONS: dict[str, Callable[[Session, Interval], Any]] = {
@@ -161,7 +161,7 @@ SECTIONS: dict[str, Callable[[Session, Interval], Any]] = {
     "budget": budget,
     "reasons": reasons,
     "vms": vms,
-    "honesty": honesty,
+    "honesty": caveats,
 }
 
 
@@ -202,7 +202,7 @@ def json_summary(final: Snapshot, origin: Origin = HERE) -> str:
         {
             **head("summary", final, seconds, origin),
             "reasons": found,
-            "honesty": {name: getattr(final, name) for name in HONESTY},
+            "honesty": {name: getattr(final, name) for name in CAVEATS},
         }
     )
 
@@ -288,7 +288,7 @@ def csv_rows(file: TextIO, path: Path | None = None, choice: RowChoice | None = 
     return Output(file, path, _csv([CSV_HEAD]), partial(csv_interval, choice=choice), lambda final, origin: "")
 
 
-class Exported(Wrapper):
+class Tee(Wrapper):
     """A Source whose every reading is written to outputs, too."""
 
     def __init__(self, source: Source, outputs: Sequence[Output], origin: Origin = HERE) -> None:

@@ -26,6 +26,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from ..insight.vcpus import members
+from ..model.keys import unpack
 from ..model.provenance import HERE, Origin
 from ..model.session import Session
 from ..model.snapshot import BUCKETS, FIRST_OCTAVE, Array, Snapshot, Source, Vm, Wrapper
@@ -141,7 +142,7 @@ class Exporter(Wrapper, Collector):
     def _add(self, snapshot: Snapshot) -> None:
         interval = self._interval = diff(self._interval.after if self._interval else None, snapshot)
         self._waiting_known |= bool(snapshot.run_delay)  # without a thread that is alive, there is none
-        pids = (snapshot.threads["id"] >> np.uint64(32)).astype("i8")
+        pids = unpack(snapshot.threads["id"])[0].astype("i8")
         rows = interval.rows[interval.rows["thread"] >= 0]
         active = set(pids[rows["thread"][(rows["count"] != 0) | (rows["time"] != 0)]].tolist())
         self._forget({_key(vm) for vm in snapshot.vms.values() if not vm.ended}, snapshot.time_ns)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from ..model.keys import pack
 from ..model.snapshot import BUCKETS, CELL, FIRST_OCTAVE, THREAD, U64, Array, Snapshot
 
 MOST_THREADS = 1 << 16
@@ -140,7 +141,7 @@ def _expected(cells: int, row: Index, bucket: Index, grown: U64) -> Rows:
 
 def _check_reasons(threads: Array, cells: Array) -> None:
     """Whoever reads them makes tables of threads and reasons."""
-    keys = [rows["isa"].astype("u8") << np.uint64(32) | rows["reason"] for rows in (threads, cells)]
+    keys = [pack(rows["isa"], rows["reason"]) for rows in (threads, cells)]
     reasons = len(np.unique(np.concatenate(keys)))
     if reasons > MOST_REASONS or reasons * len(threads) > MOST_PAIRS:
         raise BadFrame("too many reasons for a recording")
@@ -159,7 +160,7 @@ def _inflate(frame: bytes) -> bytes:
 
 def _keys(ids: U64, cells: Array) -> U64:
     """What tells cells apart: their ids; isa and reason of those that threads long gone have left."""
-    keys: U64 = np.where(ids != 0, ids, _GONE | cells["isa"].astype("u8") << np.uint64(32) | cells["reason"])
+    keys: U64 = np.where(ids != 0, ids, _GONE | pack(cells["isa"], cells["reason"]))
     return keys
 
 

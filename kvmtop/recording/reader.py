@@ -44,7 +44,7 @@ from ..errors import KvmtopError
 from ..model import stats
 from ..model.provenance import Origin
 from ..model.selection import ALL_VMS, Selection, only
-from ..model.snapshot import MOST_ALIASES, SLOW, Array, Look, Names, Snapshot, Vm
+from ..model.snapshot import MOST_ALIASES, SLOW, Array, DetailRequest, Names, Snapshot, Vm
 from ..model.stats import I64
 from ..sanitize import clean
 from . import codec
@@ -280,7 +280,7 @@ class Recording:
         self._next += 1
         return snapshot
 
-    def look(self, look: Look | None) -> None:
+    def look(self, look: DetailRequest | None) -> None:
         """There are no details in it."""
 
     def slow(self) -> Array:

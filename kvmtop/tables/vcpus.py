@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from .. import units
-from ..insight.vcpus import Member
+from ..insight.vcpus import VcpuRow
 
 
-def cpu(row: Member) -> str:
+def cpu(row: VcpuRow) -> str:
     """How many vCPUs a VM has, or on which CPU of the host a vCPU is."""
     if row.scope.thread is None:
         return str(row.alive)
     return "" if row.ended else units.DASH if row.cpu is None else f"@{row.cpu}"
 
 
-def state(row: Member) -> str:
+def state(row: VcpuRow) -> str:
     """What is out of the ordinary; empty where nothing is."""
     if row.ended:
         return "ended"

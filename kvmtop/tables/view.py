@@ -15,7 +15,7 @@ from .. import units
 from ..insight.accesses import Touched
 from ..insight.halt_polling import Polling
 from ..insight.slow_exits import Slow
-from ..insight.vcpus import Member
+from ..insight.vcpus import VcpuRow
 from ..model.keys import unpack
 from ..model.session import Key, Line, Sample, Scope, Session
 from ..model.snapshot import BUCKETS, Snapshot, Vm
@@ -77,7 +77,7 @@ _MEMBER_HEADINGS = (
 
 
 def member_table(
-    found: Sequence[Member], scope: Scope, width: int, bar: Callable[..., object]
+    found: Sequence[VcpuRow], scope: Scope, width: int, bar: Callable[..., object]
 ) -> tuple[list[Heading], Sequence[Row]]:
     """The list of VMs and vCPUs in so many characters; the scope that is looked at is marked."""
     chosen = list(_MEMBER_HEADINGS)
@@ -136,7 +136,7 @@ def header(interval: Interval, paused: bool, width: int) -> str:
     return " · ".join(parts)
 
 
-def honesty(snapshot: Snapshot) -> str:
+def caveats(snapshot: Snapshot) -> str:
     """What was not counted or did not pair, in words; empty where there is nothing to confess."""
     words = []
     if snapshot.lost:

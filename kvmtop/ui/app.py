@@ -29,7 +29,7 @@ from ..insight.slow_exits import Slow
 from ..insight.vcpus import members, shares
 from ..model.reasons import IDLE
 from ..model.session import ALL, Key, Scope, Session
-from ..model.snapshot import KINDS, UNKNOWN, Look, Source
+from ..model.snapshot import KINDS, UNKNOWN, DetailRequest, Source
 from ..model.stats import Interval, by_reason, silence
 from ..output import summary
 from ..reference.labels import Labels
@@ -37,7 +37,7 @@ from ..tables import view
 from ..tables.columns import BY_KEY, COLUMNS, ordered
 from ..tables.rows import Heading, Row
 from ..widgets import chart
-from ..widgets.breadcrumbs import Gone, Trail
+from ..widgets.breadcrumbs import CrumbClicked, Trail
 from ..widgets.chart import Chart
 from ..widgets.footer import Keys
 from ..widgets.help import Help, keys_of
@@ -117,7 +117,7 @@ class KvmtopApp(Program):
         duration: float | None = None,
         dump: Path | None = None,
         isa: int = UNKNOWN,
-        look: Look | None = None,
+        look: DetailRequest | None = None,
         labels: Labels | None = None,
     ) -> None:
         """interval and duration in seconds; dump and isa are for the key that writes the summary.
@@ -276,7 +276,7 @@ class KvmtopApp(Program):
         titles = ((f"{n} {title}", body.has_class(f"-{pane}")) for n, (pane, title) in
                   enumerate(zip(PANES, ("Reasons", "VMs", "Chart"), strict=True), 1))  # fmt: skip
         self._line("panes", Text("  ").join(Text(title, "bold reverse" if on else "") for title, on in titles))
-        words = ", ".join(filter(None, [self.trouble(), view.honesty(snapshot) if snapshot else ""]))
+        words = ", ".join(filter(None, [self.trouble(), view.caveats(snapshot) if snapshot else ""]))
         self.query_one("#status").set_class(bool(words), "-on")
         self._line("status", Text(words, no_wrap=True))
 
@@ -331,9 +331,11 @@ class KvmtopApp(Program):
             return
         wish, threshold = self._look, self._look.slow_ns if self._look else None
         if self.slowest:
-            wish = Look(TOUCHED, None, threshold or slow_exits.threshold(interval))
+            wish = DetailRequest(TOUCHED, None, threshold or slow_exits.threshold(interval))
         elif self.reason is not None:
-            wish = Look(frozenset(KINDS) - {""}, self.reason, threshold or slow_exits.threshold(interval, self.reason))
+            wish = DetailRequest(
+                frozenset(KINDS) - {""}, self.reason, threshold or slow_exits.threshold(interval, self.reason)
+            )
         self._source.look(wish)
 
     def _place(self) -> str:
@@ -408,8 +410,8 @@ class KvmtopApp(Program):
         if self.query_one("#body").has_class("-vms"):
             self.action_show_pane("reasons")
 
-    @on(Gone)
-    def _go_back_to(self, event: Gone) -> None:
+    @on(CrumbClicked)
+    def _go_back_to(self, event: CrumbClicked) -> None:
         place: view.Place = event.target  # type: ignore[assignment]
         self.go(*place)
 

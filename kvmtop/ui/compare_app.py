@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Input, Static
 
-from ..insight.compare import Change, Part, changes
+from ..insight.compare import Change, RecordingSpan, changes
 from ..tables.compare import BY_KEY, COLUMNS, fitting, ordered
 from ..tables.rows import Heading, Row
 from ..tables.view import matcher
@@ -50,7 +50,7 @@ class Comparison(Program):
             ("D", "", "how much the time outside the guest changed, as at the start"))),
     ]  # fmt: skip
 
-    def __init__(self, a: Part, b: Part, found: Sequence[Change] | None = None) -> None:
+    def __init__(self, a: RecordingSpan, b: RecordingSpan, found: Sequence[Change] | None = None) -> None:
         """Before and after, and which changes to show; all without."""
         super().__init__()
         self.parts, self.changes = (a, b), changes(a, b) if found is None else list(found)
@@ -90,7 +90,7 @@ class Comparison(Program):
         state = f"by {by} {'▼' if self.descending else '▲'}" + (self.filter and f", /{self.filter}")
         self.query_one("#state", Static).update(Text(state, no_wrap=True))
 
-    def _title(self, letter: str, part: Part) -> str:
+    def _title(self, letter: str, part: RecordingSpan) -> str:
         """Of a long path the end, which has the range."""
         label, room = part.label, self.size.width - 7 - cell_len(part.span)
         while cell_len(label) > max(room, 1):

@@ -15,7 +15,7 @@ from .table import fit
 
 
 @dataclass
-class Gone(Message):
+class CrumbClicked(Message):
     """A step was clicked; target is what the caller gave with it."""
 
     step: int
@@ -52,5 +52,5 @@ class Trail(Static):
         """Find the step under the mouse."""
         for number, end in enumerate(self._ends):
             if event.x < end:
-                self.post_message(Gone(number, self._steps[number][1]))
+                self.post_message(CrumbClicked(number, self._steps[number][1]))
                 return

@@ -109,9 +109,9 @@ LOOK = """
 import signal, sys
 from kvmtop.output import summary
 from kvmtop.host.live import Live
-from kvmtop.model.snapshot import Look
+from kvmtop.model.snapshot import DetailRequest
 kind, slow = sys.argv[1:]
-live = Live(look=Look(frozenset([kind] if kind else []), slow_ns=int(slow) or None))
+live = Live(look=DetailRequest(frozenset([kind] if kind else []), slow_ns=int(slow) or None))
 signal.sigwait([signal.SIGINT])
 live.read()
 print(summary.text(live.close()))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from kvmtop.model.snapshot import CELL, SLOW, SVM, THREAD, Array, Look, Names, Snapshot, Vm
+from kvmtop.model.snapshot import CELL, SLOW, SVM, THREAD, Array, DetailRequest, Names, Snapshot, Vm
 
 SECOND = 1_000_000_000
 
@@ -58,7 +58,7 @@ class Large:
         """The next; the last one again and again."""
         return self.ready.pop(0) if len(self.ready) > 1 else self.ready[0]
 
-    def look(self, look: Look | None) -> None:
+    def look(self, look: DetailRequest | None) -> None:
         """There are no details."""
 
     def slow(self) -> Array:

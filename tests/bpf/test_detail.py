@@ -22,7 +22,7 @@ from kvmtop.cli import EVENTS
 from kvmtop.insight.accesses import TOUCHED
 from kvmtop.model import snapshot
 from kvmtop.model.reasons import IDLE
-from kvmtop.model.snapshot import BUCKETS, HIT, KINDS, SLOW, TOUCH, UNPOLLED, UNSURE, WASTED, Details, Look
+from kvmtop.model.snapshot import BUCKETS, HIT, KINDS, SLOW, TOUCH, UNPOLLED, UNSURE, WASTED, DetailRequest, Details
 from kvmtop.tables.view import bucket_of
 
 from ..support.formats import FORMATS, X86, text
@@ -200,7 +200,7 @@ def rows(details: Details | None) -> dict[tuple[str, int, int], np.void]:
     return {(KINDS[row["kind"]], int(row["value"]), int(row["extra"])): row for row in details.touched}
 
 
-EVERYTHING = Look(frozenset(KINDS) - {""})
+EVERYTHING = DetailRequest(frozenset(KINDS) - {""})
 
 
 def test_each_event_counts_and_each_exit_is_timed_once(anew: Detail) -> None:
@@ -227,7 +227,7 @@ def test_each_event_counts_and_each_exit_is_timed_once(anew: Detail) -> None:
 
 
 def test_user_space_is_taken_apart_and_halting_there_is_not(anew: Detail) -> None:
-    anew.look(Look(frozenset({"io", "user"})))
+    anew.look(DetailRequest(frozenset({"io", "user"})))
     for reason in (2, USER_HLT):
         leave(IO)
         port(reason)
@@ -241,7 +241,7 @@ def test_user_space_is_taken_apart_and_halting_there_is_not(anew: Detail) -> Non
 
 
 def test_only_the_kinds_and_the_reason_that_are_looked_at(anew: Detail) -> None:
-    anew.look(Look(frozenset({"io"}), only=(ISA, CPUID)))
+    anew.look(DetailRequest(frozenset({"io"}), only=(ISA, CPUID)))
     for reason in (IO, CPUID, IO):
         leave(reason)
         port(reason)
@@ -252,10 +252,10 @@ def test_only_the_kinds_and_the_reason_that_are_looked_at(anew: Detail) -> None:
 
 
 def test_an_exit_left_open_when_nobody_looked_is_not_timed(anew: Detail) -> None:
-    anew.look(Look(frozenset({"io"}), slow_ns=1))
+    anew.look(DetailRequest(frozenset({"io"}), slow_ns=1))
     leave(IO)
     port(1)
-    anew.look(Look(frozenset({"io", "msr"}), slow_ns=1))
+    anew.look(DetailRequest(frozenset({"io", "msr"}), slow_ns=1))
     time.sleep(0.002)
     port(2)
     enter()  # of the exit that began under the other look
@@ -271,13 +271,13 @@ def test_an_exit_left_open_when_nobody_looked_is_not_timed(anew: Detail) -> None
 
 
 def test_another_threshold_takes_no_probe_off(anew: Detail, monkeypatch: pytest.MonkeyPatch) -> None:
-    anew.look(Look(frozenset({"io"}), slow_ns=10**9))
+    anew.look(DetailRequest(frozenset({"io"}), slow_ns=10**9))
     first = anew.read()
     leave(IO)
     port(7)
     monkeypatch.setattr(anew._probes, "detach", lambda: pytest.fail("detached"))
     monkeypatch.setattr(anew._probes, "attach", lambda *_: pytest.fail("attached"))
-    anew.look(Look(frozenset({"io"}), slow_ns=1))
+    anew.look(DetailRequest(frozenset({"io"}), slow_ns=1))
     enter()
     details = anew.read()
     assert first is not None and details is not None
@@ -286,7 +286,7 @@ def test_another_threshold_takes_no_probe_off(anew: Detail, monkeypatch: pytest.
 
 
 def test_slow_exits_one_by_one(anew: Detail) -> None:
-    anew.look(Look(frozenset({"io"}), slow_ns=200_000_000))  # no busy machine delays the others so long
+    anew.look(DetailRequest(frozenset({"io"}), slow_ns=200_000_000))  # no busy machine delays the others so long
     for reason, pause in ((CPUID, 0), (IO, 0.3), (HLT, 0.3), (CPUID, 0.25)):
         leave(reason)
         if reason == IO:
@@ -307,7 +307,7 @@ def test_slow_exits_one_by_one(anew: Detail) -> None:
 
 
 def test_a_burst_of_slow_exits_is_bounded_and_what_is_overwritten_counted(anew: Detail) -> None:
-    anew.look(Look(frozenset({"io"}), slow_ns=1))
+    anew.look(DetailRequest(frozenset({"io"}), slow_ns=1))
     before = anew.read()
     cpus = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cpus)})
@@ -324,7 +324,7 @@ def test_a_burst_of_slow_exits_is_bounded_and_what_is_overwritten_counted(anew: 
 
 
 def test_halts_and_their_polls(anew: Detail) -> None:
-    anew.look(Look(frozenset({"poll", "window"})))
+    anew.look(DetailRequest(frozenset({"poll", "window"})))
 
     def halt(ns: int, waited: int, window: tuple[int, int] | None = None) -> None:
         leave(HLT)
@@ -345,7 +345,7 @@ def test_halts_and_their_polls(anew: Detail) -> None:
 
 
 def test_a_new_look_starts_from_nothing(anew: Detail) -> None:
-    for look in (Look(frozenset({"io"})), Look(frozenset({"io"}), only=(ISA, IO))):
+    for look in (DetailRequest(frozenset({"io"})), DetailRequest(frozenset({"io"}), only=(ISA, IO))):
         anew.look(look)
         details = anew.read()
         assert details is not None and not len(details.touched) and not details.dropped and details.look == look
@@ -361,7 +361,7 @@ def test_a_new_look_starts_from_nothing(anew: Detail) -> None:
 
 
 def test_when_rows_run_short_the_lightest_are_given_up_and_counted(anew: Detail) -> None:
-    anew.look(Look(frozenset({"io"})))
+    anew.look(DetailRequest(frozenset({"io"})))
     many = ROWS - FEW + 100
     leave(IO)
     for number in range(many):
@@ -384,7 +384,7 @@ def test_when_rows_run_short_the_lightest_are_given_up_and_counted(anew: Detail)
 
 
 def test_without_any_room_events_are_counted(anew: Detail) -> None:
-    anew.look(Look(frozenset({"io", "rip"})))
+    anew.look(DetailRequest(frozenset({"io", "rip"})))
     leave(IO)
     for number in range(ROWS + 10):
         port(number)

@@ -22,7 +22,7 @@ from kvmtop.errors import KvmtopError
 from kvmtop.host import doctor, selftest_guest
 from kvmtop.host.doctor import Check
 from kvmtop.host.selftest_guest import Step
-from kvmtop.model.snapshot import SVM, VMX, Snapshot
+from kvmtop.model.snapshot import SVM, UNKNOWN, VMX, Snapshot
 
 from ..support.fake import Host
 
@@ -41,6 +41,13 @@ def test_a_self_test_that_agrees(isa: int) -> None:
     check = doctor._compared(host(isa=isa).read())
     assert (check.state, check.remedy) == ("ok", "")
     assert "CPUID 10,000 of 10,000, I/O 100 of 100, lost 0, unpaired 0" in check.detail
+
+
+def test_an_isa_that_is_not_known_is_told() -> None:
+    snapshot = host(isa=UNKNOWN).read()
+    snapshot.threads["isa"] = UNKNOWN
+    check = doctor._compared(snapshot)
+    assert check.state == "missing" and "CPUID 0 of 10,000" in check.detail and "please report" in check.remedy
 
 
 @pytest.mark.parametrize(("cpuid", "io"), [(9_999, 100), (10_000, 99), (10_001, 100), (0, 100)])

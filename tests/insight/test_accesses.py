@@ -7,12 +7,12 @@ import pytest
 
 from kvmtop.insight.accesses import CODE, POLLING, TOUCHED, TREND, change, dropped, rates, seconds, touched
 from kvmtop.model.session import ALL, Scope
-from kvmtop.model.snapshot import KINDS, Details, Look, Snapshot
+from kvmtop.model.snapshot import KINDS, DetailRequest, Details, Snapshot
 from kvmtop.model.stats import diff
 
 from ..support.fake import SECOND, Host
 
-LOOK = Look(frozenset(KINDS) - {""})
+LOOK = DetailRequest(frozenset(KINDS) - {""})
 COM, KBD = 0x3F8, 0x60
 
 
@@ -130,7 +130,7 @@ def test_a_look_that_began_within_the_interval(host: Host) -> None:
 def test_a_new_look_starts_from_nothing(host: Host) -> None:
     host.touch(101, "io", COM, 1, *[1_000] * 50)
     before = later(host)
-    host.look(Look(LOOK.kinds, slow_ns=5))
+    host.look(DetailRequest(LOOK.kinds, slow_ns=5))
     host.touch(101, "io", COM, 1, 1_000)
     (one,) = touched(diff(before, later(host)), ALL)
     assert one.count == 1  # not 1 - 50

@@ -8,14 +8,14 @@ import pytest
 
 from kvmtop import cli
 from kvmtop.errors import KvmtopError
-from kvmtop.insight.compare import Change, Part, changes, text
+from kvmtop.insight.compare import Change, RecordingSpan, changes, text
 from kvmtop.recording.reader import Recording
 
 from ..support.pair import MSR, record
 
 
 def by_name(a: str, b: str) -> dict[str, Change]:
-    return {change.name: change for change in changes(Part.read(a), Part.read(b))}
+    return {change.name: change for change in changes(RecordingSpan.read(a), RecordingSpan.read(b))}
 
 
 def test_what_changed_and_what_did_not(pair: tuple[str, str]) -> None:
@@ -41,23 +41,23 @@ def test_two_deviations_are_the_limit(tmp_path: Path) -> None:
 
 def test_parts_of_one(tmp_path: Path) -> None:
     file = record(tmp_path / "run", [{MSR: (10 if n < 5 else 40, 1000)} for n in range(10)])
-    a, b = Part.read(f"{file}@0:5"), Part.read(f"{file}@5:10")
+    a, b = RecordingSpan.read(f"{file}@0:5"), RecordingSpan.read(f"{file}@5:10")
     assert (a.intervals, b.intervals, a.seconds, b.seconds) == (5, 5, 5.0, 5.0)
     (change,) = changes(a, b)
     assert change.rates == (10, 40) and change.notable
-    assert Part.read(f"{file}@:5").rates == a.rates == Part.read(f"{file}@0:5.5").rates
-    assert Part.read(f"{file}@5:").rates == b.rates
-    assert Part.read(file).intervals == 10
-    (single,) = changes(Part.read(f"{file}@0:1"), b)
+    assert RecordingSpan.read(f"{file}@:5").rates == a.rates == RecordingSpan.read(f"{file}@0:5.5").rates
+    assert RecordingSpan.read(f"{file}@5:").rates == b.rates
+    assert RecordingSpan.read(file).intervals == 10
+    (single,) = changes(RecordingSpan.read(f"{file}@0:1"), b)
     assert single.notable is None
     for bad in ("@5:5", "@7:6", "@11:12", "@10:", "@0:0.5", "@4.5:5.5"):
         with pytest.raises(KvmtopError, match="no whole interval"):
-            Part.read(file + bad)
+            RecordingSpan.read(file + bad)
 
 
 def test_an_at_sign_in_a_name(tmp_path: Path) -> None:
     file = record(tmp_path / "run@1:2", [{MSR: (10, 1000)}] * 3)
-    assert Part.read(file).intervals == 3 and Part.read(f"{file}@1:2").intervals == 1
+    assert RecordingSpan.read(file).intervals == 3 and RecordingSpan.read(f"{file}@1:2").intervals == 1
 
 
 def test_the_rates_of_the_intervals_are_those_of_the_snapshots(pair: tuple[str, str]) -> None:
@@ -70,7 +70,7 @@ def test_as_text(pair: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> N
     assert cli.main(["--compare", *pair]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert out == "\n".join(text(Part.read(pair[0]), Part.read(pair[1]))) + "\n"
+    assert out == "\n".join(text(RecordingSpan.read(pair[0]), RecordingSpan.read(pair[1]))) + "\n"
     rows = {line.split()[0]: line.split() for line in out.splitlines()[4:7]}
     assert rows["msr"][1:4] == ["100", "105", "+5%"] and "*" not in rows["msr"]
     assert rows["io"][1:5] == ["50", "60", "+20%", "*"]

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 from kvmtop.insight.detail_history import SLOWEST, Watched
-from kvmtop.model.snapshot import Look
+from kvmtop.model.snapshot import DetailRequest
 from kvmtop.model.stats import diff
 
 from ..support.fake import SECOND, Host
 
-LOOK = Look(frozenset({"io"}), slow_ns=1)
+LOOK = DetailRequest(frozenset({"io"}), slow_ns=1)
 
 
 def host() -> Host:
@@ -49,7 +49,7 @@ def test_samples_of_another_look_do_not_mix() -> None:
         one.touch(101, "io", 1, 0, 1_000)
         add(watched, one)
     assert len(watched.history) == 3 and list(watched.history[-1].values()) == [1.0]
-    one.look(Look(frozenset({"msr"})))
+    one.look(DetailRequest(frozenset({"msr"})))
     add(watched, one)
     assert list(watched.history) == [{}]
 

@@ -11,7 +11,7 @@ from kvmtop.insight import findings as rules
 from kvmtop.insight.findings import MOST, Finding, findings
 from kvmtop.insight.vcpus import members
 from kvmtop.model.session import Session
-from kvmtop.model.snapshot import HIT, SVM, VMX, WASTED, Look, Vm
+from kvmtop.model.snapshot import HIT, SVM, VMX, WASTED, DetailRequest, Vm
 from kvmtop.reference.labels import Labels
 from kvmtop.sanitize import clean
 
@@ -166,7 +166,7 @@ def test_user_space_that_no_device_needs(run: Run) -> None:
     ],
 )
 def test_user_space_names_the_device(run: Run, port: int, where: str, advice: str) -> None:
-    run.host.look(Look(frozenset({"io", "user"})))
+    run.host.look(DetailRequest(frozenset({"io", "user"})))
     run.host.touch(101, "io", port, 0x101, 300 * MS, user=299 * MS)
     run.host.touch(101, "user", 2, 0, 300 * MS, user=299 * MS)
     run.host.touch(201, "io", 0x999, 0x101, 400 * MS, user=399 * MS)  # of another VM
@@ -175,7 +175,7 @@ def test_user_space_names_the_device(run: Run, port: int, where: str, advice: st
 
 
 def test_user_space_names_the_device_with_the_most_of_it(run: Run) -> None:
-    run.host.look(Look(frozenset({"io", "msr"})))
+    run.host.look(DetailRequest(frozenset({"io", "msr"})))
     run.host.touch(101, "msr", 0x10, 0, 500 * MS, user=1)
     run.host.touch(101, "io", 0x3F8, 0x101, 300 * MS, user=299 * MS)
     (text,) = (text for text in user(run, 300 * MS) if "user space" in text)
@@ -269,7 +269,7 @@ def test_the_reader_may_append_to_the_history_meanwhile(run: Run) -> None:
 
 
 def polls(run: Run, ns: int, hits: int, wasted: int, *tids: int) -> list[str]:
-    run.host.look(Look(frozenset({"poll", "window"})))
+    run.host.look(DetailRequest(frozenset({"poll", "window"})))
     for tid in tids:
         run.host.touch(tid, "poll", HIT, 0, *[0] * hits)
         run.host.touch(tid, "poll", WASTED, 0, *[ns // wasted] * wasted)

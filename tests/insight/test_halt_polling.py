@@ -4,7 +4,7 @@ import pytest
 
 from kvmtop.insight.halt_polling import Polling, Verdict, polling
 from kvmtop.model.session import ALL, Scope
-from kvmtop.model.snapshot import HIT, UNPOLLED, UNSURE, WASTED, Look
+from kvmtop.model.snapshot import HIT, UNPOLLED, UNSURE, WASTED, DetailRequest
 from kvmtop.model.stats import Interval, diff
 from kvmtop.tables.halt_polling import verdict as verdict_words
 
@@ -16,7 +16,7 @@ def host() -> Host:
     host = Host()
     host.add(100, "web", 2)
     host.add(200, "db")
-    host.look(Look(frozenset({"poll", "window"})))
+    host.look(DetailRequest(frozenset({"poll", "window"})))
     return host
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmtop.insight.vcpus import Member, Outside, members, shares
+from kvmtop.insight.vcpus import Outside, VcpuRow, members, shares
 from kvmtop.model.session import Scope, Session
 from kvmtop.tables.vcpus import cpu, state
 
@@ -21,7 +21,7 @@ def host() -> Host:
     return host
 
 
-def listed(host: Host, session: Session, seconds: float = 1.0, hidden: frozenset[int] = frozenset()) -> list[Member]:
+def listed(host: Host, session: Session, seconds: float = 1.0, hidden: frozenset[int] = frozenset()) -> list[VcpuRow]:
     host.now += int(seconds * SECOND)
     return members(session, session.add(host.read()), hidden)
 

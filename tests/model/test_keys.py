@@ -16,8 +16,9 @@ def test_two_numbers_in_one_and_back(high: int, low: int) -> None:
     assert unpack(pack(high, low)) == (high, low)
 
 
-def test_columns_of_them_are_the_same_numbers_in_64_bits() -> None:
-    high, low = (np.array(column, "u4") for column in zip(*PAIRS, strict=True))
+@pytest.mark.parametrize("dtype", ["u4", "u8", "i8"])
+def test_columns_of_them_are_the_same_numbers_in_64_bits(dtype: str) -> None:
+    high, low = (np.array(column, dtype) for column in zip(*PAIRS, strict=True))
     both = pack(high, low)
     assert both.dtype == np.uint64 and both.tolist() == [pack(*pair) for pair in PAIRS]
     back = unpack(both)

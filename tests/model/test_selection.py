@@ -14,7 +14,7 @@ import pytest
 from kvmtop.errors import KvmtopError
 from kvmtop.insight import compare, slow_exits
 from kvmtop.model.selection import MOST_WAITING, Selected, Selection
-from kvmtop.model.snapshot import CELL, SLOW, Look, Snapshot, Vm
+from kvmtop.model.snapshot import CELL, SLOW, DetailRequest, Snapshot, Vm
 from kvmtop.model.stats import add_by_reason, by_reason, counts, diff, silence
 from kvmtop.output import export, openmetrics, summary
 from kvmtop.recording.reader import Recording
@@ -173,7 +173,7 @@ def test_details_are_theirs() -> None:
     host.add(100, "web01")
     host.add(200, "db01")
     source = Selected(host, Selection(("web*",)))
-    source.look(Look(frozenset(["io"]), slow_ns=1))
+    source.look(DetailRequest(frozenset(["io"]), slow_ns=1))
     for tid in (101, 201):
         host.exits(tid, IO, 1000)
         host.touch(tid, "io", 0x3F8, 1, *[1000] * tid)
@@ -189,7 +189,7 @@ def test_slow_exits_between_readings() -> None:
     host.add(100, "web01")
     host.add(200, "db01")
     source = Selected(host, Selection(("web*",)))
-    source.look(Look(slow_ns=1))
+    source.look(DetailRequest(slow_ns=1))
     source.read()
     host.add(300, "web02")
     for tid in (101, 201, 301):
@@ -209,7 +209,7 @@ def test_slow_exits_between_readings() -> None:
 def test_the_first_slow_exits_of_a_vm_come_with_its_name() -> None:
     host = Host()
     source = Selected(host, Selection(("web*",)))
-    source.look(Look(slow_ns=1))
+    source.look(DetailRequest(slow_ns=1))
     source.read()
     host.add(300, "web02")
     host.linger(301, IO, 5000)
@@ -227,7 +227,7 @@ def test_the_first_slow_exits_of_a_vm_come_with_its_name() -> None:
 def test_json_and_csv() -> None:
     out, table = io.StringIO(), io.StringIO()
     outputs = [export.json_lines(out), export.csv_rows(table)]
-    source = export.Exported(Selected(Busy(), Selection(("web*",))), outputs)
+    source = export.Tee(Selected(Busy(), Selection(("web*",))), outputs)
     snapshots = [source.read(), source.read()]
     found = json.loads(out.getvalue().splitlines()[-1])
     assert [vm["name"] for vm in found["vms"]] == ["web01"]
@@ -285,7 +285,7 @@ def test_intervals_of_a_recording_seen_through_a_selection(file: Path) -> None:
 
 
 def test_recordings_compared_through_a_selection(file: Path) -> None:
-    part = compare.Part.read(f"{file}@1:5", Selection(("db*",)))
+    part = compare.RecordingSpan.read(f"{file}@1:5", Selection(("db*",)))
     mine = Recording(file, [4100])
     expected = {r.key: r.count for r in by_reason(diff(mine.at(0), mine.at(4)))}
     assert {key: reason.count for key, reason in part.reasons.items()} == expected

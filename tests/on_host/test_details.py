@@ -23,7 +23,7 @@ from kvmtop.host.selftest_guest import CODE, MMIO, MSR_READ, MSR_WRITE, PORT
 from kvmtop.insight import halt_polling, slow_exits
 from kvmtop.insight.accesses import Touched, touched
 from kvmtop.model.session import ALL, Scope
-from kvmtop.model.snapshot import KINDS, Look, Snapshot
+from kvmtop.model.snapshot import KINDS, DetailRequest, Snapshot
 from kvmtop.model.stats import diff
 from kvmtop.reference.labels import Labels
 
@@ -31,7 +31,7 @@ from ..hosts import qemu
 from . import truth
 from .exact import perf_events
 
-EVERYTHING = Look(frozenset(KINDS) - {""})
+EVERYTHING = DetailRequest(frozenset(KINDS) - {""})
 EVENTS = Path("/sys/kernel/tracing/events/kvm")
 CPUID_AT = CODE + 6 + 3  # after mov esi,N; of the loop the instruction after xor eax,eax
 TRIGGERS = {"kvm_pio": ("port", "rw"), "kvm_msr": ("ecx", "write"), "kvm_mmio": ("gpa", "type")}
@@ -64,7 +64,7 @@ def by_key(rows: list[Touched], kind: str) -> dict[tuple[int, int], int]:
     return found
 
 
-def watched(vcpus: int, *script: str, look: Look = EVERYTHING) -> Snapshot:
+def watched(vcpus: int, *script: str, look: DetailRequest = EVERYTHING) -> Snapshot:
     """What was seen of a known guest."""
     live = Live(look=look)
     try:
@@ -111,13 +111,13 @@ def test_the_guest_code_is_known_to_the_instruction() -> None:
 def test_one_reason_alone() -> None:
     first = watched(1, "cpuid:10", "rdmsr:10")
     key = next((int(c["isa"]), int(c["reason"])) for c in first.cells if first.names.name(int(c["isa"]), int(c["reason"])).lower() == "cpuid")  # fmt: skip
-    snapshot = watched(1, *SCRIPT, look=Look(EVERYTHING.kinds, only=key))
+    snapshot = watched(1, *SCRIPT, look=DetailRequest(EVERYTHING.kinds, only=key))
     kinds = {row.kind for row in touched(diff(None, snapshot), ALL, EVERYTHING.kinds)}
     assert kinds == {"cpuid", "rip"}
 
 
 def test_slow_exits_are_those_of_a_vmm_that_sleeps() -> None:
-    live = Live(look=Look(EVERYTHING.kinds, slow_ns=15_000_000))
+    live = Live(look=DetailRequest(EVERYTHING.kinds, slow_ns=15_000_000))
     try:
         with subprocess.Popen([sys.executable, "-m", "kvmtop.host.selftest_guest", "--io-sleep", "0.02", "cpuid:500", "out:20", "hlt:2"]) as process:  # fmt: skip
             assert process.wait() == 0
@@ -155,7 +155,7 @@ def test_slow_exits_on_the_command_line() -> None:
 
 
 def test_a_burst_of_slow_exits_is_bounded_and_counted() -> None:
-    live = Live(look=Look(frozenset({"io"}), slow_ns=1))
+    live = Live(look=DetailRequest(frozenset({"io"}), slow_ns=1))
     try:
         truth.run_guest("out:2000")
         details = live.read().details
@@ -168,7 +168,7 @@ def test_a_burst_of_slow_exits_is_bounded_and_counted() -> None:
 
 def test_keys_without_room_are_counted() -> None:
     """More keys than rows: what is dropped and what is kept add up to the kernel's count."""
-    live = Live(look=Look(frozenset({"rip", "io"})))
+    live = Live(look=DetailRequest(frozenset({"rip", "io"})))
     assert live._detail is not None
     free = live._detail._probes.maps["free_rows"]
     taken = (ctypes.c_uint32 * 1)()
@@ -209,7 +209,7 @@ def test_nothing_more_is_attached_while_nobody_looks() -> None:
     try:
         live.read()
         assert attached(os.getpid()) == always
-        live.look(Look(frozenset({"io", "msr"})))
+        live.look(DetailRequest(frozenset({"io", "msr"})))
         live.read()
         assert attached(os.getpid()) == always | {"kvm_pio", "kvm_msr"}
         live.look(EVERYTHING)

@@ -15,7 +15,7 @@ from kvmtop.bpf.collector import Collector
 from kvmtop.bpf.detail import Detail
 from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
 from kvmtop.model.reasons import IDLE
-from kvmtop.model.snapshot import KINDS, SVM, UNKNOWN, Look
+from kvmtop.model.snapshot import KINDS, SVM, UNKNOWN, DetailRequest
 from kvmtop.model.stats import by_reason, diff
 from kvmtop.output import summary
 
@@ -79,7 +79,7 @@ def test_counts_without(missing: set[str]) -> None:
 @pytest.mark.parametrize("missing", WITHOUT[-1:], indirect=True)
 def test_details_without(missing: set[str]) -> None:
     detail = Detail((), IDLE)
-    detail.look(Look(frozenset({"io", "msr", "mmio"})))
+    detail.look(DetailRequest(frozenset({"io", "msr", "mmio"})))
     truth.run_guest(*SCRIPT)
     details = detail.read()
     detail.close()

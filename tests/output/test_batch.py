@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from kvmtop.model.snapshot import HIT, KINDS, UNKNOWN, VMX, WASTED, Look
+from kvmtop.model.snapshot import HIT, KINDS, UNKNOWN, VMX, WASTED, DetailRequest
 from kvmtop.output import batch
 from kvmtop.reference.guest_symbols import Symbols
 from kvmtop.reference.labels import Labels
@@ -142,7 +142,7 @@ def test_a_closed_pipe_is_told(host: Host) -> None:
 
 
 def details(host: Host, *kinds: str, slow_ns: int | None = None) -> Written:
-    host.look(Look(frozenset(kinds), slow_ns=slow_ns))
+    host.look(DetailRequest(frozenset(kinds), slow_ns=slow_ns))
     writer = Written()
     writer.session.add(host.read())
     host.now += 2 * SECOND
@@ -214,7 +214,7 @@ def test_slow_exits_come_before_their_interval(host: Host) -> None:
 
 
 def test_slow_exits_before_the_first_interval_are_not_lost(host: Host) -> None:
-    host.look(Look(frozenset({"io"}), slow_ns=1))
+    host.look(DetailRequest(frozenset({"io"}), slow_ns=1))
     writer = Written()
     host.linger(201, 0x7B, 5_000_000)
     writer.begin(host.read())
@@ -238,7 +238,7 @@ def test_what_had_no_room_is_said(host: Host) -> None:
 def test_hostile_names_in_details(host: Host) -> None:
     symbols = Symbols([(0x1000, clean("\x1b[red]f\x07"))])
     writer = Written(Labels(symbols=symbols))
-    host.look(Look(frozenset(KINDS) - {""}, slow_ns=1))
+    host.look(DetailRequest(frozenset(KINDS) - {""}, slow_ns=1))
     host.now += SECOND
     host.touch(101, "rip", 0x1004, 0, 1_000)
     host.touch(101, "poll", HIT, 0, 1_000)

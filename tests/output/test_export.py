@@ -22,7 +22,7 @@ from kvmtop.bpf import privileges
 from kvmtop.errors import KvmtopError
 from kvmtop.host import live
 from kvmtop.model.session import Session
-from kvmtop.model.snapshot import UNKNOWN, VMX, Look
+from kvmtop.model.snapshot import UNKNOWN, VMX, DetailRequest
 from kvmtop.output import export, summary
 from kvmtop.reference.labels import Labels
 from kvmtop.sanitize import clean
@@ -445,7 +445,7 @@ def test_the_doctor_keeps_its_json(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 async def test_beside_the_dashboard(tmp_path: Path) -> None:
     path = tmp_path / "out"
     outputs = [export.json_lines(export.create(path), path)]
-    app = KvmtopApp(export.Exported(Busy(), outputs), interval=0.1)
+    app = KvmtopApp(export.Tee(Busy(), outputs), interval=0.1)
     async with app.run_test(size=(120, 40)) as pilot:
         while path.read_text().count("\n") < 3:
             await pilot.pause(0.05)
@@ -454,7 +454,7 @@ async def test_beside_the_dashboard(tmp_path: Path) -> None:
 
 async def test_the_dashboard_ends_where_a_file_fails() -> None:
     path = Path("/dev/full")
-    app = KvmtopApp(export.Exported(Busy(), [export.json_lines(export.create(path), path)]), interval=0.1)
+    app = KvmtopApp(export.Tee(Busy(), [export.json_lines(export.create(path), path)]), interval=0.1)
     async with app.run_test(size=(120, 40)) as pilot:
         while app.is_running and not app.failure:
             await pilot.pause(0.05)
@@ -468,7 +468,7 @@ def test_a_failed_output_gets_nothing_more() -> None:
 
     file = Full()
     output = export.Output(file, Path("x"), "", lambda *_: "i", lambda *_: "end")
-    source = export.Exported(Busy(), [output])
+    source = export.Tee(Busy(), [output])
     with pytest.raises(KvmtopError, match="cannot write x"):
         source.read()
     assert list(export.finish([output], source.close())) == []
@@ -497,7 +497,7 @@ def test_details_are_null_while_nobody_looks(host: Host) -> None:
 def test_details() -> None:
     host, session = Host(), Session()
     host.add(100, "web\x1b[2J01", 2)
-    host.look(Look(frozenset({"io", "poll", "window"}), slow_ns=1_000_000))
+    host.look(DetailRequest(frozenset({"io", "poll", "window"}), slow_ns=1_000_000))
     session.add(host.read())
     host.now += SECOND
     host.exits(101, 0x7B, 2_000_000)

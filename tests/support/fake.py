@@ -7,7 +7,20 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kvmtop.model.snapshot import CELL, KINDS, SLOW, SVM, THREAD, TOUCH, Array, Details, Look, Names, Snapshot, Vm
+from kvmtop.model.snapshot import (
+    CELL,
+    KINDS,
+    SLOW,
+    SVM,
+    THREAD,
+    TOUCH,
+    Array,
+    DetailRequest,
+    Details,
+    Names,
+    Snapshot,
+    Vm,
+)
 from kvmtop.tables.view import bucket_of
 
 SECOND = 1_000_000_000
@@ -47,7 +60,7 @@ class Host:
         self.delays: dict[int, int] = {}
         self.counters = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
         self.closed = False
-        self.wish: Look | None = None
+        self.wish: DetailRequest | None = None
         self.looked = 0  # since when
         self.touches: dict[tuple[int, str, int, int], Array] = {}
         self.slows: list[Array] = []
@@ -71,7 +84,7 @@ class Host:
             cell["max"] = max(int(cell["max"][0]), ns)
             cell["hist"][0, bucket_of(ns)] += 1
 
-    def look(self, look: Look | None) -> None:
+    def look(self, look: DetailRequest | None) -> None:
         if look != self.wish:
             self.looked, self.touches = self.now, {}
         self.wish = look

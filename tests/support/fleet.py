@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvmtop.model.snapshot import BUCKETS, CELL, SLOW, SVM, THREAD, Array, Look, Names, Snapshot, Vm
+from kvmtop.model.snapshot import BUCKETS, CELL, SLOW, SVM, THREAD, Array, DetailRequest, Names, Snapshot, Vm
 
 from .fake import NAMES, SECOND
 
@@ -68,7 +68,7 @@ class Fleet:
             cpus=dict(zip(tids, random.integers(0, 64, len(tids)).tolist(), strict=True)),
         )  # fmt: skip
 
-    def look(self, look: Look | None) -> None:
+    def look(self, look: DetailRequest | None) -> None:
         pass
 
     def slow(self) -> Array:

@@ -16,7 +16,7 @@ from textual.widgets import Input
 from kvmtop.errors import KvmtopError
 from kvmtop.insight.accesses import TOUCHED
 from kvmtop.model.session import ALL, Scope
-from kvmtop.model.snapshot import KINDS, SVM, Look, Names, Snapshot
+from kvmtop.model.snapshot import KINDS, SVM, DetailRequest, Names, Snapshot
 from kvmtop.sanitize import clean
 from kvmtop.ui.app import KvmtopApp
 from kvmtop.widgets.help import Help
@@ -433,9 +433,9 @@ class Looked(Host):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[Look | None] = []
+        self.asked: list[DetailRequest | None] = []
 
-    def look(self, look: Look | None) -> None:
+    def look(self, look: DetailRequest | None) -> None:
         if not self.asked or look != self.asked[-1]:
             self.asked.append(look)
         super().look(look)
@@ -595,7 +595,7 @@ async def test_x_on_a_page_leaves_the_page() -> None:
 
 async def test_what_the_options_ask_for_is_looked_at_all_the_time() -> None:
     host = looked_host()
-    always = Look(frozenset({"io"}), slow_ns=5_000_000)
+    always = DetailRequest(frozenset({"io"}), slow_ns=5_000_000)
     async with driving(host, look=always) as d:
         assert host.wish == always
         await d.press("x")

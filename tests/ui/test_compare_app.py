@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from kvmtop.insight import compare
-from kvmtop.insight.compare import Part
+from kvmtop.insight.compare import RecordingSpan
 from kvmtop.sanitize import clean
 from kvmtop.tables.compare import BY_KEY
 from kvmtop.ui.compare_app import Changes, Comparison
@@ -50,7 +50,7 @@ HEADINGS = [
 
 @pytest.fixture
 def app(pair: tuple[str, str]) -> Comparison:  # noqa: F811
-    a, b = map(Part.read, pair)
+    a, b = map(RecordingSpan.read, pair)
     return Comparison(a, b)
 
 
@@ -140,7 +140,7 @@ async def test_filter_help_and_quit(app: Comparison) -> None:
 
 
 async def test_hostile_names(pair: tuple[str, str]) -> None:  # noqa: F811
-    a, b = (Part.read(path) for path in pair)
+    a, b = (RecordingSpan.read(path) for path in pair)
     reason = next(iter(a.reasons.values()))
     reasons = {(2, n): replace(reason, code=n, name=clean(name)) for n, name in enumerate(NASTY)}
     label = clean("".join(NASTY))[-190:] + "[red]@0:5"
@@ -175,5 +175,5 @@ def test_in_a_terminal_it_ends_with_the_text(pair: tuple[str, str]) -> None:  # 
     after = out.decode().rpartition("\x1b[?1049l")[2].replace("\r\n", "\n")
     assert (
         after.partition("A: ")[2]
-        == "\n".join(compare.text(Part.read(pair[0]), Part.read(pair[1]))).partition("A: ")[2] + "\n"
+        == "\n".join(compare.text(RecordingSpan.read(pair[0]), RecordingSpan.read(pair[1]))).partition("A: ")[2] + "\n"
     )
