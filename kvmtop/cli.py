@@ -21,10 +21,12 @@ from .errors import KvmtopError, fault, tell
 
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
     from .model.provenance import Origin
-    from .model.snapshot import DetailRequest, Snapshot, Source
+    from .model.snapshot import DetailRequest, Snapshot
+    from .model.source import Source
     from .output.batch import Batch
     from .output.export import Output
     from .output.http_server import Server
+    from .recording.reader import Recording
     from .reference.labels import Labels
     from .tables.row_choice import RowChoice
 
@@ -279,7 +281,6 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
     """bare: no option was given, so the demo will do."""
     exports = [name for name in (options.json, options.csv) if name]
     _check(options)
-    from .model.provenance import HERE
     from .model.selection import Selection
     from .model.snapshot import UNKNOWN
     from .output import export, summary
@@ -301,7 +302,7 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
         # A service has nothing to read again on SIGHUP, and shall not end because somebody thought so.
         with Ending(hangup=not serving) as ending:
             base, outputs = _written(base, options, labels)
-            live, origin = base, getattr(base, "origin", HERE)
+            live, origin = base, base.origin
             try:
                 if server:
                     from .output.openmetrics import Exporter
@@ -328,7 +329,7 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
                     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 if final.lost:
                     tell(f"{final.lost} exits were not counted: a BPF map was full")
-                if trouble := getattr(base, "trouble", None):
+                if trouble := base.trouble:
                     tell(trouble)
                     status = 1
     return status
@@ -488,17 +489,15 @@ def _dashboard(
 ) -> None:  # fmt: skip
     """base: what the outer sources read, which may be a recording or a recorder."""
     _take_terminal()
+    from .recording.reader import Recording
     from .ui.app import KvmtopApp
 
-    if _replaying(options):
-        from .recording.reader import Recording
+    if isinstance(base, Recording):
         from .ui.player import Player
 
-        assert isinstance(base, Recording)
         app: KvmtopApp = Player(base, options.dump, flavour, labels)
     else:
         app = KvmtopApp(source, options.interval, options.duration, options.dump, flavour, _look(options), labels)
-        app.trouble = lambda: getattr(base, "trouble", None)
     app.sorting, app.descending = options.sort or "time", options.sort != "reason"
     app.filters["reasons"], app.leave_idle = options.reason or "", options.no_idle
     app.run_until(ending)
@@ -578,9 +577,10 @@ def _batch(
     """Read the source until the end, and write tables with these labels; none without."""
     from .model.stats import silence
     from .output.batch import Batch
+    from .recording.reader import Recording
 
     batch, warned = Batch(sys.stdout, labels, options.event, origin, _choice(options)) if labels else None, False
-    replayed = _replay(source, base, options, stop) if _replaying(options) else None
+    replayed = _replay(source, base, options, stop) if isinstance(base, Recording) else None
     for snapshot in replayed or _readings(source, options, batch, stop):
         if batch:
             batch.write(snapshot)
@@ -590,11 +590,8 @@ def _batch(
             warned = True
 
 
-def _replay(source: Source, base: Source, options: argparse.Namespace, stop: Ending) -> Iterator[Snapshot]:
+def _replay(source: Source, base: Recording, options: argparse.Namespace, stop: Ending) -> Iterator[Snapshot]:
     """All of a recording at once; in its own time where somebody scrapes."""
-    from .recording.reader import Recording
-
-    assert isinstance(base, Recording)
     start = time.monotonic() - base.times[0] / 1e9
     for due in base.times:
         if stop.wait(max(start + due / 1e9 - time.monotonic(), 0) if options.openmetrics else 0):

@@ -11,6 +11,7 @@ from ..bpf.collector import Collector
 from ..bpf.detail import Detail
 from ..errors import KvmtopError
 from ..model.keys import unpack
+from ..model.provenance import HERE
 from ..model.reasons import IDLE
 from ..model.snapshot import SLOW, Array, DetailRequest, Snapshot
 from . import processes
@@ -22,6 +23,8 @@ MOST_THREADS = 20_000  # 520 MB of kernel memory; what does not fit is counted a
 
 class Live:
     """Counts from construction on."""
+
+    origin, trouble = HERE, None
 
     def __init__(self, pids: Sequence[int] = (), flags: Iterable[str] = (), look: DetailRequest | None = None) -> None:
         """pids: the VMs to watch, none for all. look: what to look at from the start. Raises KvmtopError."""

@@ -1,4 +1,4 @@
-"""The vocabulary: what was counted up to one instant, and where that comes from.
+"""The vocabulary: what was counted up to one instant.
 
 A Snapshot is cumulative and immutable. Whoever wants rates takes two of them to stats.diff().
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -217,42 +216,3 @@ class Snapshot:
         keys = pack(self.heads["isa"], self.heads["reason"])
         distinct = np.unique(keys)
         return distinct, np.searchsorted(distinct, keys).astype("u2")
-
-
-class Source(Protocol):
-    """Where Snapshots come from: the live kernel, or a recording."""
-
-    def read(self) -> Snapshot:
-        """The counters now. Raises KvmtopError where they cannot be had any more."""
-
-    def look(self, look: DetailRequest | None) -> None:
-        """Tell these details from the next reading on, or none. From any thread; a recording does not care."""
-
-    def slow(self) -> Array:
-        """The slow exits since the last reading or call, for whoever cannot wait for the next; dtype SLOW."""
-
-    def close(self) -> Snapshot:
-        """Stop counting; the final counters."""
-
-
-class Wrapper:
-    """A Source around another: what a subclass leaves as it is, the other does."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    def read(self) -> Snapshot:
-        """The counters now. Raises KvmtopError."""
-        return self._source.read()
-
-    def look(self, look: DetailRequest | None) -> None:
-        """Tell these details from the next reading on, or none."""
-        self._source.look(look)
-
-    def slow(self) -> Array:
-        """The slow exits since the last reading or call; dtype SLOW."""
-        return self._source.slow()
-
-    def close(self) -> Snapshot:
-        """Stop counting; the final counters."""
-        return self._source.close()

@@ -29,7 +29,8 @@ from ..insight.vcpus import members
 from ..model.keys import unpack
 from ..model.provenance import HERE, Origin
 from ..model.session import Session
-from ..model.snapshot import BUCKETS, FIRST_OCTAVE, Array, Snapshot, Source, Vm, Wrapper
+from ..model.snapshot import BUCKETS, FIRST_OCTAVE, Array, Snapshot, Vm
+from ..model.source import Source, Wrapper
 from ..model.stats import I64, PARTS, Interval, Reason, by_reason, diff, isa_name
 from ..sanitize import clean
 

@@ -16,7 +16,8 @@ import numpy as np
 from .. import __version__
 from ..errors import KvmtopError
 from ..model.keys import pack, unpack
-from ..model.snapshot import Snapshot, Source, Vm, Wrapper
+from ..model.snapshot import Snapshot, Vm
+from ..model.source import Source, Wrapper
 from . import codec
 from .reader import (
     ALIAS,
@@ -40,7 +41,7 @@ class Recorder(Wrapper):
 
     def __init__(self, source: Source, path: Path, title: str = "") -> None:
         """Make the file, readable by its owner only. Raises KvmtopError where there is one already, or no room."""
-        self.trouble: str | None = None
+        self._trouble: str | None = None
         super().__init__(source)
         self._path, self._title = path, title
         self._next = 0
@@ -85,6 +86,11 @@ class Recorder(Wrapper):
         database.execute("PRAGMA synchronous=FULL")
         return database
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the recording has ended early."""
+        return self._trouble or super().trouble
+
     def read(self) -> Snapshot:
         """The source's counters, recorded."""
         snapshot = self._source.read()
@@ -110,7 +116,7 @@ class Recorder(Wrapper):
                 place.unlink()
 
     def _record(self, snapshot: Snapshot, final: bool) -> None:
-        if self.trouble:
+        if self._trouble:
             return
         try:
             with self._lock:
@@ -120,7 +126,7 @@ class Recorder(Wrapper):
         except (sqlite3.Error, OSError, codec.BadFrame) as error:
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
-            self.trouble = f"recording ended after {self._next} samples: cannot write {self._path} ({words(error)})"
+            self._trouble = f"recording ended after {self._next} samples: cannot write {self._path} ({words(error)})"
             self._end()
 
     def _write(self, snapshot: Snapshot, final: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, cast
@@ -29,7 +29,8 @@ from ..insight.slow_exits import Slow
 from ..insight.vcpus import members, shares
 from ..model.reasons import IDLE
 from ..model.session import ALL, Key, Scope, Session
-from ..model.snapshot import KINDS, UNKNOWN, DetailRequest, Source
+from ..model.snapshot import KINDS, UNKNOWN, DetailRequest
+from ..model.source import Source
 from ..model.stats import Interval, by_reason, silence
 from ..output import summary
 from ..reference.labels import Labels
@@ -133,7 +134,6 @@ class KvmtopApp(Program):
         self.paused = self.since_start = self.leave_idle = False
         self._adding = False  # what happened since the start is being added up
         self.filters = {"reasons": "", "vms": ""}
-        self.trouble: Callable[[], str | None] = lambda: None  # what a recorder has to say
         self.shown: Interval | None = None
         self.seconds = interval
         self._hidden: frozenset[int] = frozenset()
@@ -276,7 +276,7 @@ class KvmtopApp(Program):
         titles = ((f"{n} {title}", body.has_class(f"-{pane}")) for n, (pane, title) in
                   enumerate(zip(PANES, ("Reasons", "VMs", "Chart"), strict=True), 1))  # fmt: skip
         self._line("panes", Text("  ").join(Text(title, "bold reverse" if on else "") for title, on in titles))
-        words = ", ".join(filter(None, [self.trouble(), view.caveats(snapshot) if snapshot else ""]))
+        words = ", ".join(filter(None, [self._source.trouble, view.caveats(snapshot) if snapshot else ""]))
         self.query_one("#status").set_class(bool(words), "-on")
         self._line("status", Text(words, no_wrap=True))
 

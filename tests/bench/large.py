@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from kvmtop.model.provenance import HERE, Origin
 from kvmtop.model.snapshot import CELL, SLOW, SVM, THREAD, Array, DetailRequest, Names, Snapshot, Vm
 
 SECOND = 1_000_000_000
@@ -13,6 +14,9 @@ SECOND = 1_000_000_000
 
 class Large:
     """A Source of so many vCPUs, each with all reasons, with other numbers each second."""
+
+    origin: Origin = HERE
+    trouble: str | None = None
 
     def __init__(self, reasons: int, vcpus: int, per_vm: int = 4) -> None:
         rng = np.random.default_rng(1)

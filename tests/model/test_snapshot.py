@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from kvmtop.model.provenance import Origin
 from kvmtop.model.snapshot import HEAD, SVM, UNKNOWN, VMX, Names
+from kvmtop.model.source import Wrapper
 
 from ..support.fake import NAMES, Busy, Host
 
@@ -59,3 +61,11 @@ def test_reasons_of_the_cells() -> None:
     keys, column = snapshot.reasons
     assert keys.tolist() == sorted({int(c["isa"]) << 32 | int(c["reason"]) for c in snapshot.cells})
     assert keys[column].tolist() == [int(c["isa"]) << 32 | int(c["reason"]) for c in snapshot.cells]
+
+
+def test_a_wrapper_tells_whose_figures_they_are_and_what_failed() -> None:
+    """Whoever shows a Source need not know what it is made of."""
+    host = Host()
+    host.origin, host.trouble = Origin("elsewhere", "6.1"), "recording ended"
+    outer = Wrapper(Wrapper(host))
+    assert (outer.origin, outer.trouble) == (host.origin, "recording ended")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from kvmtop.model.provenance import HERE, Origin
 from kvmtop.model.snapshot import (
     CELL,
     KINDS,
@@ -50,6 +51,9 @@ class Vcpu:
 
 class Host:
     """Its clock is advanced by hand; it is a Source."""
+
+    origin: Origin = HERE
+    trouble: str | None = None
 
     def __init__(self, names: Names = NAMES, isa: int = SVM) -> None:
         self.isa = isa

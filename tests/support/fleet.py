@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kvmtop.model.provenance import HERE, Origin
 from kvmtop.model.snapshot import BUCKETS, CELL, SLOW, SVM, THREAD, Array, DetailRequest, Names, Snapshot, Vm
 
 from .fake import NAMES, SECOND
@@ -15,6 +16,9 @@ REASONS = 12
 
 class Fleet:
     """So many vCPUs, four to a VM, each with 12 reasons of 1 to 2,000 exits a second; a Source."""
+
+    origin: Origin = HERE
+    trouble: str | None = None
 
     def __init__(self, vcpus: int, seed: int = 1) -> None:
         self.random = random = np.random.default_rng(seed)

@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from kvmtop.errors import KvmtopError
 from kvmtop.insight.accesses import TOUCHED
 from kvmtop.model.session import ALL, Scope
 from kvmtop.model.snapshot import KINDS, SVM, DetailRequest, Names, Snapshot
+from kvmtop.model.source import Wrapper
 from kvmtop.sanitize import clean
 from kvmtop.ui.app import KvmtopApp
 from kvmtop.widgets.help import Help
@@ -405,6 +406,14 @@ async def test_a_source_that_fails_ends_it_with_its_reason() -> None:
                 break
             await pilot.pause(0.02)
     assert str(app.failure) == "the kernel is gone"
+
+
+async def test_the_trouble_of_its_source_is_on_the_screen() -> None:
+    host = Host()
+    host.trouble = "recording ended after 4 samples"
+    app = KvmtopApp(Wrapper(host), interval=60)
+    async with app.run_test():
+        assert str(app.query_one("#status", Static).render()) == host.trouble
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 50), (200, 60)])
