@@ -101,7 +101,7 @@ def _rights() -> Check:
         return Check("rights", "ok", "root")
     if privileges.may_load_bpf():
         return Check("rights", "ok", "CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN")
-    return Check("rights", "missing", f"user {os.geteuid()} may not load BPF programs", "sudo kvmtop --doctor")
+    return Check("rights", "missing", f"user {os.geteuid()} may not load BPF programs", "sudo kvmtop doctor")
 
 
 def _namespace() -> Check:

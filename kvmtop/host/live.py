@@ -32,7 +32,7 @@ class Live:
             raise KvmtopError(why)
         for pid in pids:
             if not processes.is_process(pid):
-                raise KvmtopError(f"there is no process {pid}; `kvmtop --list` names the VMs that run here", 2)
+                raise KvmtopError(f"there is no process {pid}; `kvmtop list` names the VMs that run here", 2)
         vcpus = {pid: processes.vcpu_count(pid) for pid in (pids or processes.pids())}
         for pid in pids:
             if not vcpus[pid]:
@@ -43,7 +43,7 @@ class Live:
                         " or as root"
                     )
                 raise KvmtopError(
-                    f"process {pid} ({comm}) has no vCPUs; `kvmtop --list` names the VMs that run here", 2
+                    f"process {pid} ({comm}) has no vCPUs; `kvmtop list` names the VMs that run here", 2
                 )
         self._watch = processes.Watch(pids)
         # What the threads had waited before; later ones start from nothing.

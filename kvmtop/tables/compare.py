@@ -1,4 +1,4 @@
-"""The columns of the table of --compare: what table, order and help of its screen follow."""
+"""The columns of the table of kvmtop compare: what table, order and help of its screen follow."""
 
 from __future__ import annotations
 
