@@ -77,8 +77,8 @@ def fifo(tmp_path: Path) -> Path:
 
 
 DEMO = str(ROOT / "kvmtop" / "demo" / "amd.kvmtop")
-SWEPT = {"dashboard": ["--demo"], "explain": ["--explain", "hlt"], "compare": ["--compare", DEMO, DEMO],
-         "fifo": ["--demo", "--guest-kallsyms", "FIFO"]}  # fmt: skip
+SWEPT = {"dashboard": ["demo"], "explain": ["explain", "hlt"], "compare": ["compare", DEMO, DEMO],
+         "fifo": ["--guest-kallsyms", "FIFO"]}  # fmt: skip
 
 
 @pytest.mark.parametrize("which", SWEPT)
@@ -156,7 +156,7 @@ def test_handlers_are_put_back() -> None:
 
 def test_what_is_ignored_stays_ignored() -> None:
     """As a shell without job control has it for what runs in its background."""
-    argv = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *KVMTOP, "--explain", "list"]
+    argv = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *KVMTOP, "explain", "list"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=ROOT) as process:
         status = Path(f"/proc/{process.pid}/status")
         while not int(status.read_text().partition("SigIgn:\t")[2][:16], 16) & 1 << signal.SIGINT - 1:

@@ -169,9 +169,9 @@ def test_the_debian_package(machines: tuple[Machine, Machine]) -> None:
     assert bare.run("kvmtop --version").startswith("kvmtop ")
     assert bare.run("man -w kvmtop").strip().startswith("/usr/share/man/man1/kvmtop.1")
     assert "--openmetrics" in bare.run("man kvmtop | col -b")
-    assert "# reason(hex): count sum(us) min(us) avg(us) max(us)" in bare.run("kvmtop --demo --batch")
+    assert "# reason(hex): count sum(us) min(us) avg(us) max(us)" in bare.run("kvmtop demo --batch")
     # bcc comes from the distribution, and the compiler's process finds what the package carries.
-    assert re.search(r"^ok +bcc +0\.", bare.run("sudo kvmtop --doctor || test $? = 1"), re.MULTILINE)
+    assert re.search(r"^ok +bcc +0\.", bare.run("sudo kvmtop doctor || test $? = 1"), re.MULTILINE)
     bare.run("bash -c '. /usr/share/bash-completion/completions/kvmtop && complete -p kvmtop'")
     words = "COMP_WORDS=(kvmtop --openm) COMP_CWORD=1; _kvmtop; echo ${COMPREPLY[@]}"
     completed = bare.run(f"bash -c '. /usr/share/bash-completion/completions/kvmtop; {words}'")

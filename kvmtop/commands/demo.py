@@ -16,7 +16,12 @@ def parser() -> Parser:
     """Its options."""
     p = Parser("demo", SUMMARY)
     p.add_argument(
-        "which", nargs="?", default="amd", choices=("amd", "intel"), help="amd: QEMU guests; intel: a test guest"
+        "which",
+        nargs="?",
+        default="amd",
+        choices=("amd", "intel"),
+        metavar="amd|intel",
+        help="amd: QEMU guests; intel: a test guest",
     )
     replay.add_options(p)
     return p

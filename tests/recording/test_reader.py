@@ -514,7 +514,7 @@ def test_replay_needs_neither_root_nor_bcc(for_all: Path) -> None:
         "import sys; sys.modules['bcc'] = None; import kvmtop.cli; status = kvmtop.cli.main(sys.argv[1:]);"
         "print(*sorted(m for m in sys.modules if 'bpf' in m or m == 'kvmtop.host.live'), file=sys.stderr); sys.exit(status)"
     )
-    done = as_nobody(for_all, "-c", code, "--replay", str(file))
+    done = as_nobody(for_all, "-c", code, "replay", str(file))
     assert (done.returncode, done.stderr.strip()) == (0, "")
     assert done.stdout.count("RECORDING of ") == 3
 

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from kvmtop import cli
+from kvmtop.commands import sources
+from kvmtop.recording import reader
 from kvmtop.recording.writer import Recorder
 
-from .support.fake import Busy
-from .support.program import ROOT, STUB, sentence
+from ..support.fake import Busy
+from ..support.program import ROOT, STUB, sentence
 
 SHARED = [  # what would be lost; "a", "b", … are made by `folder`
     "--record r --dump r", "--record r --json=r", "--record r --csv=r", "--record r --json=r-journal",
@@ -26,8 +28,8 @@ SHARED = [  # what would be lost; "a", "b", … are made by `folder`
 ]  # fmt: skip
 READ = [
     "--guest-kallsyms a --json=a", "--guest-kallsyms a --csv=hard", "--memory-map a --dump link",
-    "--memory-map dir/a --dump ./a", "--guest-kallsyms link --json=a", "--replay good --json=good",
-    "--replay good --dump dir/good", "--replay good --csv=goodlink",
+    "--memory-map dir/a --dump ./a", "--guest-kallsyms link --json=a", "replay good --json=good",
+    "replay good --dump dir/good", "replay good --csv=goodlink",
 ]  # fmt: skip
 ALLOWED = [
     "--json=a --csv=b --dump new", "--json=/dev/null --csv=/dev/null --dump /dev/null", "--json=pipe --dump pipe",
@@ -70,8 +72,10 @@ def test_one_file_for_two(
     argv: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files(folder)
-    monkeypatch.setattr(cli, "_source", lambda options: pytest.fail("it has begun"))
-    assert cli.main(["-b", "-T", "0.1", *shlex.split(argv)]) == 2
+    monkeypatch.setattr(sources, "host", lambda *_: pytest.fail("it has begun"))
+    monkeypatch.setattr(reader, "Recording", lambda *_: pytest.fail("it has begun"))
+    words = shlex.split(argv)
+    assert cli.main([*words, "-b"] if words[0] == "replay" else ["-b", "-T", "0.1", *words]) == 2
     out, err = capsys.readouterr()
     words = "are one file" if argv in SHARED else "it is "
     assert not out and words in sentence(err) and "--" in err
@@ -113,8 +117,8 @@ def test_the_log_of_both_streams(folder: Path) -> None:
 # Only once there is something to write does a file lose what it had.
 
 FAILING = [
-    "--replay none",
-    "--replay a",
+    "replay none",
+    "replay a",
     "--pid 4194303",
     "--record b",
     "--record none/r",
@@ -135,7 +139,7 @@ def test_a_run_that_cannot_begin_empties_nothing(
         Path(name).write_text("precious")
     before = files(folder)
     csv = [] if "--csv" in argv else ["--csv=old.csv"]
-    assert cli.main(["--json=old.json", *csv, "--dump", "old.txt", *shlex.split(argv)]) in (1, 2)
+    assert cli.main([*shlex.split(argv), "--json=old.json", *csv, "--dump", "old.txt"]) in (1, 2)
     sentence(capsys.readouterr().err)
     assert files(folder) == before
 
