@@ -74,8 +74,8 @@ def test_one_file_for_two(
     before = files(folder)
     monkeypatch.setattr(sources, "host", lambda *_: pytest.fail("it has begun"))
     monkeypatch.setattr(reader, "Recording", lambda *_: pytest.fail("it has begun"))
-    words = shlex.split(argv)
-    assert cli.main([*words, "-b"] if words[0] == "replay" else ["-b", "-T", "0.1", *words]) == 2
+    given = shlex.split(argv)
+    assert cli.main([*given, "-b"] if given[0] == "replay" else ["-b", "-T", "0.1", *given]) == 2
     out, err = capsys.readouterr()
     words = "are one file" if argv in SHARED else "it is "
     assert not out and words in sentence(err) and "--" in err
