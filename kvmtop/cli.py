@@ -575,7 +575,7 @@ def _batch(
     stop: Ending,
 ) -> None:  # fmt: skip
     """Read the source until the end, and write tables with these labels; none without."""
-    from .model.stats import silence
+    from .model.interval import silence
     from .output.batch import Batch
     from .recording.reader import Recording
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..model.interval import Interval, bucket_bounds, percentile
 from ..model.session import Scope
 from ..model.snapshot import BUCKETS, KINDS, Array, Details, Snapshot
-from ..model.stats import Interval, bucket_bounds, percentile
 from ..reference.labels import TITLES
 
 POLLING = frozenset({"poll", "window"})

@@ -16,8 +16,8 @@ import numpy as np
 
 from .. import units
 from ..errors import KvmtopError
+from ..model.interval import Reason, by_reason, diff
 from ..model.selection import ALL_VMS, Selection
-from ..model.stats import Reason, by_reason, diff
 from ..recording.reader import Recording
 from ..sanitize import clean
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import units
+from ..model.interval import Interval, bucket_bounds, by_reason
 from ..model.keys import unpack
 from ..model.session import Key
 from ..model.snapshot import BUCKETS, KINDS, SLOW, Array, Snapshot
-from ..model.stats import Interval, bucket_bounds, by_reason
 from ..reference.labels import Labels
 
 

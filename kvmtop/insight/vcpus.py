@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..model.interval import I64, PARTS, Interval, find, open_ns, tops
 from ..model.keys import unpack
 from ..model.reasons import IDLE, basic
 from ..model.session import Sample, Scope, Session
 from ..model.snapshot import Snapshot
-from ..model.stats import I64, PARTS, Interval, find, open_ns, tops
 
 F64 = npt.NDArray[np.float64]
 

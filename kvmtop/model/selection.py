@@ -10,10 +10,10 @@ import numpy as np
 
 from ..errors import KvmtopError
 from ..sanitize import NAME_LENGTH, clean
+from .interval import Mask, add_by_reason
 from .keys import unpack
 from .snapshot import CELL, SLOW, U64, Array, Details, Snapshot, Vm
 from .source import Source, Wrapper
-from .stats import Mask, add_by_reason
 
 MOST_WAITING = 4096  # slow exits of VMs whose names are not known yet
 MOST_TOLD = 8  # names in a sentence

@@ -11,9 +11,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from .interval import I64, Interval, Mask, Reason, by_reason, counts, diff, percentile
 from .keys import pack, unpack
 from .snapshot import BUCKETS, U64, Snapshot
-from .stats import I64, Interval, Mask, Reason, by_reason, counts, diff, percentile
 
 HISTORY = 300  # intervals
 MOST_BUCKETS = 2_000_000  # filled buckets that the history keeps (9 bytes each), over all intervals

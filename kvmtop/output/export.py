@@ -22,11 +22,11 @@ from typing import Any, TextIO
 
 from ..errors import KvmtopError
 from ..insight.vcpus import VcpuRow, members, shares
+from ..model.interval import PARTS, Interval, isa_name, open_ns
 from ..model.provenance import HERE, Origin
 from ..model.session import ALL, Line, Scope, Session
 from ..model.snapshot import UNKNOWN, Snapshot
 from ..model.source import Source, Wrapper
-from ..model.stats import PARTS, Interval, isa_name, open_ns
 from ..reference.labels import Labels
 from ..sanitize import clean
 from ..tables.row_choice import RowChoice

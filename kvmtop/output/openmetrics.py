@@ -26,12 +26,12 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from ..insight.vcpus import members
+from ..model.interval import I64, PARTS, Interval, Reason, by_reason, diff, isa_name
 from ..model.keys import unpack
 from ..model.provenance import HERE, Origin
 from ..model.session import Session
 from ..model.snapshot import BUCKETS, FIRST_OCTAVE, Array, Snapshot, Vm
 from ..model.source import Source, Wrapper
-from ..model.stats import I64, PARTS, Interval, Reason, by_reason, diff, isa_name
 from ..sanitize import clean
 
 MOST_VMS, MOST_REASONS = 128, 32

@@ -41,11 +41,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import KvmtopError
-from ..model import stats
+from ..model import interval as stats
+from ..model.interval import I64
 from ..model.provenance import Origin
 from ..model.selection import ALL_VMS, Selection, only
 from ..model.snapshot import MOST_ALIASES, SLOW, Array, DetailRequest, Names, Snapshot, Vm
-from ..model.stats import I64
 from ..sanitize import clean
 from . import codec
 from .journal import copy, journal_of

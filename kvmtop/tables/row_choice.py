@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import KvmtopError
+from ..model.interval import Interval, Reason
 from ..model.session import ALL, Line, Scope, Session
-from ..model.stats import Interval, Reason
 from .columns import BY_KEY, ordered
 
 MOST_PATTERN = 200  # characters

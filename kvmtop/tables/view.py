@@ -16,10 +16,10 @@ from ..insight.accesses import Touched
 from ..insight.halt_polling import Polling
 from ..insight.slow_exits import Slow
 from ..insight.vcpus import VcpuRow
+from ..model.interval import PARTS, Interval, bucket_bounds, isa_name
 from ..model.keys import unpack
 from ..model.session import Key, Line, Sample, Scope, Session
 from ..model.snapshot import BUCKETS, Snapshot, Vm
-from ..model.stats import PARTS, Interval, bucket_bounds, isa_name
 from ..reference import exit_reasons
 from ..reference.labels import Labels
 from . import vcpus

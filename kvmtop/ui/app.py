@@ -27,11 +27,11 @@ from ..insight.findings import findings
 from ..insight.halt_polling import polling
 from ..insight.slow_exits import Slow
 from ..insight.vcpus import members, shares
+from ..model.interval import Interval, by_reason, silence
 from ..model.reasons import IDLE
 from ..model.session import ALL, Key, Scope, Session
 from ..model.snapshot import KINDS, UNKNOWN, DetailRequest
 from ..model.source import Source
-from ..model.stats import Interval, by_reason, silence
 from ..output import summary
 from ..reference.labels import Labels
 from ..tables import view

@@ -23,9 +23,9 @@ import numpy as np
 from kvmtop.bpf.collector import Collector
 from kvmtop.host.live import Live
 from kvmtop.insight.vcpus import members
+from kvmtop.model.interval import counts
 from kvmtop.model.session import Session
 from kvmtop.model.snapshot import SVM, Array
-from kvmtop.model.stats import counts
 
 PER_VM = 4  # vCPUs
 BUCKETS_EACH = 12  # of a reason's histogram that fill, next to each other

@@ -6,8 +6,8 @@ import pytest
 from kvmtop.bpf.collector import _offsets, _Rows
 from kvmtop.bpf.tracepoint import Tracepoint
 from kvmtop.errors import KvmtopError
+from kvmtop.model.interval import add_by_reason
 from kvmtop.model.snapshot import CELL, SVM, THREAD, VMX, Array
-from kvmtop.model.stats import add_by_reason
 
 from ..support.formats import X86, parsed, text
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from kvmtop.insight.accesses import CODE, POLLING, TOUCHED, TREND, change, dropped, rates, seconds, touched
+from kvmtop.model.interval import diff
 from kvmtop.model.session import ALL, Scope
 from kvmtop.model.snapshot import KINDS, DetailRequest, Details, Snapshot
-from kvmtop.model.stats import diff
 
 from ..support.fake import SECOND, Host
 

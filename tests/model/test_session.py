@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from kvmtop.model import session as module
+from kvmtop.model.interval import Interval, by_reason, diff
 from kvmtop.model.session import ALL, HISTORY, Line, Sample, Scope, Session
 from kvmtop.model.snapshot import SVM, Snapshot
-from kvmtop.model.stats import Interval, by_reason, diff
 
 from ..support.fake import SECOND, Busy, Host
 

@@ -15,8 +15,8 @@ import pytest
 
 from kvmtop.host.live import Live
 from kvmtop.insight.vcpus import members
+from kvmtop.model.interval import PARTS, Interval, by_reason
 from kvmtop.model.session import Session
-from kvmtop.model.stats import PARTS, Interval, by_reason
 
 from ..hosts import qemu
 

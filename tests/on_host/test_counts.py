@@ -12,8 +12,8 @@ import pytest
 
 from kvmtop.bpf.collector import Collector
 from kvmtop.host.selftest_guest import Guest, Step
+from kvmtop.model.interval import by_reason, diff
 from kvmtop.model.snapshot import SVM, Snapshot
-from kvmtop.model.stats import by_reason, diff
 from kvmtop.output import summary
 
 from . import truth

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kvmtop.bpf.collector import Collector
-from kvmtop.model.stats import by_reason, diff
+from kvmtop.model.interval import by_reason, diff
 
 from . import truth
 

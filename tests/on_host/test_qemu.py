@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from kvmtop.host.live import Live
+from kvmtop.model.interval import by_reason, counts, diff
 from kvmtop.model.snapshot import SVM
-from kvmtop.model.stats import by_reason, counts, diff
 
 from ..hosts import qemu
 from . import truth

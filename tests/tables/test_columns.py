@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from kvmtop.model.interval import Reason
 from kvmtop.model.session import Line
 from kvmtop.model.snapshot import BUCKETS, SVM
-from kvmtop.model.stats import Reason
 from kvmtop.tables.columns import BY_KEY, COLUMNS, Column, fitting, ordered
 from kvmtop.tables.view import bucket_of
 

@@ -17,8 +17,8 @@ import pytest
 from textual.binding import Binding
 from textual.pilot import Pilot
 
+from kvmtop.model.interval import by_reason
 from kvmtop.model.session import Session
-from kvmtop.model.stats import by_reason
 from kvmtop.recording.reader import MOST_TIME, Recording, base
 from kvmtop.recording.writer import Recorder
 from kvmtop.ui import player

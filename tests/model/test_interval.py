@@ -9,9 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kvmtop.model import stats
-from kvmtop.model.snapshot import BUCKETS, SVM, UNKNOWN, VMX, Snapshot, Vm
-from kvmtop.model.stats import (
+from kvmtop.model import interval as stats
+from kvmtop.model.interval import (
     PARTS,
     Interval,
     Reason,
@@ -23,6 +22,7 @@ from kvmtop.model.stats import (
     silence,
     tops,
 )
+from kvmtop.model.snapshot import BUCKETS, SVM, UNKNOWN, VMX, Snapshot, Vm
 from kvmtop.tables.view import bucket_of
 
 from ..support.fake import SECOND, Busy, Host
