@@ -21,8 +21,9 @@ from .errors import KvmtopError, fault, tell
 
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
     from .model.provenance import Origin
-    from .model.snapshot import DetailRequest, Snapshot
+    from .model.snapshot import Snapshot
     from .model.source import Source
+    from .model.vocabulary import DetailRequest
     from .output.batch import Batch
     from .output.export import Output
     from .output.http_server import Server
@@ -45,7 +46,7 @@ examples:
 keys in the dashboard: ? for help, q to quit
 """
 FLAVOURS = {"intel": 1, "amd": 2}
-# snapshot.KINDS in the order in which people ask for them; numpy must not be imported for --help.
+# KINDS of model/vocabulary.py in the order in which people ask for them; numpy must not be imported for --help.
 EVENTS = (
     "io", "mmio", "msr", "cpuid", "hypercall", "hyperv", "fault", "vector", "user", "vmgexit", "cr", "apic", "rip",
     "poll",
@@ -282,7 +283,7 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
     exports = [name for name in (options.json, options.csv) if name]
     _check(options)
     from .model.selection import Selection
-    from .model.snapshot import UNKNOWN
+    from .model.vocabulary import UNKNOWN
     from .output import export, summary
 
     _choice(options), Selection.of(options.vm)  # what is wrong with them is told now
@@ -552,7 +553,7 @@ def _choice(options: argparse.Namespace) -> RowChoice:
 def _look(options: argparse.Namespace) -> DetailRequest | None:
     """What the options ask to be looked at all the time."""
     from .insight.accesses import POLLING, TOUCHED
-    from .model.snapshot import DetailRequest
+    from .model.vocabulary import DetailRequest
 
     if not options.event and not options.slow:
         return None
@@ -575,7 +576,7 @@ def _batch(
     stop: Ending,
 ) -> None:  # fmt: skip
     """Read the source until the end, and write tables with these labels; none without."""
-    from .model.interval import silence
+    from .insight.caveats import silence
     from .output.batch import Batch
     from .recording.reader import Recording
 

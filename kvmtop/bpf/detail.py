@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ..model.arrays import U64
+from ..model.histogram import BUCKETS
 from ..model.keys import pack
-from ..model.snapshot import BUCKETS, KINDS, SLOW, TOUCH, U64, DetailRequest, Details
+from ..model.snapshot import SLOW, TOUCH, Details
+from ..model.vocabulary import KINDS, DetailRequest
 from . import syscalls
 from .probes import Probe, Probes
 from .tracepoint import Tracefs, Tracepoint

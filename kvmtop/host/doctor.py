@@ -16,8 +16,9 @@ from .. import __version__, bounded
 from ..bpf import collector, loader, privileges, syscalls, tracepoint
 from ..errors import KvmtopError
 from ..model import reasons
-from ..model.interval import counts, isa_name
+from ..model.exit_stats import counts
 from ..model.snapshot import Snapshot
+from ..model.vocabulary import isa_name
 from . import processes
 from .selftest_guest import Apart, Step
 

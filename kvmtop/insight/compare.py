@@ -16,7 +16,8 @@ import numpy as np
 
 from .. import units
 from ..errors import KvmtopError
-from ..model.interval import Reason, by_reason, diff
+from ..model.exit_stats import Reason, by_reason
+from ..model.interval import diff
 from ..model.selection import ALL_VMS, Selection
 from ..recording.reader import Recording
 from ..sanitize import clean

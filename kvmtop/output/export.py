@@ -22,11 +22,13 @@ from typing import Any, TextIO
 
 from ..errors import KvmtopError
 from ..insight.vcpus import VcpuRow, members, shares
-from ..model.interval import PARTS, Interval, isa_name, open_ns
+from ..model.interval import Interval, open_ns
 from ..model.provenance import HERE, Origin
-from ..model.session import ALL, Line, Scope, Session
-from ..model.snapshot import UNKNOWN, Snapshot
+from ..model.scope import ALL, Scope
+from ..model.session import Line, Session
+from ..model.snapshot import Snapshot
 from ..model.source import Source, Wrapper
+from ..model.vocabulary import PARTS, UNKNOWN, isa_name
 from ..reference.labels import Labels
 from ..sanitize import clean
 from ..tables.row_choice import RowChoice

@@ -10,9 +10,11 @@ from ..insight.accesses import touched as touches
 from ..insight.halt_polling import polling as polled
 from ..insight.slow_exits import read
 from ..insight.vcpus import members
-from ..model.interval import Interval, isa_name
+from ..model.interval import Interval
 from ..model.keys import unpack
-from ..model.session import ALL, Scope, Session
+from ..model.scope import ALL, Scope
+from ..model.session import Session
+from ..model.vocabulary import isa_name
 from ..reference.labels import Labels
 from ..sanitize import clean
 from ..tables.halt_polling import verdict

@@ -26,12 +26,16 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from ..insight.vcpus import members
-from ..model.interval import I64, PARTS, Interval, Reason, by_reason, diff, isa_name
+from ..model.arrays import I64, Array
+from ..model.exit_stats import Reason, by_reason
+from ..model.histogram import BUCKETS, FIRST_OCTAVE
+from ..model.interval import Interval, diff
 from ..model.keys import unpack
 from ..model.provenance import HERE, Origin
 from ..model.session import Session
-from ..model.snapshot import BUCKETS, FIRST_OCTAVE, Array, Snapshot, Vm
+from ..model.snapshot import Snapshot
 from ..model.source import Source, Wrapper
+from ..model.vocabulary import PARTS, Vm, isa_name
 from ..sanitize import clean
 
 MOST_VMS, MOST_REASONS = 128, 32

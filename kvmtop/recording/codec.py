@@ -22,8 +22,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from ..model.arrays import U64, Array
+from ..model.histogram import BUCKETS, FIRST_OCTAVE
 from ..model.keys import pack
-from ..model.snapshot import BUCKETS, CELL, FIRST_OCTAVE, THREAD, U64, Array, Snapshot
+from ..model.snapshot import CELL, THREAD, Snapshot
 
 MOST_THREADS = 1 << 16
 MOST_CELLS = 1 << 17  # 1.1 kB each in memory

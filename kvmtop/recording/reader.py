@@ -41,11 +41,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import KvmtopError
-from ..model import interval as stats
-from ..model.interval import I64
+from ..model.arrays import I64, Array
+from ..model.exit_stats import counts
 from ..model.provenance import Origin
 from ..model.selection import ALL_VMS, Selection, only
-from ..model.snapshot import MOST_ALIASES, SLOW, Array, DetailRequest, Names, Snapshot, Vm
+from ..model.snapshot import SLOW, Snapshot
+from ..model.vocabulary import MOST_ALIASES, DetailRequest, Names, Vm
 from ..sanitize import clean
 from . import codec
 from .journal import copy, journal_of
@@ -268,9 +269,9 @@ class Recording:
 
     def _counts_of_chosen(self, begin: int, end: int) -> dict[tuple[int, int], I64]:
         found: dict[tuple[int, int], I64] = defaultdict(lambda: np.zeros(end - begin, "i8"))
-        before = stats.counts(self.at(begin - 1)) if begin else {}
+        before = counts(self.at(begin - 1)) if begin else {}
         for n in range(begin, end):
-            now = stats.counts(self.at(n))
+            now = counts(self.at(n))
             for key in now:
                 found[key][n - begin] = max(now[key] - before.get(key, 0), 0)  # less: of threads that are long gone
             before = now

@@ -16,8 +16,9 @@ import numpy as np
 from .. import __version__
 from ..errors import KvmtopError
 from ..model.keys import pack, unpack
-from ..model.snapshot import Snapshot, Vm
+from ..model.snapshot import Snapshot
 from ..model.source import Source, Wrapper
+from ..model.vocabulary import Vm
 from . import codec
 from .reader import (
     ALIAS,

@@ -7,8 +7,9 @@ import pytest
 
 from kvmtop.insight.accesses import CODE, POLLING, TOUCHED, TREND, change, dropped, rates, seconds, touched
 from kvmtop.model.interval import diff
-from kvmtop.model.session import ALL, Scope
-from kvmtop.model.snapshot import KINDS, DetailRequest, Details, Snapshot
+from kvmtop.model.scope import ALL, Scope
+from kvmtop.model.snapshot import Details, Snapshot
+from kvmtop.model.vocabulary import KINDS, DetailRequest
 
 from ..support.fake import SECOND, Host
 

@@ -4,8 +4,8 @@ import pytest
 
 from kvmtop.insight.halt_polling import Polling, Verdict, polling
 from kvmtop.model.interval import Interval, diff
-from kvmtop.model.session import ALL, Scope
-from kvmtop.model.snapshot import HIT, UNPOLLED, UNSURE, WASTED, DetailRequest
+from kvmtop.model.scope import ALL, Scope
+from kvmtop.model.vocabulary import HIT, UNPOLLED, UNSURE, WASTED, DetailRequest
 from kvmtop.tables.halt_polling import verdict as verdict_words
 
 from ..support.fake import SECOND, Host

@@ -13,9 +13,12 @@ import pytest
 
 from kvmtop.errors import KvmtopError
 from kvmtop.insight import compare, slow_exits
-from kvmtop.model.interval import add_by_reason, by_reason, counts, diff, silence
+from kvmtop.insight.caveats import silence
+from kvmtop.model.exit_stats import add_by_reason, by_reason, counts
+from kvmtop.model.interval import diff
 from kvmtop.model.selection import MOST_WAITING, Selected, Selection
-from kvmtop.model.snapshot import CELL, SLOW, DetailRequest, Snapshot, Vm
+from kvmtop.model.snapshot import CELL, SLOW, Snapshot
+from kvmtop.model.vocabulary import DetailRequest, Vm
 from kvmtop.output import export, openmetrics, summary
 from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder

@@ -22,7 +22,7 @@ import pytest
 
 from kvmtop.bpf import collector, syscalls
 from kvmtop.host.selftest_guest import Step
-from kvmtop.model.interval import counts
+from kvmtop.model.exit_stats import counts
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.recording.reader import Recording
 

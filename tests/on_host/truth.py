@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kvmtop.host.selftest_guest import Guest, Step
-from kvmtop.model.interval import counts
+from kvmtop.model.exit_stats import counts
 from kvmtop.model.snapshot import Snapshot
 
 EVENT = Path("/sys/kernel/tracing/events/kvm/kvm_exit")

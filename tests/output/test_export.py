@@ -22,7 +22,7 @@ from kvmtop.bpf import privileges
 from kvmtop.errors import KvmtopError
 from kvmtop.host import live
 from kvmtop.model.session import Session
-from kvmtop.model.snapshot import UNKNOWN, VMX, DetailRequest
+from kvmtop.model.vocabulary import UNKNOWN, VMX, DetailRequest
 from kvmtop.output import export, summary
 from kvmtop.reference.labels import Labels
 from kvmtop.sanitize import clean

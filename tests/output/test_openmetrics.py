@@ -26,8 +26,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 import kvmtop
 from kvmtop import cli
 from kvmtop.errors import KvmtopError
-from kvmtop.model.interval import PARTS, bucket_bounds
+from kvmtop.model.histogram import bucket_bounds
 from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.vocabulary import PARTS
 from kvmtop.output import http_server, openmetrics, summary
 from kvmtop.output.http_server import MOST_CLIENTS, Server
 from kvmtop.output.openmetrics import BOUNDS, MOST_REASONS, MOST_VMS, OTHERS, Exporter

@@ -21,8 +21,8 @@ from types import SimpleNamespace
 import pytest
 
 from kvmtop.errors import KvmtopError
-from kvmtop.model.session import ALL
-from kvmtop.model.snapshot import Names, Vm
+from kvmtop.model.scope import ALL
+from kvmtop.model.vocabulary import Names, Vm
 from kvmtop.output import batch, export, summary
 from kvmtop.recording import journal
 from kvmtop.recording import reader as recording

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from kvmtop.errors import KvmtopError
-from kvmtop.model.snapshot import Snapshot, Vm
+from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.vocabulary import Vm
 from kvmtop.recording import reader
 from kvmtop.recording import writer as recorder_module
 from kvmtop.recording.reader import Recording

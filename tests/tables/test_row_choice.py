@@ -6,7 +6,8 @@ import pytest
 
 from kvmtop.errors import KvmtopError
 from kvmtop.model.interval import Interval
-from kvmtop.model.session import Line, Scope, Session
+from kvmtop.model.scope import Scope
+from kvmtop.model.session import Line, Session
 from kvmtop.tables.columns import BY_KEY
 from kvmtop.tables.row_choice import SORTS, RowChoice
 

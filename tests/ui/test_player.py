@@ -17,7 +17,7 @@ import pytest
 from textual.binding import Binding
 from textual.pilot import Pilot
 
-from kvmtop.model.interval import by_reason
+from kvmtop.model.exit_stats import by_reason
 from kvmtop.model.session import Session
 from kvmtop.recording.reader import MOST_TIME, Recording, base
 from kvmtop.recording.writer import Recorder
