@@ -25,8 +25,8 @@ if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
     from .model.source import Source
     from .model.vocabulary import DetailRequest
     from .output.batch import Batch
-    from .output.export import Output
     from .output.http_server import Server
+    from .output.json_lines import Output
     from .recording.reader import Recording
     from .reference.labels import Labels
     from .tables.row_choice import RowChoice
@@ -284,7 +284,8 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
     _check(options)
     from .model.selection import Selection
     from .model.vocabulary import UNKNOWN
-    from .output import export, summary
+    from .output import json_lines as export
+    from .output import summary
 
     _choice(options), Selection.of(options.vm)  # what is wrong with them is told now
     labels = _labels(options)
@@ -306,7 +307,7 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
             live, origin = base, base.origin
             try:
                 if server:
-                    from .output.openmetrics import Exporter
+                    from .output.prometheus import Exporter
 
                     fresh = bool(serving) and not outputs and not _replaying(options)
                     live = exporter = Exporter(live, fresh, origin)
@@ -405,7 +406,7 @@ def _written(source: Source, options: argparse.Namespace, labels: Labels) -> tup
     """
     from functools import partial
 
-    from .output import export
+    from .output import json_lines as export
     from .recording.writer import Recorder
 
     chosen = options.reason is not None or options.sort or options.top or options.no_idle

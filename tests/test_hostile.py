@@ -17,7 +17,7 @@ from kvmtop import cli, sanitize
 from kvmtop.bpf import privileges
 from kvmtop.host import live, processes
 from kvmtop.model.vocabulary import SVM, DetailRequest, Names, Vm
-from kvmtop.output.openmetrics import Exporter
+from kvmtop.output.prometheus import Exporter
 
 from .support.dashboard import driving
 from .support.exported import lines, rows

@@ -21,7 +21,7 @@ from textual.keys import format_key
 
 import kvmtop
 from kvmtop import cli
-from kvmtop.output.openmetrics import Exporter
+from kvmtop.output.prometheus import Exporter
 from kvmtop.recording import reader
 from kvmtop.reference import exit_reasons
 from kvmtop.tables.columns import COLUMNS

@@ -19,7 +19,9 @@ from kvmtop.model.interval import diff
 from kvmtop.model.selection import MOST_WAITING, Selected, Selection
 from kvmtop.model.snapshot import CELL, SLOW, Snapshot
 from kvmtop.model.vocabulary import DetailRequest, Vm
-from kvmtop.output import export, openmetrics, summary
+from kvmtop.output import json_lines as export
+from kvmtop.output import prometheus as openmetrics
+from kvmtop.output import summary
 from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder
 

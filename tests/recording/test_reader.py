@@ -23,7 +23,8 @@ import pytest
 from kvmtop.errors import KvmtopError
 from kvmtop.model.scope import ALL
 from kvmtop.model.vocabulary import Names, Vm
-from kvmtop.output import batch, export, summary
+from kvmtop.output import batch, summary
+from kvmtop.output import json_lines as export
 from kvmtop.recording import journal
 from kvmtop.recording import reader as recording
 from kvmtop.recording.reader import Recording

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from kvmtop.output import openmetrics
-from kvmtop.output.openmetrics import Exporter
+from kvmtop.output import prometheus as openmetrics
+from kvmtop.output.prometheus import Exporter
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

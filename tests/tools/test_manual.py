@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from kvmtop import cli
-from kvmtop.output.openmetrics import Exporter
+from kvmtop.output.prometheus import Exporter
 from kvmtop.recording import reader
 from kvmtop.tables.columns import COLUMNS
 from tools import manual

@@ -23,7 +23,8 @@ from kvmtop.errors import KvmtopError
 from kvmtop.host import live
 from kvmtop.model.session import Session
 from kvmtop.model.vocabulary import UNKNOWN, VMX, DetailRequest
-from kvmtop.output import export, summary
+from kvmtop.output import json_lines as export
+from kvmtop.output import summary
 from kvmtop.reference.labels import Labels
 from kvmtop.sanitize import clean
 from kvmtop.ui.app import KvmtopApp

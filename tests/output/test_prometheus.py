@@ -29,9 +29,10 @@ from kvmtop.errors import KvmtopError
 from kvmtop.model.histogram import bucket_bounds
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import PARTS
-from kvmtop.output import http_server, openmetrics, summary
+from kvmtop.output import http_server, summary
+from kvmtop.output import prometheus as openmetrics
 from kvmtop.output.http_server import MOST_CLIENTS, Server
-from kvmtop.output.openmetrics import BOUNDS, MOST_REASONS, MOST_VMS, OTHERS, Exporter
+from kvmtop.output.prometheus import BOUNDS, MOST_REASONS, MOST_VMS, OTHERS, Exporter
 from kvmtop.sanitize import clean
 
 from ..support.fake import SECOND, Busy, Host
@@ -705,7 +706,7 @@ def test_prometheus_client_has_one_home() -> None:
         for path in root.rglob("*.py")
         if re.search(r"^\s*(import|from) prometheus_client", path.read_text(), re.M)
     }
-    assert users == {"openmetrics.py"}
+    assert users == {"prometheus.py"}
 
 
 # ---- what is shipped
