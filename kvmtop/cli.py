@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
     from .model.vocabulary import DetailRequest
     from .output.batch import Batch
     from .output.http_server import Server
-    from .output.json_lines import Output
+    from .output.stream import Output
     from .recording.reader import Recording
     from .reference.labels import Labels
     from .tables.row_choice import RowChoice
@@ -284,8 +284,8 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
     _check(options)
     from .model.selection import Selection
     from .model.vocabulary import UNKNOWN
-    from .output import json_lines as export
     from .output import summary
+    from .output.stream import Tee, finish
 
     _choice(options), Selection.of(options.vm)  # what is wrong with them is told now
     labels = _labels(options)
@@ -314,7 +314,7 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
                     server.start(exporter.scrape)
                     if headless:
                         tell(f"serving {server.url}")
-                source = export.Tee(live, outputs, origin) if outputs else live
+                source = Tee(live, outputs, origin) if outputs else live
                 if headless:
                     _batch(source, base, options, labels if tables else None, origin, ending)
                 else:
@@ -324,7 +324,7 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
                 after.close()
                 final = live.close()
                 status = _deliver(summary.text(final, flavour), options.dump, to_stdout=not streamed)
-                for error in export.finish(outputs, final, origin):
+                for error in finish(outputs, final, origin):
                     tell(error)
                     status = error.status
                 if any(output.broken and output.path is None for output in outputs):
@@ -406,19 +406,19 @@ def _written(source: Source, options: argparse.Namespace, labels: Labels) -> tup
     """
     from functools import partial
 
-    from .output import json_lines as export
+    from .output import csv_rows, json_lines, stream
     from .recording.writer import Recorder
 
     chosen = options.reason is not None or options.sort or options.top or options.no_idle
     choice = _choice(options) if chosen else None
     kinds: dict[str, Callable[..., Output]] = {
-        "json": partial(export.json_lines, labels=labels, choice=choice),
-        "csv": partial(export.csv_rows, choice=choice),
+        "json": partial(json_lines.output, labels=labels, choice=choice),
+        "csv": partial(csv_rows.output, choice=choice),
     }
     paths = _exports(options)
     recorder = None
     try:
-        with export.creating(*paths.values()) as files:
+        with stream.creating(*paths.values()) as files:
             if options.record:
                 recorder = Recorder(source, options.record)
     except (KvmtopError, OSError) as error:

@@ -1,39 +1,38 @@
-"""Each interval for programs: JSON lines (schema.json describes them) and CSV.
+"""Each interval for programs: a line of JSON, which schema.json describes.
 
-A section of the JSON object is one function of SECTIONS; keys may be added under the same SCHEMA, their meaning
-never changes. Times are ns where the name ends in _ns, shares are of 1, and what is unknown is null (CSV: empty).
+A section of the object is one function of SECTIONS or DETAILS; keys may be added under the same SCHEMA, their meaning
+never changes. Times are ns where the name ends in _ns, shares are of 1, and what is unknown is null.
 """
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import errno
-import io
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..errors import KvmtopError
+from ..insight import findings as rules
+from ..insight.accesses import POLLING
+from ..insight.accesses import touched as touches
+from ..insight.halt_polling import polling as polled
+from ..insight.slow_exits import read
 from ..insight.vcpus import VcpuRow, members, shares
 from ..model.interval import Interval, open_ns
+from ..model.keys import unpack
 from ..model.provenance import HERE, Origin
 from ..model.scope import ALL, Scope
 from ..model.session import Line, Session
 from ..model.snapshot import Snapshot
-from ..model.source import Source, Wrapper
 from ..model.vocabulary import PARTS, UNKNOWN, isa_name
 from ..reference.labels import Labels
 from ..sanitize import clean
+from ..tables.halt_polling import verdict
 from ..tables.row_choice import RowChoice
 from ..tables.vcpus import state
-from . import export_details, summary
+from . import summary
+from .stream import Output
 
 SCHEMA = 1
 PERCENTILES = {"p50_ns": 0.5, "p99_ns": 0.99, "p99_9_ns": 0.999}
@@ -135,11 +134,11 @@ def vms(session: Session, interval: Interval) -> list[Object]:
         if lasted[row] and not m.ended:
             name = clean(after.names.name(int(thread["isa"]), int(thread["reason"])))
             opened = {"reason": name, "ns": int(lasted[row]), "user_ns": int(user[row])}
-        return {"vcpu": int(thread["vcpu"]), "tid": m.number, "cpu": after.cpus.get(m.number), **member(m),
-                "open": opened}  # fmt: skip
+        where = {"vcpu": int(thread["vcpu"]), "tid": m.number, "cpu": after.cpus.get(m.number)}
+        return {**where, **member(m), "open": opened}
 
     found: list[Object] = []
-    for m in members(session, interval, _gone(interval), trend=0):
+    for m in members(session, interval, ended_before(interval), trend=0):
         if m.scope.thread is None:
             name = {"name": clean(m.vm) or f"pid {m.number}", "pid": m.number, "alive": m.alive}
             found.append({**name, **member(m), "vcpus": []})
@@ -148,7 +147,7 @@ def vms(session: Session, interval: Interval) -> list[Object]:
     return found
 
 
-def _gone(interval: Interval) -> frozenset[int]:
+def ended_before(interval: Interval) -> frozenset[int]:
     """The VMs (pids) that had ended when the interval began."""
     before = interval.before.vms if interval.before else {}
     return frozenset(pid for pid, vm in interval.after.vms.items() if vm.ended and pid in before and before[pid].ended)
@@ -157,6 +156,102 @@ def _gone(interval: Interval) -> frozenset[int]:
 def caveats(session: Session, interval: Interval) -> Object:
     """What was not counted or did not pair, since the start."""
     return {name: getattr(interval.after, name) for name in CAVEATS}
+
+
+# ---- what was looked at (--event, --slow); null while nobody does
+
+
+def _scopes(interval: Interval) -> list[tuple[Scope, int | None, int | None]]:
+    """Everything, each VM and each vCPU, with pid and tid."""
+    after = interval.after
+    ids = zip(map(unpack, after.threads["id"].tolist()), after.thread_ids.tolist(), strict=True)
+    vcpus = [(Scope(pid, thread), pid, tid) for (pid, tid), thread in ids]
+    return [(ALL, None, None), *((Scope(pid), pid, None) for pid in sorted({pid for _, pid, _ in vcpus})), *vcpus]
+
+
+def touched(session: Session, interval: Interval, labels: Labels) -> list[Object] | None:
+    """What exits touched: a row for each key, of all VMs (pid and tid null), of each VM, and of each vCPU."""
+    details = interval.after.details
+    if details is None:
+        return None
+    return [
+        {
+            "pid": pid,
+            "tid": tid,
+            "kind": one.kind,
+            "value": one.value,
+            "extra": one.extra,
+            "what": clean(labels.what(one.kind, one.value, one.extra)),
+            "count": one.count,
+            "rate": round(one.rate, 3),
+            "exits": one.exits,
+            "time_ns": one.total,
+            "user_ns": one.user,
+            "share": None if one.share is None else round(one.share, 6),
+            "avg_ns": None if one.avg is None else round(one.avg, 1),
+            "p99_ns": one.percentile(0.99),
+            "max_ns": one.max,
+        }
+        for scope, pid, tid in _scopes(interval)
+        for one in touches(interval, scope, details.look.kinds - POLLING)
+    ]
+
+
+def slow(session: Session, interval: Interval, labels: Labels) -> Object | None:
+    """The slow exits, oldest first, and how many since the start came too fast to be told."""
+    details = interval.after.details
+    if details is None or details.look.slow_ns is None:
+        return None
+    return {
+        "threshold_ns": details.look.slow_ns,
+        "undelivered": details.undelivered,
+        "exits": [
+            {
+                "vm": one.vm,
+                "pid": one.pid,
+                "tid": one.tid,
+                "vcpu": one.vcpu,
+                "isa": isa_name(one.isa),
+                "code": one.code,
+                "name": clean(one.name),
+                "ns": one.ns,
+                "kernel_ns": one.kernel,
+                "user_ns": one.user,
+                "idle_ns": one.idle,
+                "cpu": one.cpu,
+                "rip": one.rip,
+                "info": list(one.info),
+                "what": clean(labels.what(one.kind, one.value, one.extra)) if one.kind else None,
+            }
+            for one in read(details.slow, interval.after)
+        ],
+    }
+
+
+def polling(session: Session, interval: Interval, labels: Labels) -> list[Object] | None:
+    """How each vCPU's halts were polled."""
+    details = interval.after.details
+    if details is None or "poll" not in details.look.kinds:
+        return None
+    return [
+        {
+            "pid": unpack(one.id)[0],
+            "tid": unpack(one.id)[1],
+            "hits": one.hits,
+            "wasted": one.wasted,
+            "other": one.other,
+            "polling_ns": one.ns,
+            "window_ns": one.window,
+            "verdict": verdict(one),
+        }
+        for one in polled(interval, ALL)
+    ]
+
+
+def findings(session: Session, interval: Interval, labels: Labels) -> list[Object]:
+    """What stands out, each with its rule."""
+    rows = members(session, interval, trend=0)
+    return [{"text": clean(one.text), "rule": one.rule} for one in rules.findings(session, interval, rows, labels)]
 
 
 SECTIONS: dict[str, Callable[[Session, Interval], Any]] = {
@@ -169,10 +264,10 @@ SECTIONS: dict[str, Callable[[Session, Interval], Any]] = {
 
 
 DETAILS: dict[str, Callable[[Session, Interval, Labels], Any]] = {
-    "touched": export_details.touched,
-    "slow": export_details.slow,
-    "polling": export_details.polling,
-    "findings": export_details.findings,
+    "touched": touched,
+    "slow": slow,
+    "polling": polling,
+    "findings": findings,
 }
 
 
@@ -181,7 +276,7 @@ def _dumps(found: Object) -> str:
     return json.dumps(found, separators=(",", ":"), allow_nan=False) + "\n"
 
 
-def json_interval(
+def interval_line(
     session: Session, interval: Interval, labels: Labels, origin: Origin = HERE, choice: RowChoice | None = None
 ) -> str:
     """One line: the interval's object. choice: of its reasons; without one all, by code."""
@@ -193,13 +288,21 @@ def json_interval(
     return _dumps({**head("interval", interval.after, interval.seconds, origin), **sections})
 
 
-def json_summary(final: Snapshot, origin: Origin = HERE) -> str:
+def summary_line(final: Snapshot, origin: Origin = HERE) -> str:
     """The last line: what the closing summary says of the whole run, and what was not counted."""
     found = [
-        {"isa": _isa(row.isa), "code": row.code, "name": clean(row.name), "count": row.count, "sum_us": row.sum,
-         "min_us": row.min, "avg_us": row.avg, "max_us": row.max}
+        {
+            "isa": _isa(row.isa),
+            "code": row.code,
+            "name": clean(row.name),
+            "count": row.count,
+            "sum_us": row.sum,
+            "min_us": row.min,
+            "avg_us": row.avg,
+            "max_us": row.max,
+        }
         for row in summary.rows(final)
-    ]  # fmt: skip
+    ]
     seconds = max(final.time_ns - final.start_ns, 1) / 1e9
     return _dumps(
         {
@@ -210,159 +313,12 @@ def json_summary(final: Snapshot, origin: Origin = HERE) -> str:
     )
 
 
-CSV_HEAD = (
-    "time", "elapsed", "length", "vm", "pid", "isa", "code", "name", "count", "rate", "share", "time_ns", "time_share",
-    "user_ns", "avg_ns", *PERCENTILES, "max_ns", "min_ns", "total", "lost",
-)  # fmt: skip
-
-
-def csv_interval(session: Session, interval: Interval, origin: Origin = HERE, choice: RowChoice | None = None) -> str:
-    """A row for each VM and reason that had exits, or time in an open one; shares are of the VM.
-
-    choice: of each VM's reasons.
-
-    Counts and times add up over the VMs, percentiles do not: the JSON has those of the whole host.
-    """
-    after = interval.after
-    common = head("interval", after, interval.seconds, origin)
-    gone = _gone(interval)
-    table: list[Object] = []
-    for vm in sorted(after.vms.values(), key=lambda vm: (vm.name, vm.pid)):
-        if vm.pid not in gone:
-            lines = session.lines(interval, Scope(vm.pid))
-            lines = choice.choose(lines) if choice else lines
-            table += [
-                {**common, "vm": _cell(clean(vm.name) or f"pid {vm.pid}"), "pid": vm.pid, **reason(line),
-                 "lost": after.lost}
-                for line in lines if line.reason.count or line.reason.time
-            ]  # fmt: skip
-    return _csv([[row[name] for name in CSV_HEAD] for row in table])
-
-
-def _cell(name: str) -> str:
-    """A spreadsheet runs a text that begins like a formula: an apostrophe keeps it a text."""
-    return f"'{name}" if name[0] in "=+-@" else name
-
-
-def _csv(table: Sequence[Sequence[object]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(table)
-    return out.getvalue()
-
-
-@dataclass
-class Output:
-    """One stream of text: what it starts with, what each interval adds, what ends it."""
-
-    file: TextIO
-    path: Path | None  # None: standard output
-    start: str
-    interval: Callable[[Session, Interval, Origin], str]
-    end: Callable[[Snapshot, Origin], str]
-    broken: bool = False
-
-    def write(self, text: str) -> None:
-        """Raises KvmtopError for a file, OSError for standard output; nothing is written after that."""
-        if self.broken or not text:
-            return
-        try:
-            self.file.write(text)
-            self.file.flush()
-        except OSError as error:
-            self.broken = True
-            if self.path is None:
-                raise
-            raise KvmtopError(f"cannot write {self.path}: {error.strerror}") from error
-
-
-def json_lines(
+def output(
     file: TextIO, path: Path | None = None, labels: Labels | None = None, choice: RowChoice | None = None
 ) -> Output:
     """An object each interval, and a last one with the summary. labels: names of what exits touched."""
 
     def interval(session: Session, interval: Interval, origin: Origin) -> str:
-        return json_interval(session, interval, labels or Labels(), origin, choice)
+        return interval_line(session, interval, labels or Labels(), origin, choice)
 
-    return Output(file, path, "", interval, json_summary)
-
-
-def csv_rows(file: TextIO, path: Path | None = None, choice: RowChoice | None = None) -> Output:
-    """A line of titles, then the rows of each interval."""
-    return Output(file, path, _csv([CSV_HEAD]), partial(csv_interval, choice=choice), lambda final, origin: "")
-
-
-class Tee(Wrapper):
-    """A Source whose every reading is written to outputs, too."""
-
-    def __init__(self, source: Source, outputs: Sequence[Output], origin: Origin = HERE) -> None:
-        super().__init__(source)
-        self._outputs, self._session, self._origin = outputs, Session(), origin
-        for output in outputs:
-            output.write(output.start)
-
-    def read(self) -> Snapshot:
-        """The counters now. Raises KvmtopError, and OSError where standard output fails."""
-        snapshot = self._source.read()
-        interval = self._session.add(snapshot)
-        for output in self._outputs:
-            output.write(output.interval(self._session, interval, self._origin))
-        return snapshot
-
-
-def finish(outputs: Sequence[Output], final: Snapshot, origin: Origin = HERE) -> Iterator[KvmtopError]:
-    """End all outputs, even if one fails; what went wrong now with a file, or with standard output."""
-    for output in outputs:
-        try:
-            output.write(output.end(final, origin))
-        except KvmtopError as error:
-            yield error
-        except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO):  # the reader or the terminal has gone
-                yield KvmtopError(f"cannot write to standard output: {error.strerror}")
-        if output.path is not None:
-            with contextlib.suppress(OSError):  # what was written is flushed, what failed has been told
-                output.file.close()
-
-
-def create(path: Path) -> TextIO:
-    """A stream into a new file, see `creating`. Raises OSError."""
-    with creating(path) as (file,):
-        return file
-
-
-@contextlib.contextmanager
-def creating(*paths: Path) -> Iterator[list[TextIO]]:
-    """Streams into new files that only their owner may read, none of them if anything fails. Raises OSError.
-
-    When the block ends they take the place of what had their names, so a symbolic link planted there leads nowhere; a
-    pipe or a terminal is written to as it is, if nobody else put it there (summary.special).
-    """
-    files: list[TextIO] = []
-    with contextlib.ExitStack() as undo:
-        new = list[tuple[str, Path]]()
-        for path in paths:
-            with _naming(path):
-                if (fd := summary.special(path)) is None:
-                    fd, name = tempfile.mkstemp(prefix=".kvmtop.", dir=path.parent)  # 0600
-                    new.append((name, path))
-                    undo.callback(_remove, name)
-            files.append(undo.enter_context(open(fd, "w", encoding="utf-8")))
-        yield files
-        for name, path in new:
-            with _naming(path):
-                os.replace(name, path)
-        undo.pop_all()
-
-
-def _remove(name: str) -> None:
-    with contextlib.suppress(FileNotFoundError):  # it has its place already
-        os.unlink(name)
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Errors are of this path, whatever the file is called for the time being."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    return Output(file, path, "", interval, summary_line)

@@ -1,20 +1,12 @@
 from __future__ import annotations
 
-import configparser
-import contextlib
-import http.client
-import json
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,43 +16,16 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 import kvmtop
-from kvmtop import cli
-from kvmtop.errors import KvmtopError
 from kvmtop.model.histogram import bucket_bounds
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import PARTS
-from kvmtop.output import http_server, summary
-from kvmtop.output import prometheus as openmetrics
-from kvmtop.output.http_server import MOST_CLIENTS, Server
+from kvmtop.output import prometheus, summary
 from kvmtop.output.prometheus import BOUNDS, MOST_REASONS, MOST_VMS, OTHERS, Exporter
 from kvmtop.sanitize import clean
 
 from ..support.fake import SECOND, Busy, Host
 from ..support.hostile import HOSTILE
-from ..support.program import AMD, sentence, start
-from ..support.scraped import Series, scraped, series
-
-DATA = Path(kvmtop.__file__).parent / "data"
-
-
-def get(found: Series, name: str, **labels: str) -> float:
-    """The sum of the series that have these labels."""
-    values = [value for (n, had), value in found.items() if n == name and labels.items() <= dict(had).items()]
-    assert values, (name, labels)
-    return sum(values)
-
-
-def values(found: Series, name: str, label: str) -> set[str]:
-    return {dict(labels)[label] for (n, labels) in found if n == name}
-
-
-@pytest.fixture
-def host() -> Host:
-    host = Host()
-    host.add(100, "web01", 2)
-    host.add(200, "db")
-    return host
-
+from ..support.scraped import Series, get, scraped, series, values
 
 # ---- values
 
@@ -216,7 +181,7 @@ def test_an_ended_vm_is_dropped_after_a_while(host: Host) -> None:
     found = scraped(exporter)
     assert get(found, "kvmtop_exits_total", vm="web01") == 2
     assert get(found, "kvmtop_vcpus", vm="web01") == 0
-    host.now += int(openmetrics.KEEP_ENDED) * SECOND
+    host.now += int(prometheus.KEEP_ENDED) * SECOND
     assert get(scraped(exporter), "kvmtop_exits_total", vm="web01") == 2
     host.now += SECOND
     for _ in range(2):  # it does not come back
@@ -298,10 +263,10 @@ def test_promtool_has_nothing_to_say() -> None:
 def test_scrapes_in_quick_succession_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     host = Busy()
     exporter = Exporter(host)
-    monkeypatch.setattr(openmetrics, "FRESH", 60)
+    monkeypatch.setattr(prometheus, "FRESH", 60)
     first = exporter.scrape()
     assert exporter.scrape() == first
-    monkeypatch.setattr(openmetrics, "FRESH", 0.05)
+    monkeypatch.setattr(prometheus, "FRESH", 0.05)
     time.sleep(0.1)
     assert exporter.scrape() != first
 
@@ -358,140 +323,7 @@ def test_the_dashboard_and_scrapes_read_at_the_same_time() -> None:
     assert {name: get(found, "kvmtop_exits_total", reason=name) for name in counted} == counted
 
 
-# ---- HTTP
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server("127.0.0.1", 0)
-    exporter = Exporter(Busy())
-    server.start(exporter.scrape)
-    yield server
-    server.stop()
-
-
-def ask(server: Server, method: str, path: str) -> tuple[int, bytes, http.client.HTTPResponse]:
-    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
-    client.request(method, path, headers={"Accept": "text/plain"})
-    response = client.getresponse()
-    return response.status, response.read(), response
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def send(server: Server, request: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
-        client.sendall(request)
-        return b"".join(iter(lambda: client.recv(65536), b""))
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [("GET", "/metrics", 200), ("GET", "/metrics?x=1", 200), ("GET", "/", 404), ("GET", "/metrics/", 404),
-     ("GET", "/../etc/passwd", 404), ("POST", "/metrics", 405), ("HEAD", "/metrics", 200), ("HEAD", "/", 404), ("BREW", "/metrics", 405), ("DELETE", "/", 404),
-     ("GET", "http://127.0.0.1/metrics", 404)],
-)  # fmt: skip
-def test_one_page(server: Server, method: str, path: str, status: int) -> None:
-    found, content, response = ask(server, method, path)
-    assert found == status
-    assert response.headers["Connection"] == "close"
-    assert method != "HEAD" or content == b""
-    if status == 200:
-        assert method == "HEAD" or get(series(content), "kvmtop_vms") == 2
-        assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-    if status == 405:
-        assert response.headers["Allow"] == "GET, HEAD"
-
-
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [(b"GET /metrics\r\n\r\n", b"400"), (b"\r\n\r\n", b"400"), (b"\xff\x00\xfe\r\n\r\n", b"400"),
-     (b"GET /metrics HTTP/1.0\r\n\r\n", b"200"), (b"GET /metrics HTTP/2\r\n\r\n", b"400"),
-     (b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", b"431"),
-     (b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text; version=1\nSet-Cookie: a\r\n\r\n", b"200")],
-    ids=range(7),
-)  # fmt: skip
-def test_odd_requests(server: Server, request_: bytes, status: bytes) -> None:
-    try:
-        answer = send(server, request_)
-    except ConnectionResetError:  # it was not read to its end
-        assert status == b"431"
-        return
-    assert answer.split(b" ")[1] == status
-    assert b"Set-Cookie" not in answer
-
-
-def test_what_is_sent_to_the_byte(server: Server) -> None:
-    server._page = lambda accept: (b"page " + accept.encode(), "text/fancy")
-    request = b"GET /metrics HTTP/1.1\r\nAccept: a, b\r\nHost: localhost\r\naccept: c\r\n\r\n"
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/fancy\r\nContent-Length: 11\r\nConnection: close\r\n\r\n"
-    assert send(server, request) == head + b"page a, b,c"
-    assert send(server, request.replace(b"GET", b"HEAD")) == head
-    plain = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n%sConnection: close\r\n\r\n"
-    found = send(server, b"GET / HTTP/1.1\r\n\r\n")
-    assert found == b"HTTP/1.1 404 Not Found\r\n" + plain % (24, b"") + b"metrics are at /metrics\n"
-    found = send(server, b"PUT /metrics HTTP/1.1\r\n\r\n")
-    assert found == b"HTTP/1.1 405 Method Not Allowed\r\n" + plain % (0, b"Allow: GET, HEAD\r\n")
-    assert send(server, b"<script>\r\n\r\n") == b"HTTP/1.1 400 Bad Request\r\n" + plain % (0, b"")
-
-
-@pytest.mark.parametrize(("part", "times"), [("X: %s\r\n", 90), ("X: %s\r\n", 1), ("%s", 1)])
-def test_a_request_is_bounded_as_a_whole(server: Server, part: str, times: int) -> None:
-    for length, status in ((7000, b"200"), (http_server.LONGEST_REQUEST, b"431")):
-        more = part % ("x" * (length // times)) * times
-        path, headers = ("", more) if part.endswith("\n") else (more, "")
-        request = f"GET /metrics?{path} HTTP/1.1\r\n{headers}\r\n"
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
-            try:
-                client.sendall(request.encode())
-                assert client.recv(100).split()[1] == status
-            except ConnectionResetError:  # it was not read to its end
-                assert status == b"431"
-
-
-LOCAL = ["localhost", "LOCALHOST:9960", "127.0.0.1", "127.0.0.1:1", "127.255.0.9:80", "[::1]", "[::1]:9960"]
-FOREIGN = ["evil.example", "evil.example:9960", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1", "[::2]",
-           "0.0.0.0", "", ":9960", "[", "[::1", "evil.example\\@x", "localhost/@evil.example:1x", "\xff"]  # fmt: skip
-
-
-@pytest.mark.parametrize("host", [*LOCAL, *FOREIGN])
-def test_whose_name_a_web_page_lends_it(server: Server, host: str) -> None:
-    """DNS rebinding: the browser is at 127.0.0.1, and asks for evil.example."""
-    answer = send(server, f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
-    if host in LOCAL:
-        assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and b"web01" in answer
-    else:
-        head, _, content = answer.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 421 Misdirected Request\r\n")
-        assert content.count(b"\n") == 1 and server.url.encode() in content
-
-
-def test_two_hosts_are_one_too_many(server: Server) -> None:
-    request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
-    assert send(server, request).split()[1] == b"421"
-
-
-def test_a_public_server_is_asked_by_any_name() -> None:
-    server = Server("0.0.0.0", 0)
-    server.start(Exporter(Busy()).scrape)
-    for host in LOCAL + FOREIGN:
-        request = f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1")
-        assert send(server, request).split()[1] == b"200", host
-    server.stop()
-
-
-def test_the_name_that_it_was_started_with_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Debian's /etc/hosts gives a host's own name to 127.0.1.1."""
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.1.1", 0))]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    server = Server("Kvm7", 0)
-    assert server.knows(f"kvm7:{server.port}") and server.knows("localhost") and not server.knows("kvm8")
-    server.stop()
+# ---- the page
 
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -517,188 +349,6 @@ def test_which_format(accept: str, kind: str) -> None:
     assert page.endswith(b"# EOF\n") == (kind == OPENMETRICS)
 
 
-def test_slow_clients_are_cut_off_and_in_nobodys_way(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "PATIENCE", 2.0)
-    began, slow = (
-        time.monotonic(),
-        [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(10)],
-    )
-    for client in slow:
-        client.sendall(b"GET /metr")
-    assert ask(server, "GET", "/metrics")[0] == 200
-    assert time.monotonic() - began < 2
-    while time.monotonic() - began < 1.5:  # a byte now and then does not help
-        slow[0].sendall(b"i")
-        time.sleep(0.1)
-    for client in slow:
-        with contextlib.suppress(ConnectionResetError):
-            assert client.recv(10) == b""
-        client.close()
-    assert 1.9 < time.monotonic() - began < 10
-
-
-def test_hundreds_of_clients_that_are_idle_or_slow_lock_nobody_out(server: Server) -> None:
-    """Idle ones, ones in the middle of a request, and ones that do not read: the oldest have to go."""
-    page = server._page
-    server._page = lambda accept: (b"x" * 5_000_000, "text/plain") if accept == "all" else page(accept)
-    before, clients = len(os.listdir("/proc/self/fd")), list[socket.socket]()
-    threads = threading.active_count()
-    for request in (b"", b"GET /metr", b"GET /metrics HTTP/1.1\r\nAccept: all\r\n\r\n") * 100:
-        clients.append(socket.create_connection(("127.0.0.1", server.port), timeout=10))
-        clients[-1].sendall(request)
-        assert len(server._clients) <= MOST_CLIENTS
-        assert threading.active_count() - threads <= MOST_CLIENTS + 3  # the server's, and those that are ending
-    for _ in range(5):
-        began = time.monotonic()
-        assert ask(server, "GET", "/metrics")[0] == 200
-        assert time.monotonic() - began < http_server.PATIENCE / 2
-    assert len(os.listdir("/proc/self/fd")) - before <= len(clients) + MOST_CLIENTS + 1
-    with contextlib.suppress(ConnectionResetError):
-        assert clients[0].recv(10) == b""  # it was let go
-    for client in clients:
-        client.close()
-
-
-def test_many_at_once(server: Server) -> None:
-    found: list[int] = []
-    threads = [threading.Thread(target=lambda: found.append(ask(server, "GET", "/metrics")[0])) for _ in range(25)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [200] * 25
-
-
-def test_a_client_that_does_not_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "PATIENCE", 1.0)
-    server._page = lambda accept: (b"x" * 50_000_000, "text/plain")
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
-        client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
-        until(lambda: len(server._clients) == 1)
-        until(lambda: not server._clients)
-
-
-def test_a_source_that_fails() -> None:
-    def page(accept: str) -> tuple[bytes, str]:
-        raise KvmtopError("the map has gone")
-
-    server = Server("127.0.0.1", 0)
-    server.start(page)
-    status, content, _ = ask(server, "GET", "/metrics")
-    assert (status, content) == (503, b"the map has gone\n")
-    server.stop()
-
-
-def test_it_ends_at_once_whoever_is_connected() -> None:
-    server = Server("127.0.0.1", 0)
-    server.start(Exporter(Busy()).scrape)
-    with socket.create_connection(("127.0.0.1", server.port)):
-        until(lambda: len(server._clients) == 1)
-        began = time.monotonic()
-        server.stop()
-        assert time.monotonic() - began < http_server.PATIENCE / 2
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", server.port))
-
-
-@pytest.mark.skipif(not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")
-def test_ipv6() -> None:
-    server = Server("::1", 0)
-    server.start(Exporter(Busy()).scrape)
-    assert server.url == f"http://[::1]:{server.port}/metrics"
-    with urllib.request.urlopen(server.url, timeout=10) as response:
-        assert response.status == 200
-    server.stop()
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.1", "no.such.host.invalid"])
-def test_a_port_that_cannot_be_had(address: str) -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as taken,
-        pytest.raises(KvmtopError, match="cannot serve metrics on") as told,
-    ):
-        Server(address, taken.getsockname()[1])
-    assert "None" not in str(told.value)
-
-
-# ---- the command
-
-
-def test_a_replay_is_served_in_its_own_time() -> None:
-    """Of 70 seconds some have been played, whoever scrapes how often; then it is stopped."""
-    port = free_port()
-    command = [sys.executable, "-m", "kvmtop", "--demo", "--openmetrics", str(port)]
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as kvmtop:
-        assert kvmtop.stderr and "serving" in kvmtop.stderr.readline()
-        end, page = time.monotonic() + 30, ""
-        while "kvmtop_exits_total{" not in page and time.monotonic() < end:
-            time.sleep(0.1)
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
-                page = response.read().decode()
-        assert 'kernel="6.1.0' in page and 'vm="web01"' in page and 'vm="db01"' not in page
-        kvmtop.terminate()
-        assert kvmtop.wait(10) == 0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
-@pytest.mark.parametrize(
-    ("text", "where"),
-    [("9960", ("127.0.0.1", 9960)), (":9960", ("127.0.0.1", 9960)), ("0.0.0.0:1", ("0.0.0.0", 1)),
-     ("[::1]:65535", ("::1", 65535)), ("localhost:9960", ("localhost", 9960))],
-)  # fmt: skip
-def test_where_to_serve(text: str, where: tuple[str, int]) -> None:
-    assert cli.parser().parse_args(["--openmetrics", text]).openmetrics == where
-
-
-@pytest.mark.parametrize("text", ["", "0", "65536", "x", "9960:", "127.0.0.1", "-1", "²", "1e3", "host:x"])
-def test_nowhere_to_serve(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([f"--openmetrics={text}", "-T", "1"]) == 2
-    assert "[ADDR:]PORT" in sentence(capsys.readouterr().err)
-
-
-def page_of(port: int) -> Series:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as response:
-        return series(response.read())
-
-
-def test_as_a_service() -> None:
-    port = free_port()
-    with start(f"--openmetrics={port}", "-i", "0.2", stdin=subprocess.DEVNULL) as process:
-        assert process.stderr
-        assert process.stderr.readline() == f"kvmtop: serving http://127.0.0.1:{port}/metrics\n"
-        first = page_of(port)
-        process.send_signal(signal.SIGHUP)
-        before = get(first, "kvmtop_exits_total")
-        until(lambda: get(page_of(port), "kvmtop_exits_total") > before)  # it goes on
-        process.terminate()
-        out, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (0, "")
-    assert out.startswith(AMD) and len(out.splitlines()) > 5  # the summary and nothing else
-
-
-def test_beside_tables_a_hangup_ends_it() -> None:
-    with start(f"--openmetrics={free_port()}", "--batch", "-i", "0.2", stdin=subprocess.DEVNULL) as process:
-        assert process.stdout
-        assert process.stdout.readline()  # it reads
-        process.send_signal(signal.SIGHUP)
-        out, _ = process.communicate(timeout=20)
-    assert process.returncode == 0 and AMD in out
-
-
-def test_a_taken_port_is_told() -> None:
-    taken = socket.create_server(("127.0.0.1", 0))
-    with taken, start(f"--openmetrics={taken.getsockname()[1]}") as process:
-        out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (1, "")
-    assert "Address already in use" in sentence(err)
-
-
 def test_prometheus_client_has_one_home() -> None:
     root = Path(kvmtop.__file__).parent
     users = {
@@ -707,35 +357,3 @@ def test_prometheus_client_has_one_home() -> None:
         if re.search(r"^\s*(import|from) prometheus_client", path.read_text(), re.M)
     }
     assert users == {"prometheus.py"}
-
-
-# ---- what is shipped
-
-
-def test_the_unit_starts_what_there_is() -> None:
-    unit = configparser.RawConfigParser(strict=False)
-    unit.optionxform = str  # type: ignore[assignment, method-assign]
-    unit.read(DATA / "kvmtop.service")
-    program, *argv = unit["Service"]["ExecStart"].split()
-    options = cli.parser().parse_args(argv)
-    assert program.endswith("/bin/kvmtop") and options.openmetrics[0] == "127.0.0.1"
-    assert unit["Service"]["AmbientCapabilities"] == unit["Service"]["CapabilityBoundingSet"]
-    if shutil.which("systemd-analyze"):
-        done = subprocess.run(["systemd-analyze", "verify", DATA / "kvmtop.service"], capture_output=True, text=True)
-        assert [line for line in done.stderr.splitlines() if "is not executable" not in line] == []
-
-
-def test_the_dashboard_asks_for_what_there_is() -> None:
-    host = Busy()
-    exporter = Exporter(host)
-    exporter.read()
-    names = {name for name, _ in scraped(exporter)}
-    board = json.loads((DATA / "grafana.json").read_text())
-    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
-    asked += [variable["definition"] for variable in board["templating"]["list"] if "definition" in variable]
-    assert len(asked) > 10
-    for query in asked:
-        used = set(re.findall(r"kvmtop_\w+", query))
-        assert used and used <= names, query
-    known = {"instance", "vm", "reason", "state", "where", "le", "pid"}
-    assert set(re.findall(r'(\w+)(?:=~|=|!=)"', " ".join(asked))) <= known

@@ -23,8 +23,7 @@ import pytest
 from kvmtop.errors import KvmtopError
 from kvmtop.model.scope import ALL
 from kvmtop.model.vocabulary import Names, Vm
-from kvmtop.output import batch, summary
-from kvmtop.output import json_lines as export
+from kvmtop.output import batch, csv_rows, json_lines, summary
 from kvmtop.recording import journal
 from kvmtop.recording import reader as recording
 from kvmtop.recording.reader import Recording
@@ -64,11 +63,11 @@ def look_at_all(path: Path, pids: tuple[int, ...] = ()) -> None:
             view.page(session, session.interval, ALL, line.reason.key)
             break
         if len(session.interval.after.threads) < 20:  # else there is much to write
-            export.json_interval(session, session.interval, Labels(), found.origin)
-            export.csv_interval(session, session.interval, found.origin)
+            json_lines.interval_line(session, session.interval, Labels(), found.origin)
+            csv_rows.interval_rows(session, session.interval, found.origin)
     final = found.close()
     summary.text(final)
-    export.json_summary(final, found.origin)
+    json_lines.summary_line(final, found.origin)
 
 
 # ---- what went in comes out

@@ -69,7 +69,7 @@ def test_every_table_of_a_recording(page: str) -> None:
 
 def test_every_key_of_the_json(page: str) -> None:
     told = re.findall(r"^\.TP\n(.*)$", section(page, "JSON"), re.MULTILINE)
-    assert {"schema", "type", "reasons", "vms", "findings"} < set(told)  # test_export.py: the schema has them all
+    assert {"schema", "type", "reasons", "vms", "findings"} < set(told)  # test_json_lines.py: the schema has them all
     assert set(told) == {key for key, _ in manual.fields()}
 
 
