@@ -1,4 +1,4 @@
-"""A run as it happens, written to a file: reader.py says what is in it, and reads it."""
+"""A run as it happens, written to a file: format.py says what is in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..model.snapshot import Snapshot
 from ..model.source import Source, Wrapper
 from ..model.vocabulary import Key, Vm
 from . import codec
-from .reader import (
+from .format import (
     ALIAS,
     APPLICATION,
     FORMAT,

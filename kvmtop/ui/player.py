@@ -19,7 +19,8 @@ from ..model.history import Sample
 from ..model.interval import Interval, diff
 from ..model.session import Session
 from ..model.vocabulary import UNKNOWN
-from ..recording.reader import GROUP, Recording
+from ..recording.format import GROUP
+from ..recording.reader import Recording
 from ..reference.labels import Labels
 from ..tables import view
 from ..widgets.reason_page import ReasonPage

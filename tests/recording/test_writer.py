@@ -27,11 +27,6 @@ from ..support.fleet import Fleet
 from ..support.recordings import equal, record
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "run.kvmtop"
-
-
 def test_an_hour_of_64_busy_vcpus_is_below_60_megabytes(file: Path) -> None:
     fleet = Fleet(64)
     recorder = Recorder(fleet, file)
