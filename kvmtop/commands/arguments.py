@@ -12,7 +12,7 @@ from typing import NoReturn
 from ..errors import KvmtopError
 
 FLAVOURS = {"intel": 1, "amd": 2}
-# snapshot.KINDS in the order in which people ask for them; numpy must not be imported for --help.
+# KINDS of model/vocabulary.py in the order in which people ask for them; numpy must not be imported for --help.
 EVENTS = (
     *("io", "mmio", "msr", "cpuid", "hypercall", "hyperv", "fault", "vector"),
     *("user", "vmgexit", "cr", "apic", "rip", "poll"),

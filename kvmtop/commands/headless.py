@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from ..ending import Ending
 from ..errors import tell
+from ..insight.caveats import silence
 from ..model.snapshot import Snapshot
 from ..model.source import Source
-from ..model.stats import silence
 from ..output.batch import EVERYTHING, Batch
 from ..reference.labels import Labels
 from ..tables.row_choice import RowChoice

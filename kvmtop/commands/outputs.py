@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import KvmtopError, tell
-from ..model.snapshot import UNKNOWN, Snapshot
+from ..model.snapshot import Snapshot
 from ..model.source import Source
-from ..output import export, summary
-from ..output.export import Output
+from ..model.vocabulary import UNKNOWN
+from ..output import csv_rows, json_lines, stream, summary
+from ..output.stream import Output
 from ..recording.writer import Recorder
 from ..reference.labels import Labels
 from ..tables.row_choice import RowChoice
@@ -78,13 +79,13 @@ class Outputs:
         Only now, when there is something to write, do new files take the place of old ones.
         """
         kinds: dict[str, tuple[str | None, Callable[..., Output]]] = {
-            "json": (self.json, partial(export.json_lines, labels=labels, choice=choice)),
-            "csv": (self.csv, partial(export.csv_rows, choice=choice)),
+            "json": (self.json, partial(json_lines.output, labels=labels, choice=choice)),
+            "csv": (self.csv, partial(csv_rows.output, choice=choice)),
         }
         paths = self._files
         recorder = None
         try:
-            with export.creating(*paths.values()) as files:
+            with stream.creating(*paths.values()) as files:
                 if self.record:
                     recorder = Recorder(source, self.record)
         except (KvmtopError, OSError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ..insight.accesses import POLLING, TOUCHED
-from ..model.snapshot import DetailRequest
+from ..model.vocabulary import DetailRequest
 from ..reference import qemu_mtree
 from ..reference.guest_symbols import Symbols
 from ..reference.labels import Labels

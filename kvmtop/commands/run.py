@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ..ending import Ending
 from ..errors import tell
 from ..model.source import Source
-from ..output import export
+from ..output.stream import Tee, finish
 from ..reference.labels import Labels
 from ..tables.row_choice import RowChoice
 from .outputs import Outputs
@@ -58,19 +58,19 @@ class Run:
                 live, origin = base, base.origin
                 try:
                     if metrics:
-                        from ..output.openmetrics import Exporter
+                        from ..output.prometheus import Exporter
 
                         live = exporter = Exporter(base, metrics.fresh, origin)
                         server.start(exporter.scrape)
                         if metrics.told:
                             tell(f"serving {server.url}")
-                    self.show(export.Tee(live, outputs, origin) if outputs else live, ending)
+                    self.show(Tee(live, outputs, origin) if outputs else live, ending)
                 finally:
                     # Also after a failure: what was counted is not lost.
                     after.close()
                     final = live.close()
                     status = self.outputs.deliver(final)
-                    for error in export.finish(outputs, final, origin):
+                    for error in finish(outputs, final, origin):
                         tell(error)
                         status = error.status
                     if any(output.broken and output.path is None for output in outputs):

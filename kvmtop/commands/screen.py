@@ -11,8 +11,8 @@ from ..ending import Ending
 
 if TYPE_CHECKING:  # none of it without a screen
     from ..insight.compare import Change, RecordingSpan
-    from ..model.snapshot import DetailRequest
     from ..model.source import Source
+    from ..model.vocabulary import DetailRequest
     from ..recording.reader import Recording
     from ..reference.labels import Labels
     from ..tables.row_choice import RowChoice

@@ -10,8 +10,8 @@ from ..bpf import privileges
 from ..errors import KvmtopError, tell
 from ..host import processes
 from ..model.selection import ALL_VMS, Selected, Selection
-from ..model.snapshot import DetailRequest, Vm
 from ..model.source import Source
+from ..model.vocabulary import DetailRequest, Vm
 
 
 def running() -> list[tuple[Vm, int]]:

@@ -22,16 +22,19 @@ from .. import units
 from ..errors import KvmtopError
 from ..insight import slow_exits
 from ..insight.accesses import CODE, TOUCHED, dropped, touched
+from ..insight.caveats import silence
 from ..insight.detail_history import Watched
 from ..insight.findings import findings
 from ..insight.halt_polling import polling
 from ..insight.slow_exits import Slow
 from ..insight.vcpus import members, shares
+from ..model.exit_stats import by_reason
+from ..model.interval import Interval
 from ..model.reasons import IDLE
-from ..model.session import ALL, Key, Scope, Session
-from ..model.snapshot import KINDS, UNKNOWN, DetailRequest
+from ..model.scope import ALL, Scope
+from ..model.session import Session
 from ..model.source import Source
-from ..model.stats import Interval, by_reason, silence
+from ..model.vocabulary import KINDS, UNKNOWN, DetailRequest, Key
 from ..output import summary
 from ..reference.labels import Labels
 from ..tables import view

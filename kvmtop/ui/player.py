@@ -15,10 +15,12 @@ from textual.widgets import Input
 from ..errors import KvmtopError
 from ..insight.findings import findings
 from ..insight.vcpus import members
-from ..model.session import Sample, Session
-from ..model.snapshot import UNKNOWN
-from ..model.stats import Interval, diff
-from ..recording.reader import GROUP, Recording
+from ..model.history import Sample
+from ..model.interval import Interval, diff
+from ..model.session import Session
+from ..model.vocabulary import UNKNOWN
+from ..recording.format import GROUP
+from ..recording.reader import Recording
 from ..reference.labels import Labels
 from ..tables import view
 from ..widgets.reason_page import ReasonPage

@@ -14,7 +14,7 @@ ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
 
-# guest, kernel, user, idle, wait: as stats.PARTS
+# guest, kernel, user, idle, wait: as PARTS of model/vocabulary.py
 PARTS = {
     "guest": (GREEN, "█"),
     "kernel": (ORANGE, "▓"),

@@ -14,7 +14,8 @@ from kvmtop.bpf import privileges
 from kvmtop.commands import headless
 from kvmtop.errors import KvmtopError
 from kvmtop.host import live, processes
-from kvmtop.model.snapshot import Array, DetailRequest
+from kvmtop.model.arrays import Array
+from kvmtop.model.vocabulary import DetailRequest
 
 from ..support.fake import Busy, Host
 from ..support.nobody import as_nobody, needs_root

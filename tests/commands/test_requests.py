@@ -7,7 +7,7 @@ import pytest
 from kvmtop.commands import live, requests
 from kvmtop.errors import KvmtopError
 from kvmtop.insight.accesses import TOUCHED
-from kvmtop.model.snapshot import KINDS, DetailRequest
+from kvmtop.model.vocabulary import KINDS, DetailRequest
 from kvmtop.tables.row_choice import RowChoice
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from textual.pilot import Pilot
 
-from kvmtop.model.snapshot import SVM
+from kvmtop.model.vocabulary import SVM
 from kvmtop.ui.app import KvmtopApp, Tick
 from kvmtop.widgets.table import Table
 

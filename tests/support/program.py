@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import kvmtop
@@ -66,3 +67,11 @@ def until_it_counts(process: subprocess.Popen[str]) -> None:
     while Path(f"/proc/{process.pid}/comm").read_text() != "counting\n":
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.02)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that comes about soon."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -15,9 +15,10 @@ from textual.widgets import Input, Static
 
 from kvmtop.errors import KvmtopError
 from kvmtop.insight.accesses import TOUCHED
-from kvmtop.model.session import ALL, Scope
-from kvmtop.model.snapshot import KINDS, SVM, DetailRequest, Names, Snapshot
+from kvmtop.model.scope import ALL, Scope
+from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.source import Wrapper
+from kvmtop.model.vocabulary import KINDS, SVM, DetailRequest, Names
 from kvmtop.sanitize import clean
 from kvmtop.ui.app import KvmtopApp
 from kvmtop.widgets.help import Help
