@@ -18,8 +18,10 @@ def test_version() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"kvmtop {kvmtop.__version__}\n", "")
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("recrod x", "record"), ("reply x", "replay"), ("doctro", "doctor"),
-                                              ("Demo", "demo"), ("hlep", "help")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("recrod x", "record"), ("reply x", "replay"), ("doctro", "doctor"), ("Demo", "demo"), ("hlep", "help")],
+)
 def test_a_mistyped_command(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(typed.split()) == 2
     out, err = capsys.readouterr()
@@ -29,13 +31,19 @@ def test_a_mistyped_command(typed: str, meant: str, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("typed", "instead"),
     [
-        ("--replay run --batch", "kvmtop replay FILE"), ("--replay=run", "kvmtop replay FILE"),
-        ("--demo", "kvmtop demo [amd|intel]"), ("--demo intel -b", "kvmtop demo [amd|intel]"),
-        ("--compare a b", "kvmtop compare A B"), ("--list", "kvmtop list"), ("--doctor --json", "kvmtop doctor"),
-        ("--explain hlt", "kvmtop explain [NAME]"), ("--explain=48", "kvmtop explain [NAME]"),
-        ("-T 1 record run", "kvmtop record FILE"), ("--vm web01 serve 9960", "kvmtop serve [ADDR:]PORT"),
+        ("--replay run --batch", "kvmtop replay FILE"),
+        ("--replay=run", "kvmtop replay FILE"),
+        ("--demo", "kvmtop demo [amd|intel]"),
+        ("--demo intel -b", "kvmtop demo [amd|intel]"),
+        ("--compare a b", "kvmtop compare A B"),
+        ("--list", "kvmtop list"),
+        ("--doctor --json", "kvmtop doctor"),
+        ("--explain hlt", "kvmtop explain [NAME]"),
+        ("--explain=48", "kvmtop explain [NAME]"),
+        ("-T 1 record run", "kvmtop record FILE"),
+        ("--vm web01 serve 9960", "kvmtop serve [ADDR:]PORT"),
     ],
-)  # fmt: skip
+)
 def test_a_command_that_does_not_come_first_or_was_an_option(
     typed: str, instead: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,9 +51,14 @@ def test_a_fault(place: str, argv: str, last: str, tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     env = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [sys.executable, "-c", CODE, place, *argv.split()], stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path,
-        env=env, start_new_session=True,
-    ) as process:  # fmt: skip
+        [sys.executable, "-c", CODE, place, *argv.split()],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=tmp_path,
+        env=env,
+        start_new_session=True,
+    ) as process:
         os.close(theirs)
         out = b""
         try:

@@ -75,18 +75,32 @@ def page() -> str:
         _section("SYNOPSIS", ".nf", *map(_synopsis, parsers.values()), ".fi"),
         _section("DESCRIPTION", _text(DESCRIPTION)),
         _section("COMMANDS", _text("Without a command, kvmtop is kvmtop live."), *map(_command, parsers.values())),
-        _section("KEYS", "In the dashboard:", _pairs(keys()), ".PP\nOver a recording:",
-                 _pairs(key for key in _keys(Player) if key not in keys())),
+        _section(
+            "KEYS",
+            "In the dashboard:",
+            _pairs(keys()),
+            ".PP\nOver a recording:",
+            _pairs(key for key in _keys(Player) if key not in keys()),
+        ),
         _section("COLUMNS", _pairs((column.title, column.help) for column in COLUMNS)),
-        _section("JSON", _text("Each line of --json is one object, whose \"type\" is interval or summary;"
-                 f" {PACKAGE.name}/output/schema.json describes it in full."), _pairs(fields())),
+        _section(
+            "JSON",
+            _text(
+                'Each line of --json is one object, whose "type" is interval or summary;'
+                f" {PACKAGE.name}/output/schema.json describes it in full."
+            ),
+            _pairs(fields()),
+        ),
         _section("METRICS", "What \\fBserve\\fR and \\fB\\-\\-openmetrics\\fR serve:", _pairs(metrics())),
-        _section("RECORDINGS", _text("A recording is a SQLite database of these tables:"),
-                 f".PP\n.nf\n{_text(tables())}\n.fi"),
+        _section(
+            "RECORDINGS",
+            _text("A recording is a SQLite database of these tables:"),
+            f".PP\n.nf\n{_text(tables())}\n.fi",
+        ),
         _section("EXIT STATUS", _pairs(STATUS)),
         _section("EXAMPLES", f".nf\n{_text(_examples(parsers))}\n.fi"),
         _section("SEE ALSO", r"\fBperf\-kvm\fR(1), \fBkvm_stat\fR(1)"),
-    ]  # fmt: skip
+    ]
     return "\n".join(parts) + "\n"
 
 
@@ -124,8 +138,9 @@ def metrics() -> list[tuple[str, str]]:
 def tables() -> str:
     """The tables of a recording with their columns."""
     found = re.findall(r"CREATE TABLE (\w+) \((.*?)(?:, PRIMARY KEY \(.*)?\) STRICT", SCHEMA)
-    return "\n".join(f"{name}: {', '.join(column.split()[0] for column in columns.split(', '))}"
-                     for name, columns in found)  # fmt: skip
+    return "\n".join(
+        f"{name}: {', '.join(column.split()[0] for column in columns.split(', '))}" for name, columns in found
+    )
 
 
 def bash() -> str:
@@ -140,28 +155,33 @@ def bash() -> str:
         first = [value for action in operands(parser) for value in _values(action)]
         listed = " ".join(option for action in found for option in action.option_strings)
         words.append(f"        {name},*) options={listed!r} first={' '.join(first)!r} ;;")
-    return "\n".join([
-        "# Completion of kvmtop for bash: commands, their options with values, names of files.",
-        "_kvmtop() {",
-        "    local word=${COMP_WORDS[COMP_CWORD]} option=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]}",
-        "    local values= options= first=",
-        "    [[ $word == = ]] && word=",
-        "    [[ $option == = ]] && option=${COMP_WORDS[COMP_CWORD-2]}",
-        "    [[ $command == -* || $COMP_CWORD == 1 ]] && command=live",
-        "    case $command,$option in",
-        *cases,
-        "    esac",
-        "    case $command,$option in",
-        *words,
-        "    esac",
-        "    [[ $COMP_CWORD == 2 && $option == $command ]] && values=$first",
-        f"    [[ $COMP_CWORD == 1 ]] && values={' '.join(VALUES['command'])!r}",
-        "    [[ $word == -* ]] && values=$options",
-        "    local before=${word%\"${word##*,}\"}  # of a list with commas",
-        "    mapfile -t COMPREPLY < <(compgen -P \"$before\" -W \"$values\" -- \"${word##*,}\")",
-        "}",
-        "complete -o default -F _kvmtop kvmtop",
-    ]) + "\n"  # fmt: skip
+    return (
+        "\n".join(
+            [
+                "# Completion of kvmtop for bash: commands, their options with values, names of files.",
+                "_kvmtop() {",
+                "    local word=${COMP_WORDS[COMP_CWORD]} option=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]}",
+                "    local values= options= first=",
+                "    [[ $word == = ]] && word=",
+                "    [[ $option == = ]] && option=${COMP_WORDS[COMP_CWORD-2]}",
+                "    [[ $command == -* || $COMP_CWORD == 1 ]] && command=live",
+                "    case $command,$option in",
+                *cases,
+                "    esac",
+                "    case $command,$option in",
+                *words,
+                "    esac",
+                "    [[ $COMP_CWORD == 2 && $option == $command ]] && values=$first",
+                f"    [[ $COMP_CWORD == 1 ]] && values={' '.join(VALUES['command'])!r}",
+                "    [[ $word == -* ]] && values=$options",
+                '    local before=${word%"${word##*,}"}  # of a list with commas',
+                '    mapfile -t COMPREPLY < <(compgen -P "$before" -W "$values" -- "${word##*,}")',
+                "}",
+                "complete -o default -F _kvmtop kvmtop",
+            ]
+        )
+        + "\n"
+    )
 
 
 def _values(action: argparse.Action) -> list[str]:

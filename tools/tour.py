@@ -35,8 +35,15 @@ STEPS = (  # what is pressed, the frame's title, and what the screen has then
 )
 # A number stands behind the first text of each kind, where the screen has room for it.
 NUMBERS = (
-    r"SVM", r"All VMs", r"wait +[\d.–]+%?", r"REASON", r"TOTAL", r"VM / VCPU", r"STATE", r"Exits a second.*?VMs",
-)  # fmt: skip
+    r"SVM",
+    r"All VMs",
+    r"wait +[\d.–]+%?",
+    r"REASON",
+    r"TOTAL",
+    r"VM / VCPU",
+    r"STATE",
+    r"Exits a second.*?VMs",
+)
 CELL, LINE, LEFT, TOP = 12.2, 24.4, 9, 41  # of Rich's SVG, in pixels
 
 

@@ -19,8 +19,12 @@ def test_nothing_of_the_current_directory_and_of_path_is_executed(tmp_path: Path
         (tmp_path / name).chmod(0o755)
     env = {**os.environ, "PATH": str(tmp_path), "CPATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "kvmtop", "doctor"], capture_output=True, text=True, timeout=60, cwd=tmp_path,
+        [sys.executable, "-P", "-m", "kvmtop", "doctor"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
         env=env,
-    )  # fmt: skip
+    )
     assert "kernel headers are not needed" in done.stdout, done
     assert not (tmp_path / "executed").exists()

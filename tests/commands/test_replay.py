@@ -24,8 +24,22 @@ def test_record_and_replay(host: Busy, tmp_path: Path, capsys: pytest.CaptureFix
     assert out[out.index(AMD) :] == shown[shown.index(AMD) :] == (tmp_path / "out").read_text()
 
 
-@pytest.mark.parametrize("argv", ["replay F --event io", "replay F --slow 1ms", "replay F --live", "replay F --record G", "replay F -T 3", "demo -i 2",
-                                  "demo --live", "demo --record G", "demo arm", "replay", "--record"])  # fmt: skip
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "replay F --event io",
+        "replay F --slow 1ms",
+        "replay F --live",
+        "replay F --record G",
+        "replay F -T 3",
+        "demo -i 2",
+        "demo --live",
+        "demo --record G",
+        "demo arm",
+        "replay",
+        "--record",
+    ],
+)
 def test_what_does_not_go_with_a_recording(argv: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(argv.split()) == 2
     out, err = capsys.readouterr()
@@ -33,8 +47,11 @@ def test_what_does_not_go_with_a_recording(argv: str, capsys: pytest.CaptureFixt
 
 
 def test_replay_of_what_is_no_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for file, words in ((tmp_path / "none", "there is no file"), (tmp_path, "is not a file"),
-                        (Path(__file__), "is not a recording of kvmtop")):  # fmt: skip
+    for file, words in (
+        (tmp_path / "none", "there is no file"),
+        (tmp_path, "is not a file"),
+        (Path(__file__), "is not a recording of kvmtop"),
+    ):
         assert cli.main(["replay", str(file)]) == 2
         out, err = capsys.readouterr()
         assert out == "" and words in sentence(err)

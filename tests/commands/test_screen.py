@@ -15,8 +15,13 @@ def test_the_environment_names_no_module_and_no_file(tmp_path: Path) -> None:
     """Textual's variables would, and kvmtop runs as root."""
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\nclass D: pass\n")
     master, slave = os.openpty()
-    env = {**os.environ, "TEXTUAL_DRIVER": "evil:D", "TEXTUAL_LOG": str(tmp_path / "log"), "TERM": "xterm",
-           "PYTHONPATH": f"{ROOT}:{tmp_path}"}  # fmt: skip
+    env = {
+        **os.environ,
+        "TEXTUAL_DRIVER": "evil:D",
+        "TEXTUAL_LOG": str(tmp_path / "log"),
+        "TERM": "xterm",
+        "PYTHONPATH": f"{ROOT}:{tmp_path}",
+    }
     with subprocess.Popen(
         [*KVMTOP, "demo"], stdin=slave, stdout=slave, stderr=slave, env=env, cwd=tmp_path, start_new_session=True
     ) as process:

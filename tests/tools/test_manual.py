@@ -62,8 +62,11 @@ def test_columns_and_exit_status(page: str) -> None:
 def test_every_metric(page: str) -> None:
     exporter = Exporter(Busy())
     exporter.read()
-    served = {(re.sub("_(bucket|count|sum)$", "", name), tuple(sorted(dict(labels)))) for name, labels in
-              scraped(exporter) if not re.search("_(count|sum)$", name)}  # fmt: skip
+    served = {
+        (re.sub("_(bucket|count|sum)$", "", name), tuple(sorted(dict(labels))))
+        for name, labels in scraped(exporter)
+        if not re.search("_(count|sum)$", name)
+    }
     told = re.findall(r"^\.TP\n(\w+)(?:\{(.*)\})?$", section(page, "METRICS"), re.MULTILINE)
     assert {(name, tuple(sorted(labels.split(", ") if labels else ()))) for name, labels in told} == served
 
@@ -85,8 +88,13 @@ def test_every_key_of_the_json(page: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["groff", "-K", "utf8", "-T", "utf8", "-z", "-ww", "-man"], ["man", "--warnings", "-l", "-"],
-     ["mandoc", "-T", "lint", "-W", "warning"]], ids=lambda command: command[0])  # fmt: skip
+    [
+        ["groff", "-K", "utf8", "-T", "utf8", "-z", "-ww", "-man"],
+        ["man", "--warnings", "-l", "-"],
+        ["mandoc", "-T", "lint", "-W", "warning"],
+    ],
+    ids=lambda command: command[0],
+)
 def test_nothing_to_warn_of(page: str, command: list[str]) -> None:
     if not shutil.which(command[0]):
         pytest.skip(f"{command[0]} is not installed")
