@@ -164,7 +164,7 @@ def bash() -> str:
                 "    local values= options= first=",
                 "    [[ $word == = ]] && word=",
                 "    [[ $option == = ]] && option=${COMP_WORDS[COMP_CWORD-2]}",
-                "    [[ $command == -* || $COMP_CWORD == 1 ]] && command=live",
+                "    [[ $command == -* ]] && command=live",
                 "    case $command,$option in",
                 *cases,
                 "    esac",

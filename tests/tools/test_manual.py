@@ -40,10 +40,12 @@ def test_every_option_of_every_command(page: str, command: str) -> None:
         rf'^\.SS "(kvmtop {command}(?: .*)?)"\n(.*\n(?:(?!\.S).*\n)*)', section(page, "COMMANDS") + "\n", re.MULTILINE
     )
     (title, part), *_ = found
-    assert title.split()[2:] == help.operands(cli.parsers()[command]).split()
+    given = help.operands(cli.parsers()[command]).split()
+    assert title.split()[2:] == given
     described = re.findall(r"^\.TP\n(.*)\n(.+)$", part, re.MULTILINE)
     assert len(names) >= (25 if command == "live" else 2)
     assert names <= {re.sub(r"[ [].*", "", name) for names, _ in described for name in names.split(", ")}
+    assert given == [name for name, _ in described if not name.startswith("-")]
     words = " ".join(text.split())
     assert all(" ".join(said.split()) in words for _, said in described)
 
