@@ -72,13 +72,15 @@ def _run(argv: list[str]) -> int:
         command = _command(first)
         return command.run(command.parser().read(argv[1:]))
     parser = live.parser()
-    _, unknown = parser.parse_known_args(argv)
+    options, unknown = parser.parse_known_args(argv)
     for word in unknown:
-        name = word.partition("=")[0].removeprefix("--")  # commands were options once
+        name = word.partition("=")[0].removeprefix("--")  # some have been options
         if name in COMMANDS:
             usage = f"kvmtop {name} {help.operands(COMMANDS[name].parser())}".strip()
             raise KvmtopError(f"{name} is a command, which comes first: {usage}", 2)
-    return live.run(parser.read(argv), bare=not argv)
+    if unknown:
+        parser.refuse(unknown)
+    return live.run(options, bare=not argv)
 
 
 def _command(name: str) -> Command:

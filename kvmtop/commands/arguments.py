@@ -38,8 +38,12 @@ class Parser(argparse.ArgumentParser):
         """The options. Raises KvmtopError."""
         options, unknown = self.parse_known_args(argv)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            self.refuse(unknown)
         return options
+
+    def refuse(self, words: Sequence[str]) -> NoReturn:
+        """Raises KvmtopError: it has nothing of this."""
+        self.error(f"unrecognized arguments: {' '.join(words)}")
 
     def error(self, message: str) -> NoReturn:
         """Raises KvmtopError."""

@@ -53,9 +53,10 @@ def test_without_any_option_it_is_this_host_if_a_vm_runs(
     assert cli.main([]) == 0
     assert host.closed and "RECORDING" not in capsys.readouterr().out
     monkeypatch.setattr(processes, "vcpu_count", lambda pid: 0)
-    host.closed = False
-    assert cli.main(["--live"]) == 0
-    assert host.closed
+    for argv in (["--live"], ["live"], ["-i", "1"]):  # as it is asked for
+        host.closed = False
+        assert cli.main(argv) == 0
+        assert host.closed
     monkeypatch.undo()
 
 
