@@ -11,9 +11,8 @@ from ..model.arrays import Array
 from ..model.histogram import BUCKETS, bucket_bounds, percentile
 from ..model.interval import Interval
 from ..model.scope import Scope
-from ..model.snapshot import Details, Snapshot
+from ..model.snapshot import Snapshot
 from ..model.vocabulary import KINDS
-from ..reference.labels import TITLES
 
 POLLING = frozenset({"poll", "window"})
 CODE = "rip"
@@ -140,12 +139,3 @@ def _trend(sample: Sample, kind: int, value: int, extra: int,
     if members is not None and len(members) < len(sample):
         return sum(sample.get((id, *key), 0.0) for id in members)
     return sum(rate for (id, *its), rate in sample.items() if tuple(its) == key and (members is None or id in members))
-
-
-def dropped(details: Details) -> str:
-    """What the tables of what was touched do not show, in words; empty where nothing is missing."""
-    words = [f"{count} {TITLES[kind]} events of keys for which there was no room" for kind, count in
-             sorted(details.dropped.items()) if kind in TITLES]  # fmt: skip
-    if details.undelivered:
-        words.append(f"{details.undelivered} slow exits came too fast to be shown")
-    return ", ".join(words)

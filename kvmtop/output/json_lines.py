@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from ..insight import findings as rules
 from ..insight.accesses import POLLING
 from ..insight.accesses import touched as touches
+from ..insight.caveats import COUNTERS
 from ..insight.halt_polling import polling as polled
 from ..insight.slow_exits import read
 from ..insight.vcpus import VcpuRow, members, shares
@@ -36,7 +37,6 @@ from .stream import Output
 
 SCHEMA = 1
 PERCENTILES = {"p50_ns": 0.5, "p99_ns": 0.99, "p99_9_ns": 0.999}
-CAVEATS = ("lost", "unpaired", "overwritten", "expired")
 Object = dict[str, Any]
 
 
@@ -155,7 +155,7 @@ def ended_before(interval: Interval) -> frozenset[int]:
 
 def caveats(session: Session, interval: Interval) -> Object:
     """What was not counted or did not pair, since the start."""
-    return {name: getattr(interval.after, name) for name in CAVEATS}
+    return {name: getattr(interval.after, name) for name in COUNTERS}
 
 
 # ---- what was looked at (--event, --slow); null while nobody does
@@ -308,7 +308,7 @@ def summary_line(final: Snapshot, origin: Origin = HERE) -> str:
         {
             **head("summary", final, seconds, origin),
             "reasons": found,
-            "honesty": {name: getattr(final, name) for name in CAVEATS},
+            "honesty": {name: getattr(final, name) for name in COUNTERS},
         }
     )
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kvmtop.insight.accesses import CODE, POLLING, TOUCHED, TREND, change, dropped, rates, seconds, touched
+from kvmtop.insight.accesses import CODE, POLLING, TOUCHED, TREND, change, rates, seconds, touched
 from kvmtop.model.interval import diff
 from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.snapshot import Details, Snapshot
@@ -190,13 +190,3 @@ def test_the_trend_of_many_threads_and_of_many_keys_is_the_same(host: Host) -> N
     for scope in (ALL, Scope(100), Scope(100, 101)):
         by_value = {one.value: list(one.trend) for one in touched(many, scope, history=[sample, few])}
         assert by_value[7] == [1, 1] and by_value[8] == [1, 0]
-
-
-def test_dropped_in_words(host: Host) -> None:
-    empty = details(later(host))
-    assert dropped(empty) == ""
-    text = dropped(replace(empty, dropped={"rip": 12, "io": 5, "window": 9}, undelivered=3))
-    assert text == (
-        "5 I/O ports events of keys for which there was no room, 12 guest code events of keys for which there was no"
-        " room, 3 slow exits came too fast to be shown"
-    )

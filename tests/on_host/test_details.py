@@ -27,6 +27,7 @@ from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import KINDS, DetailRequest
 from kvmtop.reference.labels import Labels
+from kvmtop.tables.slow_exits import line
 
 from ..hosts import qemu
 from . import truth
@@ -128,7 +129,7 @@ def test_slow_exits_are_those_of_a_vmm_that_sleeps() -> None:
     finally:
         live.close()
     for one in found:
-        print(slow_exits.line(one, Labels(snapshot.names)))
+        print(line(one, Labels(snapshot.names)))
     assert len(found) == 20 and snapshot.details.undelivered == 0
     for one in found:
         assert (one.kind, one.value, one.extra) == ("io", PORT, 0x101)

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from kvmtop.insight.halt_polling import Polling
+from kvmtop.model.interval import diff
+from kvmtop.model.vocabulary import Vm
+from kvmtop.sanitize import clean
+from kvmtop.tables.halt_polling import polling_table, verdict
+
+from ..support.fake import Host
+
+
+def test_polling() -> None:
+    host = Host()
+    host.add(100, "web", 2)
+    ours, theirs = (Polling(pid << 32 | pid + 2, 2.0, 6, 4, 3, 860_000, window) for pid, window in ((100, 200_000), (7, None)))  # fmt: skip
+    headings, rows = polling_table([ours, theirs], diff(None, host.read()))
+    assert rows[0].cells == ["web vCPU 1", "6", "4", "430µs/s", "200µs", verdict(ours)]
+    assert rows[1].cells == ["7 vCPU –", "6", "4", "430µs/s", "–", verdict(theirs)]
+    assert len(headings) == 6
+
+
+def test_hostile_names_are_plain_text() -> None:
+    host = Host()
+    host.add(100, "x")
+    host.vms[100] = Vm(100, clean("\x1b[31m[bold]w\u202eeb\n"))
+    _, (row,) = polling_table([Polling(100 << 32 | 101, 1, 1, 1, 0, 1, None)], diff(None, host.read()))
+    text = " ".join(str(cell) for cell in row.cells)
+    assert text.isprintable() and "[bold]" in text
