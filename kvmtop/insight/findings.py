@@ -14,8 +14,9 @@ from ..model.interval import Interval
 from ..model.reasons import DEVICE, PAUSE, basic, is_one_of
 from ..model.scope import ALL
 from ..model.session import Session
+from ..reference import ports
 from ..reference.labels import Labels
-from .accesses import TOUCHED, touched
+from .accesses import TOUCHED, Touched, touched
 from .halt_polling import Verdict, polling
 from .vcpus import STUCK_NS, VcpuRow
 
@@ -118,7 +119,7 @@ def _user(session: Session, interval: Interval, vcpus: list[VcpuRow], labels: La
         key = max(keys, key=lambda one: one.user, default=None)
         device = f", most on {labels.what(key.kind, key.value, key.extra)}" if key else ""
         if key:
-            advice = _device(labels.what(key.kind, key.value, key.extra))
+            advice = _device(key)
         elif basic(*reason.key) in DEVICE:
             advice = "an emulated device is busy"
         elif reason.idle:  # as with kernel-irqchip=off
@@ -132,10 +133,10 @@ def _user(session: Session, interval: Interval, vcpus: list[VcpuRow], labels: La
         )
 
 
-def _device(label: str) -> str:
-    if "COM" in label:
+def _device(key: Touched) -> str:
+    if key.kind == "io" and key.value in ports.SERIAL:
         return "a serial console is chatty"
-    if "IDE" in label:
+    if key.kind == "io" and key.value in ports.IDE:
         return "the guest uses an emulated IDE disk; virtio costs far fewer exits"
     return "an emulated device is busy"
 

@@ -174,6 +174,14 @@ def test_user_space_names_the_device(run: Run, port: int, where: str, advice: st
     assert f", most on {where}" in text and text.endswith(f": {advice}")
 
 
+def test_only_ports_are_those_of_a_disk(run: Run) -> None:
+    """An MSR's name may have IDE in it."""
+    run.host.look(DetailRequest(frozenset({"msr"})))
+    run.host.touch(101, "msr", 0x3F8, 0, 300 * MS, user=299 * MS)
+    (text,) = user(run, 300 * MS, MSR)
+    assert "most on MSR 0x3f8 PKG_C3_RESIDENCY read" in text and text.endswith(": an emulated device is busy")
+
+
 def test_user_space_names_the_device_with_the_most_of_it(run: Run) -> None:
     run.host.look(DetailRequest(frozenset({"io", "msr"})))
     run.host.touch(101, "msr", 0x10, 0, 500 * MS, user=1)
