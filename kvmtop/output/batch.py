@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TextIO
 
 from .. import units
-from ..insight.accesses import touched
+from ..insight.accesses import accesses
 from ..insight.caveats import dropped
 from ..insight.findings import findings
 from ..insight.halt_polling import polling
 from ..insight.slow_exits import read
-from ..insight.vcpus import members
+from ..insight.vcpus import vcpu_rows
 from ..model.arrays import Array
 from ..model.interval import Interval
 from ..model.provenance import HERE, Origin
@@ -21,7 +21,9 @@ from ..model.session import Session
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import KINDS
 from ..reference.labels import TITLES, Labels
-from ..tables import accesses, exit_reasons, halt_polling, slow_exits, vcpus
+from ..tables import exit_reasons, slow_exits, vcpus
+from ..tables.accesses import access_columns
+from ..tables.halt_polling import polling_columns
 from ..tables.header import log_header
 from ..tables.row_choice import RowChoice
 from ..tables.text import lines
@@ -42,7 +44,7 @@ def table(
     """The lines of one interval's table; then what was looked at. choice: of its reasons, the most time first."""
     yield "  ".join(filter(None, (title, log_header(interval, when))))
     yield from lines(exit_reasons.LOGGED, choice.lines(session, interval))
-    rows = members(session, interval)
+    rows = vcpu_rows(session, interval)
     if rows:
         yield ""
         yield from lines(vcpus.LOGGED, rows)
@@ -59,14 +61,14 @@ def _looked_at(interval: Interval, labels: Labels, kinds: frozenset[str]) -> Ite
     if details is None:
         return
     for kind in (kind for kind in KINDS if kind in details.look.kinds & kinds & TITLES.keys() - {"poll"}):
-        rows = touched(interval, ALL, [kind])
-        yield from lines(accesses.logged_columns(labels, kind), rows[:MOST_KEYS])
+        rows = accesses(interval, ALL, [kind])
+        yield from lines(access_columns(labels, kind), rows[:MOST_KEYS])
         if len(rows) > MOST_KEYS:
             rest = sum(row.count for row in rows[MOST_KEYS:])
             yield f"{len(rows) - MOST_KEYS} more, {units.rate(rest / rows[0].seconds)}/s in all"
         yield ""
     if "poll" in details.look.kinds & kinds:
-        yield from lines(halt_polling.logged_columns(interval), polling(interval, ALL))
+        yield from lines(polling_columns(interval), polling(interval, ALL))
         yield ""
     if missing := dropped(details):
         yield f"! {missing}"

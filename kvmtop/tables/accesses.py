@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import units
-from ..insight.accesses import Touched
+from ..insight.accesses import Access
 from ..reference.labels import TITLES, Labels
 from .columns import Column, laid_out, logged
 from .rows import Cell, Row, Rows
@@ -13,10 +13,10 @@ from .rows import Cell, Row, Rows
 TREND = 8  # intervals
 
 
-def columns(labels: Labels) -> tuple[Column[Touched], ...]:
+def columns(labels: Labels) -> tuple[Column[Access], ...]:
     """The columns. labels: the names of what was touched."""
 
-    def what(one: Touched) -> str:
+    def what(one: Access) -> str:
         return labels.what(one.kind, one.value, one.extra)
 
     return (
@@ -35,7 +35,7 @@ def _sparkline(trend: list[float]) -> str:
     return units.sparkline(trend, TREND)
 
 
-def logged_columns(labels: Labels, kind: str) -> list[Column[Touched]]:
+def access_columns(labels: Labels, kind: str) -> list[Column[Access]]:
     """The columns of the table of one kind in a log."""
     numbers = (
         ("rate", "COUNT/S"),
@@ -48,10 +48,10 @@ def logged_columns(labels: Labels, kind: str) -> list[Column[Touched]]:
     return logged(columns(labels), ("what", TITLES[kind], 48), *((key, title, 7) for key, title in numbers))
 
 
-def access_table(found: Sequence[Touched], width: int, labels: Labels) -> Rows:
+def access_table(found: Sequence[Access], width: int, labels: Labels) -> Rows:
     """What exits touched, in so many characters."""
     return laid_out(columns(labels), found, width - 1, _row)
 
 
-def _row(one: Touched, cells: list[Cell]) -> Row:
+def _row(one: Access, cells: list[Cell]) -> Row:
     return Row((one.kind, one.value, one.extra), cells, fill=one.share or 0.0)

@@ -51,7 +51,7 @@ def columns(interval: Interval) -> tuple[Column[Polling], ...]:
     )
 
 
-def logged_columns(interval: Interval) -> list[Column[Polling]]:
+def polling_columns(interval: Interval) -> list[Column[Polling]]:
     """The columns in a log."""
     return logged(
         columns(interval),

@@ -21,13 +21,13 @@ from textual.widgets import Input, Static
 from .. import units
 from ..errors import KvmtopError
 from ..insight import slow_exits
-from ..insight.accesses import CODE, TOUCHED, touched
+from ..insight.accesses import CODE, TOUCHED, accesses
 from ..insight.caveats import caveats, dropped, silence
 from ..insight.detail_history import Watched
 from ..insight.findings import findings
 from ..insight.halt_polling import polling
 from ..insight.slow_exits import Slow
-from ..insight.vcpus import members, shares
+from ..insight.vcpus import shares, vcpu_rows
 from ..model.exit_stats import by_reason
 from ..model.interval import Interval
 from ..model.reasons import IDLE
@@ -216,7 +216,7 @@ class KvmtopApp(Program):
         for one in (interval, self.session.total() if self.since_start else None):
             if one:
                 by_reason(one)
-                members(self.session, one, self._hidden)
+                vcpu_rows(self.session, one, self._hidden)
 
     def on_tick(self, tick: Tick) -> None:
         """New figures, unless the display is held."""
@@ -253,7 +253,7 @@ class KvmtopApp(Program):
         if reasons.size.width:
             self._draw_reasons(reasons, interval)
         if vms.size.width:
-            found = members(self.session, interval, self._hidden)
+            found = vcpu_rows(self.session, interval, self._hidden)
             if self.filters["vms"]:
                 matches = matcher(self.filters["vms"])
                 found = [member for member in found if matches(member.name) or matches(member.vm)]
@@ -318,7 +318,7 @@ class KvmtopApp(Program):
     def _tell(self) -> None:
         """What stands out in the last interval, as plain sentences."""
         interval = self.session.interval
-        rows = members(self.session, interval, self._hidden) if interval and self.telling else []
+        rows = vcpu_rows(self.session, interval, self._hidden) if interval and self.telling else []
         found = findings(self.session, interval, rows, self._names())[:FINDINGS] if interval and rows else []
         widget = self.query_one("#findings", Static)
         widget.set_class(bool(found), "-on")
@@ -360,7 +360,7 @@ class KvmtopApp(Program):
         widget = self.query_one(ReasonPage)
         if latest and latest.after.details and latest.after.details.look.only == key:
             names, history = self._names(), self.watched.history
-            rows = touched(latest, self.scope, TOUCHED | {CODE}, history)
+            rows = accesses(latest, self.scope, TOUCHED | {CODE}, history)
             mine = [one for one in self.watched.interval if (one.isa, one.code) == key]
             width = self._table("touched").size.width or widget.size.width  # side by side where the screen is wide
             widget.show_details(

@@ -14,7 +14,7 @@ from textual.widgets import Input
 
 from ..errors import KvmtopError
 from ..insight.findings import findings
-from ..insight.vcpus import members
+from ..insight.vcpus import vcpu_rows
 from ..model.history import Sample
 from ..model.interval import Interval, diff
 from ..model.session import Session
@@ -137,7 +137,7 @@ class Player(KvmtopApp):
         if interval := self.session.interval:
             self._prepare(interval)
             if whole and self.telling:  # samples remember what is found here, so that drawing does not wait for it
-                findings(self.session, interval, members(self.session, interval, self._hidden), self._names())
+                findings(self.session, interval, vcpu_rows(self.session, interval, self._hidden), self._names())
             self._whole = whole
             self.post_message(Tick(interval))
 

@@ -9,7 +9,7 @@ import pytest
 
 from kvmtop.insight import findings as rules
 from kvmtop.insight.findings import MOST, Finding, findings
-from kvmtop.insight.vcpus import members
+from kvmtop.insight.vcpus import vcpu_rows
 from kvmtop.model.session import Session
 from kvmtop.model.vocabulary import HIT, SVM, VMX, WASTED, DetailRequest, Vm
 from kvmtop.reference.labels import Labels
@@ -36,7 +36,7 @@ class Run:
         """A second passes: what stands out in it."""
         self.host.now += SECOND
         interval = self.session.add(self.host.read())
-        return findings(self.session, interval, members(self.session, interval), Labels(self.host.names))
+        return findings(self.session, interval, vcpu_rows(self.session, interval), Labels(self.host.names))
 
     def texts(self) -> list[str]:
         return [found.text for found in self.second()]
@@ -59,7 +59,7 @@ def test_before_the_first_exit() -> None:
     session = Session()
     host = Host()
     interval = session.add(host.read())
-    assert findings(session, interval, members(session, interval), Labels()) == []
+    assert findings(session, interval, vcpu_rows(session, interval), Labels()) == []
 
 
 # ---- lost

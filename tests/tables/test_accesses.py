@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 
 from kvmtop import units
-from kvmtop.insight.accesses import Touched
+from kvmtop.insight.accesses import Access
 from kvmtop.model.histogram import bucket_bounds, bucket_of
 from kvmtop.reference.guest_symbols import Symbols
 from kvmtop.reference.labels import Labels
@@ -15,7 +15,7 @@ from kvmtop.tables.accesses import access_table
 
 from ..support.rows import cells, width
 
-COM = Touched("io", 0x3F8, 0x101, 2.0, 8, 4, 40_000, 20_000, 16_000, 0.25, (), (1.0, 2.0, 4.0))
+COM = Access("io", 0x3F8, 0x101, 2.0, 8, 4, 40_000, 20_000, 16_000, 0.25, (), (1.0, 2.0, 4.0))
 COM_P99 = sum(bucket_bounds(bucket_of(10_000))) / 2
 
 
@@ -26,9 +26,15 @@ def test_what_was_touched() -> None:
     found = cells(table)
     assert found["p99"] == units.duration(COM_P99)
     assert found == {
-        "what": "port 0x3f8 COM1 out 1 B", "rate": "4.0", "time": "20.0µs", "share": "25.0%", "avg": "10.0µs",
-        "p99": found["p99"], "max": "16.0µs", "trend": "     ▃▅█",
-    }  # fmt: skip
+        "what": "port 0x3f8 COM1 out 1 B",
+        "rate": "4.0",
+        "time": "20.0µs",
+        "share": "25.0%",
+        "avg": "10.0µs",
+        "p99": found["p99"],
+        "max": "16.0µs",
+        "trend": "     ▃▅█",
+    }
     assert table[1][0].fill == 0.25 and table[1][0].key == ("io", 0x3F8, 0x101)
 
 
@@ -40,9 +46,9 @@ def test_what_is_unknown_is_a_dash() -> None:
 
 @pytest.mark.parametrize("room", [40, 60, 79, 80, 100, 120, 160, 300])
 def test_it_fits(room: int) -> None:
-    touched = access_table([COM], room, Labels())
-    assert width(touched) <= room
-    assert {heading.key for heading in touched[0]} >= {"what", "rate", "time", "p99"}
+    table = access_table([COM], room, Labels())
+    assert width(table) <= room
+    assert {heading.key for heading in table[0]} >= {"what", "rate", "time", "p99"}
 
 
 def test_the_columns_that_matter_most_stay_longest() -> None:

@@ -47,8 +47,10 @@ def test_who_may_grow_takes_what_is_left_and_gives_what_is_missing(width: int, f
 def test_laid_out() -> None:
     heads, rows = laid_out(COLUMNS, ITEMS, 24, lambda item, cells: Row(item[0], cells, dim=item[1] is None))
     assert [(head.key, head.title, head.left) for head in heads] == [
-        ("name", "NAME", True), ("value", "VALUE", False), ("away", "AWAY", False)
-    ]  # fmt: skip
+        ("name", "NAME", True),
+        ("value", "VALUE", False),
+        ("away", "AWAY", False),
+    ]
     assert [row.cells for row in rows[:2]] == [["b", "2", "2"], ["none", "–", "–"]]
     assert [row.dim for row in rows] == [False, True, False, False, True]
 

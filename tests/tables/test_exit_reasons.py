@@ -77,9 +77,19 @@ def test_unknown_is_not_zero() -> None:
     nothing = line("x", 0, share=None, trend=())
     cells = {key: str(column.cell(nothing)).strip() for key, column in BY_KEY.items()}
     assert cells == {
-        "reason": "x", "rate": "0", "share": "–", "time": "0", "time_share": "–", "user": "–", "avg": "–", "p50": "–",
-        "p99": "–", "max": "–", "trend": "", "total": "0",
-    }  # fmt: skip
+        "reason": "x",
+        "rate": "0",
+        "share": "–",
+        "time": "0",
+        "time_share": "–",
+        "user": "–",
+        "avg": "–",
+        "p50": "–",
+        "p99": "–",
+        "max": "–",
+        "trend": "",
+        "total": "0",
+    }
 
 
 def names(lines: list[Line]) -> list[str]:

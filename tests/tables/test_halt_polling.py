@@ -12,7 +12,9 @@ from ..support.fake import Host
 def test_polling() -> None:
     host = Host()
     host.add(100, "web", 2)
-    ours, theirs = (Polling(pid << 32 | pid + 2, 2.0, 6, 4, 3, 860_000, window) for pid, window in ((100, 200_000), (7, None)))  # fmt: skip
+    ours, theirs = (
+        Polling(pid << 32 | pid + 2, 2.0, 6, 4, 3, 860_000, window) for pid, window in ((100, 200_000), (7, None))
+    )
     headings, rows = polling_table([ours, theirs], diff(None, host.read()))
     assert rows[0].cells == ["web vCPU 1", "6", "4", "430µs/s", "200µs", verdict(ours)]
     assert rows[1].cells == ["7 vCPU –", "6", "4", "430µs/s", "–", verdict(theirs)]

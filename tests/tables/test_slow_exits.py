@@ -42,9 +42,17 @@ def test_slow_exits() -> None:
     first, second = cells(table, 0), cells(table, 1)
     first.pop("time"), second.pop("time")
     assert first == {
-        "vm": "web", "vcpu": "1", "reason": "io", "ns": "9.00ms", "kernel": "4.00ms", "user": "5.00ms", "idle": "0",
-        "cpu": "1", "what": "port 0x3f8 COM1 out 1 B", "rip": "0xffffffff81000010 outb+0x10 (kernel)",
-    }  # fmt: skip
+        "vm": "web",
+        "vcpu": "1",
+        "reason": "io",
+        "ns": "9.00ms",
+        "kernel": "4.00ms",
+        "user": "5.00ms",
+        "idle": "0",
+        "cpu": "1",
+        "what": "port 0x3f8 COM1 out 1 B",
+        "rip": "0xffffffff81000010 outb+0x10 (kernel)",
+    }
     assert (second["what"], second["reason"], second["rip"]) == ("–", "interrupt", "0x0 (user)")
     assert len({row.key for row in table[1]}) == 2
 
