@@ -113,8 +113,8 @@ def _user(session: Session, interval: Interval, vcpus: list[VcpuRow], labels: La
         if not lines or not lines[0].reason.user:
             continue
         reason, all_user = lines[0].reason, sum(line.reason.user for line in lines)
-        most = units.percent(reason.user / all_user)
-        where = f", {'all' if most == '100%' else most} of it for {reason.name}"
+        share = reason.user / all_user
+        where = f", {'all' if share >= 0.9995 else units.percent(share)} of it for {reason.name}"
         keys = [one for one in accesses(interval, vcpu.scope, TOUCHED - {"user"}) if one.user]
         key = max(keys, key=lambda one: one.user, default=None)
         device = f", most on {labels.what(key.kind, key.value, key.extra)}" if key else ""

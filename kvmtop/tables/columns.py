@@ -61,7 +61,7 @@ def fitting(columns: Iterable[Column[T]], width: int, gap: int = 1) -> list[Colu
 
 
 def headings(columns: Sequence[Column[T]], width: int) -> list[Heading]:
-    """The heads of columns, so that they fill so many characters, as far as they may; the last has its gap here."""
+    """The heads of columns, so that they and their gaps fill so many characters, as far as they may."""
     spare = width - sum(column.width + 1 for column in columns)
     return [column.heading(spare) for column in columns]
 

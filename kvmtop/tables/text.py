@@ -27,7 +27,7 @@ def _line(columns: Sequence[Column[T]], cells: Sequence[Cell]) -> str:
         if column.left:
             text = set_cell_size(text, column.width - 1 if column.cut else max(column.width, cell_len(text)))
             text += " " * column.cut
-            line += text if left else f" {text}"  # numbers run into text, so that has one blank more
+            line += text if left else f" {text}"  # right behind a number, one blank is too few
         else:
             line += f"{text:>{column.width}}"
         line, left = line + " ", column.left

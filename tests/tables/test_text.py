@@ -36,6 +36,7 @@ def test_wide_characters_take_two_places() -> None:
     for name in ("名前名前名前", "a名前名前"):
         line = table((name, 7, "x"))[1]
         assert cell_len(line) == cell_len(table(("a", 7, "x"))[1]) and line.endswith(" 7  x")
+    assert table(("名前名前", 7, "x"), cut=False)[1] == "名前名前    7  x"
 
 
 def test_runs_of_colour_are_plain_text() -> None:
