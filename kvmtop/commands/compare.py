@@ -26,15 +26,16 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace) -> int:
     """The status. Raises KvmtopError."""
-    from ..insight import compare
+    from ..insight.compare import RecordingSpan, changes
     from ..model.selection import Selection
+    from ..tables.compare import text
     from . import screen
     from .requests import rows
 
     choice, selection = rows(options.reason, None, options.top, options.no_idle), Selection.of(options.vm)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    a, b = (compare.RecordingSpan.read(name, selection) for name in (options.a, options.b))
-    found = compare.changes(a, b, choice.keeps)[: choice.top] if choice else compare.changes(a, b)
+    a, b = (RecordingSpan.read(name, selection) for name in (options.a, options.b))
+    found = changes(a, b, choice.keeps)[: choice.top] if choice else changes(a, b)
     failure = None
     if screen.able() and not options.batch:
         with Ending() as ending:
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
                 screen.comparison(a, b, found, ending)
             except KvmtopError as error:
                 failure = error  # and what was found all the same
-    for line in compare.text(a, b, found):
+    for line in text(a, b, found):
         print(line)
     if failure:
         raise failure
