@@ -91,9 +91,9 @@ def test_histogram_is_consistent() -> None:
             count = get(found, "kvmtop_exit_duration_seconds_count", **labels)
             assert buckets[-1][1] == count == get(found, "kvmtop_exits_total", **labels) > 0
             total = get(found, "kvmtop_exit_duration_seconds_sum", **labels)
-            assert total == pytest.approx(
-                sum(get(found, "kvmtop_exit_seconds_total", **labels, where=w) for w in ("user", "idle" if reason == "hlt" else "kernel"))
-            )  # fmt: skip
+            where = ("user", "idle" if reason == "hlt" else "kernel")
+            spent = sum(get(found, "kvmtop_exit_seconds_total", **labels, where=w) for w in where)
+            assert total == pytest.approx(spent)
             # Between the least and the most that the buckets allow.
             least = most = below = edge = 0.0
             for le, value in buckets:
@@ -332,17 +332,32 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 @pytest.mark.parametrize(
     ("accept", "kind"),
-    [("", TEXT), ("*/*", TEXT), ("text/plain", TEXT), ("application/openmetrics-text", OPENMETRICS),
-     ("application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;"
-      "version=0.0.4;q=0.5,*/*;q=0.1", OPENMETRICS),  # Prometheus 2
-     ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=1.0.0;"
-      "escaping=allow-utf-8;q=0.4,*/*;q=0.2", OPENMETRICS),  # Prometheus 3
-     ("application/openmetrics-text;q=0", TEXT), ("Application/OpenMetrics-Text ; Q=0.000, */*", TEXT),
-     ("application/openmetrics-text;q=0;version=1.0.0,text/plain", TEXT),
-     ("application/openmetrics-text;q=0.001", OPENMETRICS), ("application/openmetrics-textual", TEXT),
-     ("application/openmetrics-text;version=x", OPENMETRICS), ("application/openmetrics-text;version=9.9", OPENMETRICS),
-     ("text/plain;version=1.0.0;escaping=values", TEXT), (",;=,q=0;", TEXT)],
-)  # fmt: skip
+    [
+        ("", TEXT),
+        ("*/*", TEXT),
+        ("text/plain", TEXT),
+        ("application/openmetrics-text", OPENMETRICS),
+        (
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;"
+            "version=0.0.4;q=0.5,*/*;q=0.1",
+            OPENMETRICS,
+        ),  # Prometheus 2
+        (
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=1.0.0;"
+            "escaping=allow-utf-8;q=0.4,*/*;q=0.2",
+            OPENMETRICS,
+        ),  # Prometheus 3
+        ("application/openmetrics-text;q=0", TEXT),
+        ("Application/OpenMetrics-Text ; Q=0.000, */*", TEXT),
+        ("application/openmetrics-text;q=0;version=1.0.0,text/plain", TEXT),
+        ("application/openmetrics-text;q=0.001", OPENMETRICS),
+        ("application/openmetrics-textual", TEXT),
+        ("application/openmetrics-text;version=x", OPENMETRICS),
+        ("application/openmetrics-text;version=9.9", OPENMETRICS),
+        ("text/plain;version=1.0.0;escaping=values", TEXT),
+        (",;=,q=0;", TEXT),
+    ],
+)
 def test_which_format(accept: str, kind: str) -> None:
     page, found = Exporter(Busy()).scrape(accept)
     assert found == kind

@@ -50,9 +50,14 @@ def free_port() -> int:
 
 @pytest.mark.parametrize(
     ("text", "where"),
-    [("9960", ("127.0.0.1", 9960)), (":9960", ("127.0.0.1", 9960)), ("0.0.0.0:1", ("0.0.0.0", 1)),
-     ("[::1]:65535", ("::1", 65535)), ("localhost:9960", ("localhost", 9960))],
-)  # fmt: skip
+    [
+        ("9960", ("127.0.0.1", 9960)),
+        (":9960", ("127.0.0.1", 9960)),
+        ("0.0.0.0:1", ("0.0.0.0", 1)),
+        ("[::1]:65535", ("::1", 65535)),
+        ("localhost:9960", ("localhost", 9960)),
+    ],
+)
 def test_where_to_serve(text: str, where: tuple[str, int]) -> None:
     assert cli.parser().parse_args(["--openmetrics", text]).openmetrics == where
 
