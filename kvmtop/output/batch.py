@@ -50,9 +50,7 @@ def header(interval: Interval, when: float | None = None) -> str:
     ]
     if where := shares(interval, ALL):
         parts.append(" ".join(f"{name} {units.percent(where.get(name))}" for name in PARTS))
-    for name in ("lost", "unpaired", "overwritten", "expired"):
-        if getattr(after, name):
-            parts.append(f"{name} {getattr(after, name)}")
+    parts += [f"{name} {count}" for name, count in after.caveats.items() if count]
     return "  ".join(parts)
 
 

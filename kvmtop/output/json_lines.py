@@ -36,7 +36,6 @@ from .stream import Output
 
 SCHEMA = 1
 PERCENTILES = {"p50_ns": 0.5, "p99_ns": 0.99, "p99_9_ns": 0.999}
-CAVEATS = ("lost", "unpaired", "overwritten", "expired")
 Object = dict[str, Any]
 
 
@@ -155,7 +154,7 @@ def ended_before(interval: Interval) -> frozenset[int]:
 
 def caveats(session: Session, interval: Interval) -> Object:
     """What was not counted or did not pair, since the start."""
-    return {name: getattr(interval.after, name) for name in CAVEATS}
+    return interval.after.caveats
 
 
 # ---- what was looked at (--event, --slow); null while nobody does
@@ -308,7 +307,7 @@ def summary_line(final: Snapshot, origin: Origin = HERE) -> str:
         {
             **head("summary", final, seconds, origin),
             "reasons": found,
-            "honesty": {name: getattr(final, name) for name in CAVEATS},
+            "honesty": final.caveats,
         }
     )
 

@@ -36,7 +36,7 @@ _THREAD = [
     *("pairs", "reason", "isa", "vcpu", "cpu"),
 ]
 _CELL = ["reason", "isa", "thread", "count", "total", "user", "min", "max"]
-_GONE = np.uint64(1 << 63)  # marks the ids made for cells without one
+_ENDED = np.uint64(1 << 63)  # marks the ids made for cells without one
 
 _SHIFT = BUCKETS.bit_length() - 1
 _HIST = CELL.fields["hist"][1] // 8 if CELL.fields else 0  # where a cell's histogram begins, in words
@@ -110,8 +110,8 @@ def unpacked(payload: bytes, before: Snapshot | Counters = NOTHING) -> Counters:
     cells.view("u8")[row * (CELL.itemsize // 8) + _HIST + bucket] += grown
     rows = _take(_rows(before.cells, _CELL), at)
     cells = _fill(cells, rows + data.rows(rows.shape) + _expected(len(keys), row, bucket, grown), _CELL)
-    gone = np.unpackbits(data.column((len(keys) + 7) // 8).astype("u1"), count=len(keys)).astype(bool)
-    if (cells["thread"][~gone] >= len(threads)).any():
+    ended = np.unpackbits(data.column((len(keys) + 7) // 8).astype("u1"), count=len(keys)).astype(bool)
+    if (cells["thread"][~ended] >= len(threads)).any():
         raise BadFrame("a counter of no thread")
     _check_reasons(threads, cells)
     mappings = []
@@ -123,7 +123,7 @@ def unpacked(payload: bytes, before: Snapshot | Counters = NOTHING) -> Counters:
             raise BadFrame("a time or CPU too large")
         mappings.append(dict(zip(tids.view("i8").tolist(), values.tolist(), strict=True)))
     data.end()
-    return Counters(threads, cells, thread_ids, np.where(gone, np.uint64(0), keys), *mappings)
+    return Counters(threads, cells, thread_ids, np.where(ended, np.uint64(0), keys), *mappings)
 
 
 _MIDDLES = np.array([((9 + 2 * (n & 3)) << FIRST_OCTAVE + (n >> 2)) >> 3 for n in range(BUCKETS)], "u8")
@@ -159,8 +159,8 @@ def _inflate(frame: bytes) -> bytes:
 
 
 def _keys(ids: U64, cells: Array) -> U64:
-    """What tells cells apart: their ids; isa and reason of those that threads long gone have left."""
-    keys: U64 = np.where(ids != 0, ids, _GONE | pack(cells["isa"], cells["reason"]))
+    """What tells cells apart: their ids; isa and reason of those that threads that ended long ago have left."""
+    keys: U64 = np.where(ids != 0, ids, _ENDED | pack(cells["isa"], cells["reason"]))
     return keys
 
 

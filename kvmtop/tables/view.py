@@ -149,8 +149,8 @@ def caveats(snapshot: Snapshot) -> str:
         words.append(f"{snapshot.unpaired} entries without an exit")
     if snapshot.overwritten:
         words.append(f"{snapshot.overwritten} exits without an entry")
-    if snapshot.expired:
-        words.append(f"{snapshot.expired} vCPU thread{'s' * (snapshot.expired != 1)} ended")
+    if snapshot.ended_threads:
+        words.append(f"{snapshot.ended_threads} vCPU thread{'s' * (snapshot.ended_threads != 1)} ended")
     return ", ".join(words)
 
 

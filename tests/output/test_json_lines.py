@@ -53,7 +53,7 @@ def test_an_interval(host: Host) -> None:
     host.exits(201, 0x9, 1_000_000, 1_000_000)
     for tid, inside in ((101, SECOND - 14_400_000), (102, SECOND // 2), (201, SECOND - 2_000_000)):
         host.vcpus[tid].guest = inside
-    host.counters.update(lost=4, unpaired=5, overwritten=6)
+    host.counters.update(lost=4, unpaired=5, overwritten=6, ended_threads=7)
     found = interval(session, host)
     assert (found["schema"], found["type"], found["isa"], found["length"], found["elapsed"]) == (
         1,
@@ -68,7 +68,7 @@ def test_an_interval(host: Host) -> None:
         {"guest": 0.8279, "kernel": 0.0025, "user": 0.003, "idle": 0.1667, "wait": 0}, abs=1e-4
     )
     assert sum(found["budget"].values()) == pytest.approx(1, abs=1e-5)
-    assert found["honesty"] == {"lost": 4, "unpaired": 5, "overwritten": 6, "expired": 0}
+    assert found["honesty"] == {"lost": 4, "unpaired": 5, "overwritten": 6, "expired": 7}
     reasons = {reason["name"]: reason for reason in found["reasons"]}
     assert list(reasons) == ["0x009", "cpuid", "hlt", "io"]
     assert reasons["io"] == {

@@ -20,7 +20,7 @@ from ..support.recordings import same
 
 
 def shuffled(snapshot: Snapshot, rnd: random.Random) -> Snapshot:
-    """Some rows gone, the others in another order, and two cells that threads long gone have left."""
+    """Some rows fewer, the others in another order, and two cells that threads that ended long ago have left."""
     keep = rnd.sample(range(len(snapshot.threads)), max(len(snapshot.threads) - 1, 1))
     place = {row: n for n, row in enumerate(keep)}
     rows = [n for n, cell in enumerate(snapshot.cells) if int(cell["thread"]) in place]
