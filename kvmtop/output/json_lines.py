@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..insight import findings as rules
-from ..insight.accesses import POLLING
-from ..insight.accesses import touched as touches
+from ..insight.accesses import POLLING, accesses
 from ..insight.halt_polling import polling as polled
 from ..insight.slow_exits import read
-from ..insight.vcpus import VcpuRow, members, shares
+from ..insight.vcpus import VcpuRow, shares, vcpu_rows
 from ..model.interval import Interval, open_ns
 from ..model.keys import unpack
 from ..model.provenance import HERE, Origin
@@ -137,7 +136,7 @@ def vms(session: Session, interval: Interval) -> list[Object]:
         return {**where, **member(m), "open": opened}
 
     found: list[Object] = []
-    for m in members(session, interval, ended_before(interval), trend=0):
+    for m in vcpu_rows(session, interval, ended_before(interval), trend=0):
         if m.scope.thread is None:
             name = {"name": clean(m.vm) or f"pid {m.number}", "pid": m.number, "alive": m.alive}
             found.append({**name, **member(m), "vcpus": []})
@@ -192,7 +191,7 @@ def touched(session: Session, interval: Interval, labels: Labels) -> list[Object
             "max_ns": one.max,
         }
         for scope, pid, tid in _scopes(interval)
-        for one in touches(interval, scope, details.look.kinds - POLLING)
+        for one in accesses(interval, scope, details.look.kinds - POLLING)
     ]
 
 
@@ -249,7 +248,7 @@ def polling(session: Session, interval: Interval, labels: Labels) -> list[Object
 
 def findings(session: Session, interval: Interval, labels: Labels) -> list[Object]:
     """What stands out, each with its rule."""
-    rows = members(session, interval, trend=0)
+    rows = vcpu_rows(session, interval, trend=0)
     return [{"text": clean(one.text), "rule": one.rule} for one in rules.findings(session, interval, rows, labels)]
 
 

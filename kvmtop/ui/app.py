@@ -21,13 +21,13 @@ from textual.widgets import Input, Static
 from .. import units
 from ..errors import KvmtopError
 from ..insight import slow_exits
-from ..insight.accesses import CODE, TOUCHED, dropped, touched
-from ..insight.caveats import silence
+from ..insight.accesses import CODE, TOUCHED, accesses
+from ..insight.caveats import caveats, dropped, silence
 from ..insight.detail_history import Watched
 from ..insight.findings import findings
 from ..insight.halt_polling import polling
 from ..insight.slow_exits import Slow
-from ..insight.vcpus import members, shares
+from ..insight.vcpus import shares, vcpu_rows
 from ..model.exit_stats import by_reason
 from ..model.interval import Interval
 from ..model.reasons import IDLE
@@ -37,9 +37,15 @@ from ..model.source import Source
 from ..model.vocabulary import KINDS, UNKNOWN, DetailRequest, Key
 from ..output import summary
 from ..reference.labels import Labels
-from ..tables import view
-from ..tables.columns import BY_KEY, COLUMNS, ordered
-from ..tables.rows import Heading, Row
+from ..tables.accesses import access_table
+from ..tables.exit_reasons import BY_KEY, COLUMNS, ordered, reason_table
+from ..tables.halt_polling import polling_table
+from ..tables.header import Place, header, trail
+from ..tables.reason_page import page as reason_page
+from ..tables.row_choice import matcher
+from ..tables.rows import Rows
+from ..tables.slow_exits import slow_table
+from ..tables.vcpus import vcpu_table
 from ..widgets import chart
 from ..widgets.breadcrumbs import CrumbClicked, Trail
 from ..widgets.chart import Chart
@@ -210,7 +216,7 @@ class KvmtopApp(Program):
         for one in (interval, self.session.total() if self.since_start else None):
             if one:
                 by_reason(one)
-                members(self.session, one, self._hidden)
+                vcpu_rows(self.session, one, self._hidden)
 
     def on_tick(self, tick: Tick) -> None:
         """New figures, unless the display is held."""
@@ -247,11 +253,11 @@ class KvmtopApp(Program):
         if reasons.size.width:
             self._draw_reasons(reasons, interval)
         if vms.size.width:
-            found = members(self.session, interval, self._hidden)
+            found = vcpu_rows(self.session, interval, self._hidden)
             if self.filters["vms"]:
-                matches = view.matcher(self.filters["vms"])
+                matches = matcher(self.filters["vms"])
                 found = [member for member in found if matches(member.name) or matches(member.vm)]
-            vms.show(*view.member_table(found, self.scope, vms.size.width, _runs))
+            vms.show(*vcpu_table(found, self.scope, vms.size.width, _runs))
         if picture.size.width:
             samples = list(self.session.history)[-POINTS:]
             rates = [sample.rate(self.scope) for sample in samples]
@@ -261,25 +267,25 @@ class KvmtopApp(Program):
 
     def _draw_reasons(self, table: Table, interval: Interval) -> None:
         lines = self.session.lines(interval, self.scope, self.leave_idle, trend=10)
-        matches = view.matcher(self.filters["reasons"])
+        matches = matcher(self.filters["reasons"])
         lines = ordered([line for line in lines if matches(line.reason.name)], self.sorting, self.descending)
         table.empty = (
             f"no reason matches {self.filters['reasons']!r}" if self.filters["reasons"]
             else silence(interval.after) or "no exit yet"
         )  # fmt: skip
-        table.show(*view.reason_table(lines, table.size.width), (self.sorting, self.descending))
+        table.show(*reason_table(lines, table.size.width), (self.sorting, self.descending))
 
     def _draw_frame(self, interval: Interval | None) -> None:
         snapshot = self.session.last
         width = self.size.width - 2
         self._line("header", Text(self._header(interval, width), no_wrap=True))
-        self.query_one(Trail).show(view.trail(self.scope, snapshot, self.reason), self._state())
+        self.query_one(Trail).show(trail(self.scope, snapshot, self.reason), self._state())
         self.query_one(Budget).show(shares(interval, self.scope) if interval else None)
         body = self.query_one("#body")
         titles = ((f"{n} {title}", body.has_class(f"-{pane}")) for n, (pane, title) in
                   enumerate(zip(PANES, ("Reasons", "VMs", "Chart"), strict=True), 1))  # fmt: skip
         self._line("panes", Text("  ").join(Text(title, "bold reverse" if on else "") for title, on in titles))
-        words = ", ".join(filter(None, [self._source.trouble, view.caveats(snapshot) if snapshot else ""]))
+        words = ", ".join(filter(None, [self._source.trouble, caveats(snapshot) if snapshot else ""]))
         self.query_one("#status").set_class(bool(words), "-on")
         self._line("status", Text(words, no_wrap=True))
 
@@ -291,7 +297,7 @@ class KvmtopApp(Program):
             widget.update(text, layout=False)
 
     def _header(self, interval: Interval | None, width: int) -> str:
-        return view.header(interval, self.paused, width) if interval else "kvmtop · starting …"
+        return header(interval, self.paused, width) if interval else "kvmtop · starting …"
 
     def _pace(self) -> str:
         return f"every {self.seconds:g}s"
@@ -312,7 +318,7 @@ class KvmtopApp(Program):
     def _tell(self) -> None:
         """What stands out in the last interval, as plain sentences."""
         interval = self.session.interval
-        rows = members(self.session, interval, self._hidden) if interval and self.telling else []
+        rows = vcpu_rows(self.session, interval, self._hidden) if interval and self.telling else []
         found = findings(self.session, interval, rows, self._names())[:FINDINGS] if interval and rows else []
         widget = self.query_one("#findings", Static)
         widget.set_class(bool(found), "-on")
@@ -324,8 +330,8 @@ class KvmtopApp(Program):
     def _names(self) -> Labels:
         return replace(self._labels, names=self.session.last.names) if self.session.last else self._labels
 
-    def _slow_rows(self, rows: Sequence[Slow]) -> tuple[list[Heading], list[Row]]:
-        return view.slow_table(rows, self.query_one(SlowPage).size.width - 1, self._names())
+    def _slow_rows(self, rows: Sequence[Slow]) -> Rows:
+        return slow_table(rows, self.query_one(SlowPage).size.width - 1, self._names())
 
     def _look_anew(self) -> None:
         """Ask the source for what the page that is open shows, and for nothing else."""
@@ -342,26 +348,26 @@ class KvmtopApp(Program):
         self._source.look(wish)
 
     def _place(self) -> str:
-        return " › ".join(name for name, _ in view.trail(self.scope, self.session.last, None))
+        return " › ".join(name for name, _ in trail(self.scope, self.session.last, None))
 
     def _draw_page(self, interval: Interval, key: Key) -> None:
-        page = view.page(self.session, interval, self.scope, key, POINTS)
+        page = reason_page(self.session, interval, self.scope, key, POINTS)
         self.query_one(ReasonPage).show(
-            facts=page.facts, meaning=view.meaning(*key), hist=page.hist, marks=page.marks, decades=page.decades,
+            facts=page.facts, meaning=page.meaning, hist=page.hist, marks=page.marks, decades=page.decades,
             heat=page.heat, octaves=page.octaves, rates=page.rates, p99s=page.p99s, span=page.span, who=page.who,
         )  # fmt: skip
         latest = self.session.interval
         widget = self.query_one(ReasonPage)
         if latest and latest.after.details and latest.after.details.look.only == key:
             names, history = self._names(), self.watched.history
-            rows = touched(latest, self.scope, TOUCHED | {CODE}, history)
+            rows = accesses(latest, self.scope, TOUCHED | {CODE}, history)
             mine = [one for one in self.watched.interval if (one.isa, one.code) == key]
             width = self._table("touched").size.width or widget.size.width  # side by side where the screen is wide
             widget.show_details(
-                view.touch_table([row for row in rows if row.kind != CODE], width, names),
-                view.touch_table([row for row in rows if row.kind == CODE], width, names),
-                view.slow_table(mine, widget.size.width - 1, names),
-                view.polling_table(polling(latest, self.scope), latest) if key in IDLE else None,
+                access_table([row for row in rows if row.kind != CODE], width, names),
+                access_table([row for row in rows if row.kind == CODE], width, names),
+                slow_table(mine, widget.size.width - 1, names),
+                polling_table(polling(latest, self.scope), latest) if key in IDLE else None,
                 dropped(latest.after.details),
             )
 
@@ -415,7 +421,7 @@ class KvmtopApp(Program):
 
     @on(CrumbClicked)
     def _go_back_to(self, event: CrumbClicked) -> None:
-        place: view.Place = event.target  # type: ignore[assignment]
+        place: Place = event.target  # type: ignore[assignment]
         self.go(*place)
 
     @on(events.Click, "#panes")

@@ -14,7 +14,7 @@ from textual.widgets import Input
 
 from ..errors import KvmtopError
 from ..insight.findings import findings
-from ..insight.vcpus import members
+from ..insight.vcpus import vcpu_rows
 from ..model.history import Sample
 from ..model.interval import Interval, diff
 from ..model.session import Session
@@ -22,7 +22,7 @@ from ..model.vocabulary import UNKNOWN
 from ..recording.format import GROUP
 from ..recording.reader import Recording
 from ..reference.labels import Labels
-from ..tables import view
+from ..tables.header import recording_header
 from ..widgets.reason_page import ReasonPage
 from ..widgets.timeline import Sought, Timeline
 from .app import POINTS, KvmtopApp, Tick
@@ -137,7 +137,7 @@ class Player(KvmtopApp):
         if interval := self.session.interval:
             self._prepare(interval)
             if whole and self.telling:  # samples remember what is found here, so that drawing does not wait for it
-                findings(self.session, interval, members(self.session, interval, self._hidden), self._names())
+                findings(self.session, interval, vcpu_rows(self.session, interval, self._hidden), self._names())
             self._whole = whole
             self.post_message(Tick(interval))
 
@@ -267,9 +267,7 @@ class Player(KvmtopApp):
         self._draw()
 
     def _header(self, interval: Interval | None, width: int) -> str:
-        # Without kvmtop's name in front, and this machine's behind.
-        words = view.header(interval, False, 10_000).split(" · ")[1:-2] if interval else []
-        return " · ".join([self.recording.origin.title, *words])
+        return recording_header(self.recording.origin.title, interval)
 
     def _pace(self) -> str:
         return f"{self.speed}×"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -12,23 +12,13 @@ from textual.containers import Container, Vertical, VerticalScroll
 from textual.widgets import Static
 
 from .. import units
-from ..tables.rows import Heading, Lazy, Row, Ticks
+from ..tables.rows import Rows, Ticks
 from . import chart
 from .chart import Chart
 from .table import Table
 from .theme import SKY, VERMILION
 
-_WHO = (
-    Heading("vm", "VM", 14, True),
-    Heading("vcpu", "VCPU", 8, True),
-    Heading("rate", "EXITS/S", 7),
-    Heading("time", "TIME/S", 7),
-    Heading("share", "TIME%", 6),
-)
-
-
 _WAIT = "the probes are being attached …"
-Rows = tuple[Sequence[Heading], Sequence[Row]]
 
 
 class ReasonPage(VerticalScroll):
@@ -83,8 +73,8 @@ class ReasonPage(VerticalScroll):
 
     def show(self, *, facts: str, meaning: str, hist: Sequence[int], marks: Sequence[tuple[str, int]], decades: Ticks,
              heat: Sequence[Sequence[int]], octaves: Sequence[str], rates: Sequence[float | None],
-             p99s: Sequence[float | None], span: str, who: Lazy[tuple[Any, list[str]]]) -> None:  # fmt: skip
-        """Fill the page; shapes as in view.Page."""
+             p99s: Sequence[float | None], span: str, who: Rows) -> None:  # fmt: skip
+        """Fill the page; shapes as in tables.page."""
         self.query_one("#facts", Static).update(Text(facts))
         self.query_one("#meaning", Static).update(Text(meaning))
         self._title("hist", "Durations of the exits, log scale")
@@ -101,7 +91,7 @@ class ReasonPage(VerticalScroll):
             self._chart("p99").show(lambda w, h: chart.line(p99s, w, h, units.duration, span, VERMILION))
         else:
             self._chart("p99").show(lambda w, h: Text("no exit in the intervals kept", "dim"))
-        self.query_one("#who", Table).show(_WHO, Lazy(who.keys, lambda at: Row(*who[at])))
+        self.query_one("#who", Table).show(*who)
 
     def show_details(self, touched: Rows, code: Rows, slow: Rows, polling: Rows | None, dropped: str) -> None:
         """Fill the tables of what is known only while somebody looks. polling: None where it does not matter."""
