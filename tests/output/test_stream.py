@@ -166,10 +166,14 @@ def test_a_file_alone_writes_no_tables(busy: Busy, tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ("--json --csv", "share"), ("--batch --json", "share"), ("--batch --csv=-", "share"), ("--json=", "file"),
-        ("--json=/no/such/place", "no directory /no/such"), ("--csv=/tmp", "is a directory"),
+        ("--json --csv", "share"),
+        ("--batch --json", "share"),
+        ("--batch --csv=-", "share"),
+        ("--json=", "file"),
+        ("--json=/no/such/place", "no directory /no/such"),
+        ("--csv=/tmp", "is a directory"),
     ],
-)  # fmt: skip
+)
 def test_bad_arguments(busy: Busy, capsys: pytest.CaptureFixture[str], argv: str, words: str) -> None:
     assert cli.main([*argv.split(), *SHORT]) == 2
     out, err = capsys.readouterr()
