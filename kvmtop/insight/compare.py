@@ -94,11 +94,6 @@ class Change:
     notable: bool | None  # None: too few intervals to tell
 
     @property
-    def share(self) -> float | None:
-        """By how much the rate grew, 0.5 for half as much again; None where there was nothing to grow."""
-        return growth(*self.rates)
-
-    @property
     def times(self) -> tuple[float, float]:
         """Outside the guest, in ns in each second."""
         return _time(self.before), _time(self.after)

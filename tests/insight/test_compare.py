@@ -8,7 +8,7 @@ import pytest
 
 from kvmtop import cli
 from kvmtop.errors import KvmtopError
-from kvmtop.insight.compare import Change, RecordingSpan, changes
+from kvmtop.insight.compare import Change, RecordingSpan, changes, growth
 from kvmtop.recording.reader import Recording
 from kvmtop.tables.compare import text
 
@@ -23,12 +23,12 @@ def test_what_changed_and_what_did_not(pair: tuple[str, str]) -> None:
     found = by_name(*pair)
     assert found["msr"].rates == (100, 105) and found["msr"].notable is False
     assert found["io"].rates == (50, 60) and found["io"].notable is True
-    assert found["io"].share == pytest.approx(0.2)
+    assert growth(*found["io"].rates) == pytest.approx(0.2)
     before, after = found["io"].before, found["io"].after
     assert before and after
     assert before.percentile(0.5) == pytest.approx(40_000, rel=0.125)
     assert after.percentile(0.5) == pytest.approx(20_000, rel=0.125)
-    assert found["cpuid"].before is None and found["cpuid"].share is None and found["cpuid"].notable is True
+    assert found["cpuid"].before is None and growth(*found["cpuid"].rates) is None and found["cpuid"].notable is True
     assert next(iter(found)) == "io"  # 2 ms/s became 1.2 ms/s: the most
 
 
