@@ -37,6 +37,13 @@ def as_nobody(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     """Run the Python that is everybody's with the copy; as the user of the tests, where that is not root."""
     user = USER if os.geteuid() == 0 else None
     return subprocess.run(
-        [os.path.realpath(sys.executable), *argv], capture_output=True, text=True, timeout=60, cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder)}, user=user, group=user, extra_groups=[] if user else None,
-    )  # fmt: skip
+        [os.path.realpath(sys.executable), *argv],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        user=user,
+        group=user,
+        extra_groups=[] if user else None,
+    )
