@@ -289,7 +289,7 @@ def test_intervals_of_a_recording_seen_through_a_selection(file: Path) -> None:
 
 
 def test_recordings_compared_through_a_selection(file: Path) -> None:
-    part = compare.RecordingSpan.read(f"{file}@1:5", Selection(("db*",)))
+    part = compare.RecordingSpan.read(f"{file}@1..5", Selection(("db*",)))
     mine = Recording(file, [4100])
     expected = {r.key: r.count for r in by_reason(diff(mine.at(0), mine.at(4)))}
     assert {key: reason.count for key, reason in part.reasons.items()} == expected
