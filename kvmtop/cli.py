@@ -491,15 +491,22 @@ def _dashboard(
     _take_terminal()
     from .recording.reader import Recording
     from .ui.app import KvmtopApp
+    from .ui.live_feed import LiveFeed
+    from .ui.player import Player
+    from .ui.replay_feed import ReplayFeed
+    from .ui.viewpoint import Viewpoint
 
+    viewpoint = Viewpoint(
+        sorting=options.sort or "time",
+        descending=options.sort != "reason",
+        leave_idle=options.no_idle,
+        filters={"reasons": options.reason or "", "vms": ""},
+    )
     if isinstance(base, Recording):
-        from .ui.player import Player
-
-        app: KvmtopApp = Player(base, options.dump, flavour, labels)
+        app: KvmtopApp = Player(ReplayFeed(base), viewpoint, options.dump, flavour, labels)
     else:
-        app = KvmtopApp(source, options.interval, options.duration, options.dump, flavour, _look(options), labels)
-    app.sorting, app.descending = options.sort or "time", options.sort != "reason"
-    app.filters["reasons"], app.leave_idle = options.reason or "", options.no_idle
+        feed = LiveFeed(source, options.interval, options.duration, _look(options))
+        app = KvmtopApp(feed, viewpoint, options.dump, flavour, labels)
     app.run_until(ending)
     if app.failure:
         raise app.failure

@@ -7,7 +7,6 @@ import platform
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from ..reference.labels import Labels
 from . import vcpus
 from .columns import Column, fitting
 from .halt_polling import verdict
+from .page import Page
 from .rows import Heading, Lazy, Row, Ticks
 
 
@@ -264,23 +264,6 @@ def polling_table(found: Sequence[Polling], interval: Interval) -> tuple[list[He
     return _POLLING_HEADINGS, rows
 
 
-@dataclass(frozen=True)
-class Page:
-    """All that a reason's page shows."""
-
-    name: str
-    facts: str
-    hist: list[int]  # the buckets in use
-    marks: list[tuple[str, int]]  # percentile and max: label, position in hist
-    decades: Ticks
-    rates: list[float | None]
-    p99s: list[float | None]
-    heat: list[list[int]]  # a column an interval, a row an octave
-    octaves: list[str]
-    who: Lazy[tuple[Scope, list[str]]]
-    span: str
-
-
 _PERCENTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 
 
@@ -313,6 +296,7 @@ def page(session: Session, interval: Interval, scope: Scope, key: Key, points: i
     decades = [(x, text) for x, text in decades if 0 <= x <= last - first]
     return Page(
         name=name,
+        meaning=meaning(*key),
         facts=" · ".join(facts),
         hist=hist[first : last + 1],
         marks=marks,
@@ -334,7 +318,7 @@ def bucket_of(ns: float) -> int:
     return min(bisect.bisect_right(_ENDS, ns), BUCKETS - 1)
 
 
-def _who(interval: Interval, scope: Scope, key: Key) -> Lazy[tuple[Scope, list[str]]]:
+def _who(interval: Interval, scope: Scope, key: Key) -> Lazy[Row]:
     """Which vCPUs have the reason: name, vCPU, exits/s, time/s, share of its time; most time first."""
     after, rows = interval.after, interval.rows
     mine = rows[(rows["thread"] >= 0) & (rows["isa"] == key[0]) & (rows["reason"] == key[1])]
@@ -348,15 +332,16 @@ def _who(interval: Interval, scope: Scope, key: Key) -> Lazy[tuple[Scope, list[s
     pids = unpack(after.threads["id"][order])[0].tolist()
     keys = [Scope(pid, thread) for pid, thread in zip(pids, after.thread_ids[order].tolist(), strict=True)]
 
-    def cells(at: int) -> tuple[Scope, list[str]]:
+    def who(at: int) -> Row:
         row, pid = order[at], pids[at]
         vm = after.vms.get(pid)
-        return keys[at], [
+        cells = [
             vm.name if vm else f"pid {pid}",
             f"vCPU {after.threads['vcpu'][row]}",
             units.rate(float(count[row]) / interval.seconds),
             units.duration(float(time[row]) / interval.seconds),
             units.percent(float(time[row]) / total),
         ]
+        return Row(keys[at], cells)
 
-    return Lazy(keys, cells)
+    return Lazy(keys, who)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from ..tables.rows import Heading, Row
-from .table import Table
-
-Rows = tuple[Sequence[Heading], Sequence[Row]]
+from .table import Rows, Table
 
 
 class SlowPage(VerticalScroll):

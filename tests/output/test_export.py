@@ -27,6 +27,7 @@ from kvmtop.output import export, summary
 from kvmtop.reference.labels import Labels
 from kvmtop.sanitize import clean
 from kvmtop.ui.app import KvmtopApp
+from kvmtop.ui.live_feed import LiveFeed
 
 from ..support.exported import SCHEMA, VALIDATOR, Object, counters, lines, rows
 from ..support.fake import SECOND, Busy, Host
@@ -445,7 +446,7 @@ def test_the_doctor_keeps_its_json(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 async def test_beside_the_dashboard(tmp_path: Path) -> None:
     path = tmp_path / "out"
     outputs = [export.json_lines(export.create(path), path)]
-    app = KvmtopApp(export.Tee(Busy(), outputs), interval=0.1)
+    app = KvmtopApp(LiveFeed(export.Tee(Busy(), outputs), interval=0.1))
     async with app.run_test(size=(120, 40)) as pilot:
         while path.read_text().count("\n") < 3:
             await pilot.pause(0.05)
@@ -454,7 +455,8 @@ async def test_beside_the_dashboard(tmp_path: Path) -> None:
 
 async def test_the_dashboard_ends_where_a_file_fails() -> None:
     path = Path("/dev/full")
-    app = KvmtopApp(export.Tee(Busy(), [export.json_lines(export.create(path), path)]), interval=0.1)
+    source = export.Tee(Busy(), [export.json_lines(export.create(path), path)])
+    app = KvmtopApp(LiveFeed(source, interval=0.1))
     async with app.run_test(size=(120, 40)) as pilot:
         while app.is_running and not app.failure:
             await pilot.pause(0.05)
