@@ -21,11 +21,12 @@ from .errors import KvmtopError, fault, tell
 
 if TYPE_CHECKING:  # numpy takes 0.1 s to import, which --help does not need
     from .model.provenance import Origin
-    from .model.snapshot import DetailRequest, Snapshot
+    from .model.snapshot import Snapshot
     from .model.source import Source
+    from .model.vocabulary import DetailRequest
     from .output.batch import Batch
-    from .output.export import Output
     from .output.http_server import Server
+    from .output.stream import Output
     from .recording.reader import Recording
     from .reference.labels import Labels
     from .tables.row_choice import RowChoice
@@ -45,7 +46,7 @@ examples:
 keys in the dashboard: ? for help, q to quit
 """
 FLAVOURS = {"intel": 1, "amd": 2}
-# snapshot.KINDS in the order in which people ask for them; numpy must not be imported for --help.
+# KINDS of model/vocabulary.py in the order in which people ask for them; numpy must not be imported for --help.
 EVENTS = (
     "io", "mmio", "msr", "cpuid", "hypercall", "hyperv", "fault", "vector", "user", "vmgexit", "cr", "apic", "rip",
     "poll",
@@ -282,8 +283,9 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
     exports = [name for name in (options.json, options.csv) if name]
     _check(options)
     from .model.selection import Selection
-    from .model.snapshot import UNKNOWN
-    from .output import export, summary
+    from .model.vocabulary import UNKNOWN
+    from .output import summary
+    from .output.stream import Tee, finish
 
     _choice(options), Selection.of(options.vm)  # what is wrong with them is told now
     labels = _labels(options)
@@ -305,14 +307,14 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
             live, origin = base, base.origin
             try:
                 if server:
-                    from .output.openmetrics import Exporter
+                    from .output.prometheus import Exporter
 
                     fresh = bool(serving) and not outputs and not _replaying(options)
                     live = exporter = Exporter(live, fresh, origin)
                     server.start(exporter.scrape)
                     if headless:
                         tell(f"serving {server.url}")
-                source = export.Tee(live, outputs, origin) if outputs else live
+                source = Tee(live, outputs, origin) if outputs else live
                 if headless:
                     _batch(source, base, options, labels if tables else None, origin, ending)
                 else:
@@ -322,7 +324,7 @@ def _run(options: argparse.Namespace, bare: bool = False) -> int:
                 after.close()
                 final = live.close()
                 status = _deliver(summary.text(final, flavour), options.dump, to_stdout=not streamed)
-                for error in export.finish(outputs, final, origin):
+                for error in finish(outputs, final, origin):
                     tell(error)
                     status = error.status
                 if any(output.broken and output.path is None for output in outputs):
@@ -404,19 +406,19 @@ def _written(source: Source, options: argparse.Namespace, labels: Labels) -> tup
     """
     from functools import partial
 
-    from .output import export
+    from .output import csv_rows, json_lines, stream
     from .recording.writer import Recorder
 
     chosen = options.reason is not None or options.sort or options.top or options.no_idle
     choice = _choice(options) if chosen else None
     kinds: dict[str, Callable[..., Output]] = {
-        "json": partial(export.json_lines, labels=labels, choice=choice),
-        "csv": partial(export.csv_rows, choice=choice),
+        "json": partial(json_lines.output, labels=labels, choice=choice),
+        "csv": partial(csv_rows.output, choice=choice),
     }
     paths = _exports(options)
     recorder = None
     try:
-        with export.creating(*paths.values()) as files:
+        with stream.creating(*paths.values()) as files:
             if options.record:
                 recorder = Recorder(source, options.record)
     except (KvmtopError, OSError) as error:
@@ -559,7 +561,7 @@ def _choice(options: argparse.Namespace) -> RowChoice:
 def _look(options: argparse.Namespace) -> DetailRequest | None:
     """What the options ask to be looked at all the time."""
     from .insight.accesses import POLLING, TOUCHED
-    from .model.snapshot import DetailRequest
+    from .model.vocabulary import DetailRequest
 
     if not options.event and not options.slow:
         return None
@@ -582,7 +584,7 @@ def _batch(
     stop: Ending,
 ) -> None:  # fmt: skip
     """Read the source until the end, and write tables with these labels; none without."""
-    from .model.stats import silence
+    from .insight.caveats import silence
     from .output.batch import Batch
     from .recording.reader import Recording
 

@@ -18,7 +18,9 @@ from kvmtop.bpf import privileges
 from kvmtop.errors import KvmtopError
 from kvmtop.host import live, processes
 from kvmtop.insight.accesses import TOUCHED
-from kvmtop.model.snapshot import KINDS, Array, DetailRequest, Snapshot
+from kvmtop.model.arrays import Array
+from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.vocabulary import KINDS, DetailRequest
 from kvmtop.output import summary
 from kvmtop.recording import codec
 

@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from kvmtop import cli, sanitize
 from kvmtop.bpf import privileges
 from kvmtop.host import live, processes
-from kvmtop.model.snapshot import SVM, DetailRequest, Names, Vm
-from kvmtop.output.openmetrics import Exporter
+from kvmtop.model.vocabulary import SVM, DetailRequest, Names, Vm
+from kvmtop.output.prometheus import Exporter
 
 from .support.dashboard import driving
 from .support.exported import lines, rows

@@ -21,8 +21,9 @@ from textual.keys import format_key
 
 import kvmtop
 from kvmtop import cli
-from kvmtop.output.openmetrics import Exporter
+from kvmtop.output.prometheus import Exporter
 from kvmtop.recording import reader
+from kvmtop.recording.format import SCHEMA
 from kvmtop.reference import exit_reasons
 from kvmtop.tables.columns import COLUMNS
 from kvmtop.ui.app import KvmtopApp
@@ -112,7 +113,7 @@ def metrics() -> list[tuple[str, str]]:
 
 def tables() -> str:
     """The tables of a recording with their columns."""
-    found = re.findall(r"CREATE TABLE (\w+) \((.*?)(?:, PRIMARY KEY \(.*)?\) STRICT", reader.SCHEMA)
+    found = re.findall(r"CREATE TABLE (\w+) \((.*?)(?:, PRIMARY KEY \(.*)?\) STRICT", SCHEMA)
     return "\n".join(f"{name}: {', '.join(column.split()[0] for column in columns.split(', '))}"
                      for name, columns in found)  # fmt: skip
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import KvmtopError
+from ..model.arrays import U64, Array
+from ..model.exit_stats import add_by_reason
 from ..model.keys import pack
-from ..model.snapshot import CELL, THREAD, U64, Array, Snapshot
-from ..model.stats import add_by_reason
+from ..model.snapshot import CELL, THREAD, Snapshot
 from . import syscalls, tracepoint
 from .pool import Pool, take
 from .probes import Probe, Probes

@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ..model.arrays import U64
+from ..model.histogram import BUCKETS
 from ..model.keys import pack
-from ..model.snapshot import BUCKETS, KINDS, SLOW, TOUCH, U64, DetailRequest, Details
+from ..model.snapshot import SLOW, TOUCH, Details
+from ..model.vocabulary import KINDS, DetailRequest
 from . import syscalls
 from .probes import Probe, Probes
 from .tracepoint import Tracefs, Tracepoint
@@ -115,12 +118,15 @@ class Detail:
         defines = [
             *found,
             *(f"-DKIND_{kind.upper()}={number}" for number, kind in enumerate(KINDS)),
-            f"-DROWS={ROWS}", f"-DTHREADS={THREADS}", f"-DCPUS={cpus}", f"-DRING={RING}",
+            f"-DROWS={ROWS}",
+            f"-DTHREADS={THREADS}",
+            f"-DCPUS={cpus}",
+            f"-DRING={RING}",
             f"-DMAP_FLAGS={syscalls.MMAPABLE if mapped else 0}",
             f"-DIDLE(isa,reason)=({is_idle or 0})",
             f"-I{HERE}",
             *([f"-DSKIP(tgid)=({'&&'.join(f'(tgid)!={pid}' for pid in pids)})"] if pids else []),
-        ]  # fmt: skip
+        ]
         self._probes = Probes(HERE / "detail.bpf.c", defines, self._all, [*sizes, "free_rows", "places"])
         dtypes = {"rows": TOUCH, "slows": SLOW, "cpus": CPU, "configs": CONFIG}
         self._maps = {

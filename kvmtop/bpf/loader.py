@@ -26,6 +26,12 @@ from . import privileges, syscalls
 
 HERE = Path(__file__).parent
 MOST_DESCRIPTORS = 100
+INSTALL = {  # by ID or ID_LIKE of /etc/os-release
+    "debian": "apt install python3-bpfcc",
+    "fedora": "dnf install python3-bcc",
+    "arch": "pacman -S python-bcc",
+    "suse": "zypper install python3-bcc",
+}
 
 # -I: neither the environment nor the current directory decides what root imports; the path is this process's own.
 _CHILD = """\
@@ -66,10 +72,16 @@ def bcc_version() -> str:
 def _ask(request: dict[str, Any], *descriptors: int) -> Any:
     """Run the child to its end; what it answers. Raises KvmtopError."""
     with subprocess.Popen(
-        [sys.executable, "-I", "-c", _CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        pass_fds=descriptors, start_new_session=True, text=True, errors="replace",
+        [sys.executable, "-I", "-c", _CHILD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=descriptors,
+        start_new_session=True,
+        text=True,
+        errors="replace",
         env={},  # clang would include files from CPATH, and libbcc take the kernel's sources from BCC_*
-    ) as process:  # fmt: skip
+    ) as process:
         out, log = process.communicate(json.dumps({**request, "path": sys.path}))
     try:
         answer = json.loads(out.splitlines()[-1])
@@ -131,8 +143,7 @@ def _install_hint() -> str:
     with contextlib.suppress(OSError):
         release = bounded.text("/etc/os-release")
         ids = re.findall(r"^ID(?:_LIKE)?=(.*)", release, re.MULTILINE)
-        for word, command in (("debian", "apt install python3-bpfcc"), ("fedora", "dnf install python3-bcc"),
-                              ("arch", "pacman -S python-bcc"), ("suse", "zypper install python3-bcc")):  # fmt: skip
+        for word, command in INSTALL.items():
             if any(word in like for like in ids):
                 return f"{command}, and run kvmtop with the distribution's Python (/usr/bin/python3)"
     return "install your distribution's bcc package for Python (python3-bpfcc or python3-bcc)"

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..model.snapshot import CELL, U64, Array
+from ..model.arrays import U64, Array
+from ..model.snapshot import CELL
 
 
 class Pool:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .. import bounded
-from ..model.snapshot import Array
+from ..model.arrays import Array
 
 _SYS_PERF_EVENT_OPEN, _SYS_BPF = 298, 321  # x86-64
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _RAW_TRACEPOINT_OPEN = 0, 1, 2, 3, 17

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .. import bounded
 from ..errors import KvmtopError
-from ..model.snapshot import SVM, VMX, Names
+from ..model.vocabulary import SVM, VMX, Names
 from . import syscalls
 
 _FIELD = re.compile(r"field:(.*?)(\w+)(?:\[\d*\])?;\s*offset:(\d{1,9});\s*size:(\d{1,9});(?:\s*signed:(\d);)?")

@@ -16,13 +16,20 @@ from .. import __version__, bounded
 from ..bpf import collector, loader, privileges, syscalls, tracepoint
 from ..errors import KvmtopError
 from ..model import reasons
+from ..model.exit_stats import counts
 from ..model.snapshot import Snapshot
-from ..model.stats import counts, isa_name
+from ..model.vocabulary import isa_name
 from . import processes
 from .selftest_guest import Apart, Step
 
 CPUID, OUT = 10_000, 100  # exits of the self-test
 PATIENCE = 60.0  # seconds for a guest: an emulated host needs some
+FIELDS = {  # of tracepoints, to be shown
+    "kvm_exit": ("exit_reason", "isa", "vcpu_id"),
+    "kvm_entry": ("vcpu_id",),
+    "kvm_userspace_exit": ("reason", "errno"),
+    "kvm_vcpu_wakeup": ("ns",),
+}
 RUNS = 5  # of the cost measurement, with and without probes in turn; the fastest of each counts
 
 
@@ -125,8 +132,9 @@ def _kvm() -> Check:
     if not os.path.exists("/dev/kvm"):
         flags = bounded.text("/proc/cpuinfo")
         able = "vmx" in flags or "svm" in flags
-        return Check("kvm", "missing", "no /dev/kvm", "modprobe kvm_intel or kvm_amd" if able else
-                     "this CPU offers no virtualization: turn it on in the firmware, or use another host")  # fmt: skip
+        load, other = "modprobe kvm_intel or kvm_amd", "turn it on in the firmware, or use another host"
+        remedy = load if able else f"this CPU offers no virtualization: {other}"
+        return Check("kvm", "missing", "no /dev/kvm", remedy)
     return Check("kvm", "ok", f"/dev/kvm, {', '.join(modules) or 'vendor module not visible'}")
 
 
@@ -137,8 +145,7 @@ def _tracefs() -> Check:
 def _tracepoints() -> Check:
     tracefs = tracepoint.Tracefs()
     words = []
-    for name, wanted in (("kvm_exit", ("exit_reason", "isa", "vcpu_id")), ("kvm_entry", ("vcpu_id",)),
-                         ("kvm_userspace_exit", ("reason", "errno")), ("kvm_vcpu_wakeup", ("ns",))):  # fmt: skip
+    for name, wanted in FIELDS.items():
         parsed = tracefs.format("kvm", name)
         if not parsed:
             what, _, remedy = tracepoint.missing(name).partition(": ")
@@ -154,15 +161,14 @@ def _bcc() -> Check:
 
 def _kernel() -> Check:
     raw, mapped = syscalls.raw_tracepoints(), syscalls.mmapable()
-    words = ["raw tracepoints" if raw else "classic tracepoints only (more cost per exit)",
-             "maps read in place" if mapped else "maps read row by row"]  # fmt: skip
-    return Check("bpf", "ok", ", ".join(words))
+    attached = "raw tracepoints" if raw else "classic tracepoints only (more cost per exit)"
+    return Check("bpf", "ok", f"{attached}, maps read {'in place' if mapped else 'row by row'}")
 
 
 def _schedstat() -> Check:
     if processes.schedstat(os.getpid()) is None:
-        return Check("schedstat", "missing", "no /proc/PID/schedstat: waiting for a CPU is not known",
-                     "a kernel with CONFIG_SCHED_INFO")  # fmt: skip
+        what = "no /proc/PID/schedstat: waiting for a CPU is not known"
+        return Check("schedstat", "missing", what, "a kernel with CONFIG_SCHED_INFO")
     return Check("schedstat", "ok", "waiting for a CPU is known")
 
 
@@ -196,11 +202,12 @@ def _self_test(now: Now) -> Iterator[Check]:
 def _compared(snapshot: Snapshot) -> Check:
     if not len(snapshot.threads):
         return Check(
-            "self-test", "missing",
+            "self-test",
+            "missing",
             f"a guest executed {CPUID:,} CPUID and left for user space {snapshot.userspace} times,"
             " but this kernel's KVM fired no kvm_exit at all",
             "there is nothing to time on this kernel; a paravirtual or nested KVM does so",
-        )  # fmt: skip
+        )
     found = counts(snapshot)
     # The very last `out` ends the guest: its exit stays open, and is not counted.
     told = {"CPUID": (reasons.CPUID, CPUID), "I/O": (reasons.IO, OUT)}
@@ -208,9 +215,10 @@ def _compared(snapshot: Snapshot) -> Check:
     words = [f"{name} {number:,} of {count:,}" for name, (number, count) in seen.items()]
     words += [f"{name} {getattr(snapshot, name)}" for name in ("lost", "unpaired", "overwritten", "expired")]
     exact = all(number == count for number, count in seen.values())
-    honest = not (snapshot.lost or snapshot.overwritten)
-    return Check("self-test", "ok" if exact and honest else "missing", f"{isa_name(snapshot.isa)}: {', '.join(words)}",
-                 "" if exact and honest else "counts are wrong on this kernel: please report this output")  # fmt: skip
+    what = f"{isa_name(snapshot.isa)}: {', '.join(words)}"
+    if exact and not snapshot.lost and not snapshot.overwritten:
+        return Check("self-test", "ok", what)
+    return Check("self-test", "missing", what, "counts are wrong on this kernel: please report this output")
 
 
 def _cost(now: Now) -> Check:

@@ -10,10 +10,12 @@ import numpy as np
 from ..bpf.collector import Collector
 from ..bpf.detail import Detail
 from ..errors import KvmtopError
+from ..model.arrays import Array
 from ..model.keys import unpack
 from ..model.provenance import HERE
 from ..model.reasons import IDLE
-from ..model.snapshot import SLOW, Array, DetailRequest, Snapshot
+from ..model.snapshot import SLOW, Snapshot
+from ..model.vocabulary import DetailRequest
 from . import processes
 from .schedstat import Delays
 

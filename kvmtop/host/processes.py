@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import bounded
-from ..model.snapshot import MOST_ALIASES, Vm
+from ..model.vocabulary import MOST_ALIASES, Vm
 from ..sanitize import clean
 from .vm_names import names_of
 

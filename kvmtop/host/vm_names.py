@@ -57,9 +57,11 @@ def names_of(argv: Sequence[str]) -> list[str]:
         parts = value[:LONGEST].replace(",,", "\0").split(",")  # QEMU's way of writing a comma
         fits = (
             (rank, match[1].replace("\0", ","))
-            for rank, (options, form) in enumerate(FORMS) if option in options
-            for part in parts if (match := form.fullmatch(part))
-        )  # fmt: skip
+            for rank, (options, form) in enumerate(FORMS)
+            if option in options
+            for part in parts
+            if (match := form.fullmatch(part))
+        )
         found += [first] if (first := next(fits, None)) else []
     names = [name for _, name in sorted(found, key=lambda item: item[0])]
     for mark, form, known_as in LAUNCHERS:

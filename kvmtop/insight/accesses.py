@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..model.session import Scope
-from ..model.snapshot import BUCKETS, KINDS, Array, Details, Snapshot
-from ..model.stats import Interval, bucket_bounds, percentile
+from ..model.arrays import Array
+from ..model.histogram import BUCKETS, bucket_bounds, percentile
+from ..model.interval import Interval
+from ..model.scope import Scope
+from ..model.snapshot import Details, Snapshot
+from ..model.vocabulary import KINDS
 from ..reference.labels import TITLES
 
 POLLING = frozenset({"poll", "window"})

@@ -16,8 +16,9 @@ import numpy as np
 
 from .. import units
 from ..errors import KvmtopError
+from ..model.exit_stats import Reason, by_reason
+from ..model.interval import diff
 from ..model.selection import ALL_VMS, Selection
-from ..model.stats import Reason, by_reason, diff
 from ..recording.reader import Recording
 from ..sanitize import clean
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, replace
 
-from ..model.stats import Interval
+from ..model.interval import Interval
 from .accesses import Sample, rates
 from .slow_exits import Slow, read
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from statistics import median
 
 from .. import units
-from ..model.reasons import DEVICE, PAUSE, basic
-from ..model.session import ALL, Session
-from ..model.stats import Interval, is_one_of
+from ..model.interval import Interval
+from ..model.reasons import DEVICE, PAUSE, basic, is_one_of
+from ..model.scope import ALL
+from ..model.session import Session
 from ..reference.labels import Labels
 from .accesses import TOUCHED, touched
 from .halt_polling import Verdict, polling

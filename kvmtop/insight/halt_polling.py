@@ -7,9 +7,9 @@ from enum import Enum, auto
 
 import numpy as np
 
-from ..model.session import Scope
-from ..model.snapshot import HIT, KINDS, UNPOLLED, WASTED
-from ..model.stats import Interval
+from ..model.interval import Interval
+from ..model.scope import Scope
+from ..model.vocabulary import HIT, KINDS, UNPOLLED, WASTED
 from .accesses import POLLING, change, ids_of, seconds
 
 CHEAP = 0.02  # of a CPU: not worth a thought

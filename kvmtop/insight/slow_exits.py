@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import units
+from ..model.arrays import Array
+from ..model.exit_stats import by_reason
+from ..model.histogram import BUCKETS, bucket_bounds
+from ..model.interval import Interval
 from ..model.keys import unpack
-from ..model.session import Key
-from ..model.snapshot import BUCKETS, KINDS, SLOW, Array, Snapshot
-from ..model.stats import Interval, bucket_bounds, by_reason
+from ..model.snapshot import SLOW, Snapshot
+from ..model.vocabulary import KINDS, Key
 from ..reference.labels import Labels
 
 

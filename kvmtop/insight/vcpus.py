@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..model.arrays import I64, find
+from ..model.exit_stats import tops
+from ..model.history import Sample
+from ..model.interval import Interval, open_ns
 from ..model.keys import unpack
 from ..model.reasons import IDLE, basic
-from ..model.session import Sample, Scope, Session
+from ..model.scope import Scope
+from ..model.session import Session
 from ..model.snapshot import Snapshot
-from ..model.stats import I64, PARTS, Interval, find, open_ns, tops
+from ..model.vocabulary import PARTS
 
 F64 = npt.NDArray[np.float64]
 

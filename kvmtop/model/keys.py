@@ -18,8 +18,7 @@ def pack(high: int, low: int) -> int: ...
 def pack(high: npt.NDArray[np.integer], low: npt.NDArray[np.integer]) -> npt.NDArray[np.uint64]: ...
 
 
-def pack(high: int | npt.NDArray[np.integer],
-         low: int | npt.NDArray[np.integer]) -> int | npt.NDArray[np.uint64]:  # fmt: skip
+def pack(high: int | npt.NDArray[np.integer], low: int | npt.NDArray[np.integer]) -> int | npt.NDArray[np.uint64]:
     """Both in one, the first in bits 63:32."""
     if isinstance(high, np.ndarray):
         return np.asarray(high.astype("u8") << np.uint64(32) | np.asarray(low, "u8"))

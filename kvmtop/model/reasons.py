@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from .snapshot import SVM, VMX
+import numpy as np
+
+from .arrays import U64, Array, Mask
+from .keys import pack, unpack
+from .vocabulary import SVM, VMX, Key
 
 CPUID = {(VMX, 10), (SVM, 0x72)}
 HLT = {(VMX, 12), (SVM, 0x78), (SVM, 0xA6)}  # 0xa6 is idle-HLT
@@ -17,6 +21,21 @@ INTERRUPT = {(VMX, 1), (SVM, 0x60)}
 DEVICE = IO | MEMORY  # accesses that a VMM's devices answer
 
 
-def basic(isa: int, code: int) -> tuple[int, int]:
+def basic(isa: int, code: int) -> Key:
     """A reason without VMX's flags, bits 31:16."""
     return isa, code & 0xFFFF if isa == VMX else code
+
+
+def among(keys: U64, codes: set[Key]) -> Mask:
+    """Which of these reasons, packed, are one of those; VMX's flags do not matter."""
+    isa, reason = unpack(keys)
+    plain = np.where(isa == VMX, reason & np.uint64(0xFFFF), reason)
+    mask = np.zeros(len(keys), bool)
+    for wanted, code in codes:
+        mask |= (isa == wanted) & (plain == code)
+    return mask
+
+
+def is_one_of(rows: Array, codes: set[Key]) -> Mask:
+    """The same for rows that have an isa and a reason."""
+    return among(pack(rows["isa"], rows["reason"]), codes)

@@ -10,10 +10,12 @@ import numpy as np
 
 from ..errors import KvmtopError
 from ..sanitize import NAME_LENGTH, clean
+from .arrays import U64, Array, Mask
+from .exit_stats import add_by_reason
 from .keys import unpack
-from .snapshot import CELL, SLOW, U64, Array, Details, Snapshot, Vm
+from .snapshot import CELL, SLOW, Details, Snapshot
 from .source import Source, Wrapper
-from .stats import Mask, add_by_reason
+from .vocabulary import Vm
 
 MOST_WAITING = 4096  # slow exits of VMs whose names are not known yet
 MOST_TOLD = 8  # names in a sentence
@@ -80,7 +82,7 @@ def only(snapshot: Snapshot, pids: Collection[int]) -> Snapshot:
         vms={pid: vm for pid, vm in snapshot.vms.items() if pid in pids},
         run_delay={tid: ns for tid, ns in snapshot.run_delay.items() if tid in tids},
         cpus={tid: cpu for tid, cpu in snapshot.cpus.items() if tid in tids},
-        # It tells that no exit at all is seen where guests run (stats.silence), which others' exits disprove.
+        # It tells that no exit at all is seen where guests run (insight/caveats.py), which others' exits disprove.
         userspace=0 if len(snapshot.threads) else snapshot.userspace,
         details=snapshot.details and _details(snapshot.details, pids),
     )

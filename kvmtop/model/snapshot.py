@@ -1,6 +1,6 @@
-"""The vocabulary: what was counted up to one instant.
+"""What was counted up to one instant.
 
-A Snapshot is cumulative and immutable. Whoever wants rates takes two of them to stats.diff().
+A Snapshot is cumulative and immutable. Whoever wants rates takes two of them to interval.diff().
 """
 
 from __future__ import annotations
@@ -10,18 +10,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from .arrays import U16, U64, Array
+from .histogram import BUCKETS
 from .keys import pack
-
-# The tracepoint's `isa`: KVM_ISA_VMX, KVM_ISA_SVM in arch/x86/kvm/trace.h; 0 where it has no such field.
-UNKNOWN, VMX, SVM = 0, 1, 2
-
-# The histogram is log-linear: four equal buckets to each power of two from 32 ns to 137 s (2**37 ns).
-# A value is at most 12.5 % from the middle of its bucket. Bucket 0 also takes what is shorter, the last
-# what is longer; min and max are exact. The same in bpf/collector.bpf.c.
-BUCKETS = 128
-FIRST_OCTAVE = 5
+from .vocabulary import DetailRequest, Names, Vm
 
 # Structures of bpf/collector.bpf.c, byte for byte. Times are CLOCK_MONOTONIC in ns.
 THREAD = np.dtype(
@@ -44,6 +37,7 @@ THREAD = np.dtype(
         ("cells", "u4", (64,)),
     ]
 )
+
 CELL = np.dtype(
     [
         ("reason", "u4"),
@@ -60,12 +54,6 @@ CELL = np.dtype(
 )
 
 HEAD = np.dtype(CELL.descr[:-1])  # a cell without its histogram
-# What an exit may touch, and how its halt was polled: the numbers are those of bpf/detail.bpf.c.
-KINDS = (
-    "", "io", "msr", "mmio", "cpuid", "hypercall", "hyperv", "fault", "vector", "user", "vmgexit", "cr", "apic",
-    "rip", "poll", "window",
-)  # fmt: skip
-HIT, WASTED, UNPOLLED, UNSURE = range(4)  # the value of a "poll" row
 
 # Structures of bpf/detail.bpf.c, byte for byte.
 TOUCH = np.dtype(
@@ -82,6 +70,7 @@ TOUCH = np.dtype(
         ("hist", "u4", (BUCKETS,)),
     ]
 )
+
 SLOW = np.dtype(
     [
         ("number", "u8"),
@@ -102,61 +91,6 @@ SLOW = np.dtype(
         ("cpu", "u4"),
     ]
 )
-
-Array = npt.NDArray[np.void]  # of a structured dtype
-U64 = npt.NDArray[np.uint64]
-U16 = npt.NDArray[np.uint16]
-
-
-@dataclass(frozen=True)
-class Names:
-    """What the running kernel calls its exit reasons, per isa, and VMX's flag bits."""
-
-    reasons: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
-    flags: Mapping[int, str] = field(default_factory=dict)
-
-    def name(self, isa: int, code: int) -> str:
-        """The kernel's name of a 32-bit code; its number, as the vendor writes it, where it has none."""
-        table = self.reasons.get(isa, {})
-        if isa != VMX:
-            return table.get(code) or (f"0x{code:03x}" if isa == SVM else str(code))
-        if code == 0xFFFFFFFF:  # TDX reports it for "no exit reason"
-            return "0xffffffff"
-        # Bits 15:0 are the basic reason, the others flags (Intel SDM vol. 3, 25.9.1).
-        flags = [
-            self.flags.get(1 << bit) or _VMX_FLAGS.get(bit, f"bit {bit}") for bit in range(16, 32) if code >> bit & 1
-        ]
-        return "|".join([table.get(code & 0xFFFF) or str(code & 0xFFFF), *flags])
-
-
-_VMX_FLAGS = {26: "BUS_LOCK", 27: "ENCLAVE_MODE", 28: "SMI_PENDING_MTF", 29: "SMI_VMX_ROOT", 31: "FAILED_VMENTRY"}
-
-
-MOST_ALIASES = 8
-
-
-@dataclass(frozen=True)
-class Vm:
-    """A process with vCPU threads. Its names are untrusted but hold no control characters.
-
-    aliases: what else its owners may call it, such as Proxmox's VMID or its UUID.
-    """
-
-    pid: int
-    name: str
-    comm: str = ""
-    ended: bool = False
-    aliases: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class DetailRequest:
-    """What somebody wants to look at: kinds (of KINDS) of what exits touch; the exits of one reason (isa, code) only;
-    single exits that last slow_ns or longer."""
-
-    kinds: frozenset[str] = frozenset()
-    only: tuple[int, int] | None = None
-    slow_ns: int | None = None
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .arrays import Array
 from .provenance import Origin
-from .snapshot import Array, DetailRequest, Snapshot
+from .snapshot import Snapshot
+from .vocabulary import DetailRequest
 
 
 class Source(Protocol):

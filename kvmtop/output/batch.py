@@ -15,11 +15,14 @@ from ..insight.accesses import dropped, touched
 from ..insight.findings import findings
 from ..insight.halt_polling import polling
 from ..insight.vcpus import members, shares
+from ..model.arrays import Array
+from ..model.interval import Interval
 from ..model.keys import unpack
 from ..model.provenance import HERE, Origin
-from ..model.session import ALL, Session
-from ..model.snapshot import KINDS, Array, Snapshot
-from ..model.stats import PARTS, Interval, isa_name
+from ..model.scope import ALL
+from ..model.session import Session
+from ..model.snapshot import Snapshot
+from ..model.vocabulary import KINDS, PARTS, isa_name
 from ..reference.labels import TITLES, Labels
 from ..tables.columns import COLUMNS
 from ..tables.halt_polling import verdict

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..model.snapshot import SVM, UNKNOWN, VMX, Snapshot
-from ..model.stats import by_reason, diff
+from ..model.exit_stats import by_reason
+from ..model.interval import diff
+from ..model.snapshot import Snapshot
+from ..model.vocabulary import SVM, UNKNOWN, VMX
 
 _INTEL = "# Intel exit reasons are EXIT_REASON_* in linux/arch/x86/include/asm/vmx.h\n"
 _AMD = "# AMD reasons are SVM_EXIT_* in linux/arch/x86/include/asm/svm.h\n"

@@ -10,7 +10,7 @@ its largest number needs, then all lowest bytes, all second ones, and so on: wha
 zeros, which zlib takes well.
 
 Frames are read from files that anybody may have written: what does not fit raises BadFrame, and no frame
-makes more than the memory that its limits below allow.
+makes more than the memory that the limits in format.py allow.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from ..model.arrays import U64, Array
+from ..model.histogram import BUCKETS, FIRST_OCTAVE
 from ..model.keys import pack
-from ..model.snapshot import BUCKETS, CELL, FIRST_OCTAVE, THREAD, U64, Array, Snapshot
+from ..model.snapshot import CELL, THREAD, Snapshot
+from .format import MOST_BYTES, MOST_CELLS, MOST_PAIRS, MOST_REASONS, MOST_THREADS
 
-MOST_THREADS = 1 << 16
-MOST_CELLS = 1 << 17  # 1.1 kB each in memory
-MOST_REASONS = 1 << 10
-MOST_PAIRS = 1 << 24  # of a thread and a reason
-MOST_BYTES = 1 << 26  # of a frame, unpacked
 LEVEL = 6  # of zlib: 9 gains 1 % and takes twice as long
 
 # The columns, in this order. Left out: what links the rows of the BPF maps (THREAD's cells, CELL's next).
-_THREAD = ["id", "first_ns", "end_ns", "exit_ns", "entry_ns", "user_ns", "user", "guest", "unpaired", "overwritten",
-           "pairs", "reason", "isa", "vcpu", "cpu"]  # fmt: skip
+_THREAD = [
+    *("id", "first_ns", "end_ns", "exit_ns", "entry_ns", "user_ns", "user", "guest", "unpaired", "overwritten"),
+    *("pairs", "reason", "isa", "vcpu", "cpu"),
+]
 _CELL = ["reason", "isa", "thread", "count", "total", "user", "min", "max"]
 _GONE = np.uint64(1 << 63)  # marks the ids made for cells without one
 

@@ -1,28 +1,4 @@
-"""A run in a file: recorder.Recorder writes each Snapshot that passes through it, Recording gives them back.
-
-The file is a SQLite database; `sqlite3 FILE` shows it:
-
-    runs     one row: version of kvmtop, host, kernel, title, when counting began (s since 1970, and in the
-             clock of the Snapshots, CLOCK_MONOTONIC in ns)
-    reasons  isa (1 VMX, 2 SVM), code, the kernel's name for it
-    flags    VMX's flag bits, by the kernel's names
-    vms      a row for each change: from this sample on, the VM of this pid has this name and state; before it, a row
-             of the state alias for each further name, which older versions of kvmtop take for a name for no time
-    vcpus    from this sample on there is this thread: its id in the frames, pid, tid, vCPU
-    samples  a row a Snapshot: time_ns, and what could not be counted; final is the one after the last interval
-    exits    by sample and reason: exits that ended since the sample before, and ns that they lasted
-    frames   by sample: the counters of each vCPU and reason with their histograms, packed as in codec.py
-
-    SELECT name, sum(exits) FROM exits JOIN reasons USING (isa, code) GROUP BY name;
-
-Sample n is packed as what changed since sample n & (n - 1), the first of every 32 for itself: so any of them is
-at most six frames away, and half of the frames hold one interval's changes only.
-
-A sample is one transaction with SQLite's rollback journal and synchronous=FULL: after kill -9 or a power cut, the
-file has all samples up to the last whole one. With a write-ahead log, the newest samples would be in a second
-file, which is soon forgotten. FILE-journal and FILE-wal are there while FILE is being written, the one empty but for
-some milliseconds a sample, the other always: so nobody else can put a file there, which SQLite would take for ours.
-"""
+"""A recording as a Source again: `format.py` says what is in it."""
 
 from __future__ import annotations
 
@@ -41,49 +17,34 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import KvmtopError
-from ..model import stats
+from ..model.arrays import I64, Array
+from ..model.exit_stats import counts
 from ..model.provenance import Origin
 from ..model.selection import ALL_VMS, Selection, only
-from ..model.snapshot import MOST_ALIASES, SLOW, Array, DetailRequest, Names, Snapshot, Vm
-from ..model.stats import I64
+from ..model.snapshot import SLOW, Snapshot
+from ..model.vocabulary import MOST_ALIASES, DetailRequest, Names, Vm
 from ..sanitize import clean
 from . import codec
+from .format import (
+    ALIAS,
+    APPLICATION,
+    FORMAT,
+    MOST_BYTES,
+    MOST_CHANGES,
+    MOST_COUNTS,
+    MOST_NAMES,
+    MOST_SAMPLES,
+    MOST_TIME,
+    MOST_VMS,
+    SCALARS,
+    SCHEMA,
+    base,
+    words,
+)
 from .journal import copy, journal_of
 
-APPLICATION = 0x6B766D74  # "kvmt": SQLite's application_id, for file(1)
-FORMAT = 1  # SQLite's user_version
-SCHEMA = """\
-CREATE TABLE runs (run INTEGER PRIMARY KEY, version TEXT NOT NULL, host TEXT NOT NULL, kernel TEXT NOT NULL, title TEXT NOT NULL, began REAL NOT NULL, start_ns INTEGER NOT NULL) STRICT;
-CREATE TABLE reasons (isa INTEGER NOT NULL, code INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (isa, code)) STRICT;
-CREATE TABLE flags (flag INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
-CREATE TABLE vms (sample INTEGER NOT NULL, pid INTEGER NOT NULL, name TEXT NOT NULL, comm TEXT NOT NULL, state TEXT NOT NULL) STRICT;
-CREATE TABLE vcpus (sample INTEGER NOT NULL, thread INTEGER NOT NULL, pid INTEGER NOT NULL, tid INTEGER NOT NULL, vcpu INTEGER NOT NULL) STRICT;
-CREATE TABLE samples (sample INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, exits INTEGER NOT NULL, lost INTEGER NOT NULL, userspace INTEGER NOT NULL, unpaired INTEGER NOT NULL, overwritten INTEGER NOT NULL, expired INTEGER NOT NULL, final INTEGER NOT NULL) STRICT;
-CREATE TABLE exits (sample INTEGER NOT NULL, isa INTEGER NOT NULL, code INTEGER NOT NULL, exits INTEGER NOT NULL, ns INTEGER NOT NULL, PRIMARY KEY (sample, isa, code)) STRICT, WITHOUT ROWID;
-CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
-"""  # noqa: E501
-ALIAS = "alias"
-GROUP = 32  # samples; the first of each stands for itself
-SCALARS = ("lost", "userspace", "unpaired", "overwritten", "expired")
-
-MOST_SAMPLES = 5_000_000
-MOST_NAMES = 1 << 14  # of reasons, of which kernels have 200, and of flags
-MOST_CHANGES = 1_000_000  # of VMs: that one is there, has ended, is gone
-MOST_VMS = codec.MOST_THREADS  # at a time; each that does anything has a vCPU
-MOST_COUNTS = 50_000_000  # of reasons in samples
-MOST_TIME = 1 << 62  # ns
 QUERY_SECONDS = 20.0  # a damaged file may lead in circles
 KEPT = 16  # unpacked Snapshots
-
-
-def base(sample: int) -> int | None:
-    """The sample that another is packed against; None where it stands for itself."""
-    return sample & (sample - 1) if sample % GROUP else None
-
-
-def words(error: Exception) -> str:
-    """What the system or SQLite says of it."""
-    return str(getattr(error, "strerror", None) or error)
 
 
 class Recording:
@@ -160,7 +121,7 @@ class Recording:
     def _connect(self, path: Path, mode: str = "ro") -> sqlite3.Connection:
         uri = f"{path.absolute().as_uri()}?mode={mode}"
         database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
-        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, codec.MOST_BYTES)
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
         database.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         self._deadline = time.monotonic() + QUERY_SECONDS
         database.set_progress_handler(lambda: int(time.monotonic() > self._deadline), 10_000)
@@ -196,8 +157,8 @@ class Recording:
 
     def _load(self) -> None:
         number, text, real = int, str, float
-        runs = list(self._rows("SELECT version, host, kernel, title, began, start_ns FROM runs",
-                               (text, text, text, text, real, number), 1))  # fmt: skip
+        sql = "SELECT version, host, kernel, title, began, start_ns FROM runs"
+        runs = list(self._rows(sql, (text, text, text, text, real, number), 1))
         if not runs:
             raise KvmtopError(f"{self.path} is an empty recording: it ended before the first interval", 2)
         version, host, kernel, title = map(clean, runs[0][:4])
@@ -268,9 +229,9 @@ class Recording:
 
     def _counts_of_chosen(self, begin: int, end: int) -> dict[tuple[int, int], I64]:
         found: dict[tuple[int, int], I64] = defaultdict(lambda: np.zeros(end - begin, "i8"))
-        before = stats.counts(self.at(begin - 1)) if begin else {}
+        before = counts(self.at(begin - 1)) if begin else {}
         for n in range(begin, end):
-            now = stats.counts(self.at(n))
+            now = counts(self.at(n))
             for key in now:
                 found[key][n - begin] = max(now[key] - before.get(key, 0), 0)  # less: of threads that are long gone
             before = now

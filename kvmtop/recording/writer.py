@@ -1,4 +1,4 @@
-"""A run as it happens, written to a file: reader.py says what is in it, and reads it."""
+"""A run as it happens, written to a file: format.py says what is in it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
-
 from .. import __version__
 from ..errors import KvmtopError
-from ..model.keys import pack, unpack
-from ..model.snapshot import Snapshot, Vm
+from ..model.exit_stats import Groups
+from ..model.keys import unpack
+from ..model.snapshot import Snapshot
 from ..model.source import Source, Wrapper
+from ..model.vocabulary import Key, Vm
 from . import codec
-from .reader import (
+from .format import (
     ALIAS,
     APPLICATION,
     FORMAT,
@@ -46,7 +46,7 @@ class Recorder(Wrapper):
         self._path, self._title = path, title
         self._next = 0
         self._bases: dict[int, Snapshot] = {}
-        self._sums: dict[tuple[int, int], tuple[int, int]] = {}
+        self._sums: dict[Key, tuple[int, int]] = {}
         self._vms: dict[int, Vm] = {}
         self._changes = 0  # of VMs
         self._threads: set[int] = set()
@@ -186,14 +186,9 @@ def _make(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
 
 
-def _sums(snapshot: Snapshot) -> dict[tuple[int, int], tuple[int, int]]:
+def _sums(snapshot: Snapshot) -> dict[Key, tuple[int, int]]:
     """Exits that have ended and their ns, by (isa, code)."""
-    cells = snapshot.cells
-    keys, group = np.unique(pack(cells["isa"], cells["reason"]), return_inverse=True)
-    counts, ns = np.zeros(len(keys), "u8"), np.zeros(len(keys), "u8")
-    np.add.at(counts, group, cells["count"])
-    np.add.at(ns, group, cells["total"])
-    return {
-        unpack(key): pair
-        for key, pair in zip(keys.tolist(), zip(counts.tolist(), ns.tolist(), strict=True), strict=True)
-    }
+    reasons, column = snapshot.reasons
+    groups, heads = Groups(column), snapshot.heads
+    sums = zip(groups.add(heads["count"]).tolist(), groups.add(heads["total"]).tolist(), strict=True)
+    return dict(zip(groups.keys(reasons), sums, strict=True))

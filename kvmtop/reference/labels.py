@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..model.snapshot import SVM, Names
+from ..model.vocabulary import SVM, Names
 from . import calls, cpu, mmio, msrs, ports, qemu_mtree
 from .guest_symbols import Symbols, half
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import units
 from ..insight.compare import DEVIATIONS, Change, grown, growth
-from ..model.stats import Reason
+from ..model.exit_stats import Reason
 
 VERDICTS = {None: "?", False: "noise"}  # else more or less
 CHANCE = f"more than {DEVIATIONS:g} standard deviations of the single intervals' rates"

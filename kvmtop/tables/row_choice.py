@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import KvmtopError
-from ..model.session import ALL, Line, Scope, Session
-from ..model.stats import Interval, Reason
+from ..model.exit_stats import Reason
+from ..model.interval import Interval
+from ..model.scope import ALL, Scope
+from ..model.session import Line, Session
 from .columns import BY_KEY, ordered
 
 MOST_PATTERN = 200  # characters

@@ -15,10 +15,14 @@ from ..insight.accesses import Touched
 from ..insight.halt_polling import Polling
 from ..insight.slow_exits import Slow
 from ..insight.vcpus import VcpuRow
+from ..model.histogram import BUCKETS, bucket_bounds
+from ..model.history import Sample
+from ..model.interval import Interval
 from ..model.keys import unpack
-from ..model.session import Key, Line, Sample, Scope, Session
-from ..model.snapshot import BUCKETS, Snapshot, Vm
-from ..model.stats import PARTS, Interval, bucket_bounds, isa_name
+from ..model.scope import Scope
+from ..model.session import Line, Session
+from ..model.snapshot import Snapshot
+from ..model.vocabulary import PARTS, Key, Vm, isa_name
 from ..reference import exit_reasons
 from ..reference.labels import Labels
 from . import vcpus

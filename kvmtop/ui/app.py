@@ -12,8 +12,8 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from ..errors import KvmtopError
-from ..model.session import ALL
-from ..model.snapshot import UNKNOWN
+from ..model.scope import ALL
+from ..model.vocabulary import UNKNOWN
 from ..output import summary
 from ..reference.labels import Labels
 from . import keys

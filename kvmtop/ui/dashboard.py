@@ -12,8 +12,8 @@ from textual.screen import Screen
 
 from ..insight import slow_exits
 from ..insight.accesses import TOUCHED
-from ..model.session import ALL, Key, Scope
-from ..model.snapshot import KINDS, DetailRequest
+from ..model.scope import ALL, Scope
+from ..model.vocabulary import KINDS, DetailRequest, Key
 from ..reference.labels import Labels
 from ..tables.columns import BY_KEY, COLUMNS
 from ..widgets.breadcrumbs import CrumbClicked, Trail

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..insight.detail_history import DetailHistory
+from ..model.interval import Interval
 from ..model.session import Session
-from ..model.snapshot import DetailRequest, Snapshot
-from ..model.stats import Interval
+from ..model.snapshot import Snapshot
+from ..model.vocabulary import DetailRequest
 
 POINTS = 120  # intervals in the charts
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..insight.detail_history import DetailHistory
+from ..model.interval import Interval
 from ..model.session import Session
-from ..model.snapshot import DetailRequest
 from ..model.source import Source
-from ..model.stats import Interval
+from ..model.vocabulary import DetailRequest
 from ..tables import view
 from .feed import Reading
 

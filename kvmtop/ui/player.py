@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Input
 
-from ..model.snapshot import UNKNOWN
+from ..model.vocabulary import UNKNOWN
 from ..reference.labels import Labels
 from ..widgets.reason_page import ReasonPage
 from ..widgets.timeline import Sought, Timeline

@@ -11,13 +11,15 @@ from textual.app import App
 
 from .. import units
 from ..insight.accesses import CODE, TOUCHED, dropped, touched
+from ..insight.caveats import silence
 from ..insight.findings import Finding, findings
 from ..insight.halt_polling import polling
 from ..insight.slow_exits import Slow
 from ..insight.vcpus import VcpuRow, members, shares
+from ..model.exit_stats import by_reason
+from ..model.interval import Interval
 from ..model.reasons import IDLE
-from ..model.session import Key
-from ..model.stats import Interval, by_reason, silence
+from ..model.vocabulary import Key
 from ..reference.labels import Labels
 from ..tables import view
 from ..tables.columns import BY_KEY, ordered

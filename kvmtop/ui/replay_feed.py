@@ -9,10 +9,12 @@ from collections.abc import Callable
 import numpy as np
 
 from ..insight.detail_history import DetailHistory
-from ..model.session import Sample, Session
-from ..model.snapshot import DetailRequest
-from ..model.stats import Interval, diff
-from ..recording.reader import GROUP, Recording
+from ..model.history import Sample
+from ..model.interval import Interval, diff
+from ..model.session import Session
+from ..model.vocabulary import DetailRequest
+from ..recording.format import GROUP
+from ..recording.reader import Recording
 from ..tables import view
 from .feed import POINTS, Reading
 

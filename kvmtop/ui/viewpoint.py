@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..model.session import ALL, Key, Scope
+from ..model.interval import Interval
+from ..model.scope import ALL, Scope
 from ..model.snapshot import Snapshot
-from ..model.stats import Interval
+from ..model.vocabulary import Key
 from .feed import Reading
 
 

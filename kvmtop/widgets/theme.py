@@ -17,7 +17,7 @@ YELLOW = "#F0E442"
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
 
-# guest, kernel, user, idle, wait: as stats.PARTS
+# guest, kernel, user, idle, wait: as PARTS of model/vocabulary.py
 PARTS = {
     "guest": (GREEN, "█"),
     "kernel": (ORANGE, "▓"),

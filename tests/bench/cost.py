@@ -109,7 +109,7 @@ LOOK = """
 import signal, sys
 from kvmtop.output import summary
 from kvmtop.host.live import Live
-from kvmtop.model.snapshot import DetailRequest
+from kvmtop.model.vocabulary import DetailRequest
 kind, slow = sys.argv[1:]
 live = Live(look=DetailRequest(frozenset([kind] if kind else []), slow_ns=int(slow) or None))
 signal.sigwait([signal.SIGINT])

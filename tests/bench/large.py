@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from kvmtop.model.arrays import Array
 from kvmtop.model.provenance import HERE, Origin
-from kvmtop.model.snapshot import CELL, SLOW, SVM, THREAD, Array, DetailRequest, Names, Snapshot, Vm
+from kvmtop.model.snapshot import CELL, SLOW, THREAD, Snapshot
+from kvmtop.model.vocabulary import SVM, DetailRequest, Names, Vm
 
 SECOND = 1_000_000_000
 

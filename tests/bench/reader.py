@@ -23,9 +23,10 @@ import numpy as np
 from kvmtop.bpf.collector import Collector
 from kvmtop.host.live import Live
 from kvmtop.insight.vcpus import members
+from kvmtop.model.arrays import Array
+from kvmtop.model.exit_stats import counts
 from kvmtop.model.session import Session
-from kvmtop.model.snapshot import SVM, Array
-from kvmtop.model.stats import counts
+from kvmtop.model.vocabulary import SVM
 
 PER_VM = 4  # vCPUs
 BUCKETS_EACH = 12  # of a reason's histogram that fill, next to each other

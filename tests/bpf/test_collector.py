@@ -6,8 +6,10 @@ import pytest
 from kvmtop.bpf.collector import _offsets, _Rows
 from kvmtop.bpf.tracepoint import Tracepoint
 from kvmtop.errors import KvmtopError
-from kvmtop.model.snapshot import CELL, SVM, THREAD, VMX, Array
-from kvmtop.model.stats import add_by_reason
+from kvmtop.model.arrays import Array
+from kvmtop.model.exit_stats import add_by_reason
+from kvmtop.model.snapshot import CELL, THREAD
+from kvmtop.model.vocabulary import SVM, VMX
 
 from ..support.formats import X86, parsed, text
 

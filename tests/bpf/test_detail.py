@@ -20,9 +20,10 @@ from kvmtop.bpf.probes import Probe
 from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
 from kvmtop.cli import EVENTS
 from kvmtop.insight.accesses import TOUCHED
-from kvmtop.model import snapshot
+from kvmtop.model.histogram import BUCKETS, FIRST_OCTAVE
 from kvmtop.model.reasons import IDLE
-from kvmtop.model.snapshot import BUCKETS, HIT, KINDS, SLOW, TOUCH, UNPOLLED, UNSURE, WASTED, DetailRequest, Details
+from kvmtop.model.snapshot import SLOW, TOUCH, Details
+from kvmtop.model.vocabulary import HIT, KINDS, UNPOLLED, UNSURE, WASTED, DetailRequest
 from kvmtop.tables.view import bucket_of
 
 from ..support.formats import FORMATS, X86, text
@@ -131,7 +132,7 @@ def test_kinds_are_those_of_the_c_text() -> None:
     assert {kind for source in _SOURCES for kind in source.kinds} < set(KINDS)
     assert set(EVENTS) == set(KINDS) - {"", "window"} and len(set(EVENTS)) == len(EVENTS)
     assert set(EVENTS) >= TOUCHED
-    assert snapshot.FIRST_OCTAVE == 5
+    assert FIRST_OCTAVE == 5
 
 
 # ---- the programs, in the kernel

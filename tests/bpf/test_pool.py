@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from kvmtop.bpf.pool import Pool, take
-from kvmtop.model.snapshot import CELL, Array
+from kvmtop.model.arrays import Array
+from kvmtop.model.snapshot import CELL
 
 
 def cells(*counts: int) -> Array:

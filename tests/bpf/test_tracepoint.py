@@ -15,7 +15,7 @@ from kvmtop.bpf.probes import Probe, Probes
 from kvmtop.bpf.tracepoint import Field, Tracefs, Tracepoint, missing
 from kvmtop.errors import KvmtopError
 from kvmtop.host import doctor
-from kvmtop.model.snapshot import SVM, UNKNOWN, VMX, Names
+from kvmtop.model.vocabulary import SVM, UNKNOWN, VMX, Names
 
 from ..support.formats import FILES, X86, parsed, text
 

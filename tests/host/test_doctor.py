@@ -22,7 +22,8 @@ from kvmtop.errors import KvmtopError
 from kvmtop.host import doctor, selftest_guest
 from kvmtop.host.doctor import Check
 from kvmtop.host.selftest_guest import Step
-from kvmtop.model.snapshot import SVM, UNKNOWN, VMX, Snapshot
+from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.vocabulary import SVM, UNKNOWN, VMX
 
 from ..support.fake import Host
 

@@ -10,7 +10,7 @@ import pytest
 from kvmtop.bpf import privileges
 from kvmtop.host import processes
 from kvmtop.host.processes import Watch
-from kvmtop.model.snapshot import Vm
+from kvmtop.model.vocabulary import Vm
 from kvmtop.sanitize import clean
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from kvmtop.insight.accesses import CODE, POLLING, TOUCHED, TREND, change, dropped, rates, seconds, touched
-from kvmtop.model.session import ALL, Scope
-from kvmtop.model.snapshot import KINDS, DetailRequest, Details, Snapshot
-from kvmtop.model.stats import diff
+from kvmtop.model.interval import diff
+from kvmtop.model.scope import ALL, Scope
+from kvmtop.model.snapshot import Details, Snapshot
+from kvmtop.model.vocabulary import KINDS, DetailRequest
 
 from ..support.fake import SECOND, Host
 

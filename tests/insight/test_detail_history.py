@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from kvmtop.insight.detail_history import SAMPLES, SLOWEST, DetailHistory
-from kvmtop.model.snapshot import DetailRequest
-from kvmtop.model.stats import diff
+from kvmtop.model.interval import diff
+from kvmtop.model.vocabulary import DetailRequest
 
 from ..support.fake import SECOND, Host
 

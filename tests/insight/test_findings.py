@@ -11,7 +11,7 @@ from kvmtop.insight import findings as rules
 from kvmtop.insight.findings import MOST, Finding, findings
 from kvmtop.insight.vcpus import members
 from kvmtop.model.session import Session
-from kvmtop.model.snapshot import HIT, SVM, VMX, WASTED, DetailRequest, Vm
+from kvmtop.model.vocabulary import HIT, SVM, VMX, WASTED, DetailRequest, Vm
 from kvmtop.reference.labels import Labels
 from kvmtop.sanitize import clean
 

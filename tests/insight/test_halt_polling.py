@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from kvmtop.insight.halt_polling import Polling, Verdict, polling
-from kvmtop.model.session import ALL, Scope
-from kvmtop.model.snapshot import HIT, UNPOLLED, UNSURE, WASTED, DetailRequest
-from kvmtop.model.stats import Interval, diff
+from kvmtop.model.interval import Interval, diff
+from kvmtop.model.scope import ALL, Scope
+from kvmtop.model.vocabulary import HIT, UNPOLLED, UNSURE, WASTED, DetailRequest
 from kvmtop.tables.halt_polling import verdict as verdict_words
 
 from ..support.fake import SECOND, Host

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from kvmtop.insight import slow_exits
-from kvmtop.model.snapshot import SVM, Vm
-from kvmtop.model.stats import bucket_bounds, diff
+from kvmtop.model.histogram import bucket_bounds
+from kvmtop.model.interval import diff
+from kvmtop.model.vocabulary import SVM, Vm
 from kvmtop.reference.guest_symbols import Symbols
 from kvmtop.reference.labels import Labels
 from kvmtop.sanitize import clean

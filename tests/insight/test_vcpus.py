@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kvmtop.insight.vcpus import Outside, VcpuRow, members, shares
-from kvmtop.model.session import Scope, Session
+from kvmtop.model.scope import Scope
+from kvmtop.model.session import Session
 from kvmtop.tables.vcpus import cpu, state
 
 from ..support.fake import SECOND, Host

@@ -5,7 +5,7 @@ import pytest
 
 from kvmtop.model.keys import pack, unpack
 from kvmtop.model.reasons import DEVICE, IDLE, basic
-from kvmtop.model.snapshot import SVM, VMX
+from kvmtop.model.vocabulary import SVM, VMX
 
 PAIRS = [(0, 0), (SVM, 0x400), (VMX, 12 | 1 << 31), (4_194_304, 4_194_303), (2**32 - 1, 2**32 - 1)]
 

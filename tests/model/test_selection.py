@@ -13,10 +13,14 @@ import pytest
 
 from kvmtop.errors import KvmtopError
 from kvmtop.insight import compare, slow_exits
+from kvmtop.insight.caveats import silence
+from kvmtop.model.exit_stats import add_by_reason, by_reason, counts
+from kvmtop.model.interval import diff
 from kvmtop.model.selection import MOST_WAITING, Selected, Selection
-from kvmtop.model.snapshot import CELL, SLOW, DetailRequest, Snapshot, Vm
-from kvmtop.model.stats import add_by_reason, by_reason, counts, diff, silence
-from kvmtop.output import export, openmetrics, summary
+from kvmtop.model.snapshot import CELL, SLOW, Snapshot
+from kvmtop.model.vocabulary import DetailRequest, Vm
+from kvmtop.output import csv_rows, json_lines, prometheus, summary
+from kvmtop.output.stream import Tee
 from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder
 
@@ -226,8 +230,8 @@ def test_the_first_slow_exits_of_a_vm_come_with_its_name() -> None:
 
 def test_json_and_csv() -> None:
     out, table = io.StringIO(), io.StringIO()
-    outputs = [export.json_lines(out), export.csv_rows(table)]
-    source = export.Tee(Selected(Busy(), Selection(("web*",))), outputs)
+    outputs = [json_lines.output(out), csv_rows.output(table)]
+    source = Tee(Selected(Busy(), Selection(("web*",))), outputs)
     snapshots = [source.read(), source.read()]
     found = json.loads(out.getvalue().splitlines()[-1])
     assert [vm["name"] for vm in found["vms"]] == ["web01"]
@@ -238,7 +242,7 @@ def test_json_and_csv() -> None:
 
 
 def test_openmetrics() -> None:
-    exporter = openmetrics.Exporter(Selected(Busy(), Selection(("web*",))))
+    exporter = prometheus.Exporter(Selected(Busy(), Selection(("web*",))))
     page = exporter.scrape()[0].decode()
     assert 'vm="web01"' in page and "db01" not in page
 

@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from kvmtop.model import session as module
-from kvmtop.model.session import ALL, HISTORY, Line, Sample, Scope, Session
-from kvmtop.model.snapshot import SVM, Snapshot
-from kvmtop.model.stats import Interval, by_reason, diff
+from kvmtop.model.exit_stats import by_reason
+from kvmtop.model.history import HISTORY
+from kvmtop.model.interval import Interval, diff
+from kvmtop.model.scope import ALL, Scope
+from kvmtop.model.session import Line, Session
+from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.vocabulary import SVM
 
-from ..support.fake import SECOND, Busy, Host
+from ..support.fake import SECOND, Host
 
 CPUID, HLT, MSR, IO = 0x72, 0x78, 0x7C, 0x7B
 KEY = SVM, MSR
@@ -32,22 +36,6 @@ def host() -> Host:
     host.add(100, "a", 2)
     host.add(200, "b")
     return host
-
-
-SCOPES = [ALL, Scope(100), Scope(200), Scope(100, 101), Scope(100, 102), Scope(200, 201)]
-
-
-def test_scopes(host: Host) -> None:
-    snapshot = host.read()
-    assert ALL.mask(snapshot) is None
-    masks = [scope.mask(snapshot) for scope in SCOPES[1:]]
-    assert [mask.tolist() for mask in masks if mask is not None] == [
-        [True, True, False], [False, False, True], [True, False, False], [False, True, False], [False, False, True]
-    ]  # fmt: skip
-    for nobody in (Scope(7), Scope(100, 7)):
-        mask = nobody.mask(snapshot)
-        assert mask is not None
-        assert not mask.any()
 
 
 def test_lines(host: Host) -> None:
@@ -169,58 +157,6 @@ def test_history_is_bounded(host: Host) -> None:
     assert session.history[0].time_ns == host.now - (HISTORY - 1) * SECOND
 
 
-def test_old_histograms_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    session, host = Session(), Busy(2, 2)
-    monkeypatch.setattr(module, "MOST_BUCKETS", 1_000)
-    for _ in range(30):
-        session.add(host.read())
-        kept = [len(sample.hist_row) for sample in session.history]
-        assert sum(kept) <= 1_000
-    assert len(session.history) == 30
-    known = [bool(n) for n in kept]
-    assert known == sorted(known)  # the newest stay
-    assert sum(known) > 3
-    assert sum(kept) + max(kept) > 1_000  # none without need
-    for sample in session.history:
-        assert sample.rate(ALL, KEY)  # what the trends need stays
-        assert sample.hist(ALL, KEY).sum() == (sample.by_reason(ALL)[KEY][0] if len(sample.hist_row) else 0)
-
-
-def test_old_samples_forget_whose_exits_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    session, host = Session(), Busy(2, 2)
-    monkeypatch.setattr(module, "MOST_ROWS", 200)
-    vm, vcpu = Scope(4000), Scope(4000, 4001)
-    known = []
-    for _ in range(30):
-        session.add(host.read())
-        sample = session.history[-1]
-        known.append(
-            [sample.rate(ALL), sample.rate(ALL, KEY), sample.rate(vm), sample.rate(vcpu), sample.rate(vm, KEY)]
-        )
-    assert sum(len(sample.key) for sample in session.history) <= 200
-    whole = [sample.whole for sample in session.history]
-    assert whole == sorted(whole)  # the newest stay
-    assert 3 < sum(whole) < 30
-    for sample, expected in zip(session.history, known, strict=True):
-        # Sums over all, the rates of each VM and vCPU, and what was asked for before.
-        assert [sample.rate(ALL), sample.rate(ALL, KEY), sample.rate(vm), sample.rate(vcpu)] == expected[:4]
-        assert sample.rate(vm, KEY) == expected[4]
-        if not sample.whole:  # unknown is not zero
-            assert sample.rate(vcpu, KEY) is None
-            assert not sample.hist(vcpu, KEY).any()
-
-
-def test_samples_share_what_is_equal() -> None:
-    session, host = Session(), Busy(2, 2)
-    for _ in range(3):
-        session.add(host.read())
-    first, *others = session.history
-    assert all(sample.threads is first.threads and sample.pids is first.pids for sample in others)
-    host.add(9000, "new")
-    session.add(host.read())
-    assert len(session.history[-1].threads) == len(first.threads) + 1
-
-
 def test_the_total_is_made_once_for_each_reading(host: Host) -> None:
     session = Session()
     session.add(host.read())
@@ -230,40 +166,6 @@ def test_the_total_is_made_once_for_each_reading(host: Host) -> None:
     assert session.total() is not total
     tick(session, host)
     assert session.total() is not None and session.total().seconds == 1  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_samples_say_what_by_reason_says(seed: int) -> None:
-    host, last = Busy(3, 2, seed), None
-    for turn in range(6):
-        if turn == 2:
-            host.leave(4001, HLT)
-        if turn == 4:
-            host.enter(4001)
-            host.end(4100)
-        now = host.read()
-        interval, last = diff(last, now), now
-        sample = Sample(interval)
-        assert sample.seconds == interval.seconds
-        vcpus = [Scope(vcpu.pid, tid) for tid, vcpu in host.vcpus.items()]
-        for scope in (ALL, Scope(7), *map(Scope, host.vms), *vcpus):
-            found = {r.key: r for r in by_reason(interval, scope.mask(now)) if r.count or r.time}
-            sums = {key: pair for key, pair in sample.by_reason(scope).items() if any(pair)}
-            assert sums == {key: (r.count, r.time) for key, r in found.items()}
-            for key, reason in found.items():
-                assert sample.hist(scope, key).tolist() == list(reason.hist)
-            assert sample.rate(scope) == pytest.approx(sum(r.rate for r in found.values()))
-            if scope != ALL:
-                assert sample.rates.get(scope, 0) == pytest.approx(sample.rate(scope))
-        assert sample.by_reason(ALL) is sample.by_reason(ALL)  # added up once
-
-
-def test_a_sample_does_not_hold_on_to_the_snapshot() -> None:
-    host = Busy(1, 1)
-    sample = Sample(diff(host.read(), host.read()))
-    arrays = [value for value in vars(sample).values() if isinstance(value, np.ndarray)]
-    assert len(arrays) >= 8
-    assert all(array.base is None for array in arrays)
 
 
 # ---- one thread adds, another has a copy
@@ -317,17 +219,3 @@ def test_a_reading_while_totals_are_added_up(host: Host, monkeypatch: pytest.Mon
     assert total
     assert total.after is session.last
     assert [reason.count for reason in by_reason(total)] == [1]
-
-
-@pytest.mark.parametrize("bound", ["MOST_BUCKETS", "MOST_ROWS"])
-def test_a_sample_in_use_stays_whole(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    session, host = Session(), Busy(2, 2)
-    session.add(host.read())
-    sample, history = session.history[0], session.history
-    filled, rows = len(sample.hist_row), len(sample.key)
-    monkeypatch.setattr(module, bound, 0)
-    session.add(host.read())
-    assert not len(session.history[0].hist_row)
-    assert (len(sample.hist_row), len(sample.key), sample.whole) == (filled, rows, True)
-    assert sample.hist(ALL, KEY).sum() == sample.by_reason(ALL)[KEY][0] > 0
-    assert list(history) == [sample]

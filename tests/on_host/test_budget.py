@@ -15,8 +15,10 @@ import pytest
 
 from kvmtop.host.live import Live
 from kvmtop.insight.vcpus import members
+from kvmtop.model.exit_stats import by_reason
+from kvmtop.model.interval import Interval
 from kvmtop.model.session import Session
-from kvmtop.model.stats import PARTS, Interval, by_reason
+from kvmtop.model.vocabulary import PARTS
 
 from ..hosts import qemu
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop.model.snapshot import SVM
+from kvmtop.model.vocabulary import SVM
 
 from . import truth
 

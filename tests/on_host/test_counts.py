@@ -12,8 +12,10 @@ import pytest
 
 from kvmtop.bpf.collector import Collector
 from kvmtop.host.selftest_guest import Guest, Step
-from kvmtop.model.snapshot import SVM, Snapshot
-from kvmtop.model.stats import by_reason, diff
+from kvmtop.model.exit_stats import by_reason
+from kvmtop.model.interval import diff
+from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.vocabulary import SVM
 from kvmtop.output import summary
 
 from . import truth

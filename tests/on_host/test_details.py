@@ -22,9 +22,10 @@ from kvmtop.host.live import Live
 from kvmtop.host.selftest_guest import CODE, MMIO, MSR_READ, MSR_WRITE, PORT
 from kvmtop.insight import halt_polling, slow_exits
 from kvmtop.insight.accesses import Touched, touched
-from kvmtop.model.session import ALL, Scope
-from kvmtop.model.snapshot import KINDS, DetailRequest, Snapshot
-from kvmtop.model.stats import diff
+from kvmtop.model.interval import diff
+from kvmtop.model.scope import ALL, Scope
+from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.vocabulary import KINDS, DetailRequest
 from kvmtop.reference.labels import Labels
 
 from ..hosts import qemu

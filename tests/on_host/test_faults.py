@@ -22,8 +22,8 @@ import pytest
 
 from kvmtop.bpf import collector, syscalls
 from kvmtop.host.selftest_guest import Step
+from kvmtop.model.exit_stats import counts
 from kvmtop.model.snapshot import Snapshot
-from kvmtop.model.stats import counts
 from kvmtop.recording.reader import Recording
 
 from . import truth

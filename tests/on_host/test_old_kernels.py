@@ -14,9 +14,10 @@ from kvmtop.bpf import syscalls
 from kvmtop.bpf.collector import Collector
 from kvmtop.bpf.detail import Detail
 from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
+from kvmtop.model.exit_stats import by_reason
+from kvmtop.model.interval import diff
 from kvmtop.model.reasons import IDLE
-from kvmtop.model.snapshot import KINDS, SVM, UNKNOWN, DetailRequest
-from kvmtop.model.stats import by_reason, diff
+from kvmtop.model.vocabulary import KINDS, SVM, UNKNOWN, DetailRequest
 from kvmtop.output import summary
 
 from . import truth

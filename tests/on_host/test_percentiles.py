@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from kvmtop.bpf.collector import Collector
-from kvmtop.model.stats import by_reason, diff
+from kvmtop.model.exit_stats import by_reason
+from kvmtop.model.interval import diff
 
 from . import truth
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from kvmtop.host.live import Live
-from kvmtop.model.snapshot import SVM
-from kvmtop.model.stats import by_reason, counts, diff
+from kvmtop.model.exit_stats import by_reason, counts
+from kvmtop.model.interval import diff
+from kvmtop.model.vocabulary import SVM
 
 from ..hosts import qemu
 from . import truth

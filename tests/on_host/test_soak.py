@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from kvmtop.host.selftest_guest import Step
-from kvmtop.model.stats import counts
+from kvmtop.model.exit_stats import counts
 from kvmtop.recording.reader import Recording
 
 from . import truth

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from kvmtop.host.selftest_guest import Guest, Step
+from kvmtop.model.exit_stats import counts
 from kvmtop.model.snapshot import Snapshot
-from kvmtop.model.stats import counts
 
 EVENT = Path("/sys/kernel/tracing/events/kvm/kvm_exit")
 TRIGGER = "hist:keys=exit_reason,isa"

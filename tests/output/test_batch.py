@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from kvmtop.model.snapshot import HIT, KINDS, UNKNOWN, VMX, WASTED, DetailRequest
+from kvmtop.model.vocabulary import HIT, KINDS, UNKNOWN, VMX, WASTED, DetailRequest
 from kvmtop.output import batch
 from kvmtop.reference.guest_symbols import Symbols
 from kvmtop.reference.labels import Labels

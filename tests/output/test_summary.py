@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kvmtop.model.snapshot import CELL, SVM, UNKNOWN, VMX, Snapshot
+from kvmtop.model.snapshot import CELL, Snapshot
+from kvmtop.model.vocabulary import SVM, UNKNOWN, VMX
 from kvmtop.output import summary
 from kvmtop.tables.view import bucket_of
 

@@ -12,6 +12,7 @@ import pytest
 from kvmtop.model.snapshot import CELL, THREAD, Snapshot
 from kvmtop.recording import codec
 from kvmtop.recording.codec import BadFrame, Counters
+from kvmtop.recording.format import MOST_BYTES, MOST_CELLS
 
 from ..support.fake import SECOND, Busy, Host
 from ..support.fleet import Fleet
@@ -86,9 +87,7 @@ def test_what_did_not_change_costs_nothing() -> None:
 
 def test_too_large_is_said_when_it_is_written() -> None:
     few = Fleet(4).read()
-    many = replace(
-        few, cells=np.zeros(codec.MOST_CELLS + 1, CELL), cell_ids=np.arange(codec.MOST_CELLS + 1, dtype="u8")
-    )
+    many = replace(few, cells=np.zeros(MOST_CELLS + 1, CELL), cell_ids=np.arange(MOST_CELLS + 1, dtype="u8"))
     with pytest.raises(BadFrame):
         codec.encode(many)
 
@@ -120,7 +119,7 @@ def test_what_is_no_frame() -> None:
 
 def test_a_bomb_is_not_unpacked() -> None:
     with pytest.raises(BadFrame):
-        codec.decode(zlib.compress(bytes(codec.MOST_BYTES + 1), 9))
+        codec.decode(zlib.compress(bytes(MOST_BYTES + 1), 9))
     good = codec.encode(Busy().read())
     for bad in (b"", b"x", good[:-1], good + b"x"):
         with pytest.raises(BadFrame):

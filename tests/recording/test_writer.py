@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from kvmtop.errors import KvmtopError
-from kvmtop.model.snapshot import Snapshot, Vm
+from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.vocabulary import Vm
 from kvmtop.recording import reader
 from kvmtop.recording import writer as recorder_module
 from kvmtop.recording.reader import Recording
@@ -24,11 +25,6 @@ from kvmtop.recording.writer import Recorder
 from ..support.fake import Busy
 from ..support.fleet import Fleet
 from ..support.recordings import equal, record
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "run.kvmtop"
 
 
 def test_an_hour_of_64_busy_vcpus_is_below_60_megabytes(file: Path) -> None:

@@ -11,7 +11,7 @@ import kvmtop
 from kvmtop import cli
 from kvmtop.bpf import tracepoint
 from kvmtop.errors import KvmtopError
-from kvmtop.model import snapshot
+from kvmtop.model import vocabulary
 from kvmtop.reference import exit_reasons
 from kvmtop.reference.exit_reason_texts import MEANINGS, Meaning
 from kvmtop.reference.exit_reasons import SVM, VMX
@@ -40,7 +40,7 @@ def its_names(meaning: Meaning) -> list[str]:
 
 
 def test_isa_constants_are_the_snapshots() -> None:
-    assert (VMX, SVM) == (snapshot.VMX, snapshot.SVM)
+    assert (VMX, SVM) == (vocabulary.VMX, vocabulary.SVM)
 
 
 def test_names_are_the_kernels() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmtop.model.snapshot import KINDS, Names
+from kvmtop.model.vocabulary import KINDS, Names
 from kvmtop.reference import qemu_mtree
 from kvmtop.reference.guest_symbols import Symbols
 from kvmtop.reference.labels import _KINDS, TITLES, Labels

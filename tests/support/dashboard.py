@@ -8,7 +8,7 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from kvmtop.model.snapshot import SVM, DetailRequest
+from kvmtop.model.vocabulary import SVM, DetailRequest
 from kvmtop.ui.app import KvmtopApp, Tick
 from kvmtop.ui.feed import Reading
 from kvmtop.ui.live_feed import LiveFeed

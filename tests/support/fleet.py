@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from kvmtop.model.arrays import Array
+from kvmtop.model.histogram import BUCKETS
 from kvmtop.model.provenance import HERE, Origin
-from kvmtop.model.snapshot import BUCKETS, CELL, SLOW, SVM, THREAD, Array, DetailRequest, Names, Snapshot, Vm
+from kvmtop.model.snapshot import CELL, SLOW, THREAD, Snapshot
+from kvmtop.model.vocabulary import SVM, DetailRequest, Names, Vm
 
 from .fake import NAMES, SECOND
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import kvmtop
@@ -58,3 +59,11 @@ def until_it_counts(process: subprocess.Popen[str]) -> None:
     while Path(f"/proc/{process.pid}/comm").read_text() != "counting\n":
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.02)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that comes about soon."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from kvmtop.errors import KvmtopError
+from kvmtop.model.scope import ALL
 from kvmtop.model.snapshot import Snapshot
+from kvmtop.output import batch, csv_rows, json_lines, summary
 from kvmtop.recording.codec import Counters
+from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder
+from kvmtop.reference.labels import Labels
+from kvmtop.tables import view
 
 from .fake import Busy
 
@@ -43,3 +51,32 @@ def record(path: Path, samples: int = 10, host: Busy | None = None) -> list[Snap
 
 def equal(found: Snapshot, snapshot: Snapshot) -> bool:
     return same(found, snapshot) and all(getattr(found, name) == getattr(snapshot, name) for name in SCALARS)
+
+
+def complaint(path: Path, pids: tuple[int, ...] = ()) -> str:
+    """What is said about a file that is no recording, in one line."""
+    with pytest.raises(KvmtopError) as caught:
+        look_at_all(path, pids)
+    text = str(caught.value)
+    assert "\n" not in text and str(path) in text and len(text) < len(str(path)) + 300
+    assert caught.value.status == 2
+    return text
+
+
+def look_at_all(path: Path, pids: tuple[int, ...] = ()) -> None:
+    """Everything that a replay does with a file but for the screen."""
+    found = Recording(path, pids)
+    out = batch.Batch(io.StringIO(), Labels(), origin=found.origin)
+    session = out.session
+    for snapshot in found:
+        out.write(snapshot)
+    if session.interval:
+        for line in session.lines(session.interval):
+            view.page(session, session.interval, ALL, line.reason.key)
+            break
+        if len(session.interval.after.threads) < 20:  # else there is much to write
+            json_lines.interval_line(session, session.interval, Labels(), found.origin)
+            csv_rows.interval_rows(session, session.interval, found.origin)
+    final = found.close()
+    summary.text(final)
+    json_lines.summary_line(final, found.origin)

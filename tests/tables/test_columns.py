@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from kvmtop.model.exit_stats import Reason
+from kvmtop.model.histogram import BUCKETS
 from kvmtop.model.session import Line
-from kvmtop.model.snapshot import BUCKETS, SVM
-from kvmtop.model.stats import Reason
+from kvmtop.model.vocabulary import SVM
 from kvmtop.tables.columns import BY_KEY, COLUMNS, Column, fitting, ordered
 from kvmtop.tables.view import bucket_of
 

@@ -5,8 +5,9 @@ import warnings
 import pytest
 
 from kvmtop.errors import KvmtopError
-from kvmtop.model.session import Line, Scope, Session
-from kvmtop.model.stats import Interval
+from kvmtop.model.interval import Interval
+from kvmtop.model.scope import Scope
+from kvmtop.model.session import Line, Session
 from kvmtop.tables.columns import BY_KEY
 from kvmtop.tables.row_choice import SORTS, RowChoice
 

@@ -11,8 +11,9 @@ from kvmtop import units
 from kvmtop.insight import slow_exits
 from kvmtop.insight.accesses import Touched
 from kvmtop.insight.halt_polling import Polling
-from kvmtop.model.snapshot import SVM, VMX, Vm
-from kvmtop.model.stats import bucket_bounds, diff
+from kvmtop.model.histogram import bucket_bounds
+from kvmtop.model.interval import diff
+from kvmtop.model.vocabulary import SVM, VMX, Vm
 from kvmtop.reference import exit_reasons
 from kvmtop.reference.guest_symbols import Symbols
 from kvmtop.reference.labels import Labels

@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from kvmtop import cli
-from kvmtop.output.openmetrics import Exporter
-from kvmtop.recording import reader
+from kvmtop.output.prometheus import Exporter
+from kvmtop.recording import format as recorded
 from kvmtop.tables.columns import COLUMNS
 from tools import manual
 
@@ -60,16 +60,16 @@ def test_every_metric(page: str) -> None:
 
 def test_every_table_of_a_recording(page: str) -> None:
     database = sqlite3.connect(":memory:")
-    database.executescript(reader.SCHEMA)
+    database.executescript(recorded.SCHEMA)
     for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'"):
         columns = ", ".join(column for _, column, *_ in database.execute(f"PRAGMA table_info({name})"))
         assert f"\n{name}: {columns}\n" in section(page, "RECORDINGS")
-        assert re.search(rf"^    {name} ", reader.__doc__ or "", re.MULTILINE)
+        assert re.search(rf"^    {name} ", recorded.__doc__ or "", re.MULTILINE)
 
 
 def test_every_key_of_the_json(page: str) -> None:
     told = re.findall(r"^\.TP\n(.*)$", section(page, "JSON"), re.MULTILINE)
-    assert {"schema", "type", "reasons", "vms", "findings"} < set(told)  # test_export.py: the schema has them all
+    assert {"schema", "type", "reasons", "vms", "findings"} < set(told)  # test_json_lines.py: the schema has them all
     assert set(told) == {key for key, _ in manual.fields()}
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from kvmtop.insight.accesses import TOUCHED
-from kvmtop.model.session import ALL, Scope
-from kvmtop.model.snapshot import KINDS, DetailRequest, Snapshot
+from kvmtop.model.scope import ALL, Scope
+from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.vocabulary import KINDS, DetailRequest
 from kvmtop.sanitize import clean
 from kvmtop.widgets.reason_page import ReasonPage
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop.model.session import ALL
-from kvmtop.model.snapshot import SVM, Names
+from kvmtop.model.scope import ALL
+from kvmtop.model.vocabulary import SVM, Names
 
 from ..support.dashboard import HLT, IO, driving, work
 from ..support.fake import Host

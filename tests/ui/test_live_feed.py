@@ -9,8 +9,9 @@ import pytest
 from textual.widgets import Static
 
 from kvmtop.errors import KvmtopError
-from kvmtop.model.snapshot import DetailRequest, Snapshot
+from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.source import Wrapper
+from kvmtop.model.vocabulary import DetailRequest
 from kvmtop.tables import view
 from kvmtop.ui.app import KvmtopApp, Tick
 from kvmtop.ui.live_feed import LiveFeed

@@ -7,8 +7,8 @@ import re
 import pytest
 from textual.widgets import Input
 
-from kvmtop.model.session import ALL, Scope
-from kvmtop.model.snapshot import SVM
+from kvmtop.model.scope import ALL, Scope
+from kvmtop.model.vocabulary import SVM
 from kvmtop.widgets.help import Help
 from kvmtop.widgets.reason_page import ReasonPage
 

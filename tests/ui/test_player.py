@@ -17,9 +17,10 @@ import pytest
 from textual.binding import Binding
 from textual.pilot import Pilot
 
+from kvmtop.model.exit_stats import by_reason
 from kvmtop.model.session import Session
-from kvmtop.model.stats import by_reason
-from kvmtop.recording.reader import MOST_TIME, Recording, base
+from kvmtop.recording.format import MOST_TIME, base
+from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder
 from kvmtop.ui import replay_feed
 from kvmtop.ui.app import KvmtopApp, Tick

@@ -26,12 +26,16 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from ..insight.vcpus import members
+from ..model.arrays import I64, Array
+from ..model.exit_stats import Reason, by_reason
+from ..model.histogram import BUCKETS, FIRST_OCTAVE
+from ..model.interval import Interval, diff
 from ..model.keys import unpack
 from ..model.provenance import HERE, Origin
 from ..model.session import Session
-from ..model.snapshot import BUCKETS, FIRST_OCTAVE, Array, Snapshot, Vm
+from ..model.snapshot import Snapshot
 from ..model.source import Source, Wrapper
-from ..model.stats import I64, PARTS, Interval, Reason, by_reason, diff, isa_name
+from ..model.vocabulary import PARTS, Vm, isa_name
 from ..sanitize import clean
 
 MOST_VMS, MOST_REASONS = 128, 32
@@ -240,10 +244,14 @@ def _reasons(vms: Sequence[_Vm]) -> Iterator[Metric]:
     labels = [*LABELS, "reason"]
     exits = CounterMetricFamily("kvmtop_exits", "Exits that have ended.", labels=labels)
     seconds = CounterMetricFamily(
-        "kvmtop_exit_seconds", "Time outside the guest, with exits that are still open, by where it was spent: in the"
-        " kernel, idle there (halted), or in user space (the VMM).", labels=[*labels, "where"])  # fmt: skip
+        "kvmtop_exit_seconds",
+        "Time outside the guest, with exits that are still open, by where it was spent: in the kernel, idle there"
+        " (halted), or in user space (the VMM).",
+        labels=[*labels, "where"],
+    )
     duration = HistogramMetricFamily(
-        "kvmtop_exit_duration_seconds", "How long the exits that have ended lasted.", labels=labels)  # fmt: skip
+        "kvmtop_exit_duration_seconds", "How long the exits that have ended lasted.", labels=labels
+    )
     for vm in vms:
         for name, reason in vm.reasons.items():
             values = [*vm.labels, name]
@@ -257,8 +265,11 @@ def _reasons(vms: Sequence[_Vm]) -> Iterator[Metric]:
 
 def _budget(vms: Sequence[_Vm], waiting_known: bool) -> Metric:
     family = CounterMetricFamily(
-        "kvmtop_vcpu_seconds", "Where the time of the vCPUs went: guest, kernel, user, idle (halted), wait (for a CPU)."
-        " The parts add up to the time that the vCPUs were watched.", labels=[*LABELS, "state"])  # fmt: skip
+        "kvmtop_vcpu_seconds",
+        "Where the time of the vCPUs went: guest, kernel, user, idle (halted), wait (for a CPU)."
+        " The parts add up to the time that the vCPUs were watched.",
+        labels=[*LABELS, "state"],
+    )
     for vm in vms:
         for part, ns in zip(PARTS if waiting_known else PARTS[:-1], vm.budget.tolist(), strict=False):
             family.add_metric([*vm.labels, part], ns / 1e9)

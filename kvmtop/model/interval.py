@@ -1,0 +1,254 @@
+"""Two Snapshots in, what happened between them out: pure functions.
+
+Durations and times are ns. An open exit (a vCPU that has left the guest and not come back) counts with
+the part of it that lies in the interval: a vCPU asleep shows as idle while it sleeps, not when it wakes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .arrays import I64, U64, Array, Mask, find
+from .histogram import BUCKETS, Buckets
+from .keys import pack
+from .reasons import IDLE, INTERRUPT, among
+from .snapshot import Snapshot
+from .vocabulary import PARTS, Key
+
+ROW = np.dtype(
+    [
+        ("reason", "u4"),
+        ("isa", "u4"),
+        ("thread", "i8"),  # row of the later Snapshot's threads; -1: gone
+        ("count", "i8"),  # exits that ended in the interval
+        ("total", "i8"),  # ns: their durations
+        ("time", "i8"),  # ns of the interval spent in such exits, open ones too
+        ("user", "i8"),  # ns of it in user space
+        ("min", "i8"),  # since the start
+        ("max", "i8"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What happened between two Snapshots. rows: dtype ROW; several may speak of one (thread, isa, reason)."""
+
+    before: Snapshot | None
+    after: Snapshot
+    rows: Array
+
+    @property
+    def start_ns(self) -> int:
+        """CLOCK_MONOTONIC."""
+        return self.before.time_ns if self.before else self.after.start_ns
+
+    @property
+    def seconds(self) -> float:
+        """The measured length, by which rates divide."""
+        return max(self.after.time_ns - self.start_ns, 1) / 1e9
+
+    @property
+    def lost(self) -> int:
+        """Exits of this interval that were not counted."""
+        return self.after.lost - (self.before.lost if self.before else 0)
+
+    @cached_property
+    def budget(self) -> I64:
+        """Shape (threads, 5): ns of PARTS for each thread of `after`; zeros for what is unknown."""
+        return _budget(self)
+
+    @cached_property
+    def known(self) -> I64:
+        """Shape (threads,): ns of the interval in which each thread was watched."""
+        threads = self.after.threads
+        start = np.maximum(threads["first_ns"], np.uint64(self.start_ns))
+        end = np.where(threads["end_ns"], threads["end_ns"], np.uint64(self.after.time_ns))
+        length: I64 = np.maximum(end.astype("i8") - start.astype("i8"), 0)
+        return length
+
+    @cached_property
+    def reasons(self) -> tuple[U64, I64]:
+        """The reasons of the rows, packed (isa, code) in ascending order, and for each row which of them it is."""
+        cells = _cells(self.before, self.after)
+        distinct, column = self.after.reasons
+        opened = self.rows[len(column) if cells is None else len(cells) :]
+        keys = pack(opened["isa"], opened["reason"])
+        both = np.union1d(distinct, keys)
+        of_cells = np.searchsorted(both, distinct)[column if cells is None else column[cells]]
+        return both, np.concatenate([of_cells, np.searchsorted(both, keys)])
+
+    def are(self, codes: set[Key]) -> Mask:
+        """Which rows have one of these reasons; VMX's flags do not matter."""
+        distinct, column = self.reasons
+        mask: Mask = among(distinct, codes)[column]
+        return mask
+
+    @cached_property
+    def buckets(self) -> Buckets:
+        """The histograms of the rows: the exits that ended in the interval."""
+        return _buckets(self)
+
+    @cached_property
+    def memo(self) -> dict[object, Any]:
+        """What others have made of this interval and would make again."""
+        return {}
+
+
+def diff(before: Snapshot | None, after: Snapshot) -> Interval:
+    """What happened between two Snapshots of one source; since its start where `before` is None."""
+    heads, ids, rows = after.heads, after.cell_ids, np.zeros(len(after.cells), ROW)
+    for name in ("reason", "isa", "count", "total", "user", "max"):
+        rows[name] = heads[name]
+    rows["time"] = heads["total"]
+    rows["min"] = np.minimum(heads["min"], np.uint64(2**63 - 1))
+    rows["thread"] = np.where(ids != 0, heads["thread"].astype("i8"), -1)
+    parts = [_open(after, after, 1)]
+    if before is not None:
+        if (cells := _cells(before, after)) is not None:
+            rows = rows[cells]
+        at, old = _same_cells(before, after)
+        for name, was in (("count", "count"), ("total", "total"), ("time", "total"), ("user", "user")):
+            rows[name][at] -= before.heads[was][old].astype("i8")
+        parts.append(_open(before, after, -1))
+    return Interval(before, after, np.concatenate([rows, *parts]))
+
+
+def _cells(before: Snapshot | None, after: Snapshot) -> I64 | None:
+    """The cells that have a row in an Interval; None for all. What is long gone is in totals only."""
+    if before is None or after.cell_ids.all():
+        return None
+    return np.flatnonzero(after.cell_ids)
+
+
+def _same_cells(before: Snapshot, after: Snapshot) -> tuple[Any, Any]:
+    """The rows of an Interval that both Snapshots have a cell of, and those cells of the earlier."""
+    number = len(before.cell_ids)
+    if before.cell_ids.all() and np.array_equal(before.cell_ids, after.cell_ids[:number]):  # as a rule
+        return slice(0, number), slice(0, number)
+    old = np.flatnonzero(before.cell_ids)
+    at = find(after.cell_ids[after.cell_ids != 0], before.cell_ids[old])
+    return at[at >= 0], old[at >= 0]
+
+
+_CHUNK = 2048  # histograms that fit into a CPU's cache together with what they are compared with
+
+
+def _buckets(interval: Interval) -> Buckets:
+    before, after = interval.before, interval.after
+    cells = _cells(before, after)
+    number = len(after.cells) if cells is None else len(cells)
+    earlier = np.full(number, -1)
+    if before is not None:
+        at, old = _same_cells(before, after)
+        earlier[at] = np.arange(len(before.cells))[old]
+    # A histogram changes with its count, and never later (on_entry in collector.bpf.c), so the others need not be read.
+    changed = np.flatnonzero(interval.rows["count"][:number])
+    found: list[tuple[npt.NDArray[Any], ...]] = [(np.zeros(0, "i4"), np.zeros(0, "u1"), np.zeros(0, "i8"))]
+    new_hist = after.cells["hist"]
+    old_hist = before.cells["hist"] if before is not None else new_hist[:0]
+    for start in range(0, len(changed), _CHUNK):
+        rows = changed[start : start + _CHUNK]
+        new = _rows(new_hist, rows if cells is None else cells[rows])
+        at = earlier[rows]
+        if (at >= 0).all():
+            old = _rows(old_hist, at)
+        else:
+            old = np.zeros((len(rows), BUCKETS), "u8")
+            old[at >= 0] = old_hist[at[at >= 0]]
+        filled = np.flatnonzero(new != old)
+        row, bucket = filled >> 7, filled & (BUCKETS - 1)
+        count = (new[row, bucket] - old[row, bucket]).view("i8")
+        found.append((rows.astype("i4")[row], bucket.astype("u1"), count))
+    return Buckets(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def _rows(table: npt.NDArray[np.uint64], rows: I64) -> npt.NDArray[np.uint64]:
+    """These rows, as a view where they lie side by side."""
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first == len(rows) - 1 and (np.diff(rows) == 1).all():
+        return table[first : last + 1]
+    return table[rows]
+
+
+def open_ns(snapshot: Snapshot) -> tuple[I64, I64]:
+    """Shape (threads,) each: ns that the open exit has lasted, and the part in user space; 0 without one.
+
+    A thread that has ended with an exit open stays at what it had then.
+    """
+    threads = snapshot.threads
+    now = np.where(threads["end_ns"], threads["end_ns"], np.uint64(snapshot.time_ns)).astype("i8")
+    since = threads["exit_ns"].astype("i8")
+    lasted = np.where(since > 0, np.maximum(now - since, 0), 0)
+    left = threads["user_ns"].astype("i8")
+    user = np.where(since > 0, threads["user"].astype("i8") + np.where(left > 0, np.maximum(now - left, 0), 0), 0)
+    return lasted, np.minimum(user, lasted)
+
+
+def _open(snapshot: Snapshot, after: Snapshot, sign: int) -> Array:
+    """The open exits of a Snapshot as rows that add (or take away) their time so far."""
+    lasted, user = open_ns(snapshot)
+    which = np.flatnonzero(lasted)
+    row = which if snapshot is after else find(after.thread_ids, snapshot.thread_ids[which])
+    which, row = which[row >= 0], row[row >= 0]
+    rows = np.zeros(len(which), ROW)
+    rows["reason"], rows["isa"] = snapshot.threads["reason"][which], snapshot.threads["isa"][which]
+    rows["thread"] = row
+    rows["time"], rows["user"] = sign * lasted[which], sign * user[which]
+    rows["min"] = 2**63 - 1
+    return rows
+
+
+def _budget(interval: Interval) -> I64:
+    after, before = interval.after, interval.before
+    count = len(after.threads)
+    there = interval.rows["thread"] >= 0
+    rows, idle, interrupt = interval.rows, interval.are(IDLE), interval.are(INTERRUPT)
+    kernel_ns = rows["time"] - rows["user"]
+
+    def per_thread(mask: Mask, values: I64) -> I64:
+        # Float sums are exact here: 2**53 ns are 104 days.
+        return np.bincount(rows["thread"][mask], weights=values[mask], minlength=count).astype("i8")
+
+    budget = np.zeros((count, len(PARTS)), "i8")
+    guest, kernel, user, asleep, wait = budget.T
+    guest += _guest(after)
+    if before is not None:
+        at = find(after.thread_ids, before.thread_ids)
+        guest[at[at >= 0]] -= _guest(before)[at >= 0]
+    kernel += per_thread(there & ~idle, kernel_ns)
+    asleep += per_thread(there & idle, kernel_ns)
+    user += per_thread(there, rows["user"])
+
+    # Waiting for a CPU happened within the others. A vCPU is preempted by the host's interrupts, so it is
+    # taken out of theirs first, then of idle (late wake-ups), then of what is left.
+    delay = np.minimum(_delays(interval), interval.known)
+    interrupts = per_thread(there & interrupt, kernel_ns)
+    for part, most in ((kernel, interrupts), (asleep, asleep), (kernel, kernel), (user, user), (guest, guest)):
+        taken = np.clip(np.minimum(delay, most), 0, None)
+        part -= taken
+        wait += taken
+        delay = delay - taken
+    return np.maximum(budget, 0)
+
+
+def _delays(interval: Interval) -> I64:
+    """Shape (threads,): ns that each thread waited for a CPU."""
+    after, before = interval.after.run_delay, interval.before.run_delay if interval.before else {}
+    tids = interval.after.threads["id"].astype("u4").tolist()
+    waited: I64 = np.fromiter((after.get(tid, 0) - before.get(tid, 0) for tid in tids), "i8", len(tids))
+    return np.maximum(waited, 0)
+
+
+def _guest(snapshot: Snapshot) -> I64:
+    threads = snapshot.threads
+    now = np.where(threads["end_ns"], threads["end_ns"], np.uint64(snapshot.time_ns)).astype("i8")
+    since = threads["entry_ns"].astype("i8")
+    inside = np.where(since > 0, np.maximum(now - since, 0), 0)
+    total: I64 = threads["guest"].astype("i8") + inside
+    return total

@@ -1,0 +1,91 @@
+"""The words: instruction sets, kinds of accesses, names of reasons, VMs, what somebody asks for. Without numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# The tracepoint's `isa`: KVM_ISA_VMX, KVM_ISA_SVM in arch/x86/kvm/trace.h; 0 where it has no such field.
+UNKNOWN, VMX, SVM = 0, 1, 2
+
+
+def isa_name(isa: int) -> str:
+    """How people call it."""
+    return {VMX: "VMX", SVM: "SVM", UNKNOWN: "–"}.get(isa, "–")
+
+
+PARTS = ("guest", "kernel", "user", "idle", "wait")  # where a vCPU's second goes, in this order everywhere
+
+# What an exit may touch, and how its halt was polled: the numbers are those of bpf/detail.bpf.c.
+KINDS = (
+    "",
+    "io",
+    "msr",
+    "mmio",
+    "cpuid",
+    "hypercall",
+    "hyperv",
+    "fault",
+    "vector",
+    "user",
+    "vmgexit",
+    "cr",
+    "apic",
+    "rip",
+    "poll",
+    "window",
+)
+
+HIT, WASTED, UNPOLLED, UNSURE = range(4)  # the value of a "poll" row
+
+Key = tuple[int, int]  # isa, code
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the running kernel calls its exit reasons, per isa, and VMX's flag bits."""
+
+    reasons: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
+    flags: Mapping[int, str] = field(default_factory=dict)
+
+    def name(self, isa: int, code: int) -> str:
+        """The kernel's name of a 32-bit code; its number, as the vendor writes it, where it has none."""
+        table = self.reasons.get(isa, {})
+        if isa != VMX:
+            return table.get(code) or (f"0x{code:03x}" if isa == SVM else str(code))
+        if code == 0xFFFFFFFF:  # TDX reports it for "no exit reason"
+            return "0xffffffff"
+        # Bits 15:0 are the basic reason, the others flags (Intel SDM vol. 3, 25.9.1).
+        flags = [
+            self.flags.get(1 << bit) or _VMX_FLAGS.get(bit, f"bit {bit}") for bit in range(16, 32) if code >> bit & 1
+        ]
+        return "|".join([table.get(code & 0xFFFF) or str(code & 0xFFFF), *flags])
+
+
+_VMX_FLAGS = {26: "BUS_LOCK", 27: "ENCLAVE_MODE", 28: "SMI_PENDING_MTF", 29: "SMI_VMX_ROOT", 31: "FAILED_VMENTRY"}
+
+MOST_ALIASES = 8
+
+
+@dataclass(frozen=True)
+class Vm:
+    """A process with vCPU threads. Its names are untrusted but hold no control characters.
+
+    aliases: what else its owners may call it, such as Proxmox's VMID or its UUID.
+    """
+
+    pid: int
+    name: str
+    comm: str = ""
+    ended: bool = False
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DetailRequest:
+    """What somebody wants to look at: kinds (of KINDS) of what exits touch; the exits of one reason (isa, code) only;
+    single exits that last slow_ns or longer."""
+
+    kinds: frozenset[str] = frozenset()
+    only: tuple[int, int] | None = None
+    slow_ns: int | None = None

@@ -1,0 +1,66 @@
+"""The file that a run is recorded in: writer.py writes it, reader.py reads it.
+
+The file is a SQLite database; `sqlite3 FILE` shows it:
+
+    runs     one row: version of kvmtop, host, kernel, title, when counting began (s since 1970, and in the
+             clock of the Snapshots, CLOCK_MONOTONIC in ns)
+    reasons  isa (1 VMX, 2 SVM), code, the kernel's name for it
+    flags    VMX's flag bits, by the kernel's names
+    vms      a row for each change: from this sample on, the VM of this pid has this name and state; before it, a row
+             of the state alias for each further name, which older versions of kvmtop take for a name for no time
+    vcpus    from this sample on there is this thread: its id in the frames, pid, tid, vCPU
+    samples  a row a Snapshot: time_ns, and what could not be counted; final is the one after the last interval
+    exits    by sample and reason: exits that ended since the sample before, and ns that they lasted
+    frames   by sample: the counters of each vCPU and reason with their histograms, packed as in codec.py
+
+    SELECT name, sum(exits) FROM exits JOIN reasons USING (isa, code) GROUP BY name;
+
+Sample n is packed as what changed since sample n & (n - 1), the first of every 32 for itself: so any of them is
+at most six frames away, and half of the frames hold one interval's changes only.
+
+A sample is one transaction with SQLite's rollback journal and synchronous=FULL: after kill -9 or a power cut, the
+file has all samples up to the last whole one. With a write-ahead log, the newest samples would be in a second
+file, which is soon forgotten. FILE-journal and FILE-wal are there while FILE is being written, the one empty but for
+some milliseconds a sample, the other always: so nobody else can put a file there, which SQLite would take for ours.
+"""
+
+from __future__ import annotations
+
+APPLICATION = 0x6B766D74  # "kvmt": SQLite's application_id, for file(1)
+FORMAT = 1  # SQLite's user_version
+SCHEMA = """\
+CREATE TABLE runs (run INTEGER PRIMARY KEY, version TEXT NOT NULL, host TEXT NOT NULL, kernel TEXT NOT NULL, title TEXT NOT NULL, began REAL NOT NULL, start_ns INTEGER NOT NULL) STRICT;
+CREATE TABLE reasons (isa INTEGER NOT NULL, code INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (isa, code)) STRICT;
+CREATE TABLE flags (flag INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
+CREATE TABLE vms (sample INTEGER NOT NULL, pid INTEGER NOT NULL, name TEXT NOT NULL, comm TEXT NOT NULL, state TEXT NOT NULL) STRICT;
+CREATE TABLE vcpus (sample INTEGER NOT NULL, thread INTEGER NOT NULL, pid INTEGER NOT NULL, tid INTEGER NOT NULL, vcpu INTEGER NOT NULL) STRICT;
+CREATE TABLE samples (sample INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, exits INTEGER NOT NULL, lost INTEGER NOT NULL, userspace INTEGER NOT NULL, unpaired INTEGER NOT NULL, overwritten INTEGER NOT NULL, expired INTEGER NOT NULL, final INTEGER NOT NULL) STRICT;
+CREATE TABLE exits (sample INTEGER NOT NULL, isa INTEGER NOT NULL, code INTEGER NOT NULL, exits INTEGER NOT NULL, ns INTEGER NOT NULL, PRIMARY KEY (sample, isa, code)) STRICT, WITHOUT ROWID;
+CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
+"""  # noqa: E501
+ALIAS = "alias"
+GROUP = 32  # samples; the first of each stands for itself
+SCALARS = ("lost", "userspace", "unpaired", "overwritten", "expired")
+
+# More than this is no recording: files are read that anybody may have written.
+MOST_THREADS = 1 << 16
+MOST_CELLS = 1 << 17  # 1.1 kB each in memory
+MOST_REASONS = 1 << 10
+MOST_PAIRS = 1 << 24  # of a thread and a reason
+MOST_BYTES = 1 << 26  # of a frame, unpacked
+MOST_SAMPLES = 5_000_000
+MOST_NAMES = 1 << 14  # of reasons, of which kernels have 200, and of flags
+MOST_CHANGES = 1_000_000  # of VMs: that one is there, has ended, is gone
+MOST_VMS = MOST_THREADS  # at a time; each that does anything has a vCPU
+MOST_COUNTS = 50_000_000  # of reasons in samples
+MOST_TIME = 1 << 62  # ns
+
+
+def base(sample: int) -> int | None:
+    """The sample that another is packed against; None where it stands for itself."""
+    return sample & (sample - 1) if sample % GROUP else None
+
+
+def words(error: Exception) -> str:
+    """What the system or SQLite says of it."""
+    return str(getattr(error, "strerror", None) or error)

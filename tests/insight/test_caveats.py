@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from kvmtop.insight.caveats import silence
+from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.vocabulary import Vm
+
+from ..support.fake import SECOND, Host
+from ..support.intervals import one
+
+
+def quiet(seconds: float, userspace: int = 0, vms: int = 0, ended: int = 0) -> Snapshot:
+    host = Host()
+    host.now += int(seconds * SECOND)
+    host.counters["userspace"] = userspace
+    host.vms = {pid: Vm(pid, "vm", ended=pid < ended) for pid in range(vms + ended)}
+    return host.read()
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "words"),
+    [
+        (quiet(4), "no VM runs here"),
+        (quiet(4, ended=2), "no VM runs here"),
+        (quiet(4, vms=1), "1 VM here, but "),
+        (quiet(4, vms=2, ended=1), "2 VMs here, but "),
+        (quiet(4, userspace=12, vms=1), "12 exits to user space seen"),
+    ],
+)
+def test_silence(snapshot: Snapshot, words: str) -> None:
+    said = silence(snapshot)
+    assert said is not None
+    assert words in said
+    assert "VMs here" not in said or " its " not in said  # of theirs
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("snapshot", [quiet(0), quiet(2.9), quiet(2.9, userspace=5, vms=2)])
+def test_too_early_to_say(snapshot: Snapshot) -> None:
+    assert silence(snapshot) is None
+
+
+def test_no_silence() -> None:
+    host = one()
+    host.now += 100 * SECOND
+    assert silence(host.read()) is None

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import jsonschema
+import pytest
+
+import kvmtop
+from kvmtop import sanitize
+from kvmtop.model.session import Session
+from kvmtop.model.vocabulary import UNKNOWN, VMX, DetailRequest
+from kvmtop.output import summary
+from kvmtop.output.csv_rows import TITLES, interval_rows
+from kvmtop.output.json_lines import interval_line, summary_line
+from kvmtop.reference.labels import Labels
+from kvmtop.sanitize import clean
+
+from ..support.exported import SCHEMA, VALIDATOR, Object, lines, rows
+from ..support.fake import SECOND, Busy, Host
+from ..support.hostile import HOSTILE
+
+
+def interval(session: Session, host: Host) -> Object:
+    (found,) = lines(interval_line(session, session.add(host.read()), Labels()))
+    return found
+
+
+def test_the_schema_is_one_and_can_fail(host: Host) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    good = interval(Session(), host)
+    bad: list[Object] = [
+        {**good, "schema": 2}, {**good, "isa": "AMD"}, {**good, "length": -1.0}, {**good, "surprise": 1},
+        {**good, "type": "other"}, {**good, "budget": {"guest": 2}}, {k: v for k, v in good.items() if k != "honesty"},
+        {**good, "vms": [{**good["vms"][0], "name": "a\nb"}]},
+    ]  # fmt: skip
+    for wrong in bad:
+        assert not VALIDATOR.is_valid(wrong), wrong
+
+
+def test_an_interval(host: Host) -> None:
+    session = Session()
+    session.add(host.read())
+    host.now += SECOND
+    host.exits(101, 0x72, *[2_000] * 1200)
+    host.exits(101, 0x7B, *[40_000] * 300, user=30_000)
+    host.exits(102, 0x78, SECOND // 2)
+    host.exits(201, 0x9, 1_000_000, 1_000_000)
+    for tid, inside in ((101, SECOND - 14_400_000), (102, SECOND // 2), (201, SECOND - 2_000_000)):
+        host.vcpus[tid].guest = inside
+    host.counters.update(lost=4, unpaired=5, overwritten=6)
+    found = interval(session, host)
+    assert (found["schema"], found["type"], found["isa"], found["length"], found["elapsed"]) == (
+        1,
+        "interval",
+        "SVM",
+        1,
+        1,
+    )
+    assert (found["kernel"], found["kvmtop"]) == (os.uname().release, kvmtop.__version__)
+    assert found["totals"] == {"vms": 2, "vcpus": 3, "exits": 1503, "rate": 1503}
+    assert found["budget"] == pytest.approx(
+        {"guest": 0.8279, "kernel": 0.0025, "user": 0.003, "idle": 0.1667, "wait": 0}, abs=1e-4
+    )
+    assert sum(found["budget"].values()) == pytest.approx(1, abs=1e-5)
+    assert found["honesty"] == {"lost": 4, "unpaired": 5, "overwritten": 6, "expired": 0}
+    reasons = {reason["name"]: reason for reason in found["reasons"]}
+    assert list(reasons) == ["0x009", "cpuid", "hlt", "io"]
+    assert reasons["io"] == {
+        "isa": "SVM", "code": 0x7B, "name": "io", "idle": False, "count": 300, "rate": 300, "share": 0.199601,
+        "time_ns": 12_000_000, "time_share": 0.023238, "user_ns": 9_000_000, "avg_ns": 40_000, "p50_ns": 40_000,
+        "p99_ns": 40_000, "p99_9_ns": 40_000, "max_ns": 40_000, "min_ns": 40_000, "total": 300,
+    }  # fmt: skip
+    assert [name for name, reason in reasons.items() if reason["idle"]] == ["hlt"]
+    db, web = found["vms"]
+    assert (web["name"], web["pid"], web["alive"], web["rate"], web["top"]) == ("web01", 100, 2, 1501, "io")
+    assert [(v["vcpu"], v["tid"], v["cpu"], v["top"], v["open"]) for v in web["vcpus"]] == [
+        (0, 101, 1, "io", None),
+        (1, 102, 2, None, None),
+    ]
+    assert web["vcpus"][1]["budget"] == {"guest": 0.5, "kernel": 0, "user": 0, "idle": 0.5, "wait": 0}
+    assert (db["name"], db["rate"], len(db["vcpus"])) == ("db", 2, 1)
+
+    host.now += 2 * SECOND
+    host.exits(101, 0x72, *[2_000] * 5)
+    found = interval(session, host)
+    reasons = {reason["name"]: reason for reason in found["reasons"]}
+    assert (reasons["cpuid"]["count"], reasons["cpuid"]["rate"], reasons["cpuid"]["total"]) == (5, 2.5, 1205)
+    assert [reasons["io"][name] for name in ("count", "share", "time_share", "avg_ns", "p99_ns", "max_ns", "total")] == [
+        0, 0, 0, None, None, None, 300,
+    ]  # fmt: skip
+
+
+def test_what_is_unknown_is_null() -> None:
+    session, host = Session(), Host(isa=UNKNOWN)
+    host.now += SECOND
+    found = interval(session, host)
+    assert (found["isa"], found["budget"], found["reasons"], found["vms"]) == (None, None, [], [])
+    host = Host(isa=VMX)
+    host.add(100, "a")
+    host.now += SECOND
+    host.exits(101, 10, 1000)
+    snapshot = replace(host.read(), run_delay={}, cpus={})
+    (found,) = lines(interval_line(session, Session().add(snapshot), Labels()))
+    assert found["isa"] == "VMX"
+    assert found["budget"]["wait"] is None and found["budget"]["kernel"] is not None
+    assert found["vms"][0]["vcpus"][0]["cpu"] is None
+
+
+def test_a_stuck_vcpu(host: Host) -> None:
+    session = Session()
+    host.leave(101, 0x7B)
+    host.to_user(101)
+    session.add(host.read())
+    host.now += 31 * SECOND
+    web = interval(session, host)["vms"][1]
+    assert (web["stuck"], web["state"]) == (True, "1 stuck")
+    assert web["vcpus"][0]["open"] == {"reason": "io", "ns": 31 * SECOND, "user_ns": 31 * SECOND}
+    assert (web["vcpus"][0]["stuck"], web["vcpus"][1]["stuck"]) == (True, False)
+    assert web["vcpus"][0]["budget"]["user"] == 1
+
+
+def test_what_has_ended_is_told_once(host: Host) -> None:
+    session = Session()
+    for _ in range(2):
+        host.now += SECOND
+        host.exits(101, 0x72, 1000)
+        session.add(host.read())
+    host.vcpus[102].ended = host.now  # one vCPU of a VM
+    host.now += SECOND
+    assert len(interval(session, host)["vms"][1]["vcpus"]) == 1
+    host.exits(101, 0x72, 1000)
+    host.end(100)
+    first, second = interval(session, host), interval(session, host)
+    assert [(vm["name"], vm["ended"], vm["rate"] > 0) for vm in first["vms"]] == [
+        ("db", False, False),
+        ("web01", True, True),
+    ]
+    assert [vm["name"] for vm in second["vms"]] == ["db"]
+    assert second["totals"]["vms"] == 1
+
+
+def test_the_summary_says_the_same() -> None:
+    host = Busy()
+    for _ in range(3):
+        host.read()
+    host.leave(4001, 0x7B)  # still open: left out
+    final = host.close()
+    (found,) = lines(summary_line(final))
+    assert found["type"] == "summary"
+    text = summary.text(final).splitlines()[3:]
+    assert text == [
+        f"0x{r['code']:03x}: {r['count']} {r['sum_us']} {r['min_us']} {r['avg_us']} {r['max_us']}"
+        for r in found["reasons"]
+    ]
+    assert len(text) == 6
+    assert {r["name"] for r in found["reasons"]} >= {"hlt", "msr"}
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_names(name: str) -> None:
+    host, session = Host(), Session()
+    host.add(100, name)
+    host.exits(101, 0x72, 1000, 2000)
+    host.now += SECOND
+    done = session.add(host.read())
+    (found,) = lines(interval_line(session, done, Labels()))
+    expected = clean(name) or "pid 100"
+    assert found["vms"][0]["name"] == expected
+    assert len(expected) <= sanitize.NAME_LENGTH
+    text = interval_rows(session, done)
+    assert text.count("\n") == 1 and text.encode()
+    (row,) = rows(",".join(TITLES) + "\n" + text)
+    assert row["vm"].removeprefix("'" if expected[0] in "=+-@" else "") == expected
+    assert row["vm"][0] not in "=+-@"
+    assert (row["count"], row["lost"], row.get(None)) == ("2", "0", None)  # type: ignore[call-overload]
+
+
+# ---- what was looked at
+
+
+def test_details_are_null_while_nobody_looks(host: Host) -> None:
+    session = Session()
+    (found,) = lines(interval_line(session, session.add(host.read()), Labels()))
+    assert (found["touched"], found["slow"], found["polling"]) == (None, None, None)
+
+
+def test_details() -> None:
+    host, session = Host(), Session()
+    host.add(100, "web\x1b[2J01", 2)
+    host.look(DetailRequest(frozenset({"io", "poll", "window"}), slow_ns=1_000_000))
+    session.add(host.read())
+    host.now += SECOND
+    host.exits(101, 0x7B, 2_000_000)
+    host.touch(101, "io", 0x3F8, 0x101, 2_000_000, user=1_500_000)
+    host.touch(102, "io", 0x3F8, 0x101, 1_000_000)
+    host.linger(101, 0x7B, 2_000_000, 1_500_000, "io", 0x3F8, 0x101, rip=0xFFFFFFFF81000000)
+    (found,) = lines(interval_line(session, session.add(host.read()), Labels()))
+    keys = {(row["pid"], row["tid"]): row["count"] for row in found["touched"]}
+    assert keys == {(None, None): 2, (100, None): 2, (100, 101): 1, (100, 102): 1}
+    whole = found["touched"][0]
+    assert whole["what"].startswith("port 0x3f8 COM1") and whole["rate"] == 2.0
+    assert (whole["time_ns"], whole["user_ns"], whole["max_ns"]) == (3_000_000, 1_500_000, 2_000_000)
+    (slow,) = found["slow"]["exits"]
+    assert (slow["ns"], slow["kernel_ns"], slow["user_ns"]) == (2_000_000, 500_000, 1_500_000)
+    assert slow["what"] == whole["what"] and slow["rip"] == 0xFFFFFFFF81000000
+    assert found["slow"]["threshold_ns"] == 1_000_000 and found["polling"] == []

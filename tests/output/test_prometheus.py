@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+
+import kvmtop
+from kvmtop.model.histogram import bucket_bounds
+from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.vocabulary import PARTS
+from kvmtop.output import prometheus, summary
+from kvmtop.output.prometheus import BOUNDS, MOST_REASONS, MOST_VMS, OTHERS, Exporter
+from kvmtop.sanitize import clean
+
+from ..support.fake import SECOND, Busy, Host
+from ..support.hostile import HOSTILE
+from ..support.scraped import Series, get, scraped, series, values
+
+# ---- values
+
+
+def test_counters(host: Host) -> None:
+    exporter = Exporter(host)
+    exporter.read()
+    host.now += SECOND
+    host.exits(101, 0x72, *[2_000] * 1200)
+    host.exits(102, 0x7B, *[40_000] * 300, user=30_000)
+    host.exits(201, 0x78, SECOND // 2)
+    host.vcpus[101].guest = SECOND - 2_400_000
+    host.counters.update(lost=4, unpaired=5, overwritten=6)
+    found = scraped(exporter)
+    assert get(found, "kvmtop_exits_total", vm="web01", pid="100", reason="cpuid") == 1200
+    assert get(found, "kvmtop_exits_total") == 1501
+    seconds = {w: get(found, "kvmtop_exit_seconds_total", reason="io", where=w) for w in ("kernel", "user")}
+    assert seconds == pytest.approx({"kernel": 0.003, "user": 0.009})
+    assert get(found, "kvmtop_exit_seconds_total", reason="hlt", where="idle") == 0.5
+    assert get(found, "kvmtop_exit_seconds_total", reason="hlt", where="kernel") == 0
+    assert get(found, "kvmtop_exit_duration_seconds_count", reason="io") == 300
+    assert get(found, "kvmtop_exit_duration_seconds_sum", reason="io") == pytest.approx(0.012)
+    budget = {part: get(found, "kvmtop_vcpu_seconds_total", vm="web01", state=part) for part in PARTS}
+    assert budget == pytest.approx({"guest": 0.9976, "kernel": 0.0054, "user": 0.009, "idle": 0, "wait": 0})
+    assert get(found, "kvmtop_vcpus", vm="web01") == 2 and get(found, "kvmtop_vms") == 2
+    names = ("lost_exits", "unpaired_entries", "overwritten_exits", "ended_threads")
+    assert [get(found, f"kvmtop_{name}_total") for name in names] == [4, 5, 6, 0]
+    assert get(found, "kvmtop_build_info", version=kvmtop.__version__, isa="SVM") == 1
+
+
+def test_an_open_exit_and_a_stuck_vcpu(host: Host) -> None:
+    exporter = Exporter(host)
+    host.leave(101, 0x7B)
+    host.to_user(101)
+    host.leave(201, 0x78)
+    exporter.read()
+    for seconds in (2, 4):
+        host.now += 2 * SECOND
+        found = scraped(exporter)
+        assert get(found, "kvmtop_exit_seconds_total", reason="io", where="user") == seconds
+        assert get(found, "kvmtop_exit_seconds_total", reason="hlt", where="idle") == seconds
+        assert get(found, "kvmtop_exits_total") == 0  # none has ended
+        assert get(found, "kvmtop_stuck_vcpus") == (seconds > 3)
+    assert get(found, "kvmtop_stuck_vcpus", vm="web01") == 1
+
+
+def test_histogram_is_consistent() -> None:
+    host = Busy()
+    exporter = Exporter(host)
+    for _ in range(5):
+        found = scraped(exporter)
+    for pid, vm in ((4000, "web01"), (4100, "db01")):
+        for reason in ("msr", "hlt", "io"):
+            labels = {"pid": str(pid), "vm": vm, "reason": reason}
+            buckets = [
+                (float(dict(had)["le"]), value)
+                for (name, had), value in found.items()
+                if name == "kvmtop_exit_duration_seconds_bucket" and labels.items() <= dict(had).items()
+            ]
+            buckets.sort()
+            assert len(buckets) == len(BOUNDS) + 1 == 19
+            assert [value for _, value in buckets] == sorted(value for _, value in buckets)
+            count = get(found, "kvmtop_exit_duration_seconds_count", **labels)
+            assert buckets[-1][1] == count == get(found, "kvmtop_exits_total", **labels) > 0
+            total = get(found, "kvmtop_exit_duration_seconds_sum", **labels)
+            assert total == pytest.approx(
+                sum(get(found, "kvmtop_exit_seconds_total", **labels, where=w) for w in ("user", "idle" if reason == "hlt" else "kernel"))
+            )  # fmt: skip
+            # Between the least and the most that the buckets allow.
+            least = most = below = edge = 0.0
+            for le, value in buckets:
+                least, most = least + (value - below) * edge, most + (value - below) * le if value > below else most
+                below, edge = value, le
+            assert least <= total <= most
+
+
+@pytest.mark.parametrize("power", BOUNDS)
+def test_no_exit_is_on_a_wrong_side_of_a_bound(power: int) -> None:
+    host = Host()
+    host.add(100, "a")
+    for ns in ((1 << power) - 1, 1 << power):
+        host.exits(101, 0x72, ns)
+    found = scraped(Exporter(host))
+    assert get(found, "kvmtop_exit_duration_seconds_bucket", le=str((1 << power) / 1e9)) == 1
+    assert any(bucket_bounds(index)[0] == 1 << power for index in range(128))
+
+
+def test_only_what_is_known_is_served(host: Host) -> None:
+    host.exits(101, 0x72, 1000)
+    snapshot = replace(host.read(), run_delay={})
+    host.read = lambda: snapshot  # type: ignore[method-assign]
+    found = scraped(Exporter(host))
+    assert values(found, "kvmtop_vcpu_seconds_total", "state") == {"guest", "kernel", "user", "idle"}
+
+
+def test_before_the_first_exit() -> None:
+    found = scraped(Exporter(Host()))
+    assert get(found, "kvmtop_vms") == 0
+    assert (
+        "kvmtop_build_info",
+        frozenset({"version": kvmtop.__version__, "kernel": os.uname().release, "isa": ""}.items()),
+    ) in found
+
+
+# ---- counters only grow, and are bounded
+
+
+def test_counters_never_go_back_and_lose_nothing() -> None:
+    """VMs come and go, threads that ended leave the Snapshots, and a pid comes back as another VM."""
+    host = Busy(3, 2)
+    gone: set[int] = set()
+
+    def read() -> Snapshot:
+        snapshot = Busy.read(host)  # all threads of `gone` are folded: their cells belong to nobody
+        ids = [host.vcpus[int(t)].tid for t in snapshot.threads["id"].astype("u4")]
+        old = np.array([ids[row] in gone for row in snapshot.cells["thread"]])
+        return replace(snapshot, cell_ids=np.where(old, 0, snapshot.cell_ids).astype("u8"))
+
+    host_read = read
+    source = Host()
+    source.read = host_read  # type: ignore[method-assign]
+    exporter = Exporter(source)
+    before: Series = {}
+    for step in range(12):
+        if step == 4:
+            host.end(4000)
+        if step == 6:
+            gone.update({4001, 4002})
+        if step == 8:  # the pid is another VM's; its thread ids, too, in new rows
+            host.vms[4000] = replace(host.vms[4000], name="new", ended=False)
+            for tid in (4001, 4002):
+                host.vcpus[tid + 50] = replace(host.vcpus[tid], tid=tid + 50, ended=0, cells={}, born=host.now)
+        found = scraped(exporter)
+        for key, value in before.items():
+            if key[0].endswith(("_total", "_count", "_sum", "_bucket")):
+                assert found.get(key, value) >= value, key
+        before = found
+    last = exporter.scrape()[0]
+    counted: dict[str, float] = {}
+    for row in summary.rows(exporter._interval.after):  # type: ignore[union-attr]
+        counted[row.name] = counted.get(row.name, 0) + row.count
+    assert {name: get(series(last), "kvmtop_exits_total", reason=name) for name in counted} == counted
+    assert values(found, "kvmtop_exits_total", "vm") == {"web01", "new", "db01", "cache01"}
+
+
+def test_an_ended_vm_is_dropped_after_a_while(host: Host) -> None:
+    exporter = Exporter(host)
+    host.exits(101, 0x72, 1000)
+    scraped(exporter)
+    host.exits(101, 0x72, 1000)
+    host.end(100)
+    host.now += SECOND
+    found = scraped(exporter)
+    assert get(found, "kvmtop_exits_total", vm="web01") == 2
+    assert get(found, "kvmtop_vcpus", vm="web01") == 0
+    host.now += int(prometheus.KEEP_ENDED) * SECOND
+    assert get(scraped(exporter), "kvmtop_exits_total", vm="web01") == 2
+    host.now += SECOND
+    for _ in range(2):  # it does not come back
+        found = scraped(exporter)
+        assert values(found, "kvmtop_vcpus", "vm") == {"db"}
+        assert "web01" not in values(found, "kvmtop_vcpu_seconds_total", "vm")
+
+
+def test_a_vm_that_lived_between_two_readings(host: Host) -> None:
+    exporter = Exporter(host)
+    scraped(exporter)
+    host.add(300, "brief")
+    host.exits(301, 0x72, 1000, 1000)
+    host.end(300)
+    host.now += SECOND
+    assert get(scraped(exporter), "kvmtop_exits_total", vm="brief") == 2
+
+
+def test_series_are_bounded() -> None:
+    host, exits = Host(), 0
+    for number in range(MOST_VMS + 40):
+        pid = 1000 + 10 * number
+        host.add(pid, f"vm{number}")
+    for tid in host.vcpus:
+        host.exits(tid, 0x72, 1000)
+        exits += 1
+    for code in range(MOST_REASONS + 20):
+        host.exits(1001, 0x1000 + code, 1000)
+        exits += 1
+    exporter = Exporter(host)
+    found = scraped(exporter)
+    assert len(values(found, "kvmtop_exits_total", "vm")) == MOST_VMS + 1
+    assert get(found, "kvmtop_exits_total", vm=OTHERS) == 40
+    assert get(found, "kvmtop_exits_total", vm="vm0", reason=OTHERS) == 21
+    assert get(found, "kvmtop_exits_total") == exits  # nothing is lost
+    assert get(found, "kvmtop_vcpus", vm=OTHERS) == 40
+    per_reason = sum(dict(labels).get("vm") == "vm1" for name, labels in found if "exit" in name)
+    assert per_reason - 1 <= 25  # without kvmtop_stuck_vcpus
+    for name in ("kvmtop_vcpu_seconds_total", "kvmtop_vcpus", "kvmtop_stuck_vcpus"):
+        assert sum(n == name for n, _ in found) <= (MOST_VMS + 1) * 5
+    host.end(1000)  # makes room
+    host.now += SECOND
+    scraped(exporter)
+    host.add(9000, "late")
+    host.exits(9001, 0x72, 1000)
+    host.now += SECOND
+    found = scraped(exporter)
+    assert get(found, "kvmtop_exits_total", vm="late") == 1
+    assert len(values(found, "kvmtop_exits_total", "vm")) == MOST_VMS + 1
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_names(name: str) -> None:
+    host = Host()
+    host.add(100, name)
+    host.exits(101, 0x72, 1000, 2000)
+    exporter = Exporter(host)
+    found = scraped(exporter)
+    assert values(found, "kvmtop_exits_total", "vm") == {clean(name) or "pid 100"}
+    page, content_type = exporter.scrape("application/openmetrics-text;version=1.0.0;q=0.75,text/plain;q=0.5")
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    families = list[Metric](parse_openmetrics(page.decode()))  # type: ignore[no-untyped-call]
+    (sample,) = next(family for family in families if family.name == "kvmtop_exits").samples
+    assert (sample.labels["vm"], sample.value) == (clean(name) or "pid 100", 2)
+    assert page.count(b"\n") == len(page.split(b"\n")) - 1 and b"\x1b" not in page and b"\0" not in page
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed (Debian's prometheus)")
+def test_promtool_has_nothing_to_say() -> None:
+    exporter = Exporter(Busy())
+    exporter.read()
+    done = subprocess.run(["promtool", "check", "metrics"], input=exporter.scrape()[0], capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+# ---- reading
+
+
+def test_scrapes_in_quick_succession_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Busy()
+    exporter = Exporter(host)
+    monkeypatch.setattr(prometheus, "FRESH", 60)
+    first = exporter.scrape()
+    assert exporter.scrape() == first
+    monkeypatch.setattr(prometheus, "FRESH", 0.05)
+    time.sleep(0.1)
+    assert exporter.scrape() != first
+
+
+def test_a_scrape_leaves_reading_to_whoever_shows_it() -> None:
+    host = Busy()
+    exporter = Exporter(host, fresh=False)
+    assert scraped(exporter) == {}  # nobody has read yet
+    exporter.read()
+    first = scraped(exporter)
+    assert scraped(exporter) == first
+    exporter.read()
+    assert get(scraped(exporter), "kvmtop_exits_total") > get(first, "kvmtop_exits_total")
+
+
+def test_waiting_stays_known_when_nobody_lives(host: Host) -> None:
+    exporter = Exporter(host)
+    scraped(exporter)
+    snapshot = replace(host.read(), run_delay={})
+    host.read = lambda: snapshot  # type: ignore[method-assign]
+    assert get(scraped(exporter), "kvmtop_vcpu_seconds_total", state="wait") == 0
+
+
+def test_the_dashboard_and_scrapes_read_at_the_same_time() -> None:
+    host, inside = Busy(), threading.Lock()
+    read = host.read
+
+    def alone() -> Snapshot:
+        assert inside.acquire(blocking=False)
+        time.sleep(0.002)
+        snapshot = read()
+        inside.release()
+        return snapshot
+
+    host.read = alone  # type: ignore[method-assign]
+    exporter, failures = Exporter(host), list[BaseException]()
+
+    def work(what: Callable[[], object]) -> None:
+        try:
+            for _ in range(30):
+                what()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(w,)) for w in (exporter.read, lambda: scraped(exporter)) * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    found = series(exporter.scrape()[0])
+    after = exporter._interval.after  # type: ignore[union-attr]
+    counted = {row.name: row.count for row in summary.rows(after)}
+    assert {name: get(found, "kvmtop_exits_total", reason=name) for name in counted} == counted
+
+
+# ---- the page
+
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [("", TEXT), ("*/*", TEXT), ("text/plain", TEXT), ("application/openmetrics-text", OPENMETRICS),
+     ("application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;"
+      "version=0.0.4;q=0.5,*/*;q=0.1", OPENMETRICS),  # Prometheus 2
+     ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=1.0.0;"
+      "escaping=allow-utf-8;q=0.4,*/*;q=0.2", OPENMETRICS),  # Prometheus 3
+     ("application/openmetrics-text;q=0", TEXT), ("Application/OpenMetrics-Text ; Q=0.000, */*", TEXT),
+     ("application/openmetrics-text;q=0;version=1.0.0,text/plain", TEXT),
+     ("application/openmetrics-text;q=0.001", OPENMETRICS), ("application/openmetrics-textual", TEXT),
+     ("application/openmetrics-text;version=x", OPENMETRICS), ("application/openmetrics-text;version=9.9", OPENMETRICS),
+     ("text/plain;version=1.0.0;escaping=values", TEXT), (",;=,q=0;", TEXT)],
+)  # fmt: skip
+def test_which_format(accept: str, kind: str) -> None:
+    page, found = Exporter(Busy()).scrape(accept)
+    assert found == kind
+    assert page.endswith(b"# EOF\n") == (kind == OPENMETRICS)
+
+
+def test_prometheus_client_has_one_home() -> None:
+    root = Path(kvmtop.__file__).parent
+    users = {
+        path.name
+        for path in root.rglob("*.py")
+        if re.search(r"^\s*(import|from) prometheus_client", path.read_text(), re.M)
+    }
+    assert users == {"prometheus.py"}
