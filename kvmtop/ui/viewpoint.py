@@ -33,10 +33,10 @@ class Viewpoint:
         return self.slowest or self.reason is not None
 
     def adapted(self, reading: Reading) -> Reading:
-        """As it is seen from here: since the baseline, if that was before."""
+        """As it is seen from here, since the baseline. Going back before that, in a recording, forgets it."""
         baseline = self.baseline
-        if baseline and baseline.time_ns > reading.snapshot.time_ns:  # somebody went back in a recording
-            baseline = None
+        if baseline and baseline.time_ns > reading.snapshot.time_ns:
+            self.baseline = baseline = None
         return reading.since(baseline)
 
     def interval(self, reading: Reading) -> Interval:

@@ -348,3 +348,44 @@ async def test_times_as_far_apart_as_a_recording_may_have_them(file: Path, tmp_p
         assert bars[0] == "█" and set(bars[1:]) == {"▁"}  # all but the last of its intervals
         await d.press("left", "t", "1", "enter", "escape", "2", "enter", "3", "0")
         await d.until(lambda: d.shown() == 0)
+
+
+async def test_a_reset_holds_wherever_one_goes_from_there_and_not_before_it(file: Path, clock: Clock) -> None:
+    def totals() -> int:
+        assert d.app.shown
+        session = d.app.shown.session
+        return sum(line.total for line in session.lines(d.app.shown.interval))
+
+    recording = Recording(file)
+    exits = [int(recording.at(n).cells["count"].sum()) for n in range(31)]
+    async with driving(file) as d:
+        await d.press("space", "right_curly_bracket", "right_curly_bracket")
+        await d.until(functools.partial(at, d, 20))
+        await d.press("z")
+        assert totals() == 0
+        await d.press("right_curly_bracket")
+        await d.until(functools.partial(at, d, 30))
+        assert totals() == exits[30] - exits[20]
+        await d.press("left_curly_bracket", "left")
+        await d.until(functools.partial(at, d, 19))
+        assert totals() == exits[19]
+        await d.press("right", "right")
+        await d.until(functools.partial(at, d, 21))
+        assert totals() == exits[21]
+
+
+async def test_a_step_that_comes_while_another_is_taken_counts_too(
+    file: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with driving(file) as d:
+        await d.press("space")
+        seek = d.feed._seek
+
+        def meanwhile(n: int) -> None:
+            monkeypatch.setattr(d.feed, "_seek", seek)
+            d.feed.step(1)
+            seek(n)
+
+        monkeypatch.setattr(d.feed, "_seek", meanwhile)
+        await d.press("right")
+        await d.until(functools.partial(at, d, 2))
