@@ -246,15 +246,16 @@ def _explain(name: str) -> int:
 
 
 def _compare(options: argparse.Namespace, screen: bool) -> int:
-    from .insight import compare
+    from .insight.compare import RecordingSpan, changes
     from .model.selection import Selection
+    from .tables.compare import text
 
     if options.sort:
         raise KvmtopError("--sort is not for --compare: < and > sort it on the screen", 2)
     choice, selection = _choice(options), Selection.of(options.vm)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    a, b = (compare.RecordingSpan.read(name, selection) for name in options.compare)
-    found = compare.changes(a, b, choice.keeps)[: choice.top]
+    a, b = (RecordingSpan.read(name, selection) for name in options.compare)
+    found = changes(a, b, choice.keeps)[: choice.top]
     failure = None
     if screen:
         with Ending() as ending:
@@ -264,7 +265,7 @@ def _compare(options: argparse.Namespace, screen: bool) -> int:
             app = Comparison(a, b, found)
             app.run_until(ending)
             failure = app.failure
-    for line in compare.text(a, b, found):
+    for line in text(a, b, found):
         print(line)
     if failure:
         raise failure

@@ -25,7 +25,7 @@ from kvmtop.output.prometheus import Exporter
 from kvmtop.recording import reader
 from kvmtop.recording.format import SCHEMA
 from kvmtop.reference import exit_reasons
-from kvmtop.tables.columns import COLUMNS
+from kvmtop.tables.exit_reasons import COLUMNS
 from kvmtop.ui.app import KvmtopApp
 from kvmtop.ui.player import Player
 from kvmtop.widgets.table import Table

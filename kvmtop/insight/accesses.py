@@ -11,9 +11,8 @@ from ..model.arrays import Array
 from ..model.histogram import BUCKETS, bucket_bounds, percentile
 from ..model.interval import Interval
 from ..model.scope import Scope
-from ..model.snapshot import Details, Snapshot
+from ..model.snapshot import Snapshot
 from ..model.vocabulary import KINDS
-from ..reference.labels import TITLES
 
 POLLING = frozenset({"poll", "window"})
 CODE = "rip"
@@ -23,7 +22,7 @@ Sample = dict[tuple[int, int, int, int], float]  # (thread's id, kind, value, ex
 
 
 @dataclass(frozen=True)
-class Touched:
+class Access:
     """One thing that exits touched, over one Interval; None is unknown."""
 
     kind: str
@@ -91,8 +90,9 @@ def rates(interval: Interval) -> Sample:
     return dict(zip(keys, (rows["count"] / seconds(interval)).tolist(), strict=True))
 
 
-def touched(interval: Interval, scope: Scope, kinds: Iterable[str] = TOUCHED,
-            history: Sequence[Sample] = ()) -> list[Touched]:  # fmt: skip
+def accesses(
+    interval: Interval, scope: Scope, kinds: Iterable[str] = TOUCHED, history: Sequence[Sample] = ()
+) -> list[Access]:
     """What the exits of a scope touched in the interval, of these kinds; most time first, then most often."""
     rows = change(interval)
     if rows is None:
@@ -111,14 +111,14 @@ def touched(interval: Interval, scope: Scope, kinds: Iterable[str] = TOUCHED,
     np.maximum.at(longest, group, rows["max"])
     times = np.bincount(rows["kind"], rows["total"], len(KINDS))
     lookback = list(history)[-TREND:]
-    members = {int(i) for i in ids} if ids is not None else None
+    threads = {int(i) for i in ids} if ids is not None else None
     found = []
     for i, at in enumerate(first.tolist()):
         kind, value, extra = (int(rows[name][at]) for name in ("kind", "value", "extra"))
         filled = np.flatnonzero(hist[i])
         whole = float(times[kind])
         found.append(
-            Touched(
+            Access(
                 kind=KINDS[kind],
                 value=value,
                 extra=extra,
@@ -128,24 +128,13 @@ def touched(interval: Interval, scope: Scope, kinds: Iterable[str] = TOUCHED,
                 max=min(int(longest[i]), bucket_bounds(int(filled[-1]))[1]) if len(filled) else None,
                 share=float(sums["total"][i]) / whole if whole else None,
                 hist=tuple(hist[i].tolist()),
-                trend=[_trend(sample, kind, value, extra, members) for sample in lookback],
+                trend=[_trend(sample, (kind, value, extra), threads) for sample in lookback],
             )
         )
     return sorted(found, key=lambda one: (-one.total, -one.count, one.kind, one.value, one.extra))
 
 
-def _trend(sample: Sample, kind: int, value: int, extra: int,
-           members: set[int] | None) -> float:  # fmt: skip
-    key = (kind, value, extra)
-    if members is not None and len(members) < len(sample):
-        return sum(sample.get((id, *key), 0.0) for id in members)
-    return sum(rate for (id, *its), rate in sample.items() if tuple(its) == key and (members is None or id in members))
-
-
-def dropped(details: Details) -> str:
-    """What the tables of what was touched do not show, in words; empty where nothing is missing."""
-    words = [f"{count} {TITLES[kind]} events of keys for which there was no room" for kind, count in
-             sorted(details.dropped.items()) if kind in TITLES]  # fmt: skip
-    if details.undelivered:
-        words.append(f"{details.undelivered} slow exits came too fast to be shown")
-    return ", ".join(words)
+def _trend(sample: Sample, key: tuple[int, int, int], threads: set[int] | None) -> float:
+    if threads is not None and len(threads) < len(sample):
+        return sum(sample.get((id, *key), 0.0) for id in threads)
+    return sum(rate for (id, *its), rate in sample.items() if tuple(its) == key and (threads is None or id in threads))

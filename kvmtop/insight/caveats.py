@@ -1,9 +1,11 @@
-"""What a reader of the figures must know."""
+"""What was not seen: what a reader of the figures must know, in words."""
 
 from __future__ import annotations
 
-from ..model.snapshot import Snapshot
+from ..model.snapshot import Details, Snapshot
+from ..reference.labels import TITLES
 
+COUNTERS = ("lost", "unpaired", "overwritten", "expired")  # of a Snapshot, since the start
 SILENT_AFTER = 3.0  # seconds without any exit, after which silence() speaks
 
 
@@ -21,3 +23,29 @@ def silence(snapshot: Snapshot) -> str | None:
         return "no VM runs here that is to be shown; exits show as soon as one starts"
     whose = "its" if running == 1 else "their"
     return f"{running} VM{'s' * (running != 1)} here, but none of {whose} vCPUs has left or entered the guest yet"
+
+
+def caveats(snapshot: Snapshot) -> str:
+    """What was not counted or did not pair, in words; empty where there is nothing to confess."""
+    words = []
+    if snapshot.lost:
+        words.append(f"{snapshot.lost} exits lost (a map was full)")
+    if snapshot.unpaired:
+        words.append(f"{snapshot.unpaired} entries without an exit")
+    if snapshot.overwritten:
+        words.append(f"{snapshot.overwritten} exits without an entry")
+    if snapshot.expired:
+        words.append(f"{snapshot.expired} vCPU thread{'s' * (snapshot.expired != 1)} ended")
+    return ", ".join(words)
+
+
+def dropped(details: Details) -> str:
+    """What the tables of what was touched do not show, in words; empty where nothing is missing."""
+    words = [
+        f"{count} {TITLES[kind]} events of keys for which there was no room"
+        for kind, count in sorted(details.dropped.items())
+        if kind in TITLES
+    ]
+    if details.undelivered:
+        words.append(f"{details.undelivered} slow exits came too fast to be shown")
+    return ", ".join(words)

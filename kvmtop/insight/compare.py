@@ -8,13 +8,12 @@ have shown the same. Two intervals at least on each side are needed to say so.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .. import units
 from ..errors import KvmtopError
 from ..model.exit_stats import Reason, by_reason
 from ..model.interval import diff
@@ -60,21 +59,21 @@ class RecordingSpan:
         if last <= first:
             raise KvmtopError(
                 f"{text}: no whole interval lies between these seconds; the recording has {len(recording)} in"
-                f" {at[-1]:.1f} s", 2
-            )  # fmt: skip
+                f" {at[-1]:.1f} s",
+                2,
+            )
         interval = diff(recording.at(first - 1) if first else None, recording.at(last - 1))
         seconds = np.maximum(np.diff(at[first : last + 1]), 1e-9)
         rates = {key: (counts / seconds).tolist() for key, counts in recording.counts(first, last).items()}
         return cls(clean(text), interval.seconds, {r.key: r for r in by_reason(interval)}, last - first, rates)
 
     @property
-    def span(self) -> str:
-        """How long it is, and how busy."""
-        exits = sum(reason.count for reason in self.reasons.values()) / self.seconds
-        return f"{units.duration(self.seconds * 1e9)}, {self.intervals} intervals, {units.rate(exits)} exits/s"
+    def exits(self) -> float:
+        """Exits a second."""
+        return sum(reason.count for reason in self.reasons.values()) / self.seconds
 
     def rate(self, key: Key) -> float:
-        """Exits a second."""
+        """Exits a second of one reason."""
         return self.reasons[key].rate if key in self.reasons else 0.0
 
     def deviation(self, key: Key) -> float | None:
@@ -110,14 +109,6 @@ def growth(before: float, after: float) -> float | None:
     return after / before - 1 if before else None
 
 
-def grown(before: float, after: float) -> str:
-    """The growth for people: +50%, x120, new."""
-    share = growth(before, after)
-    if share is None:
-        return "new" if after else units.DASH
-    return f"{100 * share:+.0f}%" if share < 99.995 else f"x{share + 1:.0f}"
-
-
 def changes(a: RecordingSpan, b: RecordingSpan, keeps: Callable[[Reason], bool] = lambda reason: True) -> list[Change]:
     """The reasons of both that are kept, the one whose time outside the guest changed most first."""
     found = []
@@ -138,30 +129,3 @@ def changes(a: RecordingSpan, b: RecordingSpan, keeps: Callable[[Reason], bool] 
 
 def _time(reason: Reason | None) -> float:
     return reason.time_rate if reason else 0.0
-
-
-_HEADINGS = ("REASON", "EXITS/S A", "B", "CHANGE", "", "TIME/S A", "B", "P50 A", "B", "P99 A", "B")
-_WIDTHS = (20, 10, 8, 8, 2, 9, 8, 8, 8, 8, 8)
-
-
-def text(a: RecordingSpan, b: RecordingSpan, found: Sequence[Change] | None = None) -> Iterator[str]:
-    """The lines of the comparison, with these changes; all of them without."""
-    for name, part in (("A", a), ("B", b)):
-        yield f"{name}: {part.label}: {part.span}"
-    yield ""
-    yield _row(_HEADINGS)
-    for change in changes(a, b) if found is None else found:
-        pair = change.before, change.after
-        times = [units.duration(time) for time in change.times]
-        middles, highs = ([units.duration(r.percentile(q) if r else None) for r in pair] for q in (0.5, 0.99))
-        mark = {True: "*", False: "", None: "?"}[change.notable]
-        rates = [units.rate(rate) for rate in change.rates]
-        yield _row((change.name, *rates, grown(*change.rates), mark, *times, *middles, *highs))
-    yield ""
-    yield f"* the rate changed by more than {DEVIATIONS:g} standard deviations of the single intervals' rates in either"
-    yield "  (? there are too few intervals to tell)"
-
-
-def _row(cells: tuple[str, ...]) -> str:
-    first, *others = zip(cells, _WIDTHS, strict=True)
-    return (f"{first[0][: first[1] - 1]:<{first[1]}}" + "".join(f"{text:>{width}}" for text, width in others)).rstrip()

@@ -14,8 +14,9 @@ from ..model.interval import Interval
 from ..model.reasons import DEVICE, PAUSE, basic, is_one_of
 from ..model.scope import ALL
 from ..model.session import Session
+from ..reference import ports
 from ..reference.labels import Labels
-from .accesses import TOUCHED, touched
+from .accesses import TOUCHED, Access, accesses
 from .halt_polling import Verdict, polling
 from .vcpus import STUCK_NS, VcpuRow
 
@@ -40,9 +41,9 @@ class Finding:
 
 
 def findings(session: Session, interval: Interval, rows: Sequence[VcpuRow], labels: Labels) -> list[Finding]:
-    """What stands out in an interval, gravest first, at most MOST. rows: members() of the same interval."""
+    """What stands out in an interval, gravest first, at most MOST. rows: vcpu_rows() of the same interval."""
     found: list[Finding] = []
-    vcpus = [member for member in rows if member.scope.thread is not None and not member.ended]
+    vcpus = [vcpu for vcpu in rows if vcpu.scope.thread is not None and not vcpu.ended]
     rules: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: _lost(interval),
         lambda: _stuck(vcpus),
@@ -57,12 +58,12 @@ def findings(session: Session, interval: Interval, rows: Sequence[VcpuRow], labe
     return found[:MOST]
 
 
-def _who(member: VcpuRow) -> str:
-    return f"{member.name} of {member.vm}"
+def _who(vcpu: VcpuRow) -> str:
+    return f"{vcpu.name} of {vcpu.vm}"
 
 
-def _share(member: VcpuRow, part: str) -> float:
-    return (member.shares or {}).get(part, 0.0)
+def _share(vcpu: VcpuRow, part: str) -> float:
+    return (vcpu.shares or {}).get(part, 0.0)
 
 
 def _lost(interval: Interval) -> Iterator[Finding]:
@@ -73,30 +74,30 @@ def _lost(interval: Interval) -> Iterator[Finding]:
 
 
 def _stuck(vcpus: list[VcpuRow]) -> Iterator[Finding]:
-    for member in vcpus:
-        if member.stuck and member.outside:
-            where, lasted = member.outside.where, units.duration(member.outside.ns)
+    for vcpu in vcpus:
+        if vcpu.stuck and vcpu.outside:
+            where, lasted = vcpu.outside.where, units.duration(vcpu.outside.ns)
             yield Finding(
-                f"{_who(member)} has not run guest code for a while: {where} {lasted}",
+                f"{_who(vcpu)} has not run guest code for a while: {where} {lasted}",
                 f"outside the guest for {STUCK_NS // 10**9} s, not idle",
             )
 
 
 def _waiting(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
     rows = interval.rows[interval.rows["thread"] >= 0]
-    for member in _worst(vcpus, "wait", WAIT_SHARE):
-        wait = _share(member, "wait")
-        mine = rows[interval.after.thread_ids[rows["thread"]] == member.scope.thread]
+    for vcpu in _worst(vcpus, "wait", WAIT_SHARE):
+        wait = _share(vcpu, "wait")
+        mine = rows[interval.after.thread_ids[rows["thread"]] == vcpu.scope.thread]
         pause = float(mine["time"][is_one_of(mine, PAUSE)].sum()) / (interval.seconds * 1e9)
         if pause >= PAUSE_TIME:
             yield Finding(
-                f"{_who(member)} waits for a CPU {units.percent(wait)} of its time and spends {units.percent(pause)}"
+                f"{_who(vcpu)} waits for a CPU {units.percent(wait)} of its time and spends {units.percent(pause)}"
                 " in PAUSE exits: lock-holder preemption, the host has too few CPUs for its vCPUs",
                 f"wait > {WAIT_SHARE:.0%} and PAUSE > {PAUSE_TIME:.0%} of a vCPU's time",
             )
         else:
             yield Finding(
-                f"{_who(member)} waits for a CPU {units.percent(wait)} of its time: its host CPU runs something else",
+                f"{_who(vcpu)} waits for a CPU {units.percent(wait)} of its time: its host CPU runs something else",
                 f"wait > {WAIT_SHARE:.0%} of a vCPU's time",
             )
 
@@ -107,18 +108,18 @@ def _worst(vcpus: list[VcpuRow], part: str, least: float) -> list[VcpuRow]:
 
 
 def _user(session: Session, interval: Interval, vcpus: list[VcpuRow], labels: Labels) -> Iterator[Finding]:
-    for member in _worst(vcpus, "user", USER_SHARE):
-        lines = sorted(session.lines(interval, member.scope), key=lambda line: -line.reason.user)
+    for vcpu in _worst(vcpus, "user", USER_SHARE):
+        lines = sorted(session.lines(interval, vcpu.scope), key=lambda line: -line.reason.user)
         if not lines or not lines[0].reason.user:
             continue
         reason, all_user = lines[0].reason, sum(line.reason.user for line in lines)
-        most = units.percent(reason.user / all_user)
-        where = f", {'all' if most == '100%' else most} of it for {reason.name}"
-        keys = [one for one in touched(interval, member.scope, TOUCHED - {"user"}) if one.user]
+        share = reason.user / all_user
+        where = f", {'all' if share >= 0.9995 else units.percent(share)} of it for {reason.name}"
+        keys = [one for one in accesses(interval, vcpu.scope, TOUCHED - {"user"}) if one.user]
         key = max(keys, key=lambda one: one.user, default=None)
         device = f", most on {labels.what(key.kind, key.value, key.extra)}" if key else ""
         if key:
-            advice = _device(labels.what(key.kind, key.value, key.extra))
+            advice = _device(key)
         elif basic(*reason.key) in DEVICE:
             advice = "an emulated device is busy"
         elif reason.idle:  # as with kernel-irqchip=off
@@ -126,27 +127,27 @@ def _user(session: Session, interval: Interval, vcpus: list[VcpuRow], labels: La
         else:
             advice = "no device needs that, the VMM was stopped or interrupted (a pause, a debugger, signals)"
         yield Finding(
-            f"{_who(member)} spends {units.percent(_share(member, 'user'))} of its time in user space{where}{device}:"
+            f"{_who(vcpu)} spends {units.percent(_share(vcpu, 'user'))} of its time in user space{where}{device}:"
             f" {advice}",
             f"user > {USER_SHARE:.0%} of a vCPU's time",
         )
 
 
-def _device(label: str) -> str:
-    if "COM" in label:
+def _device(key: Access) -> str:
+    if key.kind == "io" and key.value in ports.SERIAL:
         return "a serial console is chatty"
-    if "IDE" in label:
+    if key.kind == "io" and key.value in ports.IDE:
         return "the guest uses an emulated IDE disk; virtio costs far fewer exits"
     return "an emulated device is busy"
 
 
 def _kernel(session: Session, interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
-    for member in _worst(vcpus, "kernel", KERNEL_SHARE):
-        busy = [line.reason for line in session.lines(interval, member.scope) if not line.reason.idle]
+    for vcpu in _worst(vcpus, "kernel", KERNEL_SHARE):
+        busy = [line.reason for line in session.lines(interval, vcpu.scope) if not line.reason.idle]
         top = max(busy, key=lambda reason: reason.time - reason.user, default=None)
         why = f", most of it for {top.name}" if top else ""
         yield Finding(
-            f"KVM works {units.percent(_share(member, 'kernel'))} of the time for {_who(member)}{why}",
+            f"KVM works {units.percent(_share(vcpu, 'kernel'))} of the time for {_who(vcpu)}{why}",
             f"kernel > {KERNEL_SHARE:.0%} of a vCPU's time",
         )
 

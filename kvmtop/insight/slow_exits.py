@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import units
 from ..model.arrays import Array
 from ..model.exit_stats import by_reason
 from ..model.histogram import BUCKETS, bucket_bounds
@@ -15,7 +14,6 @@ from ..model.interval import Interval
 from ..model.keys import unpack
 from ..model.snapshot import SLOW, Snapshot
 from ..model.vocabulary import KINDS, Key
-from ..reference.labels import Labels
 
 
 @dataclass(frozen=True)
@@ -68,19 +66,6 @@ def read(rows: Array, snapshot: Snapshot) -> list[Slow]:
             )
         )
     return found
-
-
-def line(one: Slow, labels: Labels) -> str:
-    """A slow exit on one line, for logs."""
-    stamp = time.strftime("%H:%M:%S", time.localtime(one.time)) + f".{int(one.time % 1 * 1e6):06d}"
-    parts = [
-        f"{stamp} {one.vm} vCPU {one.vcpu} {one.name} {units.duration(one.ns)}",
-        f"(kernel {units.duration(one.kernel)} user {units.duration(one.user)} idle {units.duration(one.idle)})",
-        f"CPU {one.cpu} rip {labels.what('rip', one.rip, 0)}",
-    ]
-    if one.kind:
-        parts.append(labels.what(one.kind, one.value, one.extra))
-    return " ".join(parts)
 
 
 def threshold(interval: Interval, only: Key | None = None, most: int = 60) -> int:

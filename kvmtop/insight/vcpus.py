@@ -54,17 +54,18 @@ class VcpuRow:
     trend: list[float]
 
 
-def members(session: Session, interval: Interval, hidden: frozenset[int] = frozenset(),
-            trend: int = 8) -> list[VcpuRow]:  # fmt: skip
+def vcpu_rows(
+    session: Session, interval: Interval, hidden: frozenset[int] = frozenset(), trend: int = 8
+) -> list[VcpuRow]:
     """All VMs, each followed by its vCPUs, by name."""
     samples = list(session.history)[-trend:] if trend else []
-    key = ("members", samples[0].time_ns if samples else 0, hidden, trend)
+    key = ("vcpu_rows", samples[0].time_ns if samples else 0, hidden, trend)
     if key not in interval.memo:
-        interval.memo[key] = _members(samples, interval, hidden)
+        interval.memo[key] = _vcpu_rows(samples, interval, hidden)
     return list(interval.memo[key])
 
 
-def _members(samples: list[Sample], interval: Interval, hidden: frozenset[int]) -> list[VcpuRow]:
+def _vcpu_rows(samples: list[Sample], interval: Interval, hidden: frozenset[int]) -> list[VcpuRow]:
     after = interval.after
     threads, top = after.threads, tops(interval)
     names = [after.names.name(*unpack(key)) for key in top.keys.tolist()] + [""]  # -1: the last
@@ -72,18 +73,13 @@ def _members(samples: list[Sample], interval: Interval, hidden: frozenset[int]) 
     sums = _Sums(after.run_delay)
     exits = _exits(interval) / interval.seconds
     rates = _trends(samples, after)
-    of_thread = list(zip(exits.tolist(), sums.shares(interval.budget, interval.known), top.of_thread.tolist(),
-                         rates.tolist(), strict=True))  # fmt: skip
+    budgets = sums.shares(interval.budget, interval.known)
+    of_thread = list(zip(exits.tolist(), budgets, top.of_thread.tolist(), rates.tolist(), strict=True))
     by_vm = _by(top.vm, len(top.pids))
-    vm_trends = np.array([_vm_trend(sample, top.pids) for sample in samples]).reshape(len(samples), len(top.pids)).T
-    of_vm = dict(
-        zip(
-            top.pids.tolist(),
-            zip(by_vm(exits).tolist(), sums.shares(by_vm(interval.budget), by_vm(interval.known)),
-                top.of_vm.tolist(), vm_trends.tolist(), strict=True),
-            strict=True,
-        )
-    )  # fmt: skip
+    budgets = sums.shares(by_vm(interval.budget), by_vm(interval.known))
+    trends = np.array([_vm_trend(sample, top.pids) for sample in samples]).reshape(len(samples), len(top.pids)).T
+    figures = zip(by_vm(exits).tolist(), budgets, top.of_vm.tolist(), trends.tolist(), strict=True)
+    of_vm = dict(zip(top.pids.tolist(), figures, strict=True))
     order = np.lexsort((np.arange(len(threads)), threads["vcpu"], top.vm))
     first = np.searchsorted(top.vm[order], np.arange(len(top.pids) + 1)).tolist()
     mine = {pid: order[first[n] : first[n + 1]].tolist() for n, pid in enumerate(top.pids.tolist())}
@@ -98,18 +94,46 @@ def _members(samples: list[Sample], interval: Interval, hidden: frozenset[int]) 
         rows = mine.get(vm.pid, [])
         alive = [row for row in rows if not ends[row]]
         waiting = len(stuck.intersection(alive)) if stuck else 0
-        rate, shares, most, trends = of_vm.get(vm.pid, nothing)
+        rate, parts, most, past = of_vm.get(vm.pid, nothing)
         found.append(
-            VcpuRow(Scope(vm.pid), vm.name, vm.name, vm.pid, len(rows), len(alive), waiting, None, rate, shares,
-                    names[most], None, vm.ended, trends)
-        )  # fmt: skip
+            VcpuRow(
+                scope=Scope(vm.pid),
+                vm=vm.name,
+                name=vm.name,
+                number=vm.pid,
+                seen=len(rows),
+                alive=len(alive),
+                stuck=waiting,
+                cpu=None,
+                rate=rate,
+                shares=parts,
+                top=names[most],
+                outside=None,
+                ended=vm.ended,
+                trend=past,
+            )
+        )
         for row in rows:
-            rate, shares, most, trends = of_thread[row]
+            rate, parts, most, past = of_thread[row]
             tid, ended = tids[row], bool(ends[row])
             found.append(
-                VcpuRow(Scope(vm.pid, thread_ids[row]), vm.name, f"vCPU {numbers[row]}", tid, 1, not ended,
-                        row in stuck, cpus.get(tid), rate, shares, names[most], outside.get(row), ended, trends)
-            )  # fmt: skip
+                VcpuRow(
+                    scope=Scope(vm.pid, thread_ids[row]),
+                    vm=vm.name,
+                    name=f"vCPU {numbers[row]}",
+                    number=tid,
+                    seen=1,
+                    alive=not ended,
+                    stuck=row in stuck,
+                    cpu=cpus.get(tid),
+                    rate=rate,
+                    shares=parts,
+                    top=names[most],
+                    outside=outside.get(row),
+                    ended=ended,
+                    trend=past,
+                )
+            )
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,14 @@ def bucket_bounds(index: int) -> tuple[int, int]:
     low = (4 + quarter) << (octave - 2)
     high = (5 + quarter) << (octave - 2)
     return (0 if index == 0 else low), (1 << 63 if index == BUCKETS - 1 else high)
+
+
+_ENDS = [bucket_bounds(index)[1] for index in range(BUCKETS)]
+
+
+def bucket_of(ns: float) -> int:
+    """The histogram's bucket of a duration."""
+    return min(bisect.bisect_right(_ENDS, ns), BUCKETS - 1)
 
 
 def percentile(hist: Sequence[int], share: float, low: int | None, high: int | None) -> float | None:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..insight import findings as rules
-from ..insight.accesses import POLLING
-from ..insight.accesses import touched as touches
+from ..insight.accesses import POLLING, accesses
+from ..insight.caveats import COUNTERS
 from ..insight.halt_polling import polling as polled
 from ..insight.slow_exits import read
-from ..insight.vcpus import VcpuRow, members, shares
+from ..insight.vcpus import VcpuRow, shares, vcpu_rows
 from ..model.interval import Interval, open_ns
 from ..model.keys import unpack
 from ..model.provenance import HERE, Origin
@@ -36,7 +36,6 @@ from .stream import Output
 
 SCHEMA = 1
 PERCENTILES = {"p50_ns": 0.5, "p99_ns": 0.99, "p99_9_ns": 0.999}
-CAVEATS = ("lost", "unpaired", "overwritten", "expired")
 Object = dict[str, Any]
 
 
@@ -138,7 +137,7 @@ def vms(session: Session, interval: Interval) -> list[Object]:
         return {**where, **member(m), "open": opened}
 
     found: list[Object] = []
-    for m in members(session, interval, ended_before(interval), trend=0):
+    for m in vcpu_rows(session, interval, ended_before(interval), trend=0):
         if m.scope.thread is None:
             name = {"name": clean(m.vm) or f"pid {m.number}", "pid": m.number, "alive": m.alive}
             found.append({**name, **member(m), "vcpus": []})
@@ -155,7 +154,7 @@ def ended_before(interval: Interval) -> frozenset[int]:
 
 def caveats(session: Session, interval: Interval) -> Object:
     """What was not counted or did not pair, since the start."""
-    return {name: getattr(interval.after, name) for name in CAVEATS}
+    return {name: getattr(interval.after, name) for name in COUNTERS}
 
 
 # ---- what was looked at (--event, --slow); null while nobody does
@@ -193,7 +192,7 @@ def touched(session: Session, interval: Interval, labels: Labels) -> list[Object
             "max_ns": one.max,
         }
         for scope, pid, tid in _scopes(interval)
-        for one in touches(interval, scope, details.look.kinds - POLLING)
+        for one in accesses(interval, scope, details.look.kinds - POLLING)
     ]
 
 
@@ -250,7 +249,7 @@ def polling(session: Session, interval: Interval, labels: Labels) -> list[Object
 
 def findings(session: Session, interval: Interval, labels: Labels) -> list[Object]:
     """What stands out, each with its rule."""
-    rows = members(session, interval, trend=0)
+    rows = vcpu_rows(session, interval, trend=0)
     return [{"text": clean(one.text), "rule": one.rule} for one in rules.findings(session, interval, rows, labels)]
 
 
@@ -308,7 +307,7 @@ def summary_line(final: Snapshot, origin: Origin = HERE) -> str:
         {
             **head("summary", final, seconds, origin),
             "reasons": found,
-            "honesty": {name: getattr(final, name) for name in CAVEATS},
+            "honesty": {name: getattr(final, name) for name in COUNTERS},
         }
     )
 

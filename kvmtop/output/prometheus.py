@@ -25,7 +25,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from ..insight.vcpus import members
+from ..insight.vcpus import vcpu_rows
 from ..model.arrays import I64, Array
 from ..model.exit_stats import Reason, by_reason
 from ..model.histogram import BUCKETS, FIRST_OCTAVE
@@ -209,7 +209,7 @@ class Exporter(Wrapper, Collector):
 
     def _vcpus(self, interval: Interval) -> Iterator[Metric]:
         """How many vCPUs each VM has, and how many of them are stuck, now."""
-        found = [m for m in members(Session(), interval, trend=0) if m.scope.thread is not None and not m.ended]
+        found = [m for m in vcpu_rows(Session(), interval, trend=0) if m.scope.thread is not None and not m.ended]
         stuck = [m for m in found if m.stuck]
         for name, text, wanted in (
             ("kvmtop_vcpus", "vCPU threads that are alive.", found),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .lookup import Ranges
 
+SERIAL = frozenset(first + n for first in (0x2E8, 0x2F8, 0x3E8, 0x3F8) for n in range(8))
+IDE = frozenset([*range(0x170, 0x178), 0x376, *range(0x1F0, 0x1F8), 0x3F6])
+
 # The PC's own: Ralf Brown's PORTS.LST and Linux's arch/x86/kernel/setup.c (standard_io_resources). QEMU's: fw_cfg in
 # docs/specs/fw_cfg.rst; hotplug in docs/specs/acpi_{cpu,mem,pci}_hotplug.rst; power management at 0x600 by SeaBIOS's
 # src/config.h (PORT_ACPI_PM_BASE) and hw/acpi/{piix4,ich9}.c, at 0xb000 by OVMF on the pc machine; 0x5658 in

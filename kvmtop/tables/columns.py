@@ -1,82 +1,80 @@
-"""The columns of the reasons table: the one list that table, batch output, sort menu and help follow."""
+"""What a table is made of: each is described once, by its columns, for the screen and for text alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
-from .. import units
-from ..model.session import Line
+from .rows import Cell, Heading, Row, Rows
 
-Value = float | str | None  # what a column sorts by
+T = TypeVar("T")
+Value = float | str | None  # what a column sorts by; None is unknown
 
 
 @dataclass(frozen=True)
-class Column:
-    """One column. width: in characters, without the gap; drop: the higher, the sooner it goes when space is short."""
+class Column(Generic[T]):
+    """One column of a table of Ts. Widths are in characters, without the gap."""
 
     key: str
     title: str
     width: int
-    value: Callable[[Line], Value]
-    format: Callable[[Line], str]
-    help: str
-    drop: int = 0
+    value: Callable[[T], Any]
+    text: Callable[[Any], Cell] = str  # of the value
+    help: str = ""
+    order: Callable[[Any], Value] | None = None  # what of the value it sorts by; None: the value itself
+    drop: int = 0  # where it is narrow, the columns with the highest go first, equal ones at once; 0 stays
     left: bool = False
+    cut: bool = False  # in text, too, what is longer is cut, and a blank is behind it
+    grow: int = 0  # how much wider it may be where there is room,
+    shrink: int = 0  # and how much less it can do with
+    trend: bool = False  # holds sparklines
+
+    def cell(self, item: T) -> Cell:
+        """What it shows of an item."""
+        return self.text(self.value(item))
+
+    def rank(self, item: T) -> Value:
+        """What it sorts an item by."""
+        value = self.value(item)
+        found: Value = self.order(value) if self.order else value
+        return found
+
+    def heading(self, spare: int = 0) -> Heading:
+        """Its head, with what it takes of so many characters to spare, or gives where they are missing."""
+        width = self.width + max(min(spare, self.grow), -self.shrink)
+        return Heading(self.key, self.title, width, self.left, self.trend)
 
 
-def _column(key: str, title: str, width: int, value: Callable[[Line], float | None],
-            unit: Callable[[float | None], str], help: str, drop: int = 0) -> Column:  # fmt: skip
-    return Column(key, title, width, value, lambda line: unit(value(line)), help, drop)
+def logged(columns: Iterable[Column[T]], *layout: tuple[str, str, int]) -> list[Column[T]]:
+    """Some of a table's columns as text has them: key, title and width of each, in order."""
+    by_key = {column.key: column for column in columns}
+    return [replace(by_key[key], title=title, width=width) for key, title, width in layout]
 
 
-TREND = 10  # intervals in the sparkline
-
-COLUMNS = (
-    Column("reason", "REASON", 20, lambda line: line.reason.name, lambda line: line.reason.name,
-           "what made the vCPU leave the guest, as the kernel names it", left=True),
-    _column("rate", "EXITS/S", 7, lambda line: line.reason.rate, units.rate, "exits a second"),
-    _column("share", "EXITS%", 6, lambda line: line.share, units.percent, "share of all exits", 3),
-    _column("time", "TIME/S", 7, lambda line: line.reason.time_rate, units.duration,
-            "time outside the guest in each second, all vCPUs added up, exits still open included"),
-    _column("time_share", "TIME%", 6, lambda line: line.time_share, units.percent,
-            "share of all time outside the guest"),
-    _column("user", "USER%", 6,
-            lambda line: line.reason.user / line.reason.time if line.reason.time else None, units.percent,
-            "how much of that time the VMM (QEMU …) took in user space; the rest is KVM's", 5),
-    _column("avg", "AVG", 6, lambda line: line.reason.avg, units.duration, "average duration of an exit"),
-    _column("p50", "P50", 6, lambda line: line.reason.percentile(0.5), units.duration,
-            "half of the exits are shorter (from a histogram, within 12.5 %)", 4),
-    _column("p99", "P99", 6, lambda line: line.reason.percentile(0.99), units.duration,
-            "99 % of the exits are shorter (from a histogram, within 12.5 %)", 1),
-    _column("max", "MAX", 6, lambda line: line.reason.max, units.duration,
-            "longest exit; exact since the start, within 25 % in an interval", 2),
-    Column("trend", "TREND", TREND, lambda line: line.trend[-1] - line.trend[0] if line.trend else None,
-           lambda line: units.sparkline(line.trend, TREND), "exits a second in the last intervals, from zero", 7),
-    _column("total", "TOTAL", 6, lambda line: line.total, units.number, "exits since the start", 6),
-)  # fmt: skip
-BY_KEY = {column.key: column for column in COLUMNS}
-
-
-def fitting(width: int, gap: int = 1) -> list[Column]:
-    """The columns that fit into so many characters, in order; the reason's takes what is left, up to 26."""
-    chosen = list(COLUMNS)
-    for column in sorted(COLUMNS, key=lambda column: -column.drop):
-        if sum(c.width + gap for c in chosen) - gap <= width or not column.drop:
-            break
-        chosen.remove(column)
+def fitting(columns: Iterable[Column[T]], width: int, gap: int = 1) -> list[Column[T]]:
+    """Those that fit into so many characters, in order; none goes without need. The last one's gap needs no room."""
+    chosen = list(columns)
+    while (drop := max(column.drop for column in chosen)) and sum(c.width + gap for c in chosen) - gap > width:
+        chosen = [column for column in chosen if column.drop < drop]
     return chosen
 
 
-def ordered(lines: list[Line], key: str, descending: bool = True) -> list[Line]:
-    """Sorted by a column; unknown last, equal ones by name, so that nothing moves without a cause."""
-    value = BY_KEY[key].value
+def headings(columns: Sequence[Column[T]], width: int) -> list[Heading]:
+    """The heads of columns, so that they and their gaps fill so many characters, as far as they may."""
+    spare = width - sum(column.width + 1 for column in columns)
+    return [column.heading(spare) for column in columns]
 
-    def rank(line: Line) -> tuple[bool, float, str]:
-        found = value(line)
-        if isinstance(found, str):
-            return False, 0, found
-        return found is None, 0 if found is None else -found if descending else found, line.reason.name
 
-    lines = sorted(lines, key=rank)
-    return lines[::-1] if key == "reason" and descending else lines
+def laid_out(columns: Iterable[Column[T]], items: Iterable[T], width: int, row: Callable[[T, list[Cell]], Row]) -> Rows:
+    """A table in so many characters, for the screen. row: makes one of an item and its cells."""
+    chosen = fitting(columns, width)
+    return headings(chosen, width), [row(item, [column.cell(item) for column in chosen]) for item in items]
+
+
+def ordered(items: Iterable[T], column: Column[T], descending: bool = True) -> list[T]:
+    """Sorted by a column; unknown last, equal ones as they are."""
+    ranked = [(column.rank(item), item) for item in items]
+    known = [(rank, item) for rank, item in ranked if rank is not None]
+    known.sort(key=lambda pair: pair[0], reverse=descending)
+    return [item for _, item in known] + [item for rank, item in ranked if rank is None]

@@ -1,87 +1,128 @@
-"""The columns of the table of --compare: what table, order and help of its screen follow."""
+"""The table of two runs next to each other: what the screen of a comparison, its help and its text follow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from .. import units
-from ..insight.compare import DEVIATIONS, Change, grown, growth
+from ..insight.compare import DEVIATIONS, Change, RecordingSpan, changes, growth
 from ..model.exit_stats import Reason
+from . import columns
+from .columns import Column, laid_out, logged
+from .rows import Cell, Row, Rows
+from .text import lines
 
-VERDICTS = {None: "?", False: "noise"}  # else more or less
+Pair = tuple[float, float]
+
 CHANCE = f"more than {DEVIATIONS:g} standard deviations of the single intervals' rates"
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column. value: what it sorts by, None for unknown; drop: columns with the highest go first, all at once."""
-
-    key: str
-    title: str
-    value: Callable[[Change], Any]
-    format: Callable[[Change], str]
-    help: str
-    drop: int = 0
-    width: int = 7
-
-
-def _pair(key: str, value: Callable[[Reason], float | None], unit: Callable[[float | None], str], help: str,
-          drop: int = 0, missing: float | None = None) -> tuple[Column, Column]:  # fmt: skip
+def _pair(
+    key: str,
+    value: Callable[[Reason], float | None],
+    unit: Callable[[float | None], str],
+    help: str,
+    drop: int = 0,
+    missing: float | None = None,
+) -> tuple[Column[Change], Column[Change]]:
     """Before and after. missing: what it is of a reason that one of the two has not."""
 
-    def column(letter: str, side: Callable[[Change], Reason | None]) -> Column:
+    def column(letter: str, side: Callable[[Change], Reason | None]) -> Column[Change]:
         def of(change: Change) -> float | None:
             reason = side(change)
             return value(reason) if reason else missing
 
         title = f"{key.upper()} {letter}"
-        return Column(f"{key}_{letter.lower()}", title, of, lambda c: unit(of(c)), f"{help}, in {letter}", drop)
+        return Column(f"{key}_{letter.lower()}", title, 7, of, unit, f"{help}, in {letter}", drop=drop)
 
     return column("A", lambda change: change.before), column("B", lambda change: change.after)
 
 
-def _growth(values: Callable[[Change], tuple[float, float]]) -> dict[str, Any]:  # for Column
-    def value(change: Change) -> float | None:
-        before, after = values(change)
-        return float("inf") if after and not before else growth(before, after)
+def grown(pair: Pair) -> str:
+    """The growth of a pair for people: +50%, x120, new."""
+    share = growth(*pair)
+    if share is None:
+        return "new" if pair[1] else units.DASH
+    return f"{100 * share:+.0f}%" if share < 99.995 else f"x{share + 1:.0f}"
 
-    return {"value": value, "format": lambda change: grown(*values(change))}
+
+def _growth(pair: Pair) -> float | None:
+    """What it is sorted by: what is new grew most."""
+    return float("inf") if pair[1] and not pair[0] else growth(*pair)
 
 
 def _verdict(change: Change) -> str:
-    return "less" if change.notable and change.rates[1] < change.rates[0] else VERDICTS.get(change.notable, "more")
+    if not change.notable:
+        return "?" if change.notable is None else "noise"
+    return "less" if change.rates[1] < change.rates[0] else "more"
 
 
-COLUMNS = (
-    Column("reason", "REASON", lambda c: c.name, lambda c: c.name, "what made the vCPU leave the guest", width=20),
+COLUMNS: tuple[Column[Change], ...] = (
+    Column(
+        "reason", "REASON", 20, lambda c: c.name, help="what made the vCPU leave the guest", left=True, cut=True, grow=8
+    ),
     *_pair("rate", lambda reason: reason.rate, units.rate, "exits a second", missing=0.0),
-    Column("rate_change", "CHANGE", help="of the exits a second, from A to B", **_growth(lambda c: c.rates)),
-    Column("verdict", "VERDICT", lambda c: {True: 2, None: 1, False: 0}[c.notable], _verdict,
-           f"more or less: the rate changed by {CHANCE}, of whichever of the two varies more; noise: it did not;"
-           " ?: there are too few intervals to tell"),
+    Column("rate_change", "CHANGE", 7, lambda c: c.rates, grown, "of the exits a second, from A to B", _growth),
+    Column(
+        "verdict",
+        "VERDICT",
+        7,
+        lambda change: change,
+        _verdict,
+        f"more or less: the rate changed by {CHANCE}, of whichever of the two varies more; noise: it did not;"
+        " ?: there are too few intervals to tell",
+        lambda change: {True: 2, None: 1, False: 0}[change.notable],
+    ),
     *_pair("time", lambda reason: reason.time_rate, units.duration, "time outside the guest in each second", 1, 0.0),
-    Column("time_change", "CHANGE", help="of this time, from A to B", drop=2, **_growth(lambda c: c.times)),
+    Column("time_change", "CHANGE", 7, lambda c: c.times, grown, "of this time, from A to B", _growth, drop=2),
     *_pair("p50", lambda reason: reason.percentile(0.5), units.duration, "half of the exits are shorter", 4),
     *_pair("p99", lambda reason: reason.percentile(0.99), units.duration, "99 % of the exits are shorter", 3),
-)  # fmt: skip
+)
 BY_KEY = {column.key: column for column in COLUMNS}
-
-
-def fitting(width: int) -> list[Column]:
-    """The columns that fit into so many characters, in order."""
-    chosen, drop = list(COLUMNS), max(column.drop for column in COLUMNS)
-    while drop and sum(column.width + 1 for column in chosen) - 1 > width:
-        chosen = [column for column in chosen if column.drop < drop]
-        drop -= 1
-    return chosen
+_MARK: Column[Change] = Column("mark", "", 1, lambda change: {True: "*", False: "", None: "?"}[change.notable])
+LOGGED = logged(
+    (*COLUMNS, _MARK),
+    ("reason", "REASON", 20),
+    ("rate_a", "EXITS/S A", 9),
+    ("rate_b", "B", 7),
+    ("rate_change", "CHANGE", 7),
+    ("mark", "", 1),
+    ("time_a", "TIME/S A", 8),
+    ("time_b", "B", 7),
+    ("p50_a", "P50 A", 7),
+    ("p50_b", "B", 7),
+    ("p99_a", "P99 A", 7),
+    ("p99_b", "B", 7),
+)
 
 
 def ordered(found: list[Change], key: str, descending: bool) -> list[Change]:
     """Sorted by a column, unknown last; without one as they are, and equal ones as they are."""
     if not key:
         return found if descending else found[::-1]
-    value = BY_KEY[key].value
-    known = [change for change in found if value(change) is not None]
-    return sorted(known, key=value, reverse=descending) + [change for change in found if value(change) is None]
+    return columns.ordered(found, BY_KEY[key], descending)
+
+
+def change_table(found: Sequence[Change], width: int) -> Rows:
+    """The changes in so many characters, in their order; what is more than chance is marked."""
+    return laid_out(COLUMNS, found, width, _row)
+
+
+def _row(change: Change, cells: list[Cell]) -> Row:
+    return Row(id(change), cells, mark=bool(change.notable))
+
+
+def span(part: RecordingSpan) -> str:
+    """How long a stretch of a recording is, and how busy."""
+    return f"{units.duration(part.seconds * 1e9)}, {part.intervals} intervals, {units.rate(part.exits)} exits/s"
+
+
+def text(a: RecordingSpan, b: RecordingSpan, found: Sequence[Change] | None = None) -> Iterator[str]:
+    """The lines of the comparison, with these changes; all of them without."""
+    for name, part in (("A", a), ("B", b)):
+        yield f"{name}: {part.label}: {span(part)}"
+    yield ""
+    yield from lines(LOGGED, changes(a, b) if found is None else found)
+    yield ""
+    yield f"* the rate changed by {CHANCE} in either"
+    yield "  (? there are too few intervals to tell)"

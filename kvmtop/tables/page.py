@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .rows import Row, Ticks
+from .rows import Rows, Ticks
 
 
 @dataclass(frozen=True)
@@ -22,5 +21,5 @@ class Page:
     p99s: list[float | None]
     heat: list[list[int]]  # a column an interval, a row an octave
     octaves: list[str]
-    who: Sequence[Row]  # the vCPUs that have it, most time first
+    who: Rows  # the vCPUs that have it, most time first
     span: str  # how far back the history goes

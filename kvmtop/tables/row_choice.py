@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..errors import KvmtopError
@@ -12,10 +12,10 @@ from ..model.exit_stats import Reason
 from ..model.interval import Interval
 from ..model.scope import ALL, Scope
 from ..model.session import Line, Session
-from .columns import BY_KEY, ordered
+from .exit_reasons import LOGGED, ordered
 
 MOST_PATTERN = 200  # characters
-SORTS = tuple(key for key in BY_KEY if key != "trend")  # a table in a log has no trend
+SORTS = tuple(column.key for column in LOGGED)
 
 
 @dataclass(frozen=True)
@@ -60,3 +60,12 @@ def _pattern(text: str) -> re.Pattern[str]:
             return re.compile(text, re.IGNORECASE)
     except (re.error, OverflowError, RecursionError) as error:
         raise KvmtopError(f"{text!r} is no regular expression: {error}", 2) from None
+
+
+def matcher(text: str) -> Callable[[str], bool]:
+    """What a filter that is being typed matches, in any case: a regular expression if it is one, else the text."""
+    try:
+        pattern = re.compile(text, re.IGNORECASE)
+    except (re.error, OverflowError, RecursionError):  # of a{99999999999}, and of many parentheses
+        pattern = re.compile(re.escape(text), re.IGNORECASE)
+    return lambda name: bool(pattern.search(name))

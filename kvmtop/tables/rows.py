@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar, overload
 
 Key = object  # hashable and equal for the same row at every time
+Cell = str | Sequence[tuple[str, str]]  # plain text, or runs of (text, colour)
 
 _T = TypeVar("_T")
 
@@ -24,13 +25,16 @@ class Heading:
 
 @dataclass(frozen=True)
 class Row:
-    """A line: its cells are plain text, or runs of (text, colour). fill: share of the first cell shaded, 0 to 1."""
+    """A line. fill: share of the first cell shaded, 0 to 1."""
 
     key: Key
-    cells: Sequence[str | Sequence[tuple[str, str]]]
+    cells: Sequence[Cell]
     fill: float = 0.0
     dim: bool = False
     mark: bool = False
+
+
+Rows = tuple[Sequence[Heading], Sequence[Row]]  # a table
 
 
 class Lazy(Sequence[_T]):

@@ -13,9 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Input, Static
 
 from ..insight.compare import Change, RecordingSpan, changes
-from ..tables.compare import BY_KEY, COLUMNS, fitting, ordered
-from ..tables.rows import Heading, Row
-from ..tables.view import matcher
+from ..tables.compare import BY_KEY, COLUMNS, change_table, ordered, span
+from ..tables.row_choice import matcher
 from ..widgets.footer import Keys
 from ..widgets.help import Help, keys_of
 from ..widgets.program import Program
@@ -79,15 +78,10 @@ class Comparison(Program):
     def _draw(self) -> None:
         table = self.query_one(Changes)
         width = self.size.width - 1  # not the table's, which is laid out later; one for the scroll bar
-        columns, matches = fitting(width), matcher(self.filter)
-        spare = max(0, min(8, width - sum(column.width + 1 for column in columns)))
+        matches = matcher(self.filter)
         found = ordered([c for c in self.changes if matches(c.name)], self.sorting, self.descending)
         table.empty = f"no reason matches {self.filter!r}" if self.filter else "neither has any exit"
-        table.show(
-            [Heading(c.key, c.title, c.width + spare * (not n), not n) for n, c in enumerate(columns)],
-            [Row(id(one), [c.format(one) for c in columns], mark=bool(one.notable)) for one in found],
-            (self.sorting, self.descending),
-        )
+        table.show(*change_table(found, width), (self.sorting, self.descending))
         self.query_one("#header", Static).update(Text("\n".join(map(self._title, "AB", self.parts)), no_wrap=True))
         by = BY_KEY[self.sorting].help if self.sorting else "how much the time outside the guest changed"
         state = f"by {by} {'▼' if self.descending else '▲'}" + (self.filter and f", /{self.filter}")
@@ -95,10 +89,10 @@ class Comparison(Program):
 
     def _title(self, letter: str, part: RecordingSpan) -> str:
         """Of a long path the end, which has the range."""
-        label, room = part.label, self.size.width - 7 - cell_len(part.span)
+        label, room = part.label, self.size.width - 7 - cell_len(span(part))
         while cell_len(label) > max(room, 1):
             label = "…" + label[2:]
-        return f"{letter}: {label}: {part.span}"
+        return f"{letter}: {label}: {span(part)}"
 
     def action_help(self) -> None:
         """Made from what is bound."""

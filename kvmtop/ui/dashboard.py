@@ -15,7 +15,7 @@ from ..insight.accesses import TOUCHED
 from ..model.scope import ALL, Scope
 from ..model.vocabulary import KINDS, DetailRequest, Key
 from ..reference.labels import Labels
-from ..tables.columns import BY_KEY, COLUMNS
+from ..tables.exit_reasons import BY_KEY, COLUMNS
 from ..widgets.breadcrumbs import CrumbClicked, Trail
 from ..widgets.filter_field import Filtered, FilterField
 from ..widgets.footer import Keys

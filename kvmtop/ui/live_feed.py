@@ -12,7 +12,7 @@ from ..model.interval import Interval
 from ..model.session import Session
 from ..model.source import Source
 from ..model.vocabulary import DetailRequest
-from ..tables import view
+from ..tables.header import header
 from .feed import Reading
 
 INTERVALS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -48,7 +48,7 @@ class LiveFeed:
 
     def header(self, interval: Interval | None, width: int) -> str:
         """This host's."""
-        return view.header(interval, self.paused, width) if interval else "kvmtop · starting …"
+        return header(interval, self.paused, width) if interval else "kvmtop · starting …"
 
     def run(self, deliver: Callable[[Reading], None]) -> bool:
         """Read when it is due; True at the end of its duration."""

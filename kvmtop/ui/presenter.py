@@ -10,25 +10,31 @@ from rich.text import Text
 from textual.app import App
 
 from .. import units
-from ..insight.accesses import CODE, TOUCHED, dropped, touched
-from ..insight.caveats import silence
+from ..insight.accesses import CODE, TOUCHED, accesses
+from ..insight.caveats import caveats, dropped, silence
 from ..insight.findings import Finding, findings
 from ..insight.halt_polling import polling
 from ..insight.slow_exits import Slow
-from ..insight.vcpus import VcpuRow, members, shares
+from ..insight.vcpus import VcpuRow, shares, vcpu_rows
 from ..model.exit_stats import by_reason
 from ..model.interval import Interval
 from ..model.reasons import IDLE
 from ..model.vocabulary import Key
 from ..reference.labels import Labels
-from ..tables import view
-from ..tables.columns import BY_KEY, ordered
+from ..tables.accesses import access_table
+from ..tables.exit_reasons import BY_KEY, ordered, reason_table
+from ..tables.halt_polling import polling_table
+from ..tables.header import trail
+from ..tables.reason_page import page as reason_page
+from ..tables.row_choice import matcher
+from ..tables.rows import Rows
+from ..tables.slow_exits import slow_table
+from ..tables.vcpus import vcpu_table
 from ..widgets.breadcrumbs import Trail
 from ..widgets.line import Line
 from ..widgets.overview import Overview, PaneTitles
 from ..widgets.reason_page import ReasonPage
 from ..widgets.slow_page import SlowPage
-from ..widgets.table import Rows
 from ..widgets.time_bar import Budget, stacked
 from .feed import POINTS, Feed, Reading
 from .viewpoint import Viewpoint
@@ -48,7 +54,7 @@ class Presenter:
         for interval in (reading.interval, reading.session.total() if totals else None):
             if interval:
                 by_reason(interval)
-                members(reading.session, interval, self._at.hidden)
+                vcpu_rows(reading.session, interval, self._at.hidden)
         if reading.settled and self._at.telling:
             self._found(reading)
 
@@ -57,11 +63,11 @@ class Presenter:
         app, at = self._app, self._at
         interval = at.interval(shown) if shown else None
         app.query_one("#header", Line).show(Text(self._feed.header(interval, app.size.width - 2), no_wrap=True))
-        steps = view.trail(at.scope, shown.snapshot if shown else None, at.reason)
+        steps = trail(at.scope, shown.snapshot if shown else None, at.reason)
         app.query_one(Trail).show(steps, self._state(doing))
         app.query_one(Budget).show(shares(interval, at.scope) if interval else None)
         app.query_one(PaneTitles).show_pane(app.query_one(Overview).pane)
-        words = [self._feed.trouble, view.caveats(newest.snapshot) if newest else ""]
+        words = [self._feed.trouble, caveats(newest.snapshot) if newest else ""]
         app.query_one("#status", Line).show(Text(", ".join(filter(None, words)), no_wrap=True))
 
     def _state(self, doing: str) -> str:
@@ -87,7 +93,7 @@ class Presenter:
     def _found(self, reading: Reading) -> list[Finding]:
         memo, key = reading.interval.memo, ("findings", len(reading.session.history), self._at.hidden)
         if key not in memo:
-            rows = members(reading.session, reading.interval, self._at.hidden)
+            rows = vcpu_rows(reading.session, reading.interval, self._at.hidden)
             memo[key] = findings(reading.session, reading.interval, rows, self._names(reading)) if rows else []
         found: list[Finding] = memo[key]
         return found
@@ -118,49 +124,49 @@ class Presenter:
         reasons, vms = overview.table("reasons"), overview.table("vms")
         if width := reasons.size.width:
             lines = reading.session.lines(interval, at.scope, at.leave_idle, trend=10)
-            matches = view.matcher(at.filters["reasons"])
+            matches = matcher(at.filters["reasons"])
             lines = ordered([line for line in lines if matches(line.reason.name)], at.sorting, at.descending)
             reasons.empty = silence(interval.after) or "no exit yet"
             if at.filters["reasons"]:
                 reasons.empty = f"no reason matches {at.filters['reasons']!r}"
-            reasons.show(*view.reason_table(lines, width), (at.sorting, at.descending))
+            reasons.show(*reason_table(lines, width), (at.sorting, at.descending))
         if width := vms.size.width:
             found = self._members(reading, interval)
-            vms.show(*view.member_table(found, at.scope, width, _runs))
+            vms.show(*vcpu_table(found, at.scope, width, _runs))
         if overview.shows_chart:
             samples = list(reading.session.history)[-POINTS:]
-            place = " › ".join(name for name, _ in view.trail(at.scope, reading.snapshot, None))
+            place = " › ".join(name for name, _ in trail(at.scope, reading.snapshot, None))
             span = f"-{units.duration(sum(sample.seconds for sample in samples) * 1e9)}"
             rates = [sample.rate(at.scope) for sample in samples]
             overview.show_rates(f"Exits a second, {place}", rates, span)
 
     def _members(self, reading: Reading, interval: Interval) -> list[VcpuRow]:
-        found = members(reading.session, interval, self._at.hidden)
+        found = vcpu_rows(reading.session, interval, self._at.hidden)
         if text := self._at.filters["vms"]:
-            matches = view.matcher(text)
+            matches = matcher(text)
             found = [member for member in found if matches(member.name) or matches(member.vm)]
         return found
 
     def _page(self, reading: Reading, key: Key) -> None:
-        page = view.page(reading.session, self._at.interval(reading), self._at.scope, key, POINTS)
+        page = reason_page(reading.session, self._at.interval(reading), self._at.scope, key, POINTS)
         self._app.query_one(ReasonPage).show(page)
 
     def _details(self, reading: Reading, key: Key) -> None:
         interval, scope, names = reading.interval, self._at.scope, self._names(reading)
         page, details = self._app.query_one(ReasonPage), reading.snapshot.details
-        rows = touched(interval, scope, TOUCHED | {CODE}, reading.details.samples)
+        rows = accesses(interval, scope, TOUCHED | {CODE}, reading.details.samples)
         mine = [one for one in reading.details.slow if (one.isa, one.code) == key]
         width = page.details_width
         page.show_details(
-            view.touch_table([row for row in rows if row.kind != CODE], width, names),
-            view.touch_table([row for row in rows if row.kind == CODE], width, names),
+            access_table([row for row in rows if row.kind != CODE], width, names),
+            access_table([row for row in rows if row.kind == CODE], width, names),
             self._slow(mine, page.size.width - 1, reading),
-            view.polling_table(polling(interval, scope), interval) if key in IDLE else None,
+            polling_table(polling(interval, scope), interval) if key in IDLE else None,
             dropped(details) if details else "",
         )
 
     def _slow(self, rows: Sequence[Slow], width: int, reading: Reading) -> Rows:
-        return view.slow_table(rows, width, self._names(reading))
+        return slow_table(rows, width, self._names(reading))
 
     def _names(self, reading: Reading) -> Labels:
         return replace(self._labels, names=reading.snapshot.names)

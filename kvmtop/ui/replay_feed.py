@@ -15,7 +15,7 @@ from ..model.session import Session
 from ..model.vocabulary import DetailRequest
 from ..recording.format import GROUP
 from ..recording.reader import Recording
-from ..tables import view
+from ..tables.header import recording_header
 from .feed import POINTS, Reading
 
 SPEEDS = (1, 2, 5, 10, 20, 30, 60)
@@ -53,9 +53,8 @@ class ReplayFeed:
         return f"{self.speed}×"
 
     def header(self, interval: Interval | None, width: int) -> str:
-        """The recording's: without kvmtop's name in front, and this machine's behind."""
-        words = view.header(interval, False, 10_000).split(" · ")[1:-2] if interval else []
-        return " · ".join([self.recording.origin.title, *words])
+        """The recording's."""
+        return recording_header(self.recording.origin.title, interval)
 
     def rates(self, width: int) -> list[float]:
         """Exits a second in so many equal parts of the run, by time."""

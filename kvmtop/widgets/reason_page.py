@@ -12,19 +12,12 @@ from textual.widgets import Static
 
 from .. import units
 from ..tables.page import Page
-from ..tables.rows import Heading
+from ..tables.rows import Rows
 from . import chart
 from .chart import Chart
-from .table import Rows, Table
+from .table import Table
 from .theme import SKY, VERMILION
 
-_WHO = (
-    Heading("vm", "VM", 14, True),
-    Heading("vcpu", "VCPU", 8, True),
-    Heading("rate", "EXITS/S", 7),
-    Heading("time", "TIME/S", 7),
-    Heading("share", "TIME%", 6),
-)
 _WAIT = "the probes are being attached …"
 
 
@@ -98,7 +91,7 @@ class ReasonPage(VerticalScroll):
             self._chart("p99").show(lambda w, h: chart.line(page.p99s, w, h, units.duration, page.span, VERMILION))
         else:
             self._chart("p99").show(lambda w, h: Text("no exit in the intervals kept", "dim"))
-        self.query_one("#who", Table).show(_WHO, page.who)
+        self.query_one("#who", Table).show(*page.who)
 
     @property
     def details_width(self) -> int:

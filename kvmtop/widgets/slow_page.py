@@ -6,7 +6,8 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from .table import Rows, Table
+from ..tables.rows import Rows
+from .table import Table
 
 
 class SlowPage(VerticalScroll):

@@ -19,8 +19,6 @@ from textual.strip import Strip
 
 from ..tables.rows import Heading, Key, Lazy, Row
 
-Rows = tuple[Sequence[Heading], Sequence[Row]]  # what a table shows
-
 
 @dataclass
 class Selected(Message):

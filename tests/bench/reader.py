@@ -22,7 +22,7 @@ import numpy as np
 
 from kvmtop.bpf.collector import Collector
 from kvmtop.host.live import Live
-from kvmtop.insight.vcpus import members
+from kvmtop.insight.vcpus import vcpu_rows
 from kvmtop.model.arrays import Array
 from kvmtop.model.exit_stats import counts
 from kvmtop.model.session import Session
@@ -130,7 +130,7 @@ def measure(number: int, reasons: int, active: float) -> dict[str, float]:
             clock.append(time.process_time())
             lines = session.lines(interval, trend=10)
             clock.append(time.process_time())
-            found = members(session, interval)
+            found = vcpu_rows(session, interval)
             clock.append(time.process_time())
             if turn >= 2:
                 for name, ms in zip(("read", "model", "reasons", "vCPUs"), np.diff(clock) * 1000, strict=True):

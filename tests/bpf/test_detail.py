@@ -20,11 +20,10 @@ from kvmtop.bpf.probes import Probe
 from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
 from kvmtop.cli import EVENTS
 from kvmtop.insight.accesses import TOUCHED
-from kvmtop.model.histogram import BUCKETS, FIRST_OCTAVE
+from kvmtop.model.histogram import BUCKETS, FIRST_OCTAVE, bucket_of
 from kvmtop.model.reasons import IDLE
 from kvmtop.model.snapshot import SLOW, TOUCH, Details
 from kvmtop.model.vocabulary import HIT, KINDS, UNPOLLED, UNSURE, WASTED, DetailRequest
-from kvmtop.tables.view import bucket_of
 
 from ..support.formats import FORMATS, X86, text
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kvmtop.insight.accesses import CODE, POLLING, TOUCHED, TREND, change, dropped, rates, seconds, touched
+from kvmtop.insight.accesses import CODE, POLLING, TOUCHED, TREND, accesses, change, rates, seconds
 from kvmtop.model.interval import diff
 from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.snapshot import Details, Snapshot
@@ -41,7 +41,7 @@ def test_figures_of_the_interval_alone(host: Host) -> None:
     host.touch(101, "io", COM, 0x101, *[9_000_000] * 7)
     before = later(host)
     host.touch(101, "io", COM, 0x101, 1_000, 1_000, 1_000, 5_000, user=500)
-    (one,) = touched(diff(before, later(host, 2 * SECOND)), ALL)
+    (one,) = accesses(diff(before, later(host, 2 * SECOND)), ALL)
     assert (one.kind, one.value, one.extra) == ("io", COM, 0x101)
     assert (one.count, one.exits, one.total, one.user, one.seconds) == (4, 4, 8_000, 2_000, 2.0)
     assert (one.rate, one.avg, one.share) == (2.0, 2_000, 1.0)
@@ -60,7 +60,7 @@ def test_scopes(host: Host) -> None:
     interval = diff(before, later(host))
 
     def seen(scope: Scope) -> dict[int, tuple[int, int, float | None]]:
-        return {one.value: (one.count, one.total, one.share) for one in touched(interval, scope)}
+        return {one.value: (one.count, one.total, one.share) for one in accesses(interval, scope)}
 
     assert seen(ALL) == {COM: (6, 17_000, 17 / 21), KBD: (1, 4_000, 4 / 21)}
     assert seen(Scope(100)) == {COM: (3, 5_000, 1.0)}
@@ -74,7 +74,7 @@ def test_shares_are_of_the_time_of_the_same_kind(host: Host) -> None:
     host.touch(101, "io", COM, 1, 3_000)
     host.touch(101, "io", COM, 0, 1_000)  # a read is a key of its own
     host.touch(101, "msr", 0x10, 0, 90_000)
-    found = touched(diff(before, later(host)), ALL)
+    found = accesses(diff(before, later(host)), ALL)
     assert [(one.kind, one.extra, one.share) for one in found] == [("msr", 0, 1.0), ("io", 1, 0.75), ("io", 0, 0.25)]
 
 
@@ -87,9 +87,9 @@ def test_kinds_are_chosen_and_the_order_is_by_time_then_by_count(host: Host) -> 
     host.touch(101, "poll", 0, 0, 1_000)
     host.touch(101, "window", 0, 0, 1_000)
     interval = diff(before, later(host))
-    assert [one.value for one in touched(interval, ALL)] == [3, 1, 2]
-    assert [one.kind for one in touched(interval, ALL, [CODE])] == [CODE]
-    assert touched(interval, ALL, []) == touched(interval, ALL, ["msr"]) == []
+    assert [one.value for one in accesses(interval, ALL)] == [3, 1, 2]
+    assert [one.kind for one in accesses(interval, ALL, [CODE])] == [CODE]
+    assert accesses(interval, ALL, []) == accesses(interval, ALL, ["msr"]) == []
     assert TOUCHED | {CODE, ""} | POLLING == set(KINDS) and not TOUCHED & (POLLING | {CODE, ""})
 
 
@@ -97,7 +97,7 @@ def test_an_event_without_an_exit_that_ended(host: Host) -> None:
     before = later(host)
     host.touch(101, "io", COM, 1)
     host.touches[101, "io", COM, 1]["count"] = 3
-    (one,) = touched(diff(before, later(host)), ALL)
+    (one,) = accesses(diff(before, later(host)), ALL)
     assert (one.count, one.exits, one.total) == (3, 0, 0)
     assert one.avg is one.max is one.share is one.percentile(0.5) is None  # unknown is not zero
 
@@ -106,13 +106,13 @@ def test_what_did_not_happen_in_the_interval_is_not_told(host: Host) -> None:
     host.touch(101, "io", COM, 1, 1_000)
     before = later(host)
     interval = diff(before, later(host))
-    assert touched(interval, ALL) == [] and rates(interval) == {}
+    assert accesses(interval, ALL) == [] and rates(interval) == {}
 
 
 def test_nobody_looks(host: Host) -> None:
     host.look(None)
     interval = diff(later(host), later(host))
-    assert change(interval) is None and touched(interval, ALL) == [] and rates(interval) == {}
+    assert change(interval) is None and accesses(interval, ALL) == [] and rates(interval) == {}
     assert seconds(interval) == 1.0
 
 
@@ -124,7 +124,7 @@ def test_a_look_that_began_within_the_interval(host: Host) -> None:
     host.touch(101, "io", COM, 1, 1_000, 1_000)
     interval = diff(before, later(host, SECOND // 2))
     assert interval.seconds == 3.5 and seconds(interval) == 0.5
-    assert touched(interval, ALL)[0].rate == 4.0
+    assert accesses(interval, ALL)[0].rate == 4.0
     assert rates(interval) == {(100 << 32 | 101, KINDS.index("io"), COM, 1): 4.0}
 
 
@@ -133,7 +133,7 @@ def test_a_new_look_starts_from_nothing(host: Host) -> None:
     before = later(host)
     host.look(DetailRequest(LOOK.kinds, slow_ns=5))
     host.touch(101, "io", COM, 1, 1_000)
-    (one,) = touched(diff(before, later(host)), ALL)
+    (one,) = accesses(diff(before, later(host)), ALL)
     assert one.count == 1  # not 1 - 50
 
 
@@ -146,10 +146,13 @@ def test_rows_that_vanish_and_rows_that_come(host: Host) -> None:
     host.touch(101, "io", 3, 0, *[1_000] * 5)
     after = later(host)
     kept = details(after).touched["value"] != 1
-    after = replace(after, details=replace(
-        details(after), touched=details(after).touched[kept], touched_ids=np.array([2, 1 << 32 | 1], "u8")
-    ))  # fmt: skip
-    found = {one.value: (one.count, one.total, sum(one.hist)) for one in touched(diff(before, after), ALL)}
+    after = replace(
+        after,
+        details=replace(
+            details(after), touched=details(after).touched[kept], touched_ids=np.array([2, 1 << 32 | 1], "u8")
+        ),
+    )
+    found = {one.value: (one.count, one.total, sum(one.hist)) for one in accesses(diff(before, after), ALL)}
     assert found == {2: (1, 1_000, 1), 3: (5, 5_000, 5)}
 
 
@@ -157,7 +160,7 @@ def test_since_the_start(host: Host) -> None:
     host.touch(101, "io", COM, 1, *[1_000] * 3)
     later(host)
     host.touch(101, "io", COM, 1, 1_000)
-    (one,) = touched(diff(None, later(host)), ALL)
+    (one,) = accesses(diff(None, later(host)), ALL)
     assert (one.count, one.rate, one.max) == (4, 2.0, 1_000)
 
 
@@ -172,12 +175,12 @@ def test_trends(host: Host) -> None:
         history.append(rates(interval))
         before = after
     last = range(4, TREND + 4)
-    assert list(touched(interval, ALL, history=history)[0].trend) == [n + 2 for n in last]
-    assert list(touched(interval, Scope(100), history=history)[0].trend) == list(last)
-    assert list(touched(interval, Scope(200, 201), history=history)[0].trend) == [2] * TREND
+    assert list(accesses(interval, ALL, history=history)[0].trend) == [n + 2 for n in last]
+    assert list(accesses(interval, Scope(100), history=history)[0].trend) == list(last)
+    assert list(accesses(interval, Scope(200, 201), history=history)[0].trend) == [2] * TREND
     for pid in range(300, 340):  # more threads than keys
         host.add(pid, "x")
-    assert list(touched(diff(before, later(host)), ALL, history=history)) == []
+    assert list(accesses(diff(before, later(host)), ALL, history=history)) == []
 
 
 def test_the_trend_of_many_threads_and_of_many_keys_is_the_same(host: Host) -> None:
@@ -188,15 +191,5 @@ def test_the_trend_of_many_threads_and_of_many_keys_is_the_same(host: Host) -> N
     sample = rates(many)
     few = {key: rate for key, rate in sample.items() if key[2] == 7}
     for scope in (ALL, Scope(100), Scope(100, 101)):
-        by_value = {one.value: list(one.trend) for one in touched(many, scope, history=[sample, few])}
+        by_value = {one.value: list(one.trend) for one in accesses(many, scope, history=[sample, few])}
         assert by_value[7] == [1, 1] and by_value[8] == [1, 0]
-
-
-def test_dropped_in_words(host: Host) -> None:
-    empty = details(later(host))
-    assert dropped(empty) == ""
-    text = dropped(replace(empty, dropped={"rip": 12, "io": 5, "window": 9}, undelivered=3))
-    assert text == (
-        "5 I/O ports events of keys for which there was no room, 12 guest code events of keys for which there was no"
-        " room, 3 slow exits came too fast to be shown"
-    )

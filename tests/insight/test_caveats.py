@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from kvmtop.insight.caveats import silence
+from kvmtop.insight.caveats import caveats, dropped, silence
 from kvmtop.model.snapshot import Snapshot
-from kvmtop.model.vocabulary import Vm
+from kvmtop.model.vocabulary import DetailRequest, Vm
 
 from ..support.fake import SECOND, Host
 from ..support.intervals import one
@@ -45,3 +47,26 @@ def test_no_silence() -> None:
     host = one()
     host.now += 100 * SECOND
     assert silence(host.read()) is None
+
+
+def test_what_was_not_counted_or_did_not_pair() -> None:
+    host = Host()
+    assert caveats(host.read()) == ""
+    host.counters.update(lost=4, unpaired=5, overwritten=6, expired=1)
+    assert caveats(host.read()) == (
+        "4 exits lost (a map was full), 5 entries without an exit, 6 exits without an entry, 1 vCPU thread ended"
+    )
+    host.counters.update(lost=0, unpaired=0, overwritten=0, expired=2)
+    assert caveats(host.read()) == "2 vCPU threads ended"
+
+
+def test_dropped_in_words() -> None:
+    host = Host()
+    host.look(DetailRequest(frozenset({"io"})))
+    empty = host.read().details
+    assert empty is not None and dropped(empty) == ""
+    text = dropped(replace(empty, dropped={"rip": 12, "io": 5, "window": 9}, undelivered=3))
+    assert text == (
+        "5 I/O ports events of keys for which there was no room, 12 guest code events of keys for which there was no"
+        " room, 3 slow exits came too fast to be shown"
+    )

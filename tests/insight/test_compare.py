@@ -8,8 +8,9 @@ import pytest
 
 from kvmtop import cli
 from kvmtop.errors import KvmtopError
-from kvmtop.insight.compare import Change, RecordingSpan, changes, text
+from kvmtop.insight.compare import Change, RecordingSpan, changes
 from kvmtop.recording.reader import Recording
+from kvmtop.tables.compare import text
 
 from ..support.pair import MSR, record
 

@@ -9,7 +9,7 @@ import pytest
 
 from kvmtop.insight import findings as rules
 from kvmtop.insight.findings import MOST, Finding, findings
-from kvmtop.insight.vcpus import members
+from kvmtop.insight.vcpus import vcpu_rows
 from kvmtop.model.session import Session
 from kvmtop.model.vocabulary import HIT, SVM, VMX, WASTED, DetailRequest, Vm
 from kvmtop.reference.labels import Labels
@@ -36,7 +36,7 @@ class Run:
         """A second passes: what stands out in it."""
         self.host.now += SECOND
         interval = self.session.add(self.host.read())
-        return findings(self.session, interval, members(self.session, interval), Labels(self.host.names))
+        return findings(self.session, interval, vcpu_rows(self.session, interval), Labels(self.host.names))
 
     def texts(self) -> list[str]:
         return [found.text for found in self.second()]
@@ -59,7 +59,7 @@ def test_before_the_first_exit() -> None:
     session = Session()
     host = Host()
     interval = session.add(host.read())
-    assert findings(session, interval, members(session, interval), Labels()) == []
+    assert findings(session, interval, vcpu_rows(session, interval), Labels()) == []
 
 
 # ---- lost
@@ -172,6 +172,14 @@ def test_user_space_names_the_device(run: Run, port: int, where: str, advice: st
     run.host.touch(201, "io", 0x999, 0x101, 400 * MS, user=399 * MS)  # of another VM
     (text,) = user(run, 300 * MS)
     assert f", most on {where}" in text and text.endswith(f": {advice}")
+
+
+def test_only_ports_are_those_of_a_disk(run: Run) -> None:
+    """An MSR's name may have IDE in it."""
+    run.host.look(DetailRequest(frozenset({"msr"})))
+    run.host.touch(101, "msr", 0x3F8, 0, 300 * MS, user=299 * MS)
+    (text,) = user(run, 300 * MS, MSR)
+    assert "most on MSR 0x3f8 PKG_C3_RESIDENCY read" in text and text.endswith(": an emulated device is busy")
 
 
 def test_user_space_names_the_device_with_the_most_of_it(run: Run) -> None:

@@ -48,8 +48,10 @@ def test_each_vcpu_and_its_numbers(host: Host) -> None:
 
 def test_scopes_and_order(host: Host) -> None:
     between = interval(host)
-    tids = [[p.id & 0xFFFFFFFF for p in polling(between, scope)]
-            for scope in (ALL, Scope(100), Scope(100, 102), Scope(200), Scope(9))]  # fmt: skip
+    tids = [
+        [p.id & 0xFFFFFFFF for p in polling(between, scope)]
+        for scope in (ALL, Scope(100), Scope(100, 102), Scope(200), Scope(9))
+    ]
     assert tids == [[101, 102, 201], [101, 102], [102], [201], []]
 
 

@@ -8,10 +8,7 @@ import pytest
 from kvmtop.insight import slow_exits
 from kvmtop.model.histogram import bucket_bounds
 from kvmtop.model.interval import diff
-from kvmtop.model.vocabulary import SVM, Vm
-from kvmtop.reference.guest_symbols import Symbols
-from kvmtop.reference.labels import Labels
-from kvmtop.sanitize import clean
+from kvmtop.model.vocabulary import SVM
 
 from ..support.fake import SECOND, Host
 
@@ -52,30 +49,6 @@ def test_the_order_is_kept_and_what_is_not_known_is_named(host: Host) -> None:
     assert [one.kernel for one in found] == [500, 0, 0]  # never less than nothing
     assert {(one.vm, one.name, one.kind) for one in found} == {("pid 777", "0x999", "")}
     assert slow_exits.read(rows[:0], host.read()) == []
-
-
-def test_a_line_of_a_log(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "localtime", time.gmtime)
-    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.25)
-    monkeypatch.setattr(time, "monotonic", lambda: host.now / 1e9)
-    host.linger(101, 0x7B, 9_000_000, user=5_000_000, kind="io", value=0x3F8, extra=0x101, rip=0xFFFFFFFF81000010)
-    host.linger(101, 0x60, 2_000_000, rip=0x10)
-    first, second = slow_exits.read(host.slow(), host.read())
-    labels = Labels(symbols=Symbols([(0xFFFFFFFF81000000, "outb")]))
-    assert slow_exits.line(first, labels) == (
-        "22:13:20.250000 web vCPU 0 io 9.00ms (kernel 4.00ms user 5.00ms idle 0) CPU 1 rip 0xffffffff81000010 outb+0x10 (kernel)"
-        " port 0x3f8 COM1 out 1 B"
-    )
-    assert slow_exits.line(second, labels) == (
-        "22:13:20.250000 web vCPU 0 interrupt 2.00ms (kernel 2.00ms user 0 idle 0) CPU 1 rip 0x10 (user)"
-    )
-
-
-def test_a_hostile_name_is_one_plain_line(host: Host) -> None:
-    host.vms[100] = Vm(100, clean("\x1b[31mweb\n\u202e[bold]"))
-    host.linger(101, 0x7B, 1_000)
-    (one,) = slow_exits.read(host.slow(), host.read())
-    assert slow_exits.line(one, Labels()).isprintable() and "[bold]" in slow_exits.line(one, Labels())
 
 
 def exits(host: Host, seconds: int, *groups: tuple[int, int, int]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmtop.insight.vcpus import Outside, VcpuRow, members, shares
+from kvmtop.insight.vcpus import Outside, VcpuRow, shares, vcpu_rows
 from kvmtop.model.scope import Scope
 from kvmtop.model.session import Session
 from kvmtop.tables.vcpus import cpu, state
@@ -24,7 +24,7 @@ def host() -> Host:
 
 def listed(host: Host, session: Session, seconds: float = 1.0, hidden: frozenset[int] = frozenset()) -> list[VcpuRow]:
     host.now += int(seconds * SECOND)
-    return members(session, session.add(host.read()), hidden)
+    return vcpu_rows(session, session.add(host.read()), hidden)
 
 
 def started(host: Host) -> Session:
@@ -41,12 +41,19 @@ def test_by_name_with_rates_and_what_takes_most_of_the_time(host: Host) -> None:
     host.exits(101, MSR, 1000)
     found = listed(host, session, 2)
     assert [(one.vm, one.name, one.number, one.rate, one.top) for one in found] == [
-        ("db", "db", 100, 0.5, "msr"), ("db", "vCPU 0", 101, 0.5, "msr"), ("web", "web", 200, 20.5, "msr"),
-        ("web", "vCPU 0", 201, 15.0, "msr"), ("web", "vCPU 1", 202, 5.5, "io"),
-    ]  # fmt: skip
+        ("db", "db", 100, 0.5, "msr"),
+        ("db", "vCPU 0", 101, 0.5, "msr"),
+        ("web", "web", 200, 20.5, "msr"),
+        ("web", "vCPU 0", 201, 15.0, "msr"),
+        ("web", "vCPU 1", 202, 5.5, "io"),
+    ]
     assert [(one.seen, one.alive, one.cpu) for one in found] == [
-        (1, 1, None), (1, 1, 1), (2, 2, None), (1, 1, 1), (1, 1, 2),
-    ]  # fmt: skip
+        (1, 1, None),
+        (1, 1, 1),
+        (2, 2, None),
+        (1, 1, 1),
+        (1, 1, 2),
+    ]
     assert [cpu(one) for one in found] == ["1", "@1", "2", "@1", "@2"]  # how many vCPUs; which CPU of the host
     assert found[2].trend[-1] == 20.5
 
@@ -95,8 +102,9 @@ def test_what_has_ended_comes_last_and_can_be_hidden(host: Host) -> None:
     host.end(100)
     found = listed(host, session)
     assert [(one.name, state(one), one.ended, one.alive, cpu(one)) for one in found[-2:]] == [
-        ("db", "ended", True, 0, "0"), ("vCPU 0", "ended", True, 0, ""),
-    ]  # fmt: skip
+        ("db", "ended", True, 0, "0"),
+        ("vCPU 0", "ended", True, 0, ""),
+    ]
     assert {one.scope.pid for one in listed(host, session, hidden=frozenset({100}))} == {200}
 
 
@@ -109,5 +117,5 @@ def test_a_vm_before_its_first_exit(host: Host) -> None:
 def test_the_list_is_the_callers_own(host: Host) -> None:
     session = started(host)
     listed(host, session).clear()
-    assert session.interval and members(session, session.interval)
-    assert members(session, session.interval)[1].scope == Scope(100, 101)
+    assert session.interval and vcpu_rows(session, session.interval)
+    assert vcpu_rows(session, session.interval)[1].scope == Scope(100, 101)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kvmtop.model.histogram import BUCKETS, bucket_bounds, percentile
-from kvmtop.tables.view import bucket_of
+from kvmtop.model.histogram import BUCKETS, bucket_bounds, bucket_of, percentile
 
 
 def kernels_bucket(ns: int) -> int:

@@ -7,10 +7,9 @@ import pytest
 
 from kvmtop.model import interval as module
 from kvmtop.model.exit_stats import by_reason, counts
-from kvmtop.model.histogram import BUCKETS
+from kvmtop.model.histogram import BUCKETS, bucket_of
 from kvmtop.model.interval import diff, open_ns
 from kvmtop.model.vocabulary import PARTS, SVM, VMX
-from kvmtop.tables.view import bucket_of
 
 from ..support.fake import SECOND, Busy, Host
 from ..support.intervals import HLT, IO, MS, MSR, budget, folded, one, reasons, top_reasons, without

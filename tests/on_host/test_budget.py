@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from kvmtop.host.live import Live
-from kvmtop.insight.vcpus import members
+from kvmtop.insight.vcpus import vcpu_rows
 from kvmtop.model.exit_stats import by_reason
 from kvmtop.model.interval import Interval
 from kvmtop.model.session import Session
@@ -112,12 +112,12 @@ def test_a_stopped_vm_shows_as_open_in_user_space(how: str) -> None:
         for _ in range(2):  # within two intervals
             time.sleep(1)
             interval = session.add(live.read())
-        vcpu = members(session, interval)[1]
+        vcpu = vcpu_rows(session, interval)[1]
         assert vcpu.outside and vcpu.outside.where == "user" and not vcpu.stuck and vcpu.shares is not None, vcpu
         assert sum(vcpu.shares.values()) == pytest.approx(1, abs=0.01)
         time.sleep(3)
         interval = session.add(live.read())
-        vcpu = members(session, interval)[1]
+        vcpu = vcpu_rows(session, interval)[1]
         assert vcpu.outside and vcpu.outside.where == "user" and vcpu.stuck and vcpu.shares is not None
         assert vcpu.shares["user"] > 0.95
         process.send_signal(signal.SIGCONT)

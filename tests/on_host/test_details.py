@@ -21,12 +21,13 @@ from kvmtop.bpf import syscalls
 from kvmtop.host.live import Live
 from kvmtop.host.selftest_guest import CODE, MMIO, MSR_READ, MSR_WRITE, PORT
 from kvmtop.insight import halt_polling, slow_exits
-from kvmtop.insight.accesses import Touched, touched
+from kvmtop.insight.accesses import Access, accesses
 from kvmtop.model.interval import diff
 from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import KINDS, DetailRequest
 from kvmtop.reference.labels import Labels
+from kvmtop.tables.slow_exits import line
 
 from ..hosts import qemu
 from . import truth
@@ -56,7 +57,7 @@ def hist_triggers() -> Iterator[dict[str, dict[tuple[int, int], int]]]:
             (EVENTS / event / "trigger").write_text(f"!hist:keys={value}.hex,{access}")
 
 
-def by_key(rows: list[Touched], kind: str) -> dict[tuple[int, int], int]:
+def by_key(rows: list[Access], kind: str) -> dict[tuple[int, int], int]:
     """(value, whether a write) → events."""
     found: dict[tuple[int, int], int] = {}
     for row in rows:
@@ -78,7 +79,7 @@ def watched(vcpus: int, *script: str, look: DetailRequest = EVERYTHING) -> Snaps
 def test_a_known_guest_touches_what_its_program_says() -> None:
     with hist_triggers() as theirs:
         snapshot = watched(2, *SCRIPT)
-    rows = touched(diff(None, snapshot), ALL)
+    rows = accesses(diff(None, snapshot), ALL)
     ports, msrs, mmio = (by_key(rows, kind) for kind in ("io", "msr", "mmio"))
     assert ports == {(PORT, 1): 100, (PORT, 0): 40, (0xF4, 1): 2}
     assert msrs == {(MSR_READ, 0): 60, (MSR_WRITE, 1): 80}
@@ -98,12 +99,12 @@ def test_a_known_guest_touches_what_its_program_says() -> None:
         "port 0x10 out 1 B", f"MSR 0x{MSR_READ:x} IA32_APICBASE read", f"MMIO 0x{MMIO:x} write 1 B"
     }  # fmt: skip
     one = int(snapshot.thread_ids[0])
-    assert by_key(touched(diff(None, snapshot), Scope(0, one)), "io") == {(PORT, 1): 50, (PORT, 0): 20, (0xF4, 1): 1}
+    assert by_key(accesses(diff(None, snapshot), Scope(0, one)), "io") == {(PORT, 1): 50, (PORT, 0): 20, (0xF4, 1): 1}
 
 
 def test_the_guest_code_is_known_to_the_instruction() -> None:
     snapshot = watched(1, "cpuid:3000", "out:10")
-    code = touched(diff(None, snapshot), ALL, ["rip"])
+    code = accesses(diff(None, snapshot), ALL, ["rip"])
     most = max(code, key=lambda row: row.count)
     assert (most.value, most.count) == (CPUID_AT, 3000)
     assert Labels().what("rip", most.value, 0) == f"0x{CPUID_AT:x} (user)"
@@ -113,7 +114,7 @@ def test_one_reason_alone() -> None:
     first = watched(1, "cpuid:10", "rdmsr:10")
     key = next((int(c["isa"]), int(c["reason"])) for c in first.cells if first.names.name(int(c["isa"]), int(c["reason"])).lower() == "cpuid")  # fmt: skip
     snapshot = watched(1, *SCRIPT, look=DetailRequest(EVERYTHING.kinds, only=key))
-    kinds = {row.kind for row in touched(diff(None, snapshot), ALL, EVERYTHING.kinds)}
+    kinds = {row.kind for row in accesses(diff(None, snapshot), ALL, EVERYTHING.kinds)}
     assert kinds == {"cpuid", "rip"}
 
 
@@ -128,7 +129,7 @@ def test_slow_exits_are_those_of_a_vmm_that_sleeps() -> None:
     finally:
         live.close()
     for one in found:
-        print(slow_exits.line(one, Labels(snapshot.names)))
+        print(line(one, Labels(snapshot.names)))
     assert len(found) == 20 and snapshot.details.undelivered == 0
     for one in found:
         assert (one.kind, one.value, one.extra) == ("io", PORT, 0x101)
@@ -186,7 +187,7 @@ def test_keys_without_room_are_counted() -> None:
         live.close()
     details = snapshot.details
     assert details is not None and len(details.touched) == 2
-    kept = {kind: sum(row.count for row in touched(diff(None, snapshot), ALL, [kind])) for kind in ("rip", "io")}
+    kept = {kind: sum(row.count for row in accesses(diff(None, snapshot), ALL, [kind])) for kind in ("rip", "io")}
     exits = int(snapshot.cells["count"].sum()) + 1  # the last is still open
     assert kept["rip"] + details.dropped.get("rip", 0) == exits
     assert kept["io"] + details.dropped.get("io", 0) == 71
@@ -235,7 +236,7 @@ def test_perf_reports_the_same_accesses(tmp_path: Path) -> None:
     truth.run_guest("--vcpus", "2", *SCRIPT)
     perf.send_signal(signal.SIGINT)
     perf.communicate(timeout=60)
-    rows = touched(diff(None, live.read()), ALL)
+    rows = accesses(diff(None, live.read()), ALL)
     live.close()
     for event, kind in (("ioport", "io"), ("mmio", "mmio"), ("msr", "msr")):
         report = subprocess.run(["perf", "kvm", "-i", data, "stat", "report", f"--event={event}"],
@@ -277,7 +278,7 @@ def test_a_real_guest_and_its_serial_console() -> None:
             live.close()
     labels = Labels(snapshot.names)
     interval = diff(None, snapshot)
-    rows = touched(interval, ALL, EVERYTHING.kinds)
+    rows = accesses(interval, ALL, EVERYTHING.kinds)
     for row in rows[:40]:
         print(f"{labels.what(row.kind, row.value, row.extra):<60} {row.count:>7} {row.total // 1000:>9} us")
     console = [row for row in rows if row.kind == "io" and "COM1" in labels.what("io", row.value, row.extra)]

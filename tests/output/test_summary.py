@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kvmtop.model.histogram import bucket_of
 from kvmtop.model.snapshot import CELL, Snapshot
 from kvmtop.model.vocabulary import SVM, UNKNOWN, VMX
 from kvmtop.output import summary
-from kvmtop.tables.view import bucket_of
 
 from ..support.fake import Host
 

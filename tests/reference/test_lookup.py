@@ -32,6 +32,11 @@ def test_port(number: int, name: str) -> None:
     assert ports.port(number) == name
 
 
+def test_serial_ports_and_disks_go_by_their_names() -> None:
+    named = [{n for n in range(1 << 16) if ports.port(n).startswith(word)} for word in ("COM", "IDE")]
+    assert named == [ports.SERIAL, ports.IDE]
+
+
 def test_ports_do_not_overlap() -> None:
     end = -1
     for first, last, name in ports.port:

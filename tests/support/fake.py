@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kvmtop.model.arrays import Array
+from kvmtop.model.histogram import bucket_of
 from kvmtop.model.provenance import HERE, Origin
 from kvmtop.model.snapshot import CELL, SLOW, THREAD, TOUCH, Details, Snapshot
 from kvmtop.model.vocabulary import KINDS, SVM, DetailRequest, Names, Vm
-from kvmtop.tables.view import bucket_of
 
 SECOND = 1_000_000_000
 NAMES = Names(

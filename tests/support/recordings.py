@@ -16,7 +16,7 @@ from kvmtop.recording.codec import Counters
 from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder
 from kvmtop.reference.labels import Labels
-from kvmtop.tables import view
+from kvmtop.tables.reason_page import page
 
 from .fake import Busy
 
@@ -72,7 +72,7 @@ def look_at_all(path: Path, pids: tuple[int, ...] = ()) -> None:
         out.write(snapshot)
     if session.interval:
         for line in session.lines(session.interval):
-            view.page(session, session.interval, ALL, line.reason.key)
+            page(session, session.interval, ALL, line.reason.key)
             break
         if len(session.interval.after.threads) < 20:  # else there is much to write
             json_lines.interval_line(session, session.interval, Labels(), found.origin)

@@ -1,125 +1,72 @@
+"""What a column is, whatever the table."""
+
 from __future__ import annotations
 
 import pytest
 
-from kvmtop.model.exit_stats import Reason
-from kvmtop.model.histogram import BUCKETS
-from kvmtop.model.session import Line
-from kvmtop.model.vocabulary import SVM
-from kvmtop.tables.columns import BY_KEY, COLUMNS, Column, fitting, ordered
-from kvmtop.tables.view import bucket_of
+from kvmtop.tables.columns import Column, fitting, headings, laid_out, logged, ordered
+from kvmtop.tables.rows import Row
 
-NEVER_DROPPED = ["reason", "rate", "time", "time_share", "avg"]
+Item = tuple[str, float | None]
 
 
-def line(
-    name: str, count: int = 10, ns: int = 1_000, share: float | None = 0.5, trend: tuple[float, ...] = (1, 2)
-) -> Line:
-    hist = [0] * BUCKETS
-    hist[bucket_of(ns)] = count
-    total, longest = count * ns, ns if count else None
-    reason = Reason(SVM, 0x72, name, False, 2.0, count, total, total // 4, total, ns, longest, tuple(hist))
-    return Line(reason, share, share, list(trend), count)
+def dash(value: float | None) -> str:
+    return "–" if value is None else f"{value:g}"
 
 
-def width(columns: list[str], gap: int = 1) -> int:
-    return sum(BY_KEY[key].width for key in columns) + gap * (len(columns) - 1)
-
-
-LEAST = width(NEVER_DROPPED)
-MOST = width(list(BY_KEY))
-
-
-@pytest.mark.parametrize("space", range(40, 201))
-def test_fitting(space: int) -> None:
-    chosen = [column.key for column in fitting(space)]
-    assert chosen == [column.key for column in COLUMNS if column.key in chosen]  # in order
-    assert set(NEVER_DROPPED) <= set(chosen)
-    assert width(chosen) <= max(space, LEAST)
-    if chosen != list(BY_KEY):  # none went without need: the last to go would not have fitted
-        last = min((column for column in COLUMNS if column.key not in chosen), key=lambda column: column.drop)
-        assert width([*chosen, last.key]) > space
-    assert set(chosen) <= {column.key for column in fitting(space + 1)}
-
-
-def test_fitting_extremes() -> None:
-    assert [column.key for column in fitting(0)] == NEVER_DROPPED
-    assert fitting(MOST) == list(COLUMNS)
-    assert len(fitting(MOST - 1)) == len(COLUMNS) - 1
-    assert len(fitting(MOST, gap=2)) < len(COLUMNS)
-
-
-def test_each_column_is_known_and_explained() -> None:
-    assert len(BY_KEY) == len(COLUMNS)
-    for column in COLUMNS:
-        assert len(column.title) <= column.width
-        assert column.help
-
-
-@pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.key)
-@pytest.mark.parametrize(
-    "extreme",
-    [
-        line("x"),
-        line("x", 0, share=None, trend=()),
-        line("x", 10**9, share=1.0, trend=tuple(range(99))),
-        line("x", 8, 10**12),
-        line("x", 1, 1),
-    ],
-    ids=["usual", "nothing", "many", "long", "little"],
+COLUMNS: tuple[Column[Item], ...] = (
+    Column("name", "NAME", 10, lambda item: item[0], left=True, grow=4, shrink=3),
+    Column("value", "VALUE", 5, lambda item: item[1], dash),
+    Column("away", "AWAY", 6, lambda item: item[1], dash, order=lambda value: value and -value, drop=1),
+    Column("first", "FIRST", 5, len, drop=2),
+    Column("too", "TOO", 3, len, drop=2),
 )
-def test_each_cell_fits(column: Column, extreme: Line) -> None:
-    text = column.format(extreme)
-    assert 0 < len(text) <= column.width
+ITEMS: list[Item] = [("b", 2), ("none", None), ("c", 3), ("a", 2), ("nor", None)]
 
 
-def test_unknown_is_not_zero() -> None:
-    nothing = line("x", 0, share=None, trend=())
-    cells = {key: column.format(nothing).strip() for key, column in BY_KEY.items()}
-    assert cells == {
-        "reason": "x", "rate": "0", "share": "–", "time": "0", "time_share": "–", "user": "–", "avg": "–", "p50": "–",
-        "p99": "–", "max": "–", "trend": "", "total": "0",
-    }  # fmt: skip
+@pytest.mark.parametrize(
+    ("width", "keys"),
+    [
+        (33, "name value away first too"),
+        (32, "name value away"),
+        (23, "name value away"),
+        (22, "name value"),
+        (0, "name value"),
+    ],
+)
+def test_columns_of_one_level_go_together_and_those_without_a_level_stay(width: int, keys: str) -> None:
+    assert " ".join(column.key for column in fitting(COLUMNS, width)) == keys
 
 
-def names(lines: list[Line]) -> list[str]:
-    return [line.reason.name for line in lines]
+@pytest.mark.parametrize(("width", "first"), [(34, 10), (35, 11), (38, 14), (99, 14), (33, 9), (31, 7), (10, 7)])
+def test_who_may_grow_takes_what_is_left_and_gives_what_is_missing(width: int, first: int) -> None:
+    widths = [heading.width for heading in headings(COLUMNS, width)]
+    assert widths == [first, 5, 6, 5, 3]
 
 
-@pytest.mark.parametrize("key", ["rate", "share", "time", "time_share", "avg", "p50", "p99", "max", "total"])
-def test_ordered(key: str) -> None:
-    lines = [line("b", 20, 2_000, 0.2), line("c", 30, 3_000, 0.3), line("a", 10, 1_000, 0.1)]
-    assert names(ordered(lines, key)) == ["c", "b", "a"]
-    assert names(ordered(lines, key, descending=False)) == ["a", "b", "c"]
+def test_laid_out() -> None:
+    heads, rows = laid_out(COLUMNS, ITEMS, 24, lambda item, cells: Row(item[0], cells, dim=item[1] is None))
+    assert [(head.key, head.title, head.left) for head in heads] == [
+        ("name", "NAME", True),
+        ("value", "VALUE", False),
+        ("away", "AWAY", False),
+    ]
+    assert [row.cells for row in rows[:2]] == [["b", "2", "2"], ["none", "–", "–"]]
+    assert [row.dim for row in rows] == [False, True, False, False, True]
 
 
-def test_ordered_by_trend() -> None:
-    lines = [line("up", trend=(1, 5)), line("down", trend=(5, 1)), line("none", trend=()), line("flat", trend=(3, 3))]
-    assert names(ordered(lines, "trend")) == ["up", "flat", "down", "none"]
-    assert names(ordered(lines, "trend", descending=False)) == ["down", "flat", "up", "none"]
+def test_ordered_by_what_is_known() -> None:
+    name, value, away, *_ = COLUMNS
+
+    def names(column: Column[Item], descending: bool) -> str:
+        return " ".join(item[0] for item in ordered(ITEMS, column, descending))
+
+    assert names(name, False) == "a b c none nor" and names(name, True) == "nor none c b a"
+    assert names(value, True) == "c b a none nor" and names(value, False) == "b a c none nor"  # equal ones as they are
+    assert names(away, True) == "b a c none nor"  # by its own order
 
 
-@pytest.mark.parametrize("descending", [True, False])
-@pytest.mark.parametrize("key", ["avg", "p50", "max", "share", "user"])
-def test_unknown_comes_last(key: str, descending: bool) -> None:
-    lines = [line("z", 0, share=None), line("m"), line("a", 0, share=None), line("b")]
-    assert names(ordered(lines, key, descending)) == ["b", "m", "a", "z"]
-
-
-@pytest.mark.parametrize("descending", [True, False])
-@pytest.mark.parametrize("key", [key for key in BY_KEY if key != "reason"])
-def test_equal_ones_by_name(key: str, descending: bool) -> None:
-    lines = [line("b"), line("c"), line("a")]
-    assert names(ordered(lines, key, descending)) == ["a", "b", "c"]
-
-
-def test_ordered_by_name() -> None:
-    lines = [line("b"), line("c"), line("a")]
-    assert names(ordered(lines, "reason", descending=False)) == ["a", "b", "c"]
-    assert names(ordered(lines, "reason", descending=True)) == ["c", "b", "a"]
-
-
-def test_ordered_leaves_its_argument() -> None:
-    lines = [line("b"), line("c"), line("a")]
-    ordered(lines, "reason")
-    assert names(lines) == ["b", "c", "a"]
+def test_logged_columns_are_the_same_in_other_clothes() -> None:
+    value, name = logged(COLUMNS, ("value", "OF IT", 9), ("name", "WHO", 4))
+    assert (value.title, value.width, value.cell(("x", 1.5))) == ("OF IT", 9, "1.5")
+    assert (name.title, name.width, name.left) == ("WHO", 4, True)

@@ -8,8 +8,8 @@ from kvmtop.errors import KvmtopError
 from kvmtop.model.interval import Interval
 from kvmtop.model.scope import Scope
 from kvmtop.model.session import Line, Session
-from kvmtop.tables.columns import BY_KEY
-from kvmtop.tables.row_choice import SORTS, RowChoice
+from kvmtop.tables.exit_reasons import BY_KEY
+from kvmtop.tables.row_choice import SORTS, RowChoice, matcher
 
 from ..support.fake import SECOND, Host
 
@@ -99,3 +99,12 @@ def test_what_cannot_be(choice: dict[str, object], words: str) -> None:
         RowChoice.of(**choice)  # type: ignore[arg-type]
     assert words in str(caught.value) and "\n" not in str(caught.value)
     assert caught.value.status == 2
+
+
+@pytest.mark.parametrize("text", ["a{99999999999}", "(" * 5000, "(" * 5000 + "a" + ")" * 5000, "[", "a(", "\\"])
+def test_a_filter_that_is_no_regular_expression_is_the_text(text: str) -> None:
+    assert matcher(text)(f"in it {text.upper()} is") and not matcher(text)("another")
+
+
+def test_a_filter_that_is_a_regular_expression() -> None:
+    assert matcher("^EPT|hlt$")("ept_violation") and not matcher("^EPT|hlt$")("hlt x")

@@ -13,7 +13,7 @@ import pytest
 from kvmtop import cli
 from kvmtop.output.prometheus import Exporter
 from kvmtop.recording import format as recorded
-from kvmtop.tables.columns import COLUMNS
+from kvmtop.tables.exit_reasons import COLUMNS
 from tools import manual
 
 from ..support.fake import Busy

@@ -14,10 +14,9 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from kvmtop.insight import compare
 from kvmtop.insight.compare import RecordingSpan
 from kvmtop.sanitize import clean
-from kvmtop.tables.compare import BY_KEY
+from kvmtop.tables.compare import BY_KEY, text
 from kvmtop.ui.compare_app import Changes, Comparison
 from kvmtop.widgets.help import Help
 
@@ -179,5 +178,5 @@ def test_in_a_terminal_it_ends_with_the_text(pair: tuple[str, str]) -> None:  # 
     after = out.decode().rpartition("\x1b[?1049l")[2].replace("\r\n", "\n")
     assert (
         after.partition("A: ")[2]
-        == "\n".join(compare.text(RecordingSpan.read(pair[0]), RecordingSpan.read(pair[1]))).partition("A: ")[2] + "\n"
+        == "\n".join(text(RecordingSpan.read(pair[0]), RecordingSpan.read(pair[1]))).partition("A: ")[2] + "\n"
     )

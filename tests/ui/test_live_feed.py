@@ -12,7 +12,7 @@ from kvmtop.errors import KvmtopError
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.source import Wrapper
 from kvmtop.model.vocabulary import DetailRequest
-from kvmtop.tables import view
+from kvmtop.ui import presenter
 from kvmtop.ui.app import KvmtopApp, Tick
 from kvmtop.ui.live_feed import LiveFeed
 
@@ -69,8 +69,8 @@ async def test_a_reading_that_comes_while_another_is_drawn_changes_nothing_of_it
             await d.pilot.pause()
             undisturbed = d.text()
             with monkeypatch.context() as patched:
-                for name in ("header", "trail", "reason_table", "member_table", "page", "touch_table", "slow_table"):
-                    patched.setattr(view, name, meanwhile(d, getattr(view, name)))
+                for name in ("trail", "reason_table", "vcpu_table", "reason_page", "access_table", "slow_table"):
+                    patched.setattr(presenter, name, meanwhile(d, getattr(presenter, name)))
                 d.app.on_tick(Tick(reading))
                 await d.pilot.pause()
             assert d.text() == undisturbed

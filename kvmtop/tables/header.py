@@ -1,0 +1,83 @@
+"""The line above the figures: when, what and how many; and the way that led here."""
+
+from __future__ import annotations
+
+import platform
+import time
+
+import numpy as np
+
+from .. import units
+from ..insight.caveats import COUNTERS
+from ..insight.vcpus import shares
+from ..model.interval import Interval
+from ..model.scope import ALL, Scope
+from ..model.snapshot import Snapshot
+from ..model.vocabulary import PARTS, Key, Vm, isa_name
+
+Place = tuple[Scope, Key | None]  # what is looked at: a scope, or a reason in it
+
+
+def _rate(interval: Interval) -> str:
+    return f"{units.rate(int(interval.rows['count'].sum()) / interval.seconds)} exits/s"
+
+
+def _running(snapshot: Snapshot) -> list[str]:
+    vms = sum(not vm.ended for vm in snapshot.vms.values())
+    vcpus = int((snapshot.threads["end_ns"] == 0).sum())
+    return [f"{vms} VM{'s' * (vms != 1)}", f"{vcpus} vCPU{'s' * (vcpus != 1)}"]
+
+
+def _figures(interval: Interval) -> list[str]:
+    after = interval.after
+    minutes, seconds = divmod((after.time_ns - after.start_ns) // 1_000_000_000, 60)
+    return [
+        _rate(interval),
+        *_running(after),
+        *([f"LOST {after.lost}"] if after.lost else []),
+        f"{minutes // 60}:{minutes % 60:02}:{seconds:02}",
+        isa_name(after.isa),
+    ]
+
+
+def header(interval: Interval, paused: bool, width: int) -> str:
+    """The top line of the screen: what matters most first, since the end may be cut off."""
+    parts = ["kvmtop", *(["PAUSED"] if paused else []), *_figures(interval), platform.node(), platform.release()]
+    while len(" · ".join(parts)) > width and len(parts) > 4:
+        parts.pop()
+    return " · ".join(parts)
+
+
+def recording_header(title: str, interval: Interval | None) -> str:
+    """The same over a recording, which says whose figures they are."""
+    return " · ".join([title, *(_figures(interval) if interval else [])])
+
+
+def log_header(interval: Interval, when: float | None = None) -> str:
+    """The same in a log, with where the vCPUs' time went. when: s since 1970, None for now."""
+    after = interval.after
+    parts = [
+        time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(when)),
+        isa_name(after.isa),
+        *_running(after),
+        _rate(interval),
+        f"{interval.seconds:.2f}s",
+    ]
+    if where := shares(interval, ALL):
+        parts.append(" ".join(f"{name} {units.percent(where.get(name))}" for name in PARTS))
+    parts += [f"{name} {count}" for name in COUNTERS if (count := getattr(after, name))]
+    return "  ".join(parts)
+
+
+def trail(scope: Scope, snapshot: Snapshot | None, reason: Key | None) -> list[tuple[str, Place]]:
+    """Where one is: names from the whole host downwards, each with the place that it leads to."""
+    steps: list[tuple[str, Place]] = [("All VMs", (ALL, None))]
+    if scope.pid is not None:
+        vm = (snapshot.vms if snapshot else {}).get(scope.pid) or Vm(scope.pid, f"pid {scope.pid}")
+        steps.append((vm.name + (" (ended)" if vm.ended else ""), (Scope(scope.pid), None)))
+    if scope.thread is not None and snapshot is not None:
+        rows = np.flatnonzero(snapshot.thread_ids == scope.thread)
+        steps.append((f"vCPU {snapshot.threads['vcpu'][rows[0]]}" if len(rows) else "vCPU (gone)", (scope, None)))
+    if reason and snapshot is not None:
+        steps.append((snapshot.names.name(*reason), (scope, reason)))
+    return steps

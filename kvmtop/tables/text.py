@@ -1,0 +1,34 @@
+"""Tables as lines of text, for logs and pipes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from rich.cells import cell_len, set_cell_size
+
+from .columns import Column
+from .rows import Cell
+
+T = TypeVar("T")
+
+
+def lines(columns: Sequence[Column[T]], items: Iterable[T]) -> Iterator[str]:
+    """The titles, then a line for each item. No number is cut, nor any text but that of a column that says so."""
+    yield _line(columns, [column.title for column in columns])
+    for item in items:
+        yield _line(columns, [column.cell(item) for column in columns])
+
+
+def _line(columns: Sequence[Column[T]], cells: Sequence[Cell]) -> str:
+    line, left = "", True
+    for column, cell in zip(columns, cells, strict=True):
+        text = cell if isinstance(cell, str) else "".join(run for run, _ in cell)
+        if column.left:
+            text = set_cell_size(text, column.width - 1 if column.cut else max(column.width, cell_len(text)))
+            text += " " * column.cut
+            line += text if left else f" {text}"  # right behind a number, one blank is too few
+        else:
+            line += f"{text:>{column.width}}"
+        line, left = line + " ", column.left
+    return line.rstrip()
