@@ -10,11 +10,12 @@ import re
 import pytest
 
 from kvmtop import cli
+from kvmtop.commands.demo import FOLDER
 
 from .support.fake import Busy
 from .support.program import AMD, RUN, start
 
-DEMO = ["--demo"]  # has the VMs web01 and db01
+DEMO = ["demo"]  # has the VMs web01 and db01
 
 
 SAID: dict[tuple[str, ...], str] = {}  # by arguments: recordings say the same each time
@@ -70,14 +71,14 @@ def test_shares_of_programs_stay_of_all_reasons(capsys: pytest.CaptureFixture[st
 
 
 def test_a_comparison_of_some_reasons(capsys: pytest.CaptureFixture[str]) -> None:
-    demo = str(cli.__file__).replace("cli.py", "demo/amd.kvmtop")
+    demo = FOLDER / "amd.kvmtop"
     table = out(
-        capsys, "--compare", f"{demo}@0:30", f"{demo}@30:60", "--no-idle", "--reason", "io|msr|hlt", "--top", "1"
+        capsys, "compare", f"{demo}@0..30", f"{demo}@30..60", "--no-idle", "--reason", "io|msr|hlt", "--top", "1"
     )
     rows = table.partition("REASON ")[2].partition("\n\n")[0].splitlines()[1:]
     assert len(rows) == 1 and re.match(r"(io|msr) ", rows[0])
-    one = out(capsys, "--compare", f"{demo}@0:30", f"{demo}@30:60", "--vm", "db01")
-    assert one != out(capsys, "--compare", f"{demo}@0:30", f"{demo}@30:60")
+    one = out(capsys, "compare", f"{demo}@0..30", f"{demo}@30..60", "--vm", "db01")
+    assert one != out(capsys, "compare", f"{demo}@0..30", f"{demo}@30..60")
 
 
 def test_a_vm_that_does_not_run_yet_is_waited_for(host: Busy, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,15 +74,15 @@ def attributes(drawn: bytes) -> set[int]:
 
 
 @pytest.mark.parametrize("term", ["dumb", "unknown", "", None])
-@pytest.mark.parametrize("argv", [["--demo"], ["--compare", DEMO, DEMO]])
+@pytest.mark.parametrize("argv", [["demo"], ["compare", DEMO, DEMO]])
 def test_a_terminal_without_escapes_gets_none(term: str | None, argv: list[str]) -> None:
     with screen(argv, TERM=term) as one:
         assert one.end() == 0, one.drawn[-1000:]
     assert b"\x1b" not in one.drawn
-    assert one.drawn.count(b"REASON ") >= (20 if argv == ["--demo"] else 1)
+    assert one.drawn.count(b"REASON ") >= (20 if argv == ["demo"] else 1)
 
 
-@pytest.mark.parametrize("argv", [["--demo"], ["--compare", DEMO, DEMO]])
+@pytest.mark.parametrize("argv", [["demo"], ["compare", DEMO, DEMO]])
 def test_no_color(argv: list[str]) -> None:
     with screen(argv, NO_COLOR="1") as one:
         one.wait(b"REASON.*hlt.*Quit")
@@ -103,7 +103,7 @@ def test_no_color(argv: list[str]) -> None:
 @pytest.mark.parametrize("value", ["", None])
 def test_colours_otherwise(value: str | None) -> None:
     """An empty NO_COLOR says nothing: https://no-color.org."""
-    with screen(["--demo"], NO_COLOR=value) as one:
+    with screen(["demo"], NO_COLOR=value) as one:
         one.wait(b"REASON.*hlt.*Quit")
         one.process.terminate()
         assert one.end() == 0, one.drawn[-1000:]

@@ -23,13 +23,17 @@ from .support.program import KVMTOP, ROOT
 DELAYS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.3, 1.5)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # The command, which says when it has begun: before that there is Python alone, and its own traceback.
-COMMAND = [sys.executable, "-c", """
+COMMAND = [
+    sys.executable,
+    "-c",
+    """
 import os, sys
 from kvmtop import __main__
 begin, told = __main__.at_once, int(sys.argv.pop(1))
 __main__.at_once = lambda: (begin(), os.write(told, b"."))
 sys.exit(__main__.main())
-"""]  # fmt: skip
+""",
+]
 TABLE = b"# reason(hex): count sum(us)"
 
 
@@ -41,9 +45,15 @@ def ended(argv: list[str], number: int, delay: float, seen: bytes = b"") -> tupl
     master, slave = os.openpty()
     started, start = os.pipe()
     process = subprocess.Popen(
-        [*COMMAND[:3], str(start), *argv], stdin=slave, stdout=slave, stderr=slave, pass_fds=[start], cwd=ROOT,
-        env={**os.environ, "TERM": "xterm-256color"}, start_new_session=True,
-    )  # fmt: skip
+        [*COMMAND[:3], str(start), *argv],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        pass_fds=[start],
+        cwd=ROOT,
+        env={**os.environ, "TERM": "xterm-256color"},
+        start_new_session=True,
+    )
     os.close(slave)
     os.close(start)
     drawn = b""
@@ -77,8 +87,12 @@ def fifo(tmp_path: Path) -> Path:
 
 
 DEMO = str(ROOT / "kvmtop" / "demo" / "amd.kvmtop")
-SWEPT = {"dashboard": ["--demo"], "explain": ["--explain", "hlt"], "compare": ["--compare", DEMO, DEMO],
-         "fifo": ["--demo", "--guest-kallsyms", "FIFO"]}  # fmt: skip
+SWEPT = {
+    "dashboard": ["demo"],
+    "explain": ["explain", "hlt"],
+    "compare": ["compare", DEMO, DEMO],
+    "fifo": ["--guest-kallsyms", "FIFO"],
+}
 
 
 @pytest.mark.parametrize("which", SWEPT)
@@ -156,7 +170,7 @@ def test_handlers_are_put_back() -> None:
 
 def test_what_is_ignored_stays_ignored() -> None:
     """As a shell without job control has it for what runs in its background."""
-    argv = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *KVMTOP, "--explain", "list"]
+    argv = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *KVMTOP, "explain", "list"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=ROOT) as process:
         status = Path(f"/proc/{process.pid}/status")
         while not int(status.read_text().partition("SigIgn:\t")[2][:16], 16) & 1 << signal.SIGINT - 1:

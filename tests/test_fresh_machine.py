@@ -42,10 +42,19 @@ class Machine:
         root = shlex.quote(str(self.root))
         mounts = f"mount -t proc proc {root}/proc && mount --rbind /sys {root}/sys && mount --rbind /dev {root}/dev"
         keep = [f"{name}={value}" for name, value in os.environ.items() if NETWORK.match(name)]
-        inside = ["env", "-i", *keep, f"HOME={'/home/newcomer' if sudoer else '/root'}", *["LANG=C.UTF-8"] * sudoer,
-                  f"PATH={'' if sudoer else '/usr/sbin:/sbin:'}/usr/bin:/bin", "TERM=xterm-256color",
-                  "PYTEST_XDIST_AUTO_NUM_WORKERS=2",  # a host may run beside it
-                  "sh", "-c", f"cd {shlex.quote(self.checkout)} && {command}"]  # fmt: skip
+        inside = [
+            "env",
+            "-i",
+            *keep,
+            f"HOME={'/home/newcomer' if sudoer else '/root'}",
+            *["LANG=C.UTF-8"] * sudoer,
+            f"PATH={'' if sudoer else '/usr/sbin:/sbin:'}/usr/bin:/bin",
+            "TERM=xterm-256color",
+            "PYTEST_XDIST_AUTO_NUM_WORKERS=2",  # a host may run beside it
+            "sh",
+            "-c",
+            f"cd {shlex.quote(self.checkout)} && {command}",
+        ]
         enter = f"{mounts} && exec chroot --userspec={self.user}:{self.user} {root} {shlex.join(inside)}"
         return ["unshare", "--mount", *["--pid"] * sudoer, "--fork", "--kill-child", "sh", "-c", enter]
 
@@ -53,9 +62,13 @@ class Machine:
         """What it writes; it must succeed."""
         start = time.monotonic()
         done = subprocess.run(
-            self.argv(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            self.argv(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             timeout=timeout,
-        )  # fmt: skip
+        )
         print(f"$ {command}\n{done.stdout[-3000:]}[status {done.returncode}, {time.monotonic() - start:.0f} s]\n")
         assert done.returncode == 0
         return done.stdout
@@ -169,9 +182,9 @@ def test_the_debian_package(machines: tuple[Machine, Machine]) -> None:
     assert bare.run("kvmtop --version").startswith("kvmtop ")
     assert bare.run("man -w kvmtop").strip().startswith("/usr/share/man/man1/kvmtop.1")
     assert "--openmetrics" in bare.run("man kvmtop | col -b")
-    assert "# reason(hex): count sum(us) min(us) avg(us) max(us)" in bare.run("kvmtop --demo --batch")
+    assert "# reason(hex): count sum(us) min(us) avg(us) max(us)" in bare.run("kvmtop demo --batch")
     # bcc comes from the distribution, and the compiler's process finds what the package carries.
-    assert re.search(r"^ok +bcc +0\.", bare.run("sudo kvmtop --doctor || test $? = 1"), re.MULTILINE)
+    assert re.search(r"^ok +bcc +0\.", bare.run("sudo kvmtop doctor || test $? = 1"), re.MULTILINE)
     bare.run("bash -c '. /usr/share/bash-completion/completions/kvmtop && complete -p kvmtop'")
     words = "COMP_WORDS=(kvmtop --openm) COMP_CWORD=1; _kvmtop; echo ${COMPREPLY[@]}"
     completed = bare.run(f"bash -c '. /usr/share/bash-completion/completions/kvmtop; {words}'")

@@ -90,9 +90,9 @@ def test_in_every_output(host: Host, capsys: pytest.CaptureFixture[str]) -> None
     look = ["--event", "all", "--slow", "1ms", "--guest-kallsyms", "syms", "--memory-map", "map"]
     assert cli.main(["-b", "-i", "0.1", "-T", "0.3", *look, *files]) == 0
     shown = {"batch": "".join(capsys.readouterr())}
-    assert cli.main(["--replay", "rec"]) == 0
+    assert cli.main(["replay", "rec"]) == 0
     shown["replay"] = "".join(capsys.readouterr())
-    assert cli.main(["--compare", "rec", "rec@0:2"]) == 0
+    assert cli.main(["compare", "rec", "rec@0..2"]) == 0
     shown["compare"] = "".join(capsys.readouterr())
     exporter = Exporter(host)
     shown["metrics"] = exporter.scrape()[0].decode()

@@ -21,8 +21,19 @@ from tools.deb import licence
 from .support.program import ROOT
 
 REQUIRED = os.environ.get("KVMTOP_REQUIRE_HOSTS") == "1"
-ALLOWED = {"MIT", "MIT License", "BSD-2-Clause", "BSD-3-Clause", "BSD License", "0BSD", "Zlib", "CC0-1.0", "PSF-2.0",
-           "Apache-2.0", "Apache Software License"}  # fmt: skip
+ALLOWED = {
+    "MIT",
+    "MIT License",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSD License",
+    "0BSD",
+    "Zlib",
+    "CC0-1.0",
+    "PSF-2.0",
+    "Apache-2.0",
+    "Apache Software License",
+}
 
 
 def needed(name: str, seen: set[str]) -> Iterator[Distribution]:
@@ -56,15 +67,28 @@ def test_dependencies_are_few_and_bounded() -> None:
 
 def test_the_debian_package_has_no_bytecode_programs_or_licences_of_its_own(tmp_path: Path) -> None:
     """Debian makes the bytecode, and has the licences in one file."""
-    files = {"a/b.py": "#!/usr/bin/python\nx = 1\n", "a/c.cpython-311-x86_64-linux-gnu.so": "", "a/lib.so.5.0": "",
-             "a/__pycache__/b.cpython-311.pyc": "", "a/tests/t.py": "", "a-1.dist-info/licenses/x_LICENSE.txt": "",
-             "a-1.dist-info/METADATA": "", "a-1.dist-info/direct_url.json": ""}  # fmt: skip
+    files = {
+        "a/b.py": "#!/usr/bin/python\nx = 1\n",
+        "a/c.cpython-311-x86_64-linux-gnu.so": "",
+        "a/lib.so.5.0": "",
+        "a/__pycache__/b.cpython-311.pyc": "",
+        "a/tests/t.py": "",
+        "a-1.dist-info/licenses/x_LICENSE.txt": "",
+        "a-1.dist-info/METADATA": "",
+        "a-1.dist-info/direct_url.json": "",
+    }
     for name, text in files.items():
         deb._write(tmp_path / name, text, 0o755)
     deb.trim(tmp_path)
     left = {str(path.relative_to(tmp_path)): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
-    assert left == {"a": 0o755, "a/b.py": 0o644, "a/c.cpython-311-x86_64-linux-gnu.so": 0o644, "a/lib.so.5.0": 0o644,
-                    "a-1.dist-info": 0o755, "a-1.dist-info/METADATA": 0o755}  # fmt: skip
+    assert left == {
+        "a": 0o755,
+        "a/b.py": 0o644,
+        "a/c.cpython-311-x86_64-linux-gnu.so": 0o644,
+        "a/lib.so.5.0": 0o644,
+        "a-1.dist-info": 0o755,
+        "a-1.dist-info/METADATA": 0o755,
+    }
     assert (tmp_path / "a/b.py").read_text() == "#/usr/bin/python\nx = 1\n"
 
 
@@ -133,7 +157,7 @@ def test_it_installs_and_runs(packages: dict[str, Path], kind: str, tmp_path: Pa
     assert Path(where.strip()).is_relative_to(tmp_path)
     assert run(programs / "kvmtop", "--version") == f"kvmtop {kvmtop.__version__}\n"
     assert "--openmetrics" in run(programs / "kvmtop", "--help")
-    assert "# reason(hex): count sum(us) min(us) avg(us) max(us)" in run(programs / "kvmtop", "--demo", "--batch")
+    assert "# reason(hex): count sum(us) min(us) avg(us) max(us)" in run(programs / "kvmtop", "demo", "--batch")
     present = Path(where.strip()).parent
     for path in (ROOT / "kvmtop").rglob("*"):
         assert path.suffix == ".pyc" or (present / path.relative_to(ROOT / "kvmtop")).exists(), path

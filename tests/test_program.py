@@ -35,12 +35,12 @@ sys.exit(cli.main(sys.argv[2:]))
 @pytest.mark.parametrize(
     ("place", "argv", "last"),
     [
-        ("replay_feed.ReplayFeed.rates", "--replay run", "# reason"),  # while it starts, on the screen
-        ("replay_feed.ReplayFeed.run", "--replay run", "# reason"),  # in the thread that reads
+        ("replay_feed.ReplayFeed.rates", "replay run", "# reason"),  # while it starts, on the screen
+        ("replay_feed.ReplayFeed.run", "replay run", "# reason"),  # in the thread that reads
         ("Busy.read", "--live -i 0.1", ""),  # in that of a live run
         ("app.KvmtopApp.on_tick", "--live -i 0.1", "# reason"),  # in a message
         ("app.KvmtopApp.compose", "--live -i 0.1", "# reason"),  # before there is a screen
-        ("compare_app.Comparison._draw", "--compare run run", "standard deviations"),
+        ("compare_app.Comparison._draw", "compare run run", "standard deviations"),
     ],
 )
 def test_a_fault(place: str, argv: str, last: str, tmp_path: Path) -> None:
@@ -51,9 +51,14 @@ def test_a_fault(place: str, argv: str, last: str, tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     env = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [sys.executable, "-c", CODE, place, *argv.split()], stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path,
-        env=env, start_new_session=True,
-    ) as process:  # fmt: skip
+        [sys.executable, "-c", CODE, place, *argv.split()],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=tmp_path,
+        env=env,
+        start_new_session=True,
+    ) as process:
         os.close(theirs)
         out = b""
         try:

@@ -136,8 +136,7 @@ def changelog() -> str:
     """Debian's changelog, of one entry: what has changed is told in CHANGELOG.md."""
     now = time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", time.time())))
     day = time.strftime("%a, %d %b %Y %H:%M:%S +0000", now)
-    return (f"kvmtop ({__version__}) unstable; urgency=medium\n\n  * See CHANGELOG.md.gz.\n\n"
-            f" -- {maintainer()}  {day}\n")  # fmt: skip
+    return f"kvmtop ({__version__}) unstable; urgency=medium\n\n  * See CHANGELOG.md.gz.\n\n -- {maintainer()}  {day}\n"
 
 
 def stage(root: Path) -> None:
@@ -211,9 +210,14 @@ def build(directory: Path) -> Path:
         for name, script in SCRIPTS.items():
             _write(root / "DEBIAN" / name, script.replace("{minor}", str(minor)), 0o755)
         control = CONTROL.format(
-            version=__version__, architecture=architecture, maintainer=maintainer(), kilobytes=size, minor=minor,
-            next=minor + 1, libraries=libraries(root),
-        )  # fmt: skip
+            version=__version__,
+            architecture=architecture,
+            maintainer=maintainer(),
+            kilobytes=size,
+            minor=minor,
+            next=minor + 1,
+            libraries=libraries(root),
+        )
         _write(root / "DEBIAN/control", control)
         directory.mkdir(exist_ok=True)
         path = directory / f"kvmtop_{__version__}_{architecture}.deb"

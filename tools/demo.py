@@ -1,4 +1,4 @@
-"""Makes the recordings of `kvmtop --demo` anew, on the emulated hosts: `python -m tools.demo [amd|intel]`."""
+"""Makes the recordings of `kvmtop demo` anew, on the emulated hosts: `python -m tools.demo [amd|intel]`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -21,11 +21,14 @@ from textual.keys import format_key
 
 import kvmtop
 from kvmtop import cli
+from kvmtop.commands import help as overview
+from kvmtop.commands.arguments import EVENTS, FLAVOURS, Parser
 from kvmtop.output.prometheus import Exporter
 from kvmtop.recording import reader
 from kvmtop.recording.format import SCHEMA
 from kvmtop.reference import exit_reasons
 from kvmtop.tables.exit_reasons import COLUMNS
+from kvmtop.tables.row_choice import SORTS
 from kvmtop.ui.app import KvmtopApp
 from kvmtop.ui.player import Player
 from kvmtop.widgets.table import Table
@@ -42,41 +45,62 @@ STATUS = (
     ("1", "this machine lacks something, or an output could not be written; a sentence on standard error says what"),
     ("2", "the arguments are wrong"),
 )
-# What --help cannot know: the values of options that argparse does not list as choices.
+# The values of arguments that argparse does not list as choices, by the first name of each.
 VALUES = {
-    "--event": ("all", *cli.EVENTS),
-    "--explain": ("list", *dict.fromkeys(name for _, _, name in exit_reasons.names() if " " not in name)),
-    "-G": tuple(f"kvm={name}" for name in cli.FLAVOURS),
+    "--event": ("all", *EVENTS),
+    "--sort": SORTS,
+    "-G": tuple(f"kvm={name}" for name in FLAVOURS),
+    "name": ("list", *dict.fromkeys(name for _, _, name in exit_reasons.names() if " " not in name)),
+    "command": (*cli.COMMANDS, "help"),
 }
 
 
-def options() -> list[argparse.Action]:
-    """All options of the command line, in the order of --help."""
-    return [action for action in cli.parser()._actions if action.option_strings]
+def options(parser: Parser) -> list[argparse.Action]:
+    """All options of a command, in the order of its help."""
+    return [action for action in parser._actions if action.option_strings]
+
+
+def operands(parser: Parser) -> list[argparse.Action]:
+    """What a command takes beside them."""
+    return [action for action in parser._actions if not action.option_strings]
 
 
 def page() -> str:
     """The manual page kvmtop(1), in roff."""
-    parser = cli.parser()
+    parsers = cli.parsers()
     day = time.strftime("%Y-%m-%d", time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))))
     parts = [
         f'.TH KVMTOP 1 {day} "kvmtop {kvmtop.__version__}" "User Commands"',
-        _section("NAME", rf"kvmtop \- {_text(parser.description.rstrip('.'))}" if parser.description else ""),
-        _section("SYNOPSIS", r"\fBkvmtop\fR [\fIOPTION\fR]..."),
+        _section("NAME", rf"kvmtop \- {_text(overview.TITLE.rstrip('.'))}"),
+        _section("SYNOPSIS", ".nf", *map(_synopsis, parsers.values()), ".fi"),
         _section("DESCRIPTION", _text(DESCRIPTION)),
-        _section("OPTIONS", _list((_invocation(action), _help(parser, action)) for action in options())),
-        _section("KEYS", "In the dashboard:", _pairs(keys()), ".PP\nOver a recording:",
-                 _pairs(key for key in _keys(Player) if key not in keys())),
+        _section("COMMANDS", _text("Without a command, kvmtop is kvmtop live."), *map(_command, parsers.values())),
+        _section(
+            "KEYS",
+            "In the dashboard:",
+            _pairs(keys()),
+            ".PP\nOver a recording:",
+            _pairs(key for key in _keys(Player) if key not in keys()),
+        ),
         _section("COLUMNS", _pairs((column.title, column.help) for column in COLUMNS)),
-        _section("JSON", _text("Each line of --json is one object, whose \"type\" is interval or summary;"
-                 f" {PACKAGE.name}/output/schema.json describes it in full."), _pairs(fields())),
-        _section("METRICS", "What \\fB\\-\\-openmetrics\\fR serves:", _pairs(metrics())),
-        _section("RECORDINGS", _text("A recording is a SQLite database of these tables:"),
-                 f".PP\n.nf\n{_text(tables())}\n.fi"),
+        _section(
+            "JSON",
+            _text(
+                'Each line of --json is one object, whose "type" is interval or summary;'
+                f" {PACKAGE.name}/output/schema.json describes it in full."
+            ),
+            _pairs(fields()),
+        ),
+        _section("METRICS", "What \\fBserve\\fR and \\fB\\-\\-openmetrics\\fR serve:", _pairs(metrics())),
+        _section(
+            "RECORDINGS",
+            _text("A recording is a SQLite database of these tables:"),
+            f".PP\n.nf\n{_text(tables())}\n.fi",
+        ),
         _section("EXIT STATUS", _pairs(STATUS)),
-        _section("EXAMPLES", f".nf\n{_text(_examples(parser))}\n.fi"),
+        _section("EXAMPLES", f".nf\n{_text(_examples(parsers))}\n.fi"),
         _section("SEE ALSO", r"\fBperf\-kvm\fR(1), \fBkvm_stat\fR(1)"),
-    ]  # fmt: skip
+    ]
     return "\n".join(parts) + "\n"
 
 
@@ -114,33 +138,55 @@ def metrics() -> list[tuple[str, str]]:
 def tables() -> str:
     """The tables of a recording with their columns."""
     found = re.findall(r"CREATE TABLE (\w+) \((.*?)(?:, PRIMARY KEY \(.*)?\) STRICT", SCHEMA)
-    return "\n".join(f"{name}: {', '.join(column.split()[0] for column in columns.split(', '))}"
-                     for name, columns in found)  # fmt: skip
+    return "\n".join(
+        f"{name}: {', '.join(column.split()[0] for column in columns.split(', '))}" for name, columns in found
+    )
 
 
 def bash() -> str:
     """Completion for bash."""
-    cases = []
-    for action in options():
-        values = next((VALUES[name] for name in action.option_strings if name in VALUES), action.choices)
-        if values:
-            cases.append(f"    {'|'.join(action.option_strings)}) values={' '.join(map(str, values))!r} ;;")
-    names = " ".join(name for action in options() for name in action.option_strings)
-    return "\n".join([
-        "# Completion of kvmtop for bash: options, their values, names of files.",
-        "_kvmtop() {",
-        "    local word=${COMP_WORDS[COMP_CWORD]} option=${COMP_WORDS[COMP_CWORD-1]} values=",
-        "    [[ $word == = ]] && word=",
-        "    [[ $option == = ]] && option=${COMP_WORDS[COMP_CWORD-2]}",
-        "    case $option in",
-        *cases,
-        "    esac",
-        f"    [[ $word == -* ]] && values={names!r}",
-        "    local before=${word%\"${word##*,}\"}  # of a list with commas",
-        "    mapfile -t COMPREPLY < <(compgen -P \"$before\" -W \"$values\" -- \"${word##*,}\")",
-        "}",
-        "complete -o default -F _kvmtop kvmtop",
-    ]) + "\n"  # fmt: skip
+    cases, words = [], []
+    for name, parser in cli.parsers().items():
+        found = options(parser)
+        for action in found:
+            if values := _values(action):
+                names = "|".join(f"{name},{option}" for option in action.option_strings)
+                cases.append(f"        {names}) values={' '.join(values)!r} ;;")
+        first = [value for action in operands(parser) for value in _values(action)]
+        listed = " ".join(option for action in found for option in action.option_strings)
+        words.append(f"        {name},*) options={listed!r} first={' '.join(first)!r} ;;")
+    return (
+        "\n".join(
+            [
+                "# Completion of kvmtop for bash: commands, their options with values, names of files.",
+                "_kvmtop() {",
+                "    local word=${COMP_WORDS[COMP_CWORD]} option=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]}",
+                "    local values= options= first=",
+                "    [[ $word == = ]] && word=",
+                "    [[ $option == = ]] && option=${COMP_WORDS[COMP_CWORD-2]}",
+                "    [[ $command == -* ]] && command=live",
+                "    case $command,$option in",
+                *cases,
+                "    esac",
+                "    case $command,$option in",
+                *words,
+                "    esac",
+                "    [[ $COMP_CWORD == 2 && $option == $command ]] && values=$first",
+                f"    [[ $COMP_CWORD == 1 ]] && values={' '.join(VALUES['command'])!r}",
+                "    [[ $word == -* ]] && values=$options",
+                '    local before=${word%"${word##*,}"}  # of a list with commas',
+                '    mapfile -t COMPREPLY < <(compgen -P "$before" -W "$values" -- "${word##*,}")',
+                "}",
+                "complete -o default -F _kvmtop kvmtop",
+            ]
+        )
+        + "\n"
+    )
+
+
+def _values(action: argparse.Action) -> list[str]:
+    names = (*action.option_strings, action.dest)
+    return [*map(str, next((VALUES[name] for name in names if name in VALUES), action.choices or ()))]
 
 
 def _keys(owner: type[KvmtopApp] | type[Table]) -> list[tuple[str, str]]:
@@ -161,12 +207,27 @@ def _invocation(action: argparse.Action) -> str:
     return names + (rf"[=\fI{_text(value)}\fR]" if action.nargs == "?" else rf" \fI{_text(value)}\fR")
 
 
-def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+def _synopsis(parser: Parser) -> str:
+    given = overview.operands(parser)
+    return rf"\fB{_text(parser.prog)}\fR" + (rf" \fI{_text(given)}\fR" if given else "") + r" [\fIOPTION\fR]..."
+
+
+def _command(parser: Parser) -> str:
+    heading = f'.SS "kvmtop {parser.command} {_text(overview.operands(parser))}'.rstrip() + '"'
+    about = parser.description or ""
+    sentence = _text(f"{about[:1].upper()}{about[1:]}.")
+    found = [(rf"\fI{_text(overview.operand(a))}\fR", _help(parser, a)) for a in operands(parser)]
+    found += [(_invocation(action), _help(parser, action)) for action in options(parser)]
+    return "\n".join([heading, sentence, _list(found)])
+
+
+def _help(parser: Parser, action: argparse.Action) -> str:
     return _text(parser._get_formatter()._expand_help(action))
 
 
-def _examples(parser: argparse.ArgumentParser) -> str:
-    return (parser.epilog or "").partition("\n")[2].partition("\n\n")[0]
+def _examples(parsers: Mapping[str, Parser]) -> str:
+    found = [(p.epilog or "").partition("examples:\n")[2].partition("\n\n")[0] for p in parsers.values()]
+    return "\n".join(filter(None, found))
 
 
 def _section(title: str, *parts: str) -> str:

@@ -78,7 +78,7 @@ def play(folder: Path) -> tuple[dict[str, str], truth.Truth]:
             tool.send_signal(signal.SIGINT)
             tool.wait(60)
     return {
-        "kvmtop --replay run.kvmtop --batch": said(*KVMTOP, "--replay", recording, "--batch"),
+        "kvmtop replay run.kvmtop --batch": said(*KVMTOP, "replay", recording, "--batch"),
         "perf kvm stat report": said("perf", "kvm", "-i", data, "stat", "report"),
         f"grep . /sys/kernel/debug/kvm/{{{','.join(COUNTERS)}}}": counters,
         "bpftrace -e '…'": (folder / "bpftrace").read_text(),

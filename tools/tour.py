@@ -26,7 +26,7 @@ SECONDS = 3  # a frame
 STILL = 0.4  # seconds without a change
 SEEKS = 11  # twentieths of the demo: both VMs are busy
 STEPS = (  # what is pressed, the frame's title, and what the screen has then
-    (("home",), "kvmtop --demo: all VMs, the reason with the most time first", "All VMs"),
+    (("home",), "kvmtop demo: all VMs, the reason with the most time first", "All VMs"),
     (("2", "home"), "2: the list of VMs", "db01"),
     (("down",), "↓: a vCPU of db01", "vCPU 0"),
     (("enter",), "Enter: this vCPU alone", "All VMs › db01 › vCPU 0"),
@@ -36,8 +36,15 @@ STEPS = (  # what is pressed, the frame's title, and what the screen has then
 )
 # A number stands behind the first text of each kind, where the screen has room for it.
 NUMBERS = (
-    r"SVM", r"All VMs", r"wait +[\d.–]+%?", r"REASON", r"TOTAL", r"VM / VCPU", r"STATE", r"Exits a second.*?VMs",
-)  # fmt: skip
+    r"SVM",
+    r"All VMs",
+    r"wait +[\d.–]+%?",
+    r"REASON",
+    r"TOTAL",
+    r"VM / VCPU",
+    r"STATE",
+    r"Exits a second.*?VMs",
+)
 CELL, LINE, LEFT, TOP = 12.2, 24.4, 9, 41  # of Rich's SVG, in pixels
 
 

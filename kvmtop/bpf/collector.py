@@ -180,7 +180,7 @@ class Collector:
             userspace=int(cpus["userspace"].sum()),
             unpaired=self._unpaired + int(all_threads["unpaired"].sum()),
             overwritten=self._overwritten + int(all_threads["overwritten"].sum()),
-            expired=self._expired + int(dead.sum()),
+            ended_threads=self._expired + int(dead.sum()),
         )
         if dead.any():
             self._retire(current.pick(dead), live[dead], used[dead[cell_rows["thread"]]])

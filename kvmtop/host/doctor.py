@@ -108,7 +108,7 @@ def _rights() -> Check:
         return Check("rights", "ok", "root")
     if privileges.may_load_bpf():
         return Check("rights", "ok", "CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN")
-    return Check("rights", "missing", f"user {os.geteuid()} may not load BPF programs", "sudo kvmtop --doctor")
+    return Check("rights", "missing", f"user {os.geteuid()} may not load BPF programs", "sudo kvmtop doctor")
 
 
 def _namespace() -> Check:
@@ -213,7 +213,7 @@ def _compared(snapshot: Snapshot) -> Check:
     told = {"CPUID": (reasons.CPUID, CPUID), "I/O": (reasons.IO, OUT)}
     seen = {name: (sum(found.get(key, 0) for key in keys), count) for name, (keys, count) in told.items()}
     words = [f"{name} {number:,} of {count:,}" for name, (number, count) in seen.items()]
-    words += [f"{name} {getattr(snapshot, name)}" for name in ("lost", "unpaired", "overwritten", "expired")]
+    words += [f"{name} {count}" for name, count in snapshot.caveats.items()]
     exact = all(number == count for number, count in seen.values())
     what = f"{isa_name(snapshot.isa)}: {', '.join(words)}"
     if exact and not snapshot.lost and not snapshot.overwritten:

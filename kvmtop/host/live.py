@@ -34,7 +34,7 @@ class Live:
             raise KvmtopError(why)
         for pid in pids:
             if not processes.is_process(pid):
-                raise KvmtopError(f"there is no process {pid}; `kvmtop --list` names the VMs that run here", 2)
+                raise KvmtopError(f"there is no process {pid}; `kvmtop list` names the VMs that run here", 2)
         vcpus = {pid: processes.vcpu_count(pid) for pid in (pids or processes.pids())}
         for pid in pids:
             if not vcpus[pid]:
@@ -44,9 +44,7 @@ class Live:
                         f"process {pid} ({comm}) is another user's: whether it is a VM can be seen with CAP_SYS_PTRACE,"
                         " or as root"
                     )
-                raise KvmtopError(
-                    f"process {pid} ({comm}) has no vCPUs; `kvmtop --list` names the VMs that run here", 2
-                )
+                raise KvmtopError(f"process {pid} ({comm}) has no vCPUs; `kvmtop list` names the VMs that run here", 2)
         self._watch = processes.Watch(pids)
         # What the threads had waited before; later ones start from nothing.
         tids = [tid for pid, count in vcpus.items() if count for tid in processes.threads(pid)]

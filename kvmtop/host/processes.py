@@ -89,7 +89,7 @@ def pids() -> Iterator[int]:
 
 
 def threads(pid: int) -> list[int]:
-    """The thread ids of a process; none if it has gone."""
+    """The thread ids of a process; none if it has ended."""
     try:
         return [int(name) for name in os.listdir(PROC / str(pid) / "task")]
     except OSError:
@@ -126,7 +126,7 @@ class Watch:
     def update(self, seen: Iterable[int]) -> dict[int, Vm]:
         """All VMs known: those that `seen` (pids with exits) adds, and processes that opened a vCPU since.
 
-        One whose process is gone stays, marked as ended, for as long as it is seen.
+        One whose process has ended stays, marked so, for as long as it is seen.
         """
         current, seen = set(pids()), set(seen)
         for pid in current & (self._only or current) - self._others - self._running():

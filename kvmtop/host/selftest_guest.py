@@ -3,7 +3,7 @@
     python -m kvmtop.host.selftest_guest --vcpus 2 cpuid:10000 out:50 mmio:5 hlt:1
 
 Each vCPU executes the steps in order, in real mode, and ends with one more `out` (port 0xf4).
-The self-test of `kvmtop --doctor` and the tests compare what kvmtop counted with it.
+The self-test of `kvmtop doctor` and the tests compare what kvmtop counted with it.
 Interface: Documentation/virt/kvm/api.rst and include/uapi/linux/kvm.h.
 """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ..model.snapshot import Details, Snapshot
 from ..reference.labels import TITLES
 
-COUNTERS = ("lost", "unpaired", "overwritten", "expired")  # of a Snapshot, since the start
 SILENT_AFTER = 3.0  # seconds without any exit, after which silence() speaks
 
 
@@ -34,8 +33,8 @@ def caveats(snapshot: Snapshot) -> str:
         words.append(f"{snapshot.unpaired} entries without an exit")
     if snapshot.overwritten:
         words.append(f"{snapshot.overwritten} exits without an entry")
-    if snapshot.expired:
-        words.append(f"{snapshot.expired} vCPU thread{'s' * (snapshot.expired != 1)} ended")
+    if snapshot.ended_threads:
+        words.append(f"{snapshot.ended_threads} vCPU thread{'s' * (snapshot.ended_threads != 1)} ended")
     return ", ".join(words)
 
 

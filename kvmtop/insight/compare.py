@@ -22,7 +22,7 @@ from ..recording.reader import Recording
 from ..sanitize import clean
 
 DEVIATIONS = 2.0
-_RANGE = re.compile(r"(?P<file>.+)@(?P<begin>\d+(\.\d*)?)?:(?P<end>\d+(\.\d*)?)?", re.DOTALL | re.ASCII)
+_RANGE = re.compile(r"(?P<file>.+)@(?P<begin>\d+(\.\d+)?)?\.\.(?P<end>\d+(\.\d+)?)?", re.DOTALL | re.ASCII)
 
 Key = tuple[int, int]  # isa, code
 
@@ -39,7 +39,7 @@ class RecordingSpan:
 
     @classmethod
     def read(cls, text: str, selection: Selection = ALL_VMS) -> RecordingSpan:
-        """FILE or FILE@BEGIN:END, in seconds from the recording's start; either may be left out. Raises KvmtopError."""
+        """FILE or FILE@FROM..TO, in seconds from the recording's start; either may be left out. Raises KvmtopError."""
         match = None if Path(text).exists() else _RANGE.fullmatch(text)
         path = Path(match["file"] if match else text)
         begin = float((match["begin"] if match else "") or 0)
@@ -92,11 +92,6 @@ class Change:
     after: Reason | None
     rates: tuple[float, float]
     notable: bool | None  # None: too few intervals to tell
-
-    @property
-    def share(self) -> float | None:
-        """By how much the rate grew, 0.5 for half as much again; None where there was nothing to grow."""
-        return growth(*self.rates)
 
     @property
     def times(self) -> tuple[float, float]:

@@ -88,7 +88,7 @@ class Groups:
 
 
 def by_reason(interval: Interval, threads: Mask | None = None) -> list[Reason]:
-    """The reasons seen so far by the threads of a mask (None: all, gone ones too), by code."""
+    """The reasons seen so far by the threads of a mask (None: all, those that ended long ago too), by code."""
     if threads is not None:
         return _by_reason(interval, np.append(threads, False)[interval.rows["thread"]])  # thread -1: the False
     if "by_reason" not in interval.memo:
@@ -130,7 +130,7 @@ def _by_reason(interval: Interval, mine: Mask) -> list[Reason]:
 
 
 def counts(snapshot: Snapshot, threads: Mask | None = None) -> dict[Key, int]:
-    """Exits by (isa, reason) since the source began, of the threads of a mask (None: all, gone ones too)."""
+    """Exits by (isa, reason) since the source began, of the threads of a mask (None: all, those of long ago too)."""
     keys, column = snapshot.reasons
     count = snapshot.heads["count"]
     if threads is not None:

@@ -51,7 +51,7 @@ class Sample:
             position = np.full(len(interval.rows), -1)
             position[which] = np.arange(len(which))
             row = position[row]
-            if len(row) and row.min() < 0:  # of threads long gone
+            if len(row) and row.min() < 0:  # of threads that ended long ago
                 row, bucket, count = row[row >= 0], bucket[row >= 0], count[row >= 0]
         self.hist_row, self.hist_bucket, self.hist_count = row.astype("u4"), bucket.astype("u1"), count.astype("u4")
         self._sums: dict[Scope, dict[Key, tuple[int, int]]] = {}

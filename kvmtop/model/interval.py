@@ -24,7 +24,7 @@ ROW = np.dtype(
     [
         ("reason", "u4"),
         ("isa", "u4"),
-        ("thread", "i8"),  # row of the later Snapshot's threads; -1: gone
+        ("thread", "i8"),  # row of the later Snapshot's threads; -1: ended long ago
         ("count", "i8"),  # exits that ended in the interval
         ("total", "i8"),  # ns: their durations
         ("time", "i8"),  # ns of the interval spent in such exits, open ones too
@@ -120,7 +120,7 @@ def diff(before: Snapshot | None, after: Snapshot) -> Interval:
 
 
 def _cells(before: Snapshot | None, after: Snapshot) -> I64 | None:
-    """The cells that have a row in an Interval; None for all. What is long gone is in totals only."""
+    """The cells that have a row in an Interval; None for all. What ended long ago is in totals only."""
     if before is None or after.cell_ids.all():
         return None
     return np.flatnonzero(after.cell_ids)

@@ -19,7 +19,7 @@ class Scope:
     thread: int | None = None
 
     def mask(self, snapshot: Snapshot) -> Mask | None:
-        """The rows of snapshot.threads in this scope; None for everything, threads long gone too."""
+        """The rows of snapshot.threads in this scope; None for everything, threads that ended long ago too."""
         if self.thread is not None:
             return np.asarray(snapshot.thread_ids == self.thread)
         if self.pid is not None:

@@ -63,7 +63,7 @@ ALL_VMS = Selection()
 
 
 def only(snapshot: Snapshot, pids: Collection[int]) -> Snapshot:
-    """The part of a Snapshot that is of these processes, without what threads long gone have left.
+    """The part of a Snapshot that is of these processes, without what threads that ended long ago have left.
 
     What is counted for the whole host stays: exits lost, events that did not pair, threads that have ended.
     """
@@ -111,7 +111,7 @@ class Selected(Wrapper):
         self._selection = selection
         self._last: Snapshot | None = None
         self._known: Mapping[int, Vm] = {}
-        self._earlier = np.zeros(0, CELL)  # what selected threads have left that are long gone
+        self._earlier = np.zeros(0, CELL)  # what selected threads have left that ended long ago
         self._waiting = np.zeros(0, SLOW)  # slow exits of VMs that the next reading names
 
     def read(self) -> Snapshot:
@@ -136,9 +136,9 @@ class Selected(Wrapper):
         self._waiting, self._known = self._waiting[:0], snapshot.vms
         part = only(snapshot, self._selection.pids(snapshot.vms))
         if self._last is not None:
-            # The source has added them to what all threads long gone have left, whose VMs nobody can tell any more.
-            gone = ~np.isin(self._last.thread_ids, part.thread_ids)
-            left = self._last.cells[gone[self._last.cells["thread"]]]
+            # The source has added them to what all threads that ended long ago have left, of no VM that anybody knows.
+            ended = ~np.isin(self._last.thread_ids, part.thread_ids)
+            left = self._last.cells[ended[self._last.cells["thread"]]]
             if len(left):
                 self._earlier = add_by_reason(np.concatenate([self._earlier, left]))
         self._last = part

@@ -80,7 +80,7 @@ class Session:
         totals = counts(interval.after, mask)
         if baseline := self._baseline:
             mask = scope.mask(baseline)
-            if mask is not None:  # threads that are long gone have left the scope's totals, too
+            if mask is not None:  # threads that ended long ago have left the scope's totals, too
                 mask = mask & np.isin(baseline.thread_ids, interval.after.thread_ids)
             for key, count in counts(baseline, mask).items():
                 totals[key] = totals.get(key, 0) - count

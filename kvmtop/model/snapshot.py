@@ -112,7 +112,7 @@ class Snapshot:
 
     threads: dtype THREAD, one row a vCPU thread; cells: dtype CELL, one row a (thread, isa, reason), its
     `thread` a row of `threads`. cell_ids and thread_ids name the same row in every Snapshot of a source;
-    a cell id 0 marks what threads that are long gone have left (one row a reason, thread meaningless).
+    a cell id 0 marks what threads that ended long ago have left (one row a reason, thread meaningless).
     """
 
     time_ns: int  # CLOCK_MONOTONIC
@@ -129,8 +129,18 @@ class Snapshot:
     userspace: int = 0  # kvm_userspace_exit events, of any VM
     unpaired: int = 0
     overwritten: int = 0
-    expired: int = 0  # threads that have ended
+    ended_threads: int = 0
     details: Details | None = None  # while somebody looks
+
+    @property
+    def caveats(self) -> dict[str, int]:
+        """What was not counted or did not pair since the start, by the names that all outputs have for it."""
+        return {
+            "lost": self.lost,
+            "unpaired": self.unpaired,
+            "overwritten": self.overwritten,
+            "expired": self.ended_threads,  # the last exit of a thread has no entry after it
+        }
 
     @property
     def isa(self) -> int:

@@ -37,7 +37,7 @@ class Server(ThreadingTCPServer):
             self.socket = socket.create_server(where, family=family)
         except OSError as error:
             raise KvmtopError(
-                f"cannot serve metrics on {address} port {port}: {error.strerror}; choose another with --openmetrics"
+                f"cannot serve metrics on {address} port {port}: {error.strerror}; choose another port"
             ) from None
         ip, self.port = self.socket.getsockname()[:2]
         self.url = f"http://{f'[{address}]' if ':' in address else address}:{self.port}/metrics"

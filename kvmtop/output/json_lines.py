@@ -15,7 +15,6 @@ from typing import Any, TextIO
 
 from ..insight import findings as rules
 from ..insight.accesses import POLLING, accesses
-from ..insight.caveats import COUNTERS
 from ..insight.halt_polling import polling as polled
 from ..insight.slow_exits import read
 from ..insight.vcpus import VcpuRow, shares, vcpu_rows
@@ -154,7 +153,7 @@ def ended_before(interval: Interval) -> frozenset[int]:
 
 def caveats(session: Session, interval: Interval) -> Object:
     """What was not counted or did not pair, since the start."""
-    return {name: getattr(interval.after, name) for name in COUNTERS}
+    return interval.after.caveats
 
 
 # ---- what was looked at (--event, --slow); null while nobody does
@@ -307,7 +306,7 @@ def summary_line(final: Snapshot, origin: Origin = HERE) -> str:
         {
             **head("summary", final, seconds, origin),
             "reasons": found,
-            "honesty": {name: getattr(final, name) for name in COUNTERS},
+            "honesty": final.caveats,
         }
     )
 

@@ -99,7 +99,7 @@ _Key = tuple[int, str]  # pid, name: a pid may be another VM's later
 class Exporter(Wrapper, Collector):
     """A Source that keeps counters of all that is read through it, and reads for whoever scrapes.
 
-    It adds up the differences of Snapshots, VM by VM: what threads that are long gone leave in a Snapshot
+    It adds up the differences of Snapshots, VM by VM: what threads that ended long ago leave in a Snapshot
     belongs to no VM any more.
     """
 
@@ -195,7 +195,7 @@ class Exporter(Wrapper, Collector):
             ("kvmtop_lost_exits", after.lost, "Exits that were not counted, because a BPF map was full."),
             ("kvmtop_unpaired_entries", after.unpaired, "Guest entries without an exit before them."),
             ("kvmtop_overwritten_exits", after.overwritten, "Exits without a guest entry after them."),
-            ("kvmtop_ended_threads", after.expired, "vCPU threads that have ended."),
+            ("kvmtop_ended_threads", after.ended_threads, "vCPU threads that have ended."),
         ):
             yield CounterMetricFamily(name, text, value=max(value, 0))
         running = sum(not vm.ended for vm in after.vms.values())

@@ -20,9 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-from ..model.arrays import U64, Array
+from ..model.arrays import I64, U64, Array, find
 from ..model.histogram import BUCKETS, FIRST_OCTAVE
 from ..model.keys import pack
 from ..model.snapshot import CELL, THREAD, Snapshot
@@ -36,13 +35,12 @@ _THREAD = [
     *("pairs", "reason", "isa", "vcpu", "cpu"),
 ]
 _CELL = ["reason", "isa", "thread", "count", "total", "user", "min", "max"]
-_GONE = np.uint64(1 << 63)  # marks the ids made for cells without one
+_ENDED = np.uint64(1 << 63)  # marks the ids made for cells without one
 
 _SHIFT = BUCKETS.bit_length() - 1
 _HIST = CELL.fields["hist"][1] // 8 if CELL.fields else 0  # where a cell's histogram begins, in words
 
-Rows = npt.NDArray[np.uint64]  # shape (columns, rows)
-Index = npt.NDArray[np.int64]
+Rows = U64  # shape (columns, rows)
 
 
 class BadFrame(Exception):
@@ -110,8 +108,8 @@ def unpacked(payload: bytes, before: Snapshot | Counters = NOTHING) -> Counters:
     cells.view("u8")[row * (CELL.itemsize // 8) + _HIST + bucket] += grown
     rows = _take(_rows(before.cells, _CELL), at)
     cells = _fill(cells, rows + data.rows(rows.shape) + _expected(len(keys), row, bucket, grown), _CELL)
-    gone = np.unpackbits(data.column((len(keys) + 7) // 8).astype("u1"), count=len(keys)).astype(bool)
-    if (cells["thread"][~gone] >= len(threads)).any():
+    ended = np.unpackbits(data.column((len(keys) + 7) // 8).astype("u1"), count=len(keys)).astype(bool)
+    if (cells["thread"][~ended] >= len(threads)).any():
         raise BadFrame("a counter of no thread")
     _check_reasons(threads, cells)
     mappings = []
@@ -123,13 +121,13 @@ def unpacked(payload: bytes, before: Snapshot | Counters = NOTHING) -> Counters:
             raise BadFrame("a time or CPU too large")
         mappings.append(dict(zip(tids.view("i8").tolist(), values.tolist(), strict=True)))
     data.end()
-    return Counters(threads, cells, thread_ids, np.where(gone, np.uint64(0), keys), *mappings)
+    return Counters(threads, cells, thread_ids, np.where(ended, np.uint64(0), keys), *mappings)
 
 
 _MIDDLES = np.array([((9 + 2 * (n & 3)) << FIRST_OCTAVE + (n >> 2)) >> 3 for n in range(BUCKETS)], "u8")
 
 
-def _expected(cells: int, row: Index, bucket: Index, grown: U64) -> Rows:
+def _expected(cells: int, row: I64, bucket: I64, grown: U64) -> Rows:
     """How much the columns of so many cells grow with their histograms: count, and roughly total."""
     rows = np.zeros((len(_CELL), cells), "u8")
     first = np.flatnonzero(np.diff(row, prepend=-1))
@@ -159,8 +157,8 @@ def _inflate(frame: bytes) -> bytes:
 
 
 def _keys(ids: U64, cells: Array) -> U64:
-    """What tells cells apart: their ids; isa and reason of those that threads long gone have left."""
-    keys: U64 = np.where(ids != 0, ids, _GONE | pack(cells["isa"], cells["reason"]))
+    """What tells cells apart: their ids; isa and reason of those that threads that ended long ago have left."""
+    keys: U64 = np.where(ids != 0, ids, _ENDED | pack(cells["isa"], cells["reason"]))
     return keys
 
 
@@ -181,19 +179,12 @@ def _pairs(mapping: Mapping[int, int]) -> tuple[U64, Rows]:
     return np.array(list(mapping), "i8").view("u8"), np.array([list(mapping.values())], "i8").view("u8")
 
 
-def _find(ids: U64, old: U64) -> Index | None:
+def _find(ids: U64, old: U64) -> I64 | None:
     """Which of `old` each of `ids` is, -1 for none of them; None where they are the same in the same order."""
-    if np.array_equal(ids, old):
-        return None
-    if not len(old):
-        return np.full(len(ids), -1)
-    order = np.argsort(old, kind="stable")
-    at = order[np.minimum(np.searchsorted(old, ids, sorter=order), len(old) - 1)]
-    found: npt.NDArray[np.int64] = np.where(old[at] == ids, at, -1)
-    return found
+    return None if np.array_equal(ids, old) else find(old, ids)
 
 
-def _take(rows: Rows, at: Index | None) -> Rows:
+def _take(rows: Rows, at: I64 | None) -> Rows:
     """The rows that _find found, zeros for those it did not. Shape (columns, rows), as the result's."""
     if at is None:
         return rows
@@ -221,7 +212,7 @@ class _Writer:
         planes = np.ascontiguousarray(values, "<u8").view("u1").reshape(len(values), 8)[:, :width]
         self.parts += [bytes([width]), planes.T.tobytes()]
 
-    def ids(self, ids: U64, old: U64) -> Index | None:
+    def ids(self, ids: U64, old: U64) -> I64 | None:
         at = _find(ids, old)
         self.column(np.array([len(ids), at is not None], "u8"))
         if at is not None:
@@ -249,7 +240,7 @@ class _Reader:
             values |= plane.astype("u8") << np.uint64(8 * byte)
         return values
 
-    def ids(self, old: U64, most: int) -> tuple[U64, Index | None]:
+    def ids(self, old: U64, most: int) -> tuple[U64, I64 | None]:
         count, others = self.column(2).tolist()
         if count > most or others > 1 or (not others and count != len(old)):
             raise BadFrame("a table of a wrong length")
@@ -262,7 +253,7 @@ class _Reader:
     def rows(self, shape: tuple[int, ...]) -> Rows:
         return np.array([_unzigzag(self.column(shape[1])) for _ in range(shape[0])], "u8").reshape(shape)
 
-    def buckets(self, cells: int) -> tuple[Index, Index, U64]:
+    def buckets(self, cells: int) -> tuple[I64, I64, U64]:
         """Which buckets of so many cells changed, in ascending order, and by how much."""
         count, most = int(self.column(1)[0]), cells * BUCKETS
         if count > most:

@@ -40,7 +40,14 @@ CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
 """  # noqa: E501
 ALIAS = "alias"
 GROUP = 32  # samples; the first of each stands for itself
-SCALARS = ("lost", "userspace", "unpaired", "overwritten", "expired")
+# Columns of samples and what a Snapshot calls them.
+SCALARS = {
+    "lost": "lost",
+    "userspace": "userspace",
+    "unpaired": "unpaired",
+    "overwritten": "overwritten",
+    "expired": "ended_threads",
+}
 
 # More than this is no recording: files are read that anybody may have written.
 MOST_THREADS = 1 << 16
@@ -50,7 +57,7 @@ MOST_PAIRS = 1 << 24  # of a thread and a reason
 MOST_BYTES = 1 << 26  # of a frame, unpacked
 MOST_SAMPLES = 5_000_000
 MOST_NAMES = 1 << 14  # of reasons, of which kernels have 200, and of flags
-MOST_CHANGES = 1_000_000  # of VMs: that one is there, has ended, is gone
+MOST_CHANGES = 1_000_000  # of VMs: that one is there, has ended, is there no more
 MOST_VMS = MOST_THREADS  # at a time; each that does anything has a vCPU
 MOST_COUNTS = 50_000_000  # of reasons in samples
 MOST_TIME = 1 << 62  # ns

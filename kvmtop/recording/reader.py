@@ -233,7 +233,7 @@ class Recording:
         for n in range(begin, end):
             now = counts(self.at(n))
             for key in now:
-                found[key][n - begin] = max(now[key] - before.get(key, 0), 0)  # less: of threads that are long gone
+                found[key][n - begin] = max(now[key] - before.get(key, 0), 0)  # less: threads ended long ago
             before = now
         return dict(found)
 
@@ -278,7 +278,7 @@ class Recording:
             names=self._names,
             vms=self._vms(n),
             **vars(counters),
-            **dict(zip(SCALARS, self._scalars[n].tolist(), strict=True)),
+            **dict(zip(SCALARS.values(), self._scalars[n].tolist(), strict=True)),
         )
         self._kept[n] = snapshot
         if len(self._kept) > KEPT:

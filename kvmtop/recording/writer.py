@@ -144,14 +144,13 @@ class Recorder(Wrapper):
             if count > old_count:
                 grown.append((n, *key, count - old_count, ns - old_ns))
         put("INSERT INTO frames VALUES (?, ?)", (n, codec.encode(snapshot, before)))
-        put(
-            "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (n, snapshot.time_ns, sum(row[3] for row in grown), *(getattr(snapshot, s) for s in SCALARS), final),
-        )
+        scalars = [getattr(snapshot, name) for name in SCALARS.values()]
+        exits = sum(row[3] for row in grown)
+        put("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (n, snapshot.time_ns, exits, *scalars, final))
         self._database.executemany("INSERT INTO exits VALUES (?, ?, ?, ?, ?)", grown)
         rows = []
         changed = [pid for pid in snapshot.vms.keys() | self._vms.keys() if snapshot.vms.get(pid) != self._vms.get(pid)]
-        for pid in sorted(changed, key=snapshot.vms.__contains__):  # those that are gone first: they make room
+        for pid in sorted(changed, key=snapshot.vms.__contains__):  # those that are there no more first: they make room
             now = snapshot.vms.get(pid)
             state = "gone" if now is None else "ended" if now.ended else "running"
             vm = now or self._vms[pid]

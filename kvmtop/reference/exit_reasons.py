@@ -110,7 +110,7 @@ def text(meaning: Meaning, width: int = 80) -> str:
 
 
 def explain(query: str, width: int = 80) -> str:
-    """What --explain prints: the meanings of a name or number, or for "list" all names. Raises KvmtopError."""
+    """What kvmtop explain prints: the meanings of a name or number, or for "list" all names. Raises KvmtopError."""
     if query == "list":
         longest = max(len(name) for _, _, name in names())
         return "".join(
@@ -121,5 +121,5 @@ def explain(query: str, width: int = 80) -> str:
     if not found:
         close = similar(query)
         instead = f": did you mean {', '.join(close)}?" if close else ""
-        raise KvmtopError(f"no exit reason {query[:60]!r} is known{instead} (kvmtop --explain list has them all)", 2)
+        raise KvmtopError(f"no exit reason {query[:60]!r} is known{instead} (kvmtop explain lists them all)", 2)
     return "\n".join(text(one, width) for one in found)

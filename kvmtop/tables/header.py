@@ -8,7 +8,6 @@ import time
 import numpy as np
 
 from .. import units
-from ..insight.caveats import COUNTERS
 from ..insight.vcpus import shares
 from ..model.interval import Interval
 from ..model.scope import ALL, Scope
@@ -65,7 +64,7 @@ def log_header(interval: Interval, when: float | None = None) -> str:
     ]
     if where := shares(interval, ALL):
         parts.append(" ".join(f"{name} {units.percent(where.get(name))}" for name in PARTS))
-    parts += [f"{name} {count}" for name in COUNTERS if (count := getattr(after, name))]
+    parts += [f"{name} {count}" for name, count in after.caveats.items() if count]
     return "  ".join(parts)
 
 

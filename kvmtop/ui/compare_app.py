@@ -30,7 +30,7 @@ class Changes(Table, inherit_bindings=False):
 
 
 class Comparison(Program):
-    """The screen of --compare."""
+    """The screen of kvmtop compare."""
 
     TITLE = "kvmtop"
     CSS_PATH = "kvmtop.tcss"

@@ -1,6 +1,6 @@
 """How long it takes to start: `python -m tests.bench.start` (as root, where the kernel has kvm).
 
-From the command to the first frame that shows a reading of the live kernel, to the end after `q`, and `--help`.
+From the command to the first frame that shows a reading of the live kernel, to the end after `q`, `--help` and `explain`.
 Guests need not run: their exits make the table longer, not later.
 """
 
@@ -57,16 +57,17 @@ def _drain(terminal: int) -> None:
         os.read(terminal, 1 << 16)
 
 
-def helped() -> float:
-    """s that `kvmtop --help` takes."""
+def told(*argv: str) -> float:
+    """s that a command takes which only says something."""
     start = time.perf_counter()
-    subprocess.run([KVMTOP, "--help"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([KVMTOP, *argv], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
 def main() -> None:
     starts, ends = zip(*(dashboard() for _ in range(ROUNDS)), strict=True)
-    for name, times in ("--help", [helped() for _ in range(ROUNDS)]), ("first table", starts), ("end after q", ends):
+    quick = [(" ".join(argv), [told(*argv) for _ in range(ROUNDS)]) for argv in (("--help",), ("explain", "hlt"))]
+    for name, times in *quick, ("first table", starts), ("end after q", ends):
         print(f"{name:<12} median {statistics.median(times):.2f} s, longest {max(times):.2f} s of {ROUNDS}")
 
 

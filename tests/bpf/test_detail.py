@@ -18,7 +18,7 @@ from kvmtop.bpf import syscalls as kernel
 from kvmtop.bpf.detail import _SOURCES, CONFIG, CPU, FEW, ROWS, Detail, flags
 from kvmtop.bpf.probes import Probe
 from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
-from kvmtop.cli import EVENTS
+from kvmtop.commands.arguments import EVENTS
 from kvmtop.insight.accesses import TOUCHED
 from kvmtop.model.histogram import BUCKETS, FIRST_OCTAVE, bucket_of
 from kvmtop.model.reasons import IDLE

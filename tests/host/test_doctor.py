@@ -191,7 +191,7 @@ sys.exit(__main__.main())
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_at_once_and_its_guest(number: int) -> None:
-    argv = [sys.executable, "-c", STUB, "--doctor"]
+    argv = [sys.executable, "-c", STUB, "doctor"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stderr
         assert any(line == "guest\n" for line in process.stdout)

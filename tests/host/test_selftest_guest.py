@@ -74,9 +74,7 @@ def test_steps_follow_each_other() -> None:
     steps = [Step("cpuid", 3), Step("rdmsr", 2), Step("mmio", 1), Step("wrmsr", 4), Step("out", 5), Step("hlt", 1)]
     done = execute(b"".join(step.code() for step in steps) + END)
     exits = [name for name, _ in done if name in {*EFFECT.values(), "end"}]
-    assert exits == (
-        ["cpuid"] * 3 + ["rdmsr"] * 2 + ["mov [0]"] + ["wrmsr"] * 4 + ["out"] * 5 + ["hlt"] + ["end"]
-    )  # fmt: skip
+    assert exits == (["cpuid"] * 3 + ["rdmsr"] * 2 + ["mov [0]"] + ["wrmsr"] * 4 + ["out"] * 5 + ["hlt"] + ["end"])
 
 
 def test_msrs() -> None:

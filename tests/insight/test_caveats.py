@@ -52,11 +52,11 @@ def test_no_silence() -> None:
 def test_what_was_not_counted_or_did_not_pair() -> None:
     host = Host()
     assert caveats(host.read()) == ""
-    host.counters.update(lost=4, unpaired=5, overwritten=6, expired=1)
+    host.counters.update(lost=4, unpaired=5, overwritten=6, ended_threads=1)
     assert caveats(host.read()) == (
         "4 exits lost (a map was full), 5 entries without an exit, 6 exits without an entry, 1 vCPU thread ended"
     )
-    host.counters.update(lost=0, unpaired=0, overwritten=0, expired=2)
+    host.counters.update(lost=0, unpaired=0, overwritten=0, ended_threads=2)
     assert caveats(host.read()) == "2 vCPU threads ended"
 
 

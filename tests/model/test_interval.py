@@ -99,8 +99,9 @@ def test_the_order_of_rows_does_not_matter() -> None:
     threads = rnd.permutation(len(after.threads))
     moved = after.cells[cells]
     moved["thread"] = np.argsort(threads)[moved["thread"]]
-    shuffled = diff(before, replace(after, cells=moved, cell_ids=after.cell_ids[cells], threads=after.threads[threads],
-                                    thread_ids=after.thread_ids[threads]))  # fmt: skip
+    later = replace(after, cells=moved, cell_ids=after.cell_ids[cells])
+    later = replace(later, threads=after.threads[threads], thread_ids=after.thread_ids[threads])
+    shuffled = diff(before, later)
     assert by_reason(shuffled) == by_reason(straight)
     assert shuffled.budget.tolist() == straight.budget[threads].tolist()
     for row, old in enumerate(threads):

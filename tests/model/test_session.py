@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 
 from kvmtop.model import session as module
@@ -15,6 +12,7 @@ from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import SVM
 
 from ..support.fake import SECOND, Host
+from ..support.intervals import folded
 
 CPUID, HLT, MSR, IO = 0x72, 0x78, 0x7C, 0x7B
 KEY = SVM, MSR
@@ -120,17 +118,6 @@ def test_totals_and_a_baseline(host: Host) -> None:
     assert [reason.count for reason in by_reason(diff(None, session.last))] == [1, 15]  # as the summary has it
 
 
-def gone(snapshot: Snapshot, row: int) -> Snapshot:
-    """After a thread's cells have been added up with those of others long gone."""
-    cells, ids = snapshot.cells.copy(), snapshot.cell_ids.copy()
-    ids[cells["thread"] == row] = 0
-    cells["thread"] -= (cells["thread"] > row).astype("u4")
-    cells["thread"][ids == 0] = 0
-    kept = np.arange(len(snapshot.threads)) != row
-    left = replace(snapshot, threads=snapshot.threads[kept], thread_ids=snapshot.thread_ids[kept])
-    return replace(left, cells=cells, cell_ids=ids)
-
-
 @pytest.mark.parametrize("scope", [ALL, Scope(100), Scope(100, 102)])
 @pytest.mark.parametrize("reset", [False, True])
 def test_totals_after_a_thread_is_long_gone(host: Host, scope: Scope, reset: bool) -> None:
@@ -142,7 +129,7 @@ def test_totals_after_a_thread_is_long_gone(host: Host, scope: Scope, reset: boo
         session = session.since(session.last)
     host.exits(102, MSR, *[1_000] * 2)
     host.now += SECOND
-    session.add(gone(host.read(), 0))
+    session.add(folded(host.read(), 0))
     expected = (2 if reset else 57) if scope == ALL else 2 if reset else 7
     assert lines(session, scope)[MSR].total == expected
 

@@ -40,7 +40,7 @@ def test_two_hundred_guests_killed_in_a_row() -> None:
     time.sleep(0.5)
     first = collector.read()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < memory + 8_192  # KiB
-    assert 190 <= first.expired <= 200 and first.lost == 0  # one that is killed before it has run has no thread
+    assert 190 <= first.ended_threads <= 200 and first.lost == 0  # one that is killed before it has run has no thread
     # Every slot and cell is free again: nothing of 200 threads is left in 64 slots.
     collector.read()
     assert not collector._maps["threads"].read()["id"].any()
@@ -63,7 +63,7 @@ def test_a_reused_thread_id_is_another_thread() -> None:
     assert again == pid, "the kernel gave another id; nothing was tested"
     tids = snapshot.threads["id"]
     assert len(tids) == 2 and tids[0] == tids[1]
-    assert (snapshot.unpaired, snapshot.overwritten, snapshot.expired) == (0, 0, 2)
+    assert (snapshot.unpaired, snapshot.overwritten, snapshot.ended_threads) == (0, 0, 2)
     cpuid = [c for c in snapshot.cells if c["count"] in (50, 70)]
     assert sorted(int(c["count"]) for c in cpuid) == [50, 70]
     assert np.all(snapshot.threads["exit_ns"] > 0)  # both ended outside the guest

@@ -67,7 +67,7 @@ def test_signals_end_it_with_the_summary(number: int) -> None:
 
 def test_pid_of_a_vm_and_of_none(busy: subprocess.Popen[bytes]) -> None:
     time.sleep(2)
-    listed = subprocess.run([*KVMTOP, "--list"], capture_output=True, text=True)
+    listed = subprocess.run([*KVMTOP, "list"], capture_output=True, text=True)
     assert re.search(rf"^ *{busy.pid} +1 ", listed.stdout, re.MULTILINE), listed
     done = subprocess.run([*KVMTOP, "--pid", str(busy.pid), "-T", "1"], capture_output=True, text=True)
     assert done.returncode == 0 and re.search(r"^(0x072|10): ", done.stdout, re.MULTILINE)
@@ -77,7 +77,7 @@ def test_pid_of_a_vm_and_of_none(busy: subprocess.Popen[bytes]) -> None:
 
 
 def test_doctor_counts_its_own_guest() -> None:
-    done = subprocess.run([*KVMTOP, "--doctor", "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run([*KVMTOP, "doctor", "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     print(done.stdout, done.stderr)
     report = json.loads(done.stdout)
     checks = {check["name"]: check for check in report["checks"]}

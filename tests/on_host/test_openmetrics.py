@@ -183,7 +183,7 @@ def test_with_no_more_rights_than_the_units() -> None:
     port = free_port()
     with (
         running(*GUEST, "cpuid:0") as guest,
-        running(*setpriv, *KVMTOP, f"--openmetrics={port}", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        running(*setpriv, *KVMTOP, "serve", str(port), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE) as ours,
     ):  # fmt: skip
         get(f"http://127.0.0.1:{port}/metrics", ours)

@@ -27,7 +27,7 @@ def test_command(words: tuple[str, ...], tmp_path: Path) -> None:
         kvmtop = subprocess.Popen(argv, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         assert kvmtop.stdout
         select.select([kvmtop.stdout], [], [], PATIENCE)  # with some outputs it says nothing until the end
-        if not {"--list", "--doctor"} & {*words}:
+        if not {"list", "doctor"} & {*words}:
             kvmtop.send_signal(signal.SIGINT)
         out, _ = kvmtop.communicate(timeout=120)
         guest.kill()

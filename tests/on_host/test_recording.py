@@ -45,7 +45,7 @@ def test_a_replay_prints_what_the_live_run_printed(busy: subprocess.Popen[bytes]
     file = tmp_path / "run.kvmtop"
     live = run("-T", "6", "--record", str(file))
     assert (live.returncode, live.stderr) == (0, "")
-    replayed = run("--replay", str(file))
+    replayed = run("replay", str(file))
     assert (replayed.returncode, replayed.stderr) == (0, "")
     summary = live.stdout[live.stdout.rindex("\n\n# ") + 1 :]
     print(summary)
@@ -53,7 +53,7 @@ def test_a_replay_prints_what_the_live_run_printed(busy: subprocess.Popen[bytes]
     assert replayed.stdout.endswith(summary)
     assert 1 < len(re.findall(r"^REASON ", live.stdout, re.MULTILINE)) <= 6  # a slow host misses some, never counts
     assert without_dates(replayed.stdout) == without_dates(live.stdout)
-    one = run("--replay", str(file), "--pid", str(busy.pid))
+    one = run("replay", str(file), "--pid", str(busy.pid))
     assert one.stdout.endswith(summary)
 
 
@@ -61,7 +61,7 @@ def test_the_json_of_a_replay_has_the_counters_of_the_live_run(busy: subprocess.
     file = tmp_path / "run.kvmtop"
     live = run("-T", "4", "--record", str(file), "--json")
     assert (live.returncode, live.stderr) == (0, "")
-    replayed = run("--replay", str(file), "--json")
+    replayed = run("replay", str(file), "--json")
     assert (replayed.returncode, replayed.stderr) == (0, "")
     found = counters(live.stdout)
     print(f"{len(found)} objects, {found[-1]['reasons']}")

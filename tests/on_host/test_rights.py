@@ -118,8 +118,8 @@ def test_a_kernel_that_asks_for_more_is_named() -> None:
 def test_in_a_container(guest: subprocess.Popen[bytes]) -> None:
     """Its process ids are others than the exits': no name would be right, and no --pid."""
     inside = ["unshare", "--pid", "--fork", "--mount-proc"]
-    for argv in (["-T", "1"], ["-T", "1", "--pid", str(guest.pid)], ["-T", "1", "--pid", "1"], ["--list"]):
+    for argv in (["-T", "1"], ["-T", "1", "--pid", str(guest.pid)], ["-T", "1", "--pid", "1"], ["list"]):
         assert refused(run(*inside, *KVMTOP, *argv), "hostPID: true")
-    done = run(*inside, *KVMTOP, "--doctor")
+    done = run(*inside, *KVMTOP, "doctor")
     assert done.returncode == 1 and "missing  namespace" in done.stdout and "hostPID: true" in done.stdout
     assert counts(run("unshare", "--mount", "--uts", "--net", *KVMTOP, "-b", "-T", "1.5"))  # with hostPID

@@ -46,10 +46,20 @@ def send(server: Server, request: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/metrics", 200), ("GET", "/metrics?x=1", 200), ("GET", "/", 404), ("GET", "/metrics/", 404),
-     ("GET", "/../etc/passwd", 404), ("POST", "/metrics", 405), ("HEAD", "/metrics", 200), ("HEAD", "/", 404), ("BREW", "/metrics", 405), ("DELETE", "/", 404),
-     ("GET", "http://127.0.0.1/metrics", 404)],
-)  # fmt: skip
+    [
+        ("GET", "/metrics", 200),
+        ("GET", "/metrics?x=1", 200),
+        ("GET", "/", 404),
+        ("GET", "/metrics/", 404),
+        ("GET", "/../etc/passwd", 404),
+        ("POST", "/metrics", 405),
+        ("HEAD", "/metrics", 200),
+        ("HEAD", "/", 404),
+        ("BREW", "/metrics", 405),
+        ("DELETE", "/", 404),
+        ("GET", "http://127.0.0.1/metrics", 404),
+    ],
+)
 def test_one_page(server: Server, method: str, path: str, status: int) -> None:
     found, content, response = ask(server, method, path)
     assert found == status
@@ -64,12 +74,17 @@ def test_one_page(server: Server, method: str, path: str, status: int) -> None:
 
 @pytest.mark.parametrize(
     ("request_", "status"),
-    [(b"GET /metrics\r\n\r\n", b"400"), (b"\r\n\r\n", b"400"), (b"\xff\x00\xfe\r\n\r\n", b"400"),
-     (b"GET /metrics HTTP/1.0\r\n\r\n", b"200"), (b"GET /metrics HTTP/2\r\n\r\n", b"400"),
-     (b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", b"431"),
-     (b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text; version=1\nSet-Cookie: a\r\n\r\n", b"200")],
+    [
+        (b"GET /metrics\r\n\r\n", b"400"),
+        (b"\r\n\r\n", b"400"),
+        (b"\xff\x00\xfe\r\n\r\n", b"400"),
+        (b"GET /metrics HTTP/1.0\r\n\r\n", b"200"),
+        (b"GET /metrics HTTP/2\r\n\r\n", b"400"),
+        (b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", b"431"),
+        (b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text; version=1\nSet-Cookie: a\r\n\r\n", b"200"),
+    ],
     ids=range(7),
-)  # fmt: skip
+)
 def test_odd_requests(server: Server, request_: bytes, status: bytes) -> None:
     try:
         answer = send(server, request_)
@@ -109,8 +124,9 @@ def test_a_request_is_bounded_as_a_whole(server: Server, part: str, times: int) 
 
 
 LOCAL = ["localhost", "LOCALHOST:9960", "127.0.0.1", "127.0.0.1:1", "127.255.0.9:80", "[::1]", "[::1]:9960"]
-FOREIGN = ["evil.example", "evil.example:9960", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1", "[::2]",
-           "0.0.0.0", "", ":9960", "[", "[::1", "evil.example\\@x", "localhost/@evil.example:1x", "\xff"]  # fmt: skip
+NAMES = ["evil.example", "evil.example:9960", "localhost.evil.example", "127.0.0.1.evil.example"]
+ODD = ["", ":9960", "[", "[::1", "evil.example\\@x", "localhost/@evil.example:1x", "\xff"]
+FOREIGN = [*NAMES, "192.0.2.1", "[::2]", "0.0.0.0", *ODD]
 
 
 @pytest.mark.parametrize("host", [*LOCAL, *FOREIGN])

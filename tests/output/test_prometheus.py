@@ -38,7 +38,7 @@ def test_counters(host: Host) -> None:
     host.exits(102, 0x7B, *[40_000] * 300, user=30_000)
     host.exits(201, 0x78, SECOND // 2)
     host.vcpus[101].guest = SECOND - 2_400_000
-    host.counters.update(lost=4, unpaired=5, overwritten=6)
+    host.counters.update(lost=4, unpaired=5, overwritten=6, ended_threads=7)
     found = scraped(exporter)
     assert get(found, "kvmtop_exits_total", vm="web01", pid="100", reason="cpuid") == 1200
     assert get(found, "kvmtop_exits_total") == 1501
@@ -52,7 +52,7 @@ def test_counters(host: Host) -> None:
     assert budget == pytest.approx({"guest": 0.9976, "kernel": 0.0054, "user": 0.009, "idle": 0, "wait": 0})
     assert get(found, "kvmtop_vcpus", vm="web01") == 2 and get(found, "kvmtop_vms") == 2
     names = ("lost_exits", "unpaired_entries", "overwritten_exits", "ended_threads")
-    assert [get(found, f"kvmtop_{name}_total") for name in names] == [4, 5, 6, 0]
+    assert [get(found, f"kvmtop_{name}_total") for name in names] == [4, 5, 6, 7]
     assert get(found, "kvmtop_build_info", version=kvmtop.__version__, isa="SVM") == 1
 
 
@@ -91,9 +91,9 @@ def test_histogram_is_consistent() -> None:
             count = get(found, "kvmtop_exit_duration_seconds_count", **labels)
             assert buckets[-1][1] == count == get(found, "kvmtop_exits_total", **labels) > 0
             total = get(found, "kvmtop_exit_duration_seconds_sum", **labels)
-            assert total == pytest.approx(
-                sum(get(found, "kvmtop_exit_seconds_total", **labels, where=w) for w in ("user", "idle" if reason == "hlt" else "kernel"))
-            )  # fmt: skip
+            where = ("user", "idle" if reason == "hlt" else "kernel")
+            spent = sum(get(found, "kvmtop_exit_seconds_total", **labels, where=w) for w in where)
+            assert total == pytest.approx(spent)
             # Between the least and the most that the buckets allow.
             least = most = below = edge = 0.0
             for le, value in buckets:
@@ -136,12 +136,12 @@ def test_before_the_first_exit() -> None:
 def test_counters_never_go_back_and_lose_nothing() -> None:
     """VMs come and go, threads that ended leave the Snapshots, and a pid comes back as another VM."""
     host = Busy(3, 2)
-    gone: set[int] = set()
+    ended: set[int] = set()
 
     def read() -> Snapshot:
-        snapshot = Busy.read(host)  # all threads of `gone` are folded: their cells belong to nobody
+        snapshot = Busy.read(host)  # all threads of `ended` are folded: their cells belong to nobody
         ids = [host.vcpus[int(t)].tid for t in snapshot.threads["id"].astype("u4")]
-        old = np.array([ids[row] in gone for row in snapshot.cells["thread"]])
+        old = np.array([ids[row] in ended for row in snapshot.cells["thread"]])
         return replace(snapshot, cell_ids=np.where(old, 0, snapshot.cell_ids).astype("u8"))
 
     host_read = read
@@ -153,7 +153,7 @@ def test_counters_never_go_back_and_lose_nothing() -> None:
         if step == 4:
             host.end(4000)
         if step == 6:
-            gone.update({4001, 4002})
+            ended.update({4001, 4002})
         if step == 8:  # the pid is another VM's; its thread ids, too, in new rows
             host.vms[4000] = replace(host.vms[4000], name="new", ended=False)
             for tid in (4001, 4002):
@@ -332,17 +332,32 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 @pytest.mark.parametrize(
     ("accept", "kind"),
-    [("", TEXT), ("*/*", TEXT), ("text/plain", TEXT), ("application/openmetrics-text", OPENMETRICS),
-     ("application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;"
-      "version=0.0.4;q=0.5,*/*;q=0.1", OPENMETRICS),  # Prometheus 2
-     ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=1.0.0;"
-      "escaping=allow-utf-8;q=0.4,*/*;q=0.2", OPENMETRICS),  # Prometheus 3
-     ("application/openmetrics-text;q=0", TEXT), ("Application/OpenMetrics-Text ; Q=0.000, */*", TEXT),
-     ("application/openmetrics-text;q=0;version=1.0.0,text/plain", TEXT),
-     ("application/openmetrics-text;q=0.001", OPENMETRICS), ("application/openmetrics-textual", TEXT),
-     ("application/openmetrics-text;version=x", OPENMETRICS), ("application/openmetrics-text;version=9.9", OPENMETRICS),
-     ("text/plain;version=1.0.0;escaping=values", TEXT), (",;=,q=0;", TEXT)],
-)  # fmt: skip
+    [
+        ("", TEXT),
+        ("*/*", TEXT),
+        ("text/plain", TEXT),
+        ("application/openmetrics-text", OPENMETRICS),
+        (
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;"
+            "version=0.0.4;q=0.5,*/*;q=0.1",
+            OPENMETRICS,
+        ),  # Prometheus 2
+        (
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=1.0.0;"
+            "escaping=allow-utf-8;q=0.4,*/*;q=0.2",
+            OPENMETRICS,
+        ),  # Prometheus 3
+        ("application/openmetrics-text;q=0", TEXT),
+        ("Application/OpenMetrics-Text ; Q=0.000, */*", TEXT),
+        ("application/openmetrics-text;q=0;version=1.0.0,text/plain", TEXT),
+        ("application/openmetrics-text;q=0.001", OPENMETRICS),
+        ("application/openmetrics-textual", TEXT),
+        ("application/openmetrics-text;version=x", OPENMETRICS),
+        ("application/openmetrics-text;version=9.9", OPENMETRICS),
+        ("text/plain;version=1.0.0;escaping=values", TEXT),
+        (",;=,q=0;", TEXT),
+    ],
+)
 def test_which_format(accept: str, kind: str) -> None:
     page, found = Exporter(Busy()).scrape(accept)
     assert found == kind

@@ -94,7 +94,7 @@ def test_a_replay_for_programs_is_as_the_live_run(
     file, table = tmp_path / "run", tmp_path / "csv"
     assert cli.main(["-i", "0.1", "-T", "0.3", "--record", str(file), "--json", f"--csv={table}"]) == 0
     shown, shown_table = capsys.readouterr().out, table.read_text()
-    assert cli.main(["--replay", str(file), "--json", f"--csv={table}"]) == 0
+    assert cli.main(["replay", str(file), "--json", f"--csv={table}"]) == 0
     out, err = capsys.readouterr()
     assert err == "" and out.count("\n") == 4
     assert counters(out) == counters(shown)
@@ -116,7 +116,7 @@ def test_a_recording_is_not_overwritten_by_its_replay(
     assert cli.main([*RUN, "--record", str(file)]) == 0
     capsys.readouterr()
     before = file.read_bytes()
-    assert cli.main(["--replay", str(file), f"{option}={file}"]) == 2
+    assert cli.main(["replay", str(file), f"{option}={file}"]) == 2
     assert "it is the recording" in sentence(capsys.readouterr().err)
     assert file.read_bytes() == before
 
@@ -167,10 +167,14 @@ def test_a_file_alone_writes_no_tables(busy: Busy, tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ("--json --csv", "share"), ("--batch --json", "share"), ("--batch --csv=-", "share"), ("--json=", "file"),
-        ("--json=/no/such/place", "no directory /no/such"), ("--csv=/tmp", "is a directory"),
+        ("--json --csv", "share"),
+        ("--batch --json", "share"),
+        ("--batch --csv=-", "share"),
+        ("--json=", "file"),
+        ("--json=/no/such/place", "no directory /no/such"),
+        ("--csv=/tmp", "is a directory"),
     ],
-)  # fmt: skip
+)
 def test_bad_arguments(busy: Busy, capsys: pytest.CaptureFixture[str], argv: str, words: str) -> None:
     assert cli.main([*argv.split(), *SHORT]) == 2
     out, err = capsys.readouterr()
@@ -221,8 +225,8 @@ def test_the_doctor_keeps_its_json(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     from kvmtop.host import doctor
 
     monkeypatch.setattr(doctor, "report", lambda as_json, out: bool(out.write(f"{as_json}\n")))
-    assert cli.main(["--doctor", "--json"]) == 0
-    assert cli.main(["--doctor"]) == 0
+    assert cli.main(["doctor", "--json"]) == 0
+    assert cli.main(["doctor"]) == 0
     assert capsys.readouterr().out == "True\nFalse\n"
 
 

@@ -58,17 +58,14 @@ EXITS: dict[int, Row] = {
 
 def test_amd() -> None:
     assert summary.text(run(SVM, EXITS)) == AMD + (
-        "0x060: 126 2299 7 18 311\n"
-        "0x072: 17138 282249 14 16 1162\n"
-        "0x400: 4 1727 20 431 1642\n"
-    )  # fmt: skip
+        "0x060: 126 2299 7 18 311\n0x072: 17138 282249 14 16 1162\n0x400: 4 1727 20 431 1642\n"
+    )
 
 
 def test_intel() -> None:
     assert summary.text(run(VMX, {48: (10, 224_000, 7_000, 139_000), 12: (3, 9_000, 3_000, 3_000)})) == INTEL + (
-        "12: 3 9 3 3 3\n"
-        "48: 10 224 7 22 139\n"
-    )  # fmt: skip
+        "12: 3 9 3 3 3\n48: 10 224 7 22 139\n"
+    )
 
 
 @pytest.mark.parametrize("isa", [UNKNOWN, 3])
@@ -259,9 +256,13 @@ def test_write_to_standard_output(tmp_path: Path, name: str, kind: str) -> None:
     code = f"import pathlib, kvmtop.output.summary; kvmtop.output.summary.write(pathlib.Path({name!r}), 'text\\n')"
     with open(out, "w") as file:
         done = subprocess.run(
-            [sys.executable, "-c", code], stdout=file if kind == "file" else subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(summary.__file__).parents[2])},
-        )  # fmt: skip
+            [sys.executable, "-c", code],
+            stdout=file if kind == "file" else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(summary.__file__).parents[2])},
+        )
     assert done.returncode == 0, done.stderr[-300:]
     assert (out.read_text() if kind == "file" else done.stdout) == "text\n"
     assert stdout.is_symlink()

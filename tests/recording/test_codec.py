@@ -20,7 +20,7 @@ from ..support.recordings import same
 
 
 def shuffled(snapshot: Snapshot, rnd: random.Random) -> Snapshot:
-    """Some rows gone, the others in another order, and two cells that threads long gone have left."""
+    """Some rows fewer, the others in another order, and two cells that threads that ended long ago have left."""
     keep = rnd.sample(range(len(snapshot.threads)), max(len(snapshot.threads) - 1, 1))
     place = {row: n for n, row in enumerate(keep)}
     rows = [n for n, cell in enumerate(snapshot.cells) if int(cell["thread"]) in place]
@@ -30,11 +30,14 @@ def shuffled(snapshot: Snapshot, rnd: random.Random) -> Snapshot:
     earlier["isa"], earlier["reason"], earlier["count"] = 2, (0x60, 0xFFFFFFFF), rnd.randrange(1 << 40)
     earlier["hist"][:, rnd.randrange(128)] = rnd.randrange(1 << 33)
     return replace(
-        snapshot, threads=snapshot.threads[keep], thread_ids=snapshot.thread_ids[keep],
+        snapshot,
+        threads=snapshot.threads[keep],
+        thread_ids=snapshot.thread_ids[keep],
         cells=np.concatenate([cells, earlier]),
         cell_ids=np.concatenate([snapshot.cell_ids[rows], np.zeros(2, "u8")]),
-        run_delay={7: -3, 2**22: 1 << 60} | dict(list(snapshot.run_delay.items())[1:]), cpus={},
-    )  # fmt: skip
+        run_delay={7: -3, 2**22: 1 << 60} | dict(list(snapshot.run_delay.items())[1:]),
+        cpus={},
+    )
 
 
 def test_a_chain_of_differences() -> None:
@@ -66,10 +69,13 @@ def test_each_number_may_be_anything() -> None:
         threads["cells"], cells["thread"] = 0, random.integers(0, 9, 31)
         cells["min"][::3] = ~np.uint64(0)
         snapshot = Snapshot(
-            time_ns=SECOND, threads=threads, cells=cells, names=Host().names,
+            time_ns=SECOND,
+            threads=threads,
+            cells=cells,
+            names=Host().names,
             thread_ids=random.permutation(9).astype("u8") + np.uint64(1),
             cell_ids=random.permutation(50)[:31].astype("u8") << np.uint64(40) | np.uint64(1),
-        )  # fmt: skip
+        )
         assert same(codec.decode(codec.encode(snapshot, known), known), snapshot)
         assert same(codec.decode(codec.encode(snapshot)), snapshot)
         known = snapshot

@@ -73,8 +73,11 @@ def test_a_flood_of_vms_or_of_names(file: Path) -> None:
     record(file)
     good = file.read_bytes()
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 70000)"
-    for into, words in (("vms SELECT 0, i, 'x', '', 'running'", "more than 65536 VMs at a time"),
-                        ("reasons SELECT 7, i, 'x'", "rows"), ("flags SELECT i, 'x'", "rows")):  # fmt: skip
+    for into, words in (
+        ("vms SELECT 0, i, 'x', '', 'running'", "more than 65536 VMs at a time"),
+        ("reasons SELECT 7, i, 'x'", "rows"),
+        ("flags SELECT i, 'x'", "rows"),
+    ):
         file.write_bytes(good)
         with contextlib.closing(sqlite3.connect(file)) as database:
             database.execute(f"INSERT INTO {into} FROM n".replace("INSERT", f"{numbers} INSERT"))
@@ -151,8 +154,8 @@ def test_frames_changed_within_their_checksum(file: Path) -> None:
     assert 0 < taken < 800
 
 
-VALUES = (0, 1, -1, 2**31, 2**32, 2**53, 2**62 - 1, 2**63 - 1, -(2**63), 0.5, 1e300, float("inf"), None, "", "x" * 9999,
-          "\x1b[2J", b"\xff\xfe", b"")  # fmt: skip
+NUMBERS = (0, 1, -1, 2**31, 2**32, 2**53, 2**62 - 1, 2**63 - 1, -(2**63), 0.5, 1e300, float("inf"))
+VALUES = (*NUMBERS, None, "", "x" * 9999, "\x1b[2J", b"\xff\xfe", b"")
 
 
 def test_any_value_anywhere(file: Path) -> None:

@@ -31,7 +31,7 @@ def test_every_snapshot_comes_back(file: Path) -> None:
             host.leave(4101, 0x78)
         if turn == 60:
             del host.vms[4000]
-            host.counters |= {"lost": 7, "userspace": 8, "unpaired": 9, "overwritten": 10}
+            host.counters |= {"lost": 7, "userspace": 8, "unpaired": 9, "overwritten": 10, "ended_threads": 11}
             host.delays[4101] = 12_345
         snapshots.append(recorder.read())
     final = recorder.close()
@@ -57,8 +57,11 @@ def test_the_shell_can_read_it(file: Path) -> None:
         assert totals["msr"] == int(cells["count"][cells["reason"] == 0x7C].sum())
         assert database.execute("SELECT sum(ns) FROM exits").fetchone()[0] == int(cells["total"].sum())
         assert database.execute("SELECT pid, tid, vcpu FROM vcpus ORDER BY tid").fetchall() == [
-            (4000, 4001, 0), (4000, 4002, 1), (4100, 4101, 0), (4100, 4102, 1)
-        ]  # fmt: skip
+            (4000, 4001, 0),
+            (4000, 4002, 1),
+            (4100, 4101, 0),
+            (4100, 4102, 1),
+        ]
         assert [row[0] for row in database.execute("SELECT name FROM vms")] == ["web01", "db01"]
 
 
@@ -118,6 +121,6 @@ def test_replay_needs_neither_root_nor_bcc(for_all: Path) -> None:
         "import sys; sys.modules['bcc'] = None; import kvmtop.cli; status = kvmtop.cli.main(sys.argv[1:]);"
         "print(*sorted(m for m in sys.modules if 'bpf' in m or m == 'kvmtop.host.live'), file=sys.stderr); sys.exit(status)"
     )
-    done = as_nobody(for_all, "-c", code, "--replay", str(file))
+    done = as_nobody(for_all, "-c", code, "replay", str(file))
     assert (done.returncode, done.stderr.strip()) == (0, "")
     assert done.stdout.count("RECORDING of ") == 3

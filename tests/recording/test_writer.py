@@ -186,7 +186,7 @@ def test_not_more_vms_than_are_read_again(file: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr(module, "MOST_VMS", 3)
     host = Busy()
     recorder = Recorder(host, file)
-    for turn in range(4):  # others in the place of those that are gone
+    for turn in range(4):  # others in the place of those that were there
         host.vms = {10 * turn + n: Vm(10 * turn + n, "x") for n in range(3)}
         recorder.read()
         assert recorder.trouble is None

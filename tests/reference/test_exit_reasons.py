@@ -238,18 +238,18 @@ def test_numbers_are_written_as_the_vendors_do() -> None:
 
 def test_explain(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "70")
-    assert cli.main(["--explain", "SVM_EXIT_NPF"]) == 0
+    assert cli.main(["explain", "SVM_EXIT_NPF"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert out == exit_reasons.text(exit_reasons.find("EPT_VIOLATION")[0], 70)
     monkeypatch.setenv("COLUMNS", "500")
-    assert cli.main(["--explain=48"]) == 0
+    assert cli.main(["explain", "48"]) == 0
     out = capsys.readouterr().out
     assert out == "\n".join(exit_reasons.text(found, 100) for found in exit_reasons.find("48"))
 
 
 def test_explain_list(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--explain", "list"]) == 0
+    assert cli.main(["explain", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(exit_reasons.names())
     assert max(map(len, lines)) <= 100
@@ -260,7 +260,7 @@ def test_explain_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("name", ["ept", "", "x\x1b[31m\n", "y" * 100_000, "99999"])
 def test_explain_unknown(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--explain", name]) == 2
+    assert cli.main(["explain", name]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("kvmtop: no exit reason ")
@@ -274,7 +274,7 @@ def test_explain_unknown(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_explain_is_light_and_survives_any_terminal() -> None:
-    heavy = "import sys; from kvmtop import cli; cli.main(['--explain', 'hlt']); print(*sorted(sys.modules))"
+    heavy = "import sys; from kvmtop import cli; cli.main(['explain', 'hlt']); print(*sorted(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", heavy], capture_output=True, text=True, timeout=60, cwd=Path(kvmtop.__file__).parents[1],
         env={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}, check=True,

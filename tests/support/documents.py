@@ -20,7 +20,7 @@ LINES = [line.strip() for line in re.findall(r"^ {4}(.*)$", TEXT, re.MULTILINE)]
 
 COMMANDS = [text for text in (*LINES, *SPANS) if re.match(r"(sudo )?(\S*/)?kvmtop(\s|$)", text)]
 
-RUNS_HERE = r"kvmtop --(replay|demo|compare|explain)(?!.*--openmetrics)"
+RUNS_HERE = r"kvmtop (replay|demo|compare|explain|help)\b(?!.*--openmetrics)"
 
 
 def arguments(command: str) -> list[str]:

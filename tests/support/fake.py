@@ -16,13 +16,28 @@ from kvmtop.model.vocabulary import KINDS, SVM, DetailRequest, Names, Vm
 SECOND = 1_000_000_000
 NAMES = Names(
     {
-        1: {0: "EXCEPTION_NMI", 1: "EXTERNAL_INTERRUPT", 10: "CPUID", 12: "HLT", 30: "IO_INSTRUCTION",
-            48: "EPT_VIOLATION"},
-        2: {0x60: "interrupt", 0x64: "vintr", 0x72: "cpuid", 0x77: "pause", 0x78: "hlt", 0x7B: "io", 0x7C: "msr",
-            0x400: "npf", 0x10: "write_cr0"},
+        1: {
+            0: "EXCEPTION_NMI",
+            1: "EXTERNAL_INTERRUPT",
+            10: "CPUID",
+            12: "HLT",
+            30: "IO_INSTRUCTION",
+            48: "EPT_VIOLATION",
+        },
+        2: {
+            0x60: "interrupt",
+            0x64: "vintr",
+            0x72: "cpuid",
+            0x77: "pause",
+            0x78: "hlt",
+            0x7B: "io",
+            0x7C: "msr",
+            0x400: "npf",
+            0x10: "write_cr0",
+        },
     },
     {1 << 31: "FAILED_VMENTRY"},
-)  # fmt: skip
+)
 
 
 @dataclass
@@ -100,8 +115,17 @@ class Host:
             row["max"] = max(int(row["max"][0]), ns)
             row["hist"][0, bucket_of(ns)] += 1
 
-    def linger(self, tid: int, reason: int, ns: int, user: int = 0, kind: str = "", value: int = 0,
-               extra: int = 0, rip: int = 0) -> None:  # fmt: skip
+    def linger(
+        self,
+        tid: int,
+        reason: int,
+        ns: int,
+        user: int = 0,
+        kind: str = "",
+        value: int = 0,
+        extra: int = 0,
+        rip: int = 0,
+    ) -> None:
         """Let a vCPU have a slow exit."""
         vcpu, row = self.vcpus[tid], np.zeros(1, SLOW)
         row["time_ns"], row["id"], row["ns"], row["user"] = self.now, vcpu.pid << 32 | tid, ns, user
@@ -158,12 +182,19 @@ class Host:
                 cells.append(copy)
                 ids.append(vcpu.tid << 40 | isa << 32 | reason)
         return Snapshot(
-            time_ns=self.now, start_ns=self.start, threads=threads,
+            time_ns=self.now,
+            start_ns=self.start,
+            threads=threads,
             cells=np.concatenate(cells) if cells else np.zeros(0, CELL),
-            thread_ids=np.array(list(self.vcpus), "u8"), cell_ids=np.array(ids, "u8"),
-            names=self.names, vms=dict(self.vms), run_delay=dict.fromkeys(self.vcpus, 0) | self.delays,
-            cpus={tid: tid % 4 for tid in self.vcpus}, details=self._details(), **self.counters,
-        )  # fmt: skip
+            thread_ids=np.array(list(self.vcpus), "u8"),
+            cell_ids=np.array(ids, "u8"),
+            names=self.names,
+            vms=dict(self.vms),
+            run_delay=dict.fromkeys(self.vcpus, 0) | self.delays,
+            cpus={tid: tid % 4 for tid in self.vcpus},
+            details=self._details(),
+            **self.counters,
+        )
 
     def close(self) -> Snapshot:
         self.closed = True
@@ -187,8 +218,13 @@ class Busy(Host):
             if vcpu.ended or vcpu.open:
                 continue
             spent = 0
-            for reason, count, typical, user in ((0x7C, 40, 3_000, 0), (0x7B, 12, 30_000, 20_000), (0x60, 25, 4_000, 0),
-                                                 (0x400, 8, 9_000, 0), (0x72, 3, 2_000, 0)):  # fmt: skip
+            for reason, count, typical, user in (
+                (0x7C, 40, 3_000, 0),
+                (0x7B, 12, 30_000, 20_000),
+                (0x60, 25, 4_000, 0),
+                (0x400, 8, 9_000, 0),
+                (0x72, 3, 2_000, 0),
+            ):
                 turns = range(rnd.randrange(count) + 1)
                 durations = [int(rnd.lognormvariate(0, 0.7) * typical) + 500 + user for _ in turns]
                 self.exits(tid, reason, *durations, user=user)

@@ -69,11 +69,17 @@ class Fleet:
         self.threads, self.cells = threads, cells
         tids = threads["id"].astype("u4").tolist()
         return Snapshot(
-            time_ns=self.time_ns, start_ns=self.start_ns, threads=threads, cells=cells, names=self.names,
-            thread_ids=np.arange(1, len(threads) + 1, dtype="u8"), cell_ids=np.arange(1, len(cells) + 1, dtype="u8"),
-            vms=self.vms, run_delay=dict(zip(tids, self.delays.tolist(), strict=True)),
+            time_ns=self.time_ns,
+            start_ns=self.start_ns,
+            threads=threads,
+            cells=cells,
+            names=self.names,
+            thread_ids=np.arange(1, len(threads) + 1, dtype="u8"),
+            cell_ids=np.arange(1, len(cells) + 1, dtype="u8"),
+            vms=self.vms,
+            run_delay=dict(zip(tids, self.delays.tolist(), strict=True)),
             cpus=dict(zip(tids, random.integers(0, 64, len(tids)).tolist(), strict=True)),
-        )  # fmt: skip
+        )
 
     def look(self, look: DetailRequest | None) -> None:
         pass

@@ -9,11 +9,19 @@ import sys
 from pathlib import Path
 
 import numpy
+import pytest
 import rich
 
 import kvmtop
+from kvmtop.bpf import privileges
+from kvmtop.host import processes
 
 USER = 65534
+
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 or not privileges.may_load_bpf() or processes.namespace() is not None,
+    reason="only root gets as far as this",
+)
 
 
 def copy(folder: Path) -> None:

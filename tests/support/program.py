@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -32,20 +33,27 @@ STUB = """
 import sys
 from pathlib import Path
 import kvmtop.host.live
-from kvmtop import cli
 from kvmtop.bpf import privileges
 from kvmtop.cli import main
+from kvmtop.commands.headless import Schedule
 from tests.support.fake import Busy
 privileges.may_load_bpf = lambda: True
 kvmtop.host.live.Live = lambda pids=(), flags=(), look=None: Busy()
-due = cli._readings
-def readings(source, options, batch, stop):
-    wait = stop.wait
-    stop.wait = lambda seconds: Path("/proc/self/comm").write_text("counting") and wait(seconds)
-    return due(source, options, batch, stop)
-cli._readings = readings
+due = Schedule.readings
+def readings(self, source, ending, slow=None):
+    wait = ending.wait
+    ending.wait = lambda seconds: Path("/proc/self/comm").write_text("counting") and wait(seconds)
+    return due(self, source, ending, slow)
+Schedule.readings = readings
 sys.exit(main(sys.argv[1:]))
 """
+
+
+def run(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """kvmtop, with these variables in its environment."""
+    return subprocess.run(
+        [*KVMTOP, *argv], capture_output=True, text=True, timeout=60, cwd=ROOT, env={**os.environ, **env}
+    )
 
 
 def start(*argv: str, **options: object) -> subprocess.Popen[str]:

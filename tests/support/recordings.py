@@ -37,7 +37,7 @@ def same(found: Snapshot | Counters, snapshot: Snapshot) -> bool:
     )
 
 
-SCALARS = ("time_ns", "start_ns", "lost", "userspace", "unpaired", "overwritten", "expired", "names", "vms")
+SCALARS = ("time_ns", "start_ns", "lost", "userspace", "unpaired", "overwritten", "ended_threads", "names", "vms")
 
 
 def record(path: Path, samples: int = 10, host: Busy | None = None) -> list[Snapshot]:

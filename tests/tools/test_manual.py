@@ -6,18 +6,17 @@ import re
 import shutil
 import sqlite3
 import subprocess
-import sys
 
 import pytest
 
 from kvmtop import cli
+from kvmtop.commands import help
 from kvmtop.output.prometheus import Exporter
 from kvmtop.recording import format as recorded
 from kvmtop.tables.exit_reasons import COLUMNS
 from tools import manual
 
 from ..support.fake import Busy
-from ..support.program import ROOT
 from ..support.scraped import scraped
 
 
@@ -32,16 +31,29 @@ def section(page: str, title: str) -> str:
     return re.sub(r"\\f[BIR]", "", found).replace(r"\-", "-").replace(r"\e", "\\").replace(r"\(ti", "~")
 
 
-def test_every_option_of_help(page: str) -> None:
-    text = subprocess.run([sys.executable, "-m", "kvmtop", "--help"], capture_output=True, text=True, cwd=ROOT).stdout
-    names = set(
-        re.findall(r"(?<=[ ,])--?[A-Za-z][a-z-]*", " ".join(re.findall(r"^ {2}-.*?(?= {2}|$)", text, re.MULTILINE)))
+@pytest.mark.parametrize("command", cli.parsers())
+def test_every_option_of_every_command(page: str, command: str) -> None:
+    text = cli.parsers()[command].format_help()
+    listed = re.findall(r"^ {2}-.*?(?= {2}|$)", text, re.MULTILINE)
+    names = set(re.findall(r"(?<=[ ,])--?[A-Za-z][a-z-]*", " ".join(listed)))
+    found = re.findall(
+        rf'^\.SS "(kvmtop {command}(?: .*)?)"\n(.*\n(?:(?!\.S).*\n)*)', section(page, "COMMANDS") + "\n", re.MULTILINE
     )
-    described = re.findall(r"^\.TP\n(-.*)\n(.+)$", section(page, "OPTIONS"), re.MULTILINE)
-    assert len(names) > 25
+    (title, part), *_ = found
+    given = help.operands(cli.parsers()[command]).split()
+    assert title.split()[2:] == given
+    described = re.findall(r"^\.TP\n(.*)\n(.+)$", part, re.MULTILINE)
+    assert len(names) >= (25 if command == "live" else 2)
     assert names <= {re.sub(r"[ [].*", "", name) for names, _ in described for name in names.split(", ")}
+    assert given == [name for name, _ in described if not name.startswith("-")]
     words = " ".join(text.split())
-    assert all(" ".join(help.split()) in words for _, help in described)
+    assert all(" ".join(said.split()) in words for _, said in described)
+
+
+def test_the_synopsis_has_every_command(page: str) -> None:
+    lines = section(page, "SYNOPSIS").splitlines()
+    assert lines[1] == "kvmtop [OPTION]..." and "kvmtop record FILE [OPTION]..." in lines
+    assert [line.split()[1] for line in lines[2:-1]] == list(cli.parsers())[1:]
 
 
 def test_columns_and_exit_status(page: str) -> None:
@@ -52,8 +64,11 @@ def test_columns_and_exit_status(page: str) -> None:
 def test_every_metric(page: str) -> None:
     exporter = Exporter(Busy())
     exporter.read()
-    served = {(re.sub("_(bucket|count|sum)$", "", name), tuple(sorted(dict(labels)))) for name, labels in
-              scraped(exporter) if not re.search("_(count|sum)$", name)}  # fmt: skip
+    served = {
+        (re.sub("_(bucket|count|sum)$", "", name), tuple(sorted(dict(labels))))
+        for name, labels in scraped(exporter)
+        if not re.search("_(count|sum)$", name)
+    }
     told = re.findall(r"^\.TP\n(\w+)(?:\{(.*)\})?$", section(page, "METRICS"), re.MULTILINE)
     assert {(name, tuple(sorted(labels.split(", ") if labels else ()))) for name, labels in told} == served
 
@@ -75,8 +90,13 @@ def test_every_key_of_the_json(page: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["groff", "-K", "utf8", "-T", "utf8", "-z", "-ww", "-man"], ["man", "--warnings", "-l", "-"],
-     ["mandoc", "-T", "lint", "-W", "warning"]], ids=lambda command: command[0])  # fmt: skip
+    [
+        ["groff", "-K", "utf8", "-T", "utf8", "-z", "-ww", "-man"],
+        ["man", "--warnings", "-l", "-"],
+        ["mandoc", "-T", "lint", "-W", "warning"],
+    ],
+    ids=lambda command: command[0],
+)
 def test_nothing_to_warn_of(page: str, command: list[str]) -> None:
     if not shutil.which(command[0]):
         pytest.skip(f"{command[0]} is not installed")
@@ -88,26 +108,40 @@ def test_nothing_to_warn_of(page: str, command: list[str]) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
+        ("", ["live", "record", "replay", "demo", "compare", "serve", "list", "doctor", "explain", "help"]),
+        ("re", ["record", "replay"]),
         ("--rec", ["--record"]),
-        ("--demo ", ["amd", "intel"]),
-        ("--demo = i", ["intel"]),
+        ("record --rec", []),
+        ("record --du", ["--duration", "--dump"]),
+        ("replay run --du", ["--dump"]),
+        ("demo ", ["amd", "intel"]),
+        ("demo i", ["intel"]),
+        ("demo amd --kvm =", ["intel", "amd"]),
         ("--kvm =", ["intel", "amd"]),
         ("--event io,ms", ["io,msr"]),
-        ("-G kvm=a", ["kvm=amd"]),
-        ("--explain EPT_V", ["EPT_VIOLATION"]),
+        ("-b -G kvm=a", ["kvm=amd"]),
+        ("replay run --sort p9", ["p99"]),
+        ("explain EPT_V", ["EPT_VIOLATION"]),
+        ("help rep", ["replay"]),
         ("--json --s", ["--sort", "--slow"]),
-        ("--replay x", []),  # bash's own completion of file names
+        ("replay x", []),  # bash's own completion of file names
+        ("record demo", []),
+        ("--vm list --dump ", []),
     ],
 )
 def test_completion(line: str, words: list[str]) -> None:
-    typed = ["kvmtop", *line.split()] + ([""] if line.endswith(" ") else [])
+    assert completed(line) == words
+
+
+def completed(line: str) -> list[str]:
+    typed = ["kvmtop", *line.split()] + ([""] if not line or line.endswith(" ") else [])
     script = f'{manual.bash()}\nCOMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _kvmtop; printf \'%s\\n\' "${{COMPREPLY[@]}}"'
     done = subprocess.run(["bash", "-c", script, "-", *typed], capture_output=True, text=True)
-    assert (done.stdout.split(), done.stderr) == (words, "")
+    assert done.stderr == ""
+    return done.stdout.split()
 
 
-def test_completion_knows_every_option() -> None:
-    every = {name for action in cli.parser()._actions for name in action.option_strings}
-    assert every == set(
-        re.findall(r"--?[A-Za-z][a-z-]*", manual.bash().partition("== -* ]] && values='")[2].partition("'")[0])
-    )
+@pytest.mark.parametrize("command", cli.parsers())
+def test_completion_knows_every_option(command: str) -> None:
+    every = {name for action in cli.parsers()[command]._actions for name in action.option_strings}
+    assert set(completed(f"{command} -")) == every

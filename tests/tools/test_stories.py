@@ -12,7 +12,7 @@ from ..support.documents import quoted
 
 @pytest.mark.parametrize("name", STORIES)
 def test_quoted_lines_are_of_the_replay(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--replay", str(FOLDER / f"{name}.kvmtop"), "--batch"]) == 0
+    assert main(["replay", str(FOLDER / f"{name}.kvmtop"), "--batch"]) == 0
     said = capsys.readouterr().out.splitlines()
     story = quoted(rf"`{name}\.kvmtop`\)?:")
     assert len(story) > 3

@@ -1,4 +1,4 @@
-"""The screen of --compare, driven by keys and mouse."""
+"""The screen of kvmtop compare, driven by keys and mouse."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ async def test_hostile_names(pair: tuple[str, str]) -> None:  # noqa: F811
 def test_in_a_terminal_it_ends_with_the_text(pair: tuple[str, str]) -> None:  # noqa: F811
     """On a terminal of its own, until it has said everything."""
     ours, theirs = pty.openpty()
-    argv = [sys.executable, "-m", "kvmtop", "--compare", *pair]
+    argv = [sys.executable, "-m", "kvmtop", "compare", *pair]
     env = {**os.environ, "TERM": "xterm-256color"}
     done = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, env=env)
     os.close(theirs)

@@ -10,8 +10,8 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import KvmtopError
-from .output import summary
+from ..errors import KvmtopError
+from ..output import summary
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,5 @@
+"""Metrics as a service, beside a screen or tables, and of a recording."""
+
 from __future__ import annotations
 
 import configparser
@@ -16,6 +18,7 @@ import pytest
 
 import kvmtop
 from kvmtop import cli
+from kvmtop.commands import live, serve
 from kvmtop.output.prometheus import Exporter
 
 from ..support.fake import Busy
@@ -28,7 +31,7 @@ DATA = Path(kvmtop.__file__).parent / "data"
 def test_a_replay_is_served_in_its_own_time() -> None:
     """Of 70 seconds some have been played, whoever scrapes how often; then it is stopped."""
     port = free_port()
-    command = [sys.executable, "-m", "kvmtop", "--demo", "--openmetrics", str(port)]
+    command = [sys.executable, "-m", "kvmtop", "demo", "--openmetrics", str(port)]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as kvmtop:
@@ -50,17 +53,24 @@ def free_port() -> int:
 
 @pytest.mark.parametrize(
     ("text", "where"),
-    [("9960", ("127.0.0.1", 9960)), (":9960", ("127.0.0.1", 9960)), ("0.0.0.0:1", ("0.0.0.0", 1)),
-     ("[::1]:65535", ("::1", 65535)), ("localhost:9960", ("localhost", 9960))],
-)  # fmt: skip
+    [
+        ("9960", ("127.0.0.1", 9960)),
+        (":9960", ("127.0.0.1", 9960)),
+        ("0.0.0.0:1", ("0.0.0.0", 1)),
+        ("[::1]:65535", ("::1", 65535)),
+        ("localhost:9960", ("localhost", 9960)),
+    ],
+)
 def test_where_to_serve(text: str, where: tuple[str, int]) -> None:
-    assert cli.parser().parse_args(["--openmetrics", text]).openmetrics == where
+    assert live.parser().parse_args(["--openmetrics", text]).openmetrics == where
+    assert serve.parser().parse_args([text]).address == where
 
 
 @pytest.mark.parametrize("text", ["", "0", "65536", "x", "9960:", "127.0.0.1", "-1", "²", "1e3", "host:x"])
 def test_nowhere_to_serve(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([f"--openmetrics={text}", "-T", "1"]) == 2
-    assert "[ADDR:]PORT" in sentence(capsys.readouterr().err)
+    for argv in ([f"--openmetrics={text}", "-T", "1"], ["serve", "-T", "1", "--", text]):
+        assert cli.main(argv) == 2
+        assert "[ADDR:]PORT" in sentence(capsys.readouterr().err)
 
 
 def page_of(port: int) -> Series:
@@ -68,9 +78,10 @@ def page_of(port: int) -> Series:
         return series(response.read())
 
 
-def test_as_a_service() -> None:
+@pytest.mark.parametrize("command", ["serve {}", "--openmetrics={}"])
+def test_as_a_service(command: str) -> None:
     port = free_port()
-    with start(f"--openmetrics={port}", "-i", "0.2", stdin=subprocess.DEVNULL) as process:
+    with start(*command.format(port).split(), "-i", "0.2", stdin=subprocess.DEVNULL) as process:
         assert process.stderr
         assert process.stderr.readline() == f"kvmtop: serving http://127.0.0.1:{port}/metrics\n"
         first = page_of(port)
@@ -108,8 +119,8 @@ def test_the_unit_starts_what_there_is() -> None:
     unit.optionxform = str  # type: ignore[assignment, method-assign]
     unit.read(DATA / "kvmtop.service")
     program, *argv = unit["Service"]["ExecStart"].split()
-    options = cli.parser().parse_args(argv)
-    assert program.endswith("/bin/kvmtop") and options.openmetrics[0] == "127.0.0.1"
+    assert program.endswith("/bin/kvmtop") and argv.pop(0) == "serve"
+    assert serve.parser().parse_args(argv).address[0] == "127.0.0.1"
     assert unit["Service"]["AmbientCapabilities"] == unit["Service"]["CapabilityBoundingSet"]
     if shutil.which("systemd-analyze"):
         done = subprocess.run(["systemd-analyze", "verify", DATA / "kvmtop.service"], capture_output=True, text=True)

@@ -12,27 +12,54 @@ from pathlib import Path
 import pytest
 
 from kvmtop import cli
+from kvmtop.commands import sources
+from kvmtop.recording import reader
 from kvmtop.recording.writer import Recorder
 
-from .support.fake import Busy
-from .support.program import ROOT, STUB, sentence
+from ..support.fake import Busy
+from ..support.program import ROOT, STUB, sentence
 
 SHARED = [  # what would be lost; "a", "b", … are made by `folder`
-    "--record r --dump r", "--record r --json=r", "--record r --csv=r", "--record r --json=r-journal",
-    "--json=a --csv=a", "--json=a --dump a", "--csv=a --dump a", "--json=new --csv=new", "--json=a --csv=b --dump a",
-    "--json=a --csv=./a", "--json=new --csv=sub/../new", "--json=a --csv=hard", "--json=a --csv=link",
-    "--json=link --csv=link", "--json=new --csv=dangling", "--json=dangling --csv=dangling", "--json=a --csv=dir/a",
-    "--json=new --csv=dir/new", "--record new --json=dir/new", "--json=null --csv=null", "--record=new --dump dangling",
-]  # fmt: skip
+    "--record r --dump r",
+    "--record r --json=r",
+    "--record r --csv=r",
+    "--record r --json=r-journal",
+    "--json=a --csv=a",
+    "--json=a --dump a",
+    "--csv=a --dump a",
+    "--json=new --csv=new",
+    "--json=a --csv=b --dump a",
+    "--json=a --csv=./a",
+    "--json=new --csv=sub/../new",
+    "--json=a --csv=hard",
+    "--json=a --csv=link",
+    "--json=link --csv=link",
+    "--json=new --csv=dangling",
+    "--json=dangling --csv=dangling",
+    "--json=a --csv=dir/a",
+    "--json=new --csv=dir/new",
+    "--record new --json=dir/new",
+    "--json=null --csv=null",
+    "--record=new --dump dangling",
+]
 READ = [
-    "--guest-kallsyms a --json=a", "--guest-kallsyms a --csv=hard", "--memory-map a --dump link",
-    "--memory-map dir/a --dump ./a", "--guest-kallsyms link --json=a", "--replay good --json=good",
-    "--replay good --dump dir/good", "--replay good --csv=goodlink",
-]  # fmt: skip
+    "--guest-kallsyms a --json=a",
+    "--guest-kallsyms a --csv=hard",
+    "--memory-map a --dump link",
+    "--memory-map dir/a --dump ./a",
+    "--guest-kallsyms link --json=a",
+    "replay good --json=good",
+    "replay good --dump dir/good",
+    "replay good --csv=goodlink",
+]
 ALLOWED = [
-    "--json=a --csv=b --dump new", "--json=/dev/null --csv=/dev/null --dump /dev/null", "--json=pipe --dump pipe",
-    "--record r --json=a", "--json=/dev/stdout --dump /dev/stdout", "--json --dump /dev/stderr",
-]  # fmt: skip
+    "--json=a --csv=b --dump new",
+    "--json=/dev/null --csv=/dev/null --dump /dev/null",
+    "--json=pipe --dump pipe",
+    "--record r --json=a",
+    "--json=/dev/stdout --dump /dev/stdout",
+    "--json --dump /dev/stderr",
+]
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +88,9 @@ def folder(host: object, good: bytes, tmp_path: Path, monkeypatch: pytest.Monkey
 def files(folder: Path) -> dict[str, bytes | str]:
     return {
         path.name: os.readlink(path) if path.is_symlink() else path.read_bytes()
-        for path in folder.iterdir() if path.is_symlink() or path.is_file()
-    }  # fmt: skip
+        for path in folder.iterdir()
+        if path.is_symlink() or path.is_file()
+    }
 
 
 @pytest.mark.parametrize("argv", SHARED + READ)
@@ -70,8 +98,10 @@ def test_one_file_for_two(
     argv: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files(folder)
-    monkeypatch.setattr(cli, "_source", lambda options: pytest.fail("it has begun"))
-    assert cli.main(["-b", "-T", "0.1", *shlex.split(argv)]) == 2
+    monkeypatch.setattr(sources, "host", lambda *_: pytest.fail("it has begun"))
+    monkeypatch.setattr(reader, "Recording", lambda *_: pytest.fail("it has begun"))
+    given = shlex.split(argv)
+    assert cli.main([*given, "-b"] if given[0] == "replay" else ["-b", "-T", "0.1", *given]) == 2
     out, err = capsys.readouterr()
     words = "are one file" if argv in SHARED else "it is "
     assert not out and words in sentence(err) and "--" in err
@@ -92,7 +122,8 @@ def test_each_its_own_or_no_file(argv: str, folder: Path) -> None:
 def test_the_file_that_a_stream_goes_to(argv: str, stream: str, folder: Path) -> None:
     with open("out", "w") as out:
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {
-            "stdout" if "output" in stream else "stderr": out}  # fmt: skip
+            "stdout" if "output" in stream else "stderr": out
+        }
         live = [sys.executable, "-c", STUB, "-T", "0.2", *shlex.split(argv)]
         done = subprocess.run(live, text=True, env=environment(), **streams)  # type: ignore[call-overload]
     said = Path("out").read_text() if done.stderr is None else done.stderr
@@ -113,8 +144,8 @@ def test_the_log_of_both_streams(folder: Path) -> None:
 # Only once there is something to write does a file lose what it had.
 
 FAILING = [
-    "--replay none",
-    "--replay a",
+    "replay none",
+    "replay a",
     "--pid 4194303",
     "--record b",
     "--record none/r",
@@ -135,7 +166,7 @@ def test_a_run_that_cannot_begin_empties_nothing(
         Path(name).write_text("precious")
     before = files(folder)
     csv = [] if "--csv" in argv else ["--csv=old.csv"]
-    assert cli.main(["--json=old.json", *csv, "--dump", "old.txt", *shlex.split(argv)]) in (1, 2)
+    assert cli.main([*shlex.split(argv), "--json=old.json", *csv, "--dump", "old.txt"]) in (1, 2)
     sentence(capsys.readouterr().err)
     assert files(folder) == before
 

@@ -1,0 +1,248 @@
+"""What commands take: the types of options, and the groups of them that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from ..errors import KvmtopError
+
+FLAVOURS = {"intel": 1, "amd": 2}
+# KINDS of model/vocabulary.py in the order in which people ask for them; numpy must not be imported for --help.
+EVENTS = (
+    *("io", "mmio", "msr", "cpuid", "hypercall", "hyperv", "fault", "vector"),
+    *("user", "vmgexit", "cr", "apic", "rip", "poll"),
+)
+ADDRESS = "[ADDR:]PORT"
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's: what is wrong with its arguments is a KvmtopError."""
+
+    def __init__(self, command: str, description: str, epilog: str | None = None) -> None:
+        """command: its name; description: what it does, in one line."""
+        super().__init__(
+            prog="kvmtop" if command == "live" else f"kvmtop {command}",
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.command = command
+
+    def read(self, argv: Sequence[str]) -> argparse.Namespace:
+        """The options. Raises KvmtopError."""
+        options, unknown = self.parse_known_args(argv)
+        if unknown:
+            self.refuse(unknown)
+        return options
+
+    def refuse(self, words: Sequence[str]) -> NoReturn:
+        """Raises KvmtopError: it has nothing of this."""
+        self.error(f"unrecognized arguments: {' '.join(words)}")
+
+    def error(self, message: str) -> NoReturn:
+        """Raises KvmtopError."""
+        if "arguments are required" in message and any(a.nargs == "?" and a.option_strings for a in self._actions):
+            message += "; write it before --json and --csv, which would take it for their own"
+        raise KvmtopError(f"{message} (kvmtop help {self.command} lists the options)", 2)
+
+
+def seconds(least: float, most: float = math.inf) -> type[float]:
+    """The type of a number of seconds between these."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text) if text.isascii() else math.nan  # it would take the digits of any script
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most or math.isinf(value):
+            bounds = f"from {least:g} to {most:g}" if most < math.inf else f"of at least {least:g}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds {bounds}")
+        return value
+
+    return parse  # type: ignore[return-value]
+
+
+def address(text: str) -> tuple[str, int]:
+    """[ADDR:]PORT."""
+    host, _, port = text.rpartition(":")
+    try:
+        host.encode("idna")  # as the socket module will, which fails with this error
+    except UnicodeError:
+        raise argparse.ArgumentTypeError(f"{host[:60]!r} is no address and no name of a host") from None
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not [ADDR:]PORT, such as 9960, 0.0.0.0:9960 or [::]:9960")
+    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
+
+
+def _pids(text: str) -> list[int]:
+    pids = text.split(",")
+    if not all(pid.isascii() and pid.isdigit() and len(pid) < 8 and 0 < int(pid) < 1 << 22 for pid in pids):
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a process id, or a comma-separated list of them")
+    return [int(pid) for pid in pids]
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text)):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of reasons, 1 or more")
+    return int(text)
+
+
+def _kinds(text: str) -> list[str]:
+    kinds = text.split(",")
+    if unknown := [kind for kind in kinds if kind not in ("all", *EVENTS)]:
+        raise argparse.ArgumentTypeError(f"{unknown[0][:40]!r} is none of all, {', '.join(EVENTS)}")
+    return list(EVENTS) if "all" in kinds else kinds
+
+
+def _duration(text: str) -> int:
+    """ns of "1ms", "500us", "2s"."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ns|us|µs|ms|s)", text, re.ASCII)
+    ns = round(float(match[1]) * {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}[match[2]]) if match else 0
+    if not 0 < ns <= 3600e9:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a time such as 1ms, 500us or 2s (up to an hour)")
+    return ns
+
+
+def _global(text: str) -> str:
+    name, _, value = text.partition("=")
+    if name != "kvm" or value not in FLAVOURS:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither kvm=intel nor kvm=amd")
+    return value
+
+
+def _file(text: str) -> str:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a file")
+    return text
+
+
+def add_vms(p: Parser, by_pid: bool = True) -> None:
+    """Some of the VMs of a host or a recording: by process id, if that tells them apart, or by name."""
+    group = p.add_argument_group("VMs")
+    if by_pid:
+        group.add_argument(
+            "-p",
+            "--pid",
+            type=_pids,
+            action="extend",
+            default=[],
+            metavar="PID",
+            help="watch this VM only; repeatable, or a comma-separated list",
+        )
+    group.add_argument(
+        "--vm",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="VMs of this name (also Proxmox's VMID, a UUID) or pattern ('web*') only, those that start later too;"
+        " repeatable",
+    )
+
+
+def add_schedule(p: Parser) -> None:
+    """When to read a live host."""
+    group = p.add_argument_group("time")
+    group.add_argument("-T", "--duration", type=seconds(0.1), metavar="S", help="end after so many seconds")
+    group.add_argument(
+        "-i",
+        "--interval",
+        type=seconds(0.1, 3600),
+        default=1.0,
+        metavar="S",
+        help="seconds between two readings (default 1)",
+    )
+
+
+def add_summary(p: Parser) -> None:
+    """The table at the end of a run."""
+    group = p.add_argument_group("summary")
+    group.add_argument("-o", "--dump", type=Path, metavar="FILE", help="write the closing summary to FILE as well")
+    group.add_argument("--kvm", choices=FLAVOURS, help="how to write the summary where the kernel does not tell")
+    group.add_argument("-G", dest="kvm", type=_global, metavar="kvm=intel|amd", help="the same, as SystemTap spells it")
+
+
+def add_batch(p: Parser, what: str) -> None:
+    """No screen. what: is printed instead."""
+    p.add_argument(
+        "-b",
+        "--batch",
+        action="store_true",
+        help=f"{what}; also without a terminal, or on one that TERM calls dumb, unknown or nothing at all",
+    )
+
+
+def add_rows(p: Parser, sort: bool = True) -> None:
+    """Which reasons; sort: and in which order."""
+    group = p.add_argument_group("reasons")
+    group.add_argument("--reason", metavar="REGEX", help="only reasons whose names match")
+    if sort:
+        group.add_argument(
+            "--sort", metavar="COLUMN", help="sort tables, --json and --csv: reason, rate, time, avg, p99, …"
+        )
+    group.add_argument("--top", type=_count, metavar="N", help="the first N reasons, in tables, --json and --csv")
+    group.add_argument(
+        "--no-idle",
+        action="store_true",
+        help="leave out idle reasons, as the key i does; time shares of tables are of the rest",
+    )
+
+
+def add_details(p: Parser) -> None:
+    """What is looked at beside the counters, and names for it."""
+    group = p.add_argument_group("details")
+    group.add_argument(
+        "--event",
+        type=_kinds,
+        action="extend",
+        default=[],
+        metavar="KIND",
+        help=f"also what exits touched: all, or some of {', '.join(EVENTS)}; comma-separated",
+    )
+    group.add_argument(
+        "--slow",
+        type=_duration,
+        metavar="TIME",
+        help="print each exit that lasts so long (1ms, 500us, 2s), idle ones aside",
+    )
+    group.add_argument(
+        "--guest-kallsyms",
+        type=Path,
+        metavar="FILE",
+        help="name guest code by a copy of the guest's /proc/kallsyms or System.map",
+    )
+    group.add_argument(
+        "--memory-map", type=Path, metavar="FILE", help="name addresses by the output of QEMU's `info mtree -f`"
+    )
+
+
+def add_programs(p: Parser) -> None:
+    """Each interval for programs."""
+    group = p.add_argument_group("programs")
+    group.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        type=_file,
+        metavar="FILE",
+        help="an object per interval, and the summary as the last, on standard output or in FILE",
+    )
+    group.add_argument(
+        "--csv",
+        nargs="?",
+        const="-",
+        type=_file,
+        metavar="FILE",
+        help="a row per interval, VM and reason, on standard output or in FILE",
+    )
+    group.add_argument(
+        "--openmetrics",
+        type=address,
+        metavar=ADDRESS,
+        help="serve /metrics for Prometheus, on this host alone without ADDR",
+    )

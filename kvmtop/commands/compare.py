@@ -1,0 +1,50 @@
+"""`kvmtop compare A B`: how two recordings differ, or stretches of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ..ending import Ending
+from ..errors import KvmtopError
+from . import arguments
+from .arguments import Parser
+
+SUMMARY = "how two recordings differ; part of one: FILE@FROM..TO, in s"
+
+
+def parser() -> Parser:
+    """Its options."""
+    p = Parser("compare", SUMMARY)
+    for name, help in (("a", "before: FILE, or FILE@FROM..TO, in seconds from its start"), ("b", "after, the same")):
+        p.add_argument(name, metavar=name.upper(), help=help)
+    arguments.add_batch(p, "text only")
+    arguments.add_vms(p, by_pid=False)
+    arguments.add_rows(p, sort=False)
+    return p
+
+
+def run(options: argparse.Namespace) -> int:
+    """The status. Raises KvmtopError."""
+    from ..insight.compare import RecordingSpan, changes
+    from ..model.selection import Selection
+    from ..tables.compare import text
+    from . import screen
+    from .requests import rows
+
+    choice, selection = rows(options.reason, None, options.top, options.no_idle), Selection.of(options.vm)
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    a, b = (RecordingSpan.read(name, selection) for name in (options.a, options.b))
+    found = changes(a, b, choice.keeps)[: choice.top] if choice else changes(a, b)
+    failure = None
+    if screen.able() and not options.batch:
+        with Ending() as ending:
+            try:
+                screen.comparison(a, b, found, ending)
+            except KvmtopError as error:
+                failure = error  # and what was found all the same
+    for line in text(a, b, found):
+        print(line)
+    if failure:
+        raise failure
+    return 0

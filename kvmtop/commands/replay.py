@@ -1,0 +1,62 @@
+"""`kvmtop replay FILE`: a recording, on the dashboard or as text."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from . import arguments
+from .arguments import Parser
+
+SUMMARY = "look at a recording: no root, no KVM"
+
+
+def parser() -> Parser:
+    """Its options."""
+    p = Parser("replay", SUMMARY)
+    p.add_argument("file", type=Path, metavar="FILE", help="what kvmtop record wrote")
+    add_options(p)
+    return p
+
+
+def add_options(p: Parser) -> None:
+    """What can be asked of any recording."""
+    arguments.add_batch(p, "all intervals as tables on standard output, at once")
+    arguments.add_vms(p)
+    arguments.add_rows(p)
+    arguments.add_programs(p)
+    arguments.add_summary(p)
+
+
+def run(options: argparse.Namespace) -> int:
+    """The status. Raises KvmtopError."""
+    return play(options.file, options)
+
+
+def play(path: Path, options: argparse.Namespace) -> int:
+    """A recording as these options have it. Raises KvmtopError."""
+    from ..model.selection import Selection
+    from ..recording.reader import Recording
+    from ..reference.labels import Labels
+    from . import headless, requests, screen
+    from .outputs import Outputs
+    from .run import Metrics, Run
+
+    outputs = Outputs(options.dump, options.kvm, None, options.json, options.csv)
+    outputs.check({"the recording that is to be read": path}, options.batch)
+    choice = requests.rows(options.reason, options.sort, options.top, options.no_idle)
+    recording = Recording(path, options.pid, Selection.of(options.vm))
+    programs = outputs.programs or options.openmetrics
+    # The dashboard goes back and forth; programs get it from its beginning to its end.
+    if options.batch or programs or not screen.able():
+        tables = headless.Tables(Labels(), choice) if options.batch or not programs else None
+        times = headless.Replay(recording.times.tolist(), timed=bool(options.openmetrics))
+        show = partial(headless.follow, schedule=times, tables=tables)
+    else:
+        show = partial(screen.player, recording=recording, choice=choice, outputs=outputs)
+    metrics = None
+    if options.openmetrics:
+        service = not options.batch and not outputs.streamed
+        metrics = Metrics(options.openmetrics, service, fresh=False)
+    return Run(lambda: recording, show, outputs, metrics, choice=choice).status()

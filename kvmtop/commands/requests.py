@@ -1,0 +1,35 @@
+"""What options ask for, in the terms of the modules that do it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from ..insight.accesses import POLLING, TOUCHED
+from ..model.vocabulary import DetailRequest
+from ..reference import qemu_mtree
+from ..reference.guest_symbols import Symbols
+from ..reference.labels import Labels
+from ..tables.row_choice import RowChoice
+
+
+def details(kinds: Collection[str], slow_ns: int | None) -> DetailRequest | None:
+    """What to look at all the time, for --event and --slow."""
+    if not kinds and not slow_ns:
+        return None
+    wanted = set(kinds) | (TOUCHED if slow_ns else set())
+    return DetailRequest(frozenset(wanted | POLLING if "poll" in wanted else wanted), slow_ns=slow_ns)
+
+
+def labels(guest_kallsyms: Path | None, memory_map: Path | None) -> Labels:
+    """Names of guest code and of addresses. Raises KvmtopError."""
+    symbols = Symbols.read(guest_kallsyms) if guest_kallsyms else Symbols()
+    memory = qemu_mtree.MemoryMap.read(memory_map) if memory_map else None
+    return Labels(symbols=symbols, memory=memory)
+
+
+def rows(reason: str | None, sort: str | None, top: int | None, no_idle: bool) -> RowChoice | None:
+    """The reasons to show; None where nothing is asked for, and programs get all by code. Raises KvmtopError."""
+    if reason is None and sort is None and top is None and not no_idle:
+        return None
+    return RowChoice.of(reason, "time" if sort is None else sort, top, not no_idle)
