@@ -20,7 +20,7 @@ import sys
 from kvmtop import cli
 from kvmtop.bpf import privileges
 from kvmtop.host import live
-from kvmtop.ui import app, compare_app, player
+from kvmtop.ui import app, compare_app, replay_feed
 from tests.support.fake import Busy
 def broken(self, *_):
     secret = "the value of a local variable"
@@ -35,8 +35,8 @@ sys.exit(cli.main(sys.argv[2:]))
 @pytest.mark.parametrize(
     ("place", "argv", "last"),
     [
-        ("player.Player._rates", "replay run", "# reason"),  # while it starts, on the screen
-        ("player.Player._play", "replay run", "# reason"),  # in the thread that reads
+        ("replay_feed.ReplayFeed.rates", "replay run", "# reason"),  # while it starts, on the screen
+        ("replay_feed.ReplayFeed.run", "replay run", "# reason"),  # in the thread that reads
         ("Busy.read", "--live -i 0.1", ""),  # in that of a live run
         ("app.KvmtopApp.on_tick", "--live -i 0.1", "# reason"),  # in a message
         ("app.KvmtopApp.compose", "--live -i 0.1", "# reason"),  # before there is a screen

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kvmtop.host.live import Live
 from kvmtop.ui.app import KvmtopApp
+from kvmtop.ui.live_feed import LiveFeed
 from tests.hosts import amd
 from tests.support.picture import lines, png
 
@@ -43,7 +44,8 @@ async def settle(app: KvmtopApp) -> None:
 async def take(out: Path) -> None:
     """Inside the host: run the dashboard at each size, go to each view, and save it."""
     for width, height in SIZES:
-        app = KvmtopApp(Live())
+        source = Live()
+        app = KvmtopApp(LiveFeed(source))
         async with app.run_test(size=(width, height)) as pilot:
             await asyncio.sleep(SECONDS)
             for name, keys in VIEWS.items():
@@ -55,7 +57,7 @@ async def take(out: Path) -> None:
                 for _ in range(4):  # reason, vCPU, VM, filter
                     await pilot.press("escape")
                 await pilot.press("1")
-        app._source.close()
+        source.close()
 
 
 def main() -> int:

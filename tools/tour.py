@@ -15,6 +15,7 @@ from pathlib import Path
 import kvmtop
 from kvmtop.recording.reader import Recording
 from kvmtop.ui.player import Player
+from kvmtop.ui.replay_feed import ReplayFeed
 from tests.support import picture
 
 from .screenshots import FOLDER
@@ -100,7 +101,7 @@ async def settled(app: Player, shown: str) -> None:
     while time.monotonic() < end:
         await asyncio.sleep(0.05)
         lines = picture.lines(app)
-        if lines != before or not app._whole:
+        if lines != before or not (app.shown and app.shown.settled):
             before, since = lines, time.monotonic()
         elif any(shown in line for line in lines) and time.monotonic() > since + STILL:
             return
@@ -109,7 +110,7 @@ async def settled(app: Player, shown: str) -> None:
 
 async def take() -> tuple[str, list[str]]:
     """The numbered dashboard, and the frames; each shows what it is about. Raises ValueError."""
-    app = Player(Recording(DEMO))
+    app = Player(ReplayFeed(Recording(DEMO)))
     frames: list[str] = []
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("space", *["right_curly_bracket"] * SEEKS)

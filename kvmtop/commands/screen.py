@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # none of it without a screen
     from ..recording.reader import Recording
     from ..reference.labels import Labels
     from ..tables.row_choice import RowChoice
-    from ..ui.app import KvmtopApp
+    from ..ui.viewpoint import Viewpoint
     from ..widgets.program import Program
     from .headless import Schedule
     from .outputs import Outputs
@@ -41,20 +41,19 @@ def dashboard(
     """This host, until it ends. outputs: for the key that writes the summary. Raises KvmtopError."""
     _take()
     from ..ui.app import KvmtopApp
+    from ..ui.live_feed import LiveFeed
 
-    app = KvmtopApp(source, schedule.interval, schedule.duration, outputs.dump, outputs.flavour, details, labels)
-    _choose(app, choice)
-    _run(app, ending)
+    feed = LiveFeed(source, schedule.interval, schedule.duration, details)
+    _run(KvmtopApp(feed, _viewpoint(choice), outputs.dump, outputs.flavour, labels), ending)
 
 
 def player(source: Source, ending: Ending, *, recording: Recording, choice: RowChoice | None, outputs: Outputs) -> None:
     """A recording, which goes back and forth: nobody else reads the source. Raises KvmtopError."""
     _take()
     from ..ui.player import Player
+    from ..ui.replay_feed import ReplayFeed
 
-    app = Player(recording, outputs.dump, outputs.flavour)
-    _choose(app, choice)
-    _run(app, ending)
+    _run(Player(ReplayFeed(recording), _viewpoint(choice), outputs.dump, outputs.flavour), ending)
 
 
 def comparison(a: RecordingSpan, b: RecordingSpan, found: Sequence[Change], ending: Ending) -> None:
@@ -65,11 +64,18 @@ def comparison(a: RecordingSpan, b: RecordingSpan, found: Sequence[Change], endi
     _run(Comparison(a, b, found), ending)
 
 
-def _choose(app: KvmtopApp, choice: RowChoice | None) -> None:
+def _viewpoint(choice: RowChoice | None) -> Viewpoint:
     """As --reason, --sort and --no-idle have it."""
-    if choice:
-        app.sorting, app.descending = choice.sort, choice.sort != "reason"
-        app.filters["reasons"], app.leave_idle = choice.reason.pattern if choice.reason else "", not choice.idle
+    from ..ui.viewpoint import Viewpoint
+
+    if not choice:
+        return Viewpoint()
+    return Viewpoint(
+        sorting=choice.sort,
+        descending=choice.sort != "reason",
+        leave_idle=not choice.idle,
+        filters={"reasons": choice.reason.pattern if choice.reason else "", "vms": ""},
+    )
 
 
 def _run(app: Program, ending: Ending) -> None:

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from dataclasses import dataclass, replace
 
 from ..model.interval import Interval
 from .accesses import Sample, rates
 from .slow_exits import Slow, read
 
+SAMPLES = 60  # intervals
 SLOWEST = 20  # exits kept, of the interval and of the run
 
 
-class Watched:
-    """What was seen while somebody looked: samples for the trends, and the slowest exits."""
+@dataclass(frozen=True)
+class DetailHistory:
+    """What was seen up to an interval. It never changes: threads may share it."""
 
-    def __init__(self) -> None:
-        self.history: deque[Sample] = deque(maxlen=60)
-        self.interval: list[Slow] = []  # the slowest of the last interval, slowest first
-        self.run: list[Slow] = []  # and of the run
-        self._since = 0
+    samples: tuple[Sample, ...] = ()  # oldest first
+    slow: tuple[Slow, ...] = ()  # the slowest of the last interval, slowest first
+    slowest: tuple[Slow, ...] = ()  # and of the run
+    since_ns: int = 0  # when the present look began
 
-    def add(self, interval: Interval) -> None:
-        """Take an interval in."""
+    def add(self, interval: Interval) -> DetailHistory:
+        """With this interval, too."""
         details = interval.after.details
         if details is None:
-            self.interval = []
-            return
-        if details.since_ns != self._since:
-            self.history.clear()
-            self._since = details.since_ns
-        self.history.append(rates(interval))
-        self.interval = heapq.nlargest(SLOWEST, read(details.slow, interval.after), key=lambda one: one.ns)
-        self.run = heapq.nlargest(SLOWEST, [*self.run, *self.interval], key=lambda one: one.ns)
+            return replace(self, slow=())
+        before = self.samples if details.since_ns == self.since_ns else ()
+        slow = _slowest(read(details.slow, interval.after))
+        return DetailHistory(
+            samples=(*before, rates(interval))[-SAMPLES:],
+            slow=slow,
+            slowest=_slowest([*self.slowest, *slow]),
+            since_ns=details.since_ns,
+        )
+
+
+def _slowest(found: list[Slow]) -> tuple[Slow, ...]:
+    return tuple(heapq.nlargest(SLOWEST, found, key=lambda one: one.ns))

@@ -58,20 +58,20 @@ def vcpu_rows(
     session: Session, interval: Interval, hidden: frozenset[int] = frozenset(), trend: int = 8
 ) -> list[VcpuRow]:
     """All VMs, each followed by its vCPUs, by name."""
-    key = ("vcpu_rows", session.resets, hidden, trend)
+    samples = list(session.history)[-trend:] if trend else []
+    key = ("vcpu_rows", samples[0].time_ns if samples else 0, hidden, trend)
     if key not in interval.memo:
-        interval.memo[key] = _vcpu_rows(session, interval, hidden, trend)
+        interval.memo[key] = _vcpu_rows(samples, interval, hidden)
     return list(interval.memo[key])
 
 
-def _vcpu_rows(session: Session, interval: Interval, hidden: frozenset[int], trend: int) -> list[VcpuRow]:
+def _vcpu_rows(samples: list[Sample], interval: Interval, hidden: frozenset[int]) -> list[VcpuRow]:
     after = interval.after
     threads, top = after.threads, tops(interval)
     names = [after.names.name(*unpack(key)) for key in top.keys.tolist()] + [""]  # -1: the last
     # Everything as vectors: first for each thread, then for each VM, as tops() numbers them.
     sums = _Sums(after.run_delay)
     exits = _exits(interval) / interval.seconds
-    samples = list(session.history)[-trend:] if trend else []
     rates = _trends(samples, after)
     budgets = sums.shares(interval.budget, interval.known)
     of_thread = list(zip(exits.tolist(), budgets, top.of_thread.tolist(), rates.tolist(), strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import copy
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -27,44 +27,45 @@ class Line:
 
 
 class Session:
-    """Takes Snapshots in, gives Lines and history out.
-
-    One thread may add while another reads and resets: what is handed out never changes, it is replaced as a whole.
-    """
+    """Takes Snapshots in, gives Lines and history out. One thread adds; to others it gives copies."""
 
     def __init__(self) -> None:
         self.last: Snapshot | None = None
         self.interval: Interval | None = None
-        self.history: deque[Sample] = deque(maxlen=HISTORY)
-        self.resets = 0
+        self.history: deque[Sample] = deque(maxlen=HISTORY)  # never changed, but replaced as a whole
         self._baseline: Snapshot | None = None
         self._total: Interval | None = None
-        self._lock = threading.Lock()  # held only while the history is replaced
 
     def add(self, snapshot: Snapshot) -> Interval:
         """The interval that this Snapshot ends."""
         interval = self.interval = diff(self.last, snapshot)
-        self.last, resets = snapshot, self.resets
+        self.last = snapshot
         history = list(self.history)
         history.append(Sample(interval, history[-1] if history else None))
         forget(history)
-        with self._lock:
-            self.history = deque(history if self.resets == resets else history[-1:], HISTORY)
+        self.history = deque(history, HISTORY)
         return interval
 
     def prepend(self, sample: Sample) -> None:
         """Put an older sample before the history."""
-        with self._lock:
-            self.history = deque([sample, *self.history], HISTORY)
+        self.history = deque([sample, *self.history], HISTORY)
 
-    def reset(self) -> None:
-        """Totals count from now on; the summary is not touched by it."""
-        with self._lock:
-            self._baseline, self.history = self.last, deque(maxlen=HISTORY)
-            self.resets += 1
+    def copy(self) -> Session:
+        """As it is now, for another thread: nothing that is added later is in it."""
+        return copy.copy(self)
+
+    def since(self, baseline: Snapshot | None) -> Session:
+        """A copy whose totals and history count from an earlier Snapshot; this one where they do already."""
+        if baseline is self._baseline:
+            return self
+        one = self.copy()
+        one._baseline = baseline
+        if baseline:
+            one.history = deque((sample for sample in self.history if sample.time_ns > baseline.time_ns), HISTORY)
+        return one
 
     def total(self) -> Interval | None:
-        """Since the start, or the last reset."""
+        """Since the start, or since the baseline."""
         baseline, last, total = self._baseline, self.last, self._total
         if last and not (total and total.before is baseline and total.after is last):
             total = self._total = diff(baseline, last)

@@ -20,6 +20,7 @@ from ..widgets.help import Help, keys_of
 from ..widgets.program import Program
 from ..widgets.table import Sorted, Table
 from ..widgets.theme import dress
+from .keys import HELP, key, shown
 
 
 class Changes(Table, inherit_bindings=False):
@@ -35,19 +36,21 @@ class Comparison(Program):
     CSS_PATH = "kvmtop.tcss"
     CSS = "Screen #header { height: 2; } #state { height: 1; padding: 0 1; color: $text-muted; }"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q", "quit", "Quit", tooltip="End, and print the comparison"),
-        Binding("ctrl+c", "quit", "Quit", show=False, priority=True, tooltip="The same"),
-        Binding("question_mark,f1,h", "help", "Help", key_display="?", tooltip="Keys, columns and words"),
-        Binding("escape", "up", "Back", tooltip="Clear the filter; without one, end"),
-        Binding("slash", "filter", "Filter", key_display="/", tooltip="Show reasons that match a text or pattern"),
-        Binding("less_than_sign,comma", "step_sort(-1)", "Sort", key_display="<", tooltip="Sort by the column before"),
-        Binding("greater_than_sign,full_stop", "step_sort(1)", "Sort", show=False, tooltip="Sort by the next column"),
-        Binding("r", "reverse", "Reverse", tooltip="Reverse the order"),
-        *(Binding(key, f"sort('{column}')", "Sort", show=False, tooltip=f"Sort by {words}") for key, column, words in (
-            ("E", "rate_b", "exits a second in B"), ("T", "time_b", "time in B"), ("P", "p99_b", "p99 in B"),
-            ("N", "reason", "name"), ("C", "rate_change", "the change of exits a second"),
-            ("D", "", "how much the time outside the guest changed, as at the start"))),
-    ]  # fmt: skip
+        shown("q", "quit", "Quit", "End, and print the comparison"),
+        key("ctrl+c", "quit", "Quit", "The same", priority=True),
+        HELP,
+        shown("escape", "up", "Back", "Clear the filter; without one, end"),
+        shown("slash", "filter", "Filter", "Show reasons that match a text or pattern", key_display="/"),
+        shown("less_than_sign,comma", "step_sort(-1)", "Sort", "Sort by the column before", key_display="<"),
+        key("greater_than_sign,full_stop", "step_sort(1)", "Sort", "Sort by the next column"),
+        shown("r", "reverse", "Reverse", "Reverse the order"),
+        key("E", "sort('rate_b')", "Sort", "Sort by exits a second in B"),
+        key("T", "sort('time_b')", "Sort", "Sort by time in B"),
+        key("P", "sort('p99_b')", "Sort", "Sort by p99 in B"),
+        key("N", "sort('reason')", "Sort", "Sort by name"),
+        key("C", "sort('rate_change')", "Sort", "Sort by the change of exits a second"),
+        key("D", "sort('')", "Sort", "Sort by how much the time outside the guest changed, as at the start"),
+    ]
 
     def __init__(self, a: RecordingSpan, b: RecordingSpan, found: Sequence[Change] | None = None) -> None:
         """Before and after, and which changes to show; all without."""

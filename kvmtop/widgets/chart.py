@@ -63,8 +63,14 @@ def _scale(top: float, unit: Callable[[float], str]) -> tuple[float, Ticks]:
     return end, Ticks([0, end / 2, end], [unit(0), unit(end / 2), unit(end)])
 
 
-def line(values: Sequence[float | None], width: int, height: int, unit: Callable[[float], str], span: str,
-         colour: str = SKY) -> Text:  # fmt: skip
+def line(
+    values: Sequence[float | None],
+    width: int,
+    height: int,
+    unit: Callable[[float], str],
+    span: str,
+    colour: str = SKY,
+) -> Text:
     """A line from zero over time, newest right; None leaves a gap. span: the left end's label."""
     known = [value for value in values if value is not None]
     top, y = _scale(max(known, default=0) or 1, unit)
@@ -83,8 +89,14 @@ def line(values: Sequence[float | None], width: int, height: int, unit: Callable
     return _end()
 
 
-def histogram(counts: Sequence[int], marks: Sequence[tuple[str, int]],
-              decades: Ticks, width: int, height: int, unit: Callable[[float], str]) -> Text:  # fmt: skip
+def histogram(
+    counts: Sequence[int],
+    marks: Sequence[tuple[str, int]],
+    decades: Ticks,
+    width: int,
+    height: int,
+    unit: Callable[[float], str],
+) -> Text:
     """Bars over the buckets of a log axis, with vertical marks: (label, bucket). decades: ticks in buckets."""
     top, y = _scale(max(counts, default=0) or 1, unit)
     _begin(width, height, decades, y, (-0.5, len(counts) - 0.5), (0, top))
@@ -114,7 +126,7 @@ def heatmap(columns: Sequence[Sequence[int]], labels: Sequence[str], width: int,
     labels = labels[::merge]
     columns = [[sum(column[at : at + merge]) for at in range(0, len(column), merge)] for column in columns]
     gutter = max(map(len, labels), default=0) + 1
-    columns = columns[-max(width - gutter, 1):]  # fmt: skip
+    columns = columns[-max(width - gutter, 1) :]
     most = max((count for column in columns for count in column), default=0)
     text = Text(no_wrap=True)
     for row in range(len(labels) - 1, -1, -1):

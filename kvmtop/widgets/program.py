@@ -51,11 +51,10 @@ class Program(App[None]):
     def on_mount(self) -> None:
         """Watch for the end, which may have come while this was made."""
         if self._until:
-            asyncio.get_running_loop().add_reader(self._until, self._over)
+            asyncio.get_running_loop().add_reader(self._until, self._over, self._until)
 
-    def _over(self) -> None:
-        assert self._until
-        asyncio.get_running_loop().remove_reader(self._until)
+    def _over(self, until: Ending) -> None:
+        asyncio.get_running_loop().remove_reader(until)
         self.exit()
 
     def get_theme_variable_defaults(self) -> dict[str, str]:

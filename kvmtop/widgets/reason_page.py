@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -12,7 +11,8 @@ from textual.containers import Container, Vertical, VerticalScroll
 from textual.widgets import Static
 
 from .. import units
-from ..tables.rows import Rows, Ticks
+from ..tables.page import Page
+from ..tables.rows import Rows
 from . import chart
 from .chart import Chart
 from .table import Table
@@ -71,32 +71,40 @@ class ReasonPage(VerticalScroll):
         yield Static("Which vCPUs have it", classes="title")
         yield Table(id="who", empty="no vCPU in this interval")
 
-    def show(self, *, facts: str, meaning: str, hist: Sequence[int], marks: Sequence[tuple[str, int]], decades: Ticks,
-             heat: Sequence[Sequence[int]], octaves: Sequence[str], rates: Sequence[float | None],
-             p99s: Sequence[float | None], span: str, who: Rows) -> None:  # fmt: skip
-        """Fill the page; shapes as in tables.page."""
-        self.query_one("#facts", Static).update(Text(facts))
-        self.query_one("#meaning", Static).update(Text(meaning))
+    def show(self, page: Page) -> None:
+        """Fill the page."""
+        self.query_one("#facts", Static).update(Text(page.facts))
+        self.query_one("#meaning", Static).update(Text(page.meaning))
         self._title("hist", "Durations of the exits, log scale")
-        self._title("heat", f"Durations over time, {span} to now, denser is more")
+        self._title("heat", f"Durations over time, {page.span} to now, denser is more")
         self._title("rate", "Exits a second")
         self._title("p99", "p99 of the duration")
-        if any(hist):
-            self._chart("hist").show(lambda w, h: chart.histogram(hist, marks, decades, w, h, units.number))
+        if any(page.hist):
+            self._chart("hist").show(
+                lambda w, h: chart.histogram(page.hist, page.marks, page.decades, w, h, units.number)
+            )
         else:
             self._chart("hist").show(lambda w, h: Text("no exit in this interval", "dim"))
-        self._chart("heat").show(lambda w, h: chart.heatmap(heat, octaves, w, h))
-        self._chart("rate").show(lambda w, h: chart.line(rates, w, h, units.rate, span, SKY))
-        if any(value is not None for value in p99s):
-            self._chart("p99").show(lambda w, h: chart.line(p99s, w, h, units.duration, span, VERMILION))
+        self._chart("heat").show(lambda w, h: chart.heatmap(page.heat, page.octaves, w, h))
+        self._chart("rate").show(lambda w, h: chart.line(page.rates, w, h, units.rate, page.span, SKY))
+        if any(value is not None for value in page.p99s):
+            self._chart("p99").show(lambda w, h: chart.line(page.p99s, w, h, units.duration, page.span, VERMILION))
         else:
             self._chart("p99").show(lambda w, h: Text("no exit in the intervals kept", "dim"))
-        self.query_one("#who", Table).show(*who)
+        self.query_one("#who", Table).show(*page.who)
+
+    @property
+    def details_width(self) -> int:
+        """Of a table of what was touched: two are side by side where the screen is wide."""
+        return self.query_one("#touched").size.width or self.size.width
 
     def show_details(self, touched: Rows, code: Rows, slow: Rows, polling: Rows | None, dropped: str) -> None:
         """Fill the tables of what is known only while somebody looks. polling: None where it does not matter."""
-        for name, rows, empty in (("touched", touched, "nothing that KVM has a tracepoint for"),
-                                  ("code", code, "no exit"), ("slow", slow, "none")):  # fmt: skip
+        for name, rows, empty in (
+            ("touched", touched, "nothing that KVM has a tracepoint for"),
+            ("code", code, "no exit"),
+            ("slow", slow, "none"),
+        ):
             table = self.query_one(f"#{name}", Table)
             table.empty = empty
             table.show(*rows)

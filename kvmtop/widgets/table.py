@@ -63,9 +63,15 @@ class Table(ScrollView, can_focus=True):
     """Rows under headings that stay; the empty table says why it is empty."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "table--head", "table--sorted", "table--cursor", "table--fill", "table--dim", "table--mark", "table--blurred",
+        "table--head",
+        "table--sorted",
+        "table--cursor",
+        "table--blurred",
+        "table--fill",
+        "table--dim",
+        "table--mark",
         "table--trend",
-    }  # fmt: skip
+    }
     DEFAULT_CSS = """
     Table {
         background: $background; color: $foreground; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0;

@@ -10,9 +10,12 @@ from typing import Any
 from textual.app import App
 from textual.theme import Theme
 
-ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
-    "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
-)  # fmt: skip
+ORANGE = "#E69F00"
+SKY = "#56B4E9"
+GREEN = "#009E73"
+YELLOW = "#F0E442"
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
 
 # guest, kernel, user, idle, wait: as PARTS of model/vocabulary.py
 PARTS = {

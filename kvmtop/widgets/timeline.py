@@ -47,8 +47,9 @@ class Timeline(Static):
             if len(self._bars) != width:
                 self._bars = units.sparkline(self._rates(width), width)
             at = min(int(share * width), width - 1)
-            text = Text.assemble(f"{left} ", (self._bars[:at], SKY), (self._bars[at], "reverse bold"),
-                                 (self._bars[at + 1 :], "dim"), f" {right}", no_wrap=True)  # fmt: skip
+            past, now, coming = self._bars[:at], self._bars[at], self._bars[at + 1 :]
+            bars = Text.assemble((past, SKY), (now, "reverse bold"), (coming, "dim"))
+            text = Text.assemble(f"{left} ", bars, f" {right}", no_wrap=True)
         if text != self._shown:
             self._shown = text
             self.update(text, layout=False)

@@ -12,6 +12,7 @@ import asyncio
 import time
 
 from kvmtop.ui.app import KvmtopApp
+from kvmtop.ui.live_feed import LiveFeed
 
 from .large import Large
 from .terminal import running
@@ -21,7 +22,7 @@ SETTLE = 12.0  # seconds until the sparklines are full
 
 async def measure(host: Large, size: tuple[int, int], seconds: float) -> float:
     """CPU seconds per second."""
-    app = KvmtopApp(host, interval=1.0)
+    app = KvmtopApp(LiveFeed(host))
     async with running(app, size):
         await asyncio.sleep(SETTLE)
         wall, cpu = time.monotonic(), time.process_time()

@@ -14,6 +14,7 @@ import time
 from textual import events
 
 from kvmtop.ui.app import KvmtopApp
+from kvmtop.ui.live_feed import LiveFeed
 
 from .large import Large
 from .terminal import Terminal, running
@@ -45,7 +46,8 @@ NEVER = 2.0  # seconds: the key changed nothing
 
 async def answered(app: KvmtopApp, key: str, character: str | None) -> tuple[float, float]:
     """ms from a key to the first frame that it set off, and to the last: nothing is drawn for a while after it."""
-    app.session._total = None  # as it is after each reading
+    assert app.shown
+    app.shown.session._total = None  # as it is after each reading
     Terminal.frames.clear()
     start = time.perf_counter()
     app.post_message(events.Key(key, character))
@@ -59,12 +61,12 @@ async def measure(vcpus: int, reasons: int, size: tuple[int, int]) -> dict[str, 
     """ms to the first and the last frame after each key, the medians of some rounds."""
     host = Large(reasons, vcpus)
     host.prepare(4)
-    app = KvmtopApp(host, interval=1.0)
+    feed = LiveFeed(host)
+    app = KvmtopApp(feed)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in KEYS}
     async with running(app, size):
         await asyncio.sleep(7)
-        app.seconds = 3600  # no reading in between
-        app._wake.set()
+        feed.every(3600)  # no reading in between
         for turn in range(ROUNDS + 1):
             await answered(app, "1", "1")
             for name, key in KEYS.items():

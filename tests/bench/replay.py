@@ -19,7 +19,8 @@ import numpy as np
 
 from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder
-from kvmtop.ui.player import SEEK, Player
+from kvmtop.ui.player import Player
+from kvmtop.ui.replay_feed import SEEK, SPEEDS, ReplayFeed
 
 from ..support.fleet import REASONS, Fleet
 
@@ -66,23 +67,23 @@ class Timed:
 
 async def play(path: Path, size: tuple[int, int], turns: int) -> None:
     start = time.perf_counter()
-    app = Player(Recording(path))
+    feed = ReplayFeed(Recording(path))
+    app = Player(feed)
     print(f"opened in {1000 * (time.perf_counter() - start):.0f} ms")
     async with app.run_test(size=size):
         timed = Timed(app)
         while app.shown is None:
             await asyncio.sleep(0.01)
-        app.speed = 60
-        app._wake.set()
+        feed.faster(len(SPEEDS))
         await asyncio.sleep(2)
         for turn in range(turns):
-            if app.paused:
+            if feed.paused:
                 app.action_pause()
             app.action_go_to(0.1 + 0.8 * (turn * 0.618 % 1))
             await asyncio.sleep(1)
 
             def jumped(by: int) -> Callable[[], bool]:
-                goal = app.at + 0.8 * by * len(app.recording) / SEEK
+                goal = feed.at + 0.8 * by * len(feed.recording) / SEEK
                 return lambda: (_shown(app) - goal) * by >= 0
 
             def changed(value: Callable[[], object]) -> Callable[[], bool]:
@@ -91,8 +92,8 @@ async def play(path: Path, size: tuple[int, int], turns: int) -> None:
 
             await timed.key("seek on, playing at 60x", "shift+right", jumped(1))
             await timed.key("seek back, playing at 60x", "shift+left", jumped(-1))
-            await timed.key("sort, playing at 60x", "T" if turn % 2 else "E", changed(lambda: app.sorting))
-            await timed.key("pause", "space", changed(lambda: app.paused))
+            await timed.key("sort, playing at 60x", "T" if turn % 2 else "E", changed(lambda: app.viewpoint.sorting))
+            await timed.key("pause", "space", changed(lambda: feed.paused))
             await timed.key("step on, paused", "right", changed(lambda: _shown(app)))
             await timed.key("step back, paused", "left", changed(lambda: _shown(app)))
         timed.report()
@@ -101,7 +102,7 @@ async def play(path: Path, size: tuple[int, int], turns: int) -> None:
 
 def _shown(app: Player) -> int:
     assert app.shown
-    return int(np.searchsorted(app.recording.times, app.shown.after.time_ns))
+    return int(np.searchsorted(app.replay.recording.times, app.shown.snapshot.time_ns))
 
 
 def main() -> None:

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-
 import pytest
 
 from kvmtop.model import session as module
 from kvmtop.model.exit_stats import by_reason
-from kvmtop.model.history import HISTORY, Sample
+from kvmtop.model.history import HISTORY
 from kvmtop.model.interval import Interval, diff
 from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.session import Line, Session
@@ -94,7 +91,7 @@ def test_trend_is_of_the_measured_seconds_oldest_first(host: Host) -> None:
     assert [sample.rate(Scope(200), (SVM, IO)) for sample in session.history] == [0] * 5
 
 
-def test_totals_and_reset(host: Host) -> None:
+def test_totals_and_a_baseline(host: Host) -> None:
     session = Session()
     assert session.total() is None
     host.exits(101, MSR, *[1_000] * 5)
@@ -106,7 +103,7 @@ def test_totals_and_reset(host: Host) -> None:
     assert total
     assert [reason.count for reason in by_reason(total)] == [12]
 
-    session.reset()
+    session = session.since(session.last)
     assert len(session.history) == 0
     assert lines(session)[MSR].total == 0
     host.exits(101, MSR, *[1_000] * 3)
@@ -129,7 +126,7 @@ def test_totals_after_a_thread_is_long_gone(host: Host, scope: Scope, reset: boo
     host.exits(102, MSR, *[1_000] * 5)
     session.add(host.read())
     if reset:
-        session.reset()
+        session = session.since(session.last)
     host.exits(102, MSR, *[1_000] * 2)
     host.now += SECOND
     session.add(folded(host.read(), 0))
@@ -152,52 +149,59 @@ def test_the_total_is_made_once_for_each_reading(host: Host) -> None:
     session.add(host.read())
     total = session.total()
     assert session.total() is total
-    session.reset()
+    session = session.since(session.last)
     assert session.total() is not total
     tick(session, host)
     assert session.total() is not None and session.total().seconds == 1  # type: ignore[union-attr]
 
 
-# ---- one thread adds, another reads and resets
+# ---- one thread adds, another has a copy
 
 
-def elsewhere(work: Callable[[], object]) -> None:
-    """Do it in another thread, now."""
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-
-
-def test_a_reset_while_a_reading_is_added(host: Host) -> None:
-    class Slow(Sample):
-        """Another thread resets when the reader's comes by."""
-
-        def __getattribute__(self, name: str) -> object:
-            if name == "hist_row" and not session.resets:
-                elsewhere(session.reset)
-            return super().__getattribute__(name)
-
+def test_a_copy_is_not_added_to(host: Host) -> None:
     session = Session()
     for _ in range(3):
+        host.exits(101, MSR, 1_000)
         tick(session, host)
-    session.history[1].__class__ = Slow
+    copy = session.copy()
+    then, last, total = list(copy.history), copy.last, copy.total()
     tick(session, host)
-    assert session.resets == 1
-    assert [sample.time_ns for sample in session.history] == [host.now]  # not what was before
+    session.prepend(then[0])
+    assert (list(copy.history), copy.last, copy.total()) == (then, last, total)
+    assert copy.interval and copy.interval.after is last
+
+
+def test_a_copy_since_an_earlier_snapshot(host: Host) -> None:
+    session = Session()
+    host.exits(101, MSR, *[1_000] * 5)
+    tick(session, host)
+    baseline = session.last
+    for _ in range(2):
+        host.exits(101, MSR, *[1_000] * 3)
+        tick(session, host)
+    copy = session.since(baseline)
+    assert copy.since(baseline) is copy and session.since(None) is session
+    assert len(copy.history) == 2 and len(session.history) == 3
+    assert lines(copy)[MSR].total == 6 and lines(session)[MSR].total == 11
+    assert copy.since(None) is not copy
 
 
 def test_a_reading_while_totals_are_added_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session()
     tick(session, host)
     host.exits(101, MSR, 1_000)
+    copy = session.copy()
 
     def slow(before: Snapshot | None, after: Snapshot) -> Interval:
         monkeypatch.setattr(module, "diff", diff)
-        elsewhere(lambda: tick(session, host))
+        tick(session, host)  # as the reader's thread may at any moment
         return diff(before, after)
 
     monkeypatch.setattr(module, "diff", slow)
-    session.total()
+    total = copy.total()
+    assert total
+    assert total.after is copy.last is not session.last
+    assert by_reason(total) == []
     total = session.total()
     assert total
     assert total.after is session.last

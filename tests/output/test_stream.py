@@ -22,6 +22,7 @@ from kvmtop.host import live
 from kvmtop.output import json_lines
 from kvmtop.output.stream import Output, Tee, create, finish
 from kvmtop.ui.app import KvmtopApp
+from kvmtop.ui.live_feed import LiveFeed
 
 from ..support.exported import counters, lines, rows
 from ..support.fake import Busy
@@ -232,7 +233,7 @@ def test_the_doctor_keeps_its_json(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 async def test_beside_the_dashboard(tmp_path: Path) -> None:
     path = tmp_path / "out"
     outputs = [json_lines.output(create(path), path)]
-    app = KvmtopApp(Tee(Busy(), outputs), interval=0.1)
+    app = KvmtopApp(LiveFeed(Tee(Busy(), outputs), interval=0.1))
     async with app.run_test(size=(120, 40)) as pilot:
         while path.read_text().count("\n") < 3:
             await pilot.pause(0.05)
@@ -241,7 +242,8 @@ async def test_beside_the_dashboard(tmp_path: Path) -> None:
 
 async def test_the_dashboard_ends_where_a_file_fails() -> None:
     path = Path("/dev/full")
-    app = KvmtopApp(Tee(Busy(), [json_lines.output(create(path), path)]), interval=0.1)
+    source = Tee(Busy(), [json_lines.output(create(path), path)])
+    app = KvmtopApp(LiveFeed(source, interval=0.1))
     async with app.run_test(size=(120, 40)) as pilot:
         while app.is_running and not app.failure:
             await pilot.pause(0.05)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from textual.pilot import Pilot
 
-from kvmtop.model.vocabulary import SVM
+from kvmtop.model.vocabulary import SVM, DetailRequest
 from kvmtop.ui.app import KvmtopApp, Tick
+from kvmtop.ui.feed import Reading
+from kvmtop.ui.live_feed import LiveFeed
 from kvmtop.widgets.table import Table
 
 from .fake import SECOND, Busy, Host
@@ -19,16 +22,19 @@ HLT, IO, MSR = (SVM, 0x78), (SVM, 0x7B), (SVM, 0x7C)
 class Driver:
     """An app whose time passes only when told."""
 
-    def __init__(self, app: KvmtopApp, pilot: Pilot[None], host: Host) -> None:
-        self.app, self.pilot, self.host = app, pilot, host
+    def __init__(self, app: KvmtopApp, feed: LiveFeed, pilot: Pilot[None], host: Host) -> None:
+        self.app, self.feed, self.pilot, self.host = app, feed, pilot, host
+
+    @property
+    def shown(self) -> Reading:
+        assert self.app.shown
+        return self.app.shown
 
     async def tick(self, times: int = 1) -> None:
         for _ in range(times):
             if not isinstance(self.host, Busy):
                 self.host.now += SECOND
-            interval = self.app.session.add(self.host.read())
-            self.app.watched.add(interval)
-            self.app.on_tick(Tick(interval))
+            self.app.on_tick(Tick(self.feed.read()))
             await self.pilot.pause()
 
     async def press(self, *keys: str) -> None:
@@ -54,12 +60,16 @@ class Driver:
 
 @contextlib.asynccontextmanager
 async def driving(
-    host: Host | None = None, size: tuple[int, int] = (120, 50), **options: object
+    host: Host | None = None,
+    size: tuple[int, int] = (120, 50),
+    look: DetailRequest | None = None,
+    dump: Path | None = None,
 ) -> AsyncIterator[Driver]:
     host = host or small_host()
-    app = KvmtopApp(host, interval=3600, **options)  # type: ignore[arg-type]
+    feed = LiveFeed(host, interval=3600, look=look)
+    app = KvmtopApp(feed, dump=dump)
     async with app.run_test(size=size) as pilot:
-        driver = Driver(app, pilot, host)
+        driver = Driver(app, feed, pilot, host)
         await driver.tick()
         yield driver
 

@@ -96,9 +96,13 @@ async def test_sorting(app: Comparison) -> None:
     async with app.run_test(size=(120, 50)) as pilot:
         await drawn(pilot, app)
         for key, expected in (
-            ("E", ["msr", "io", "cpuid"]), ("r", ["cpuid", "io", "msr"]), ("N", ["cpuid", "io", "msr"]),
-            ("r", ["msr", "io", "cpuid"]), ("C", ["cpuid", "io", "msr"]), ("D", ["io", "msr", "cpuid"]),
-        ):  # fmt: skip
+            ("E", ["msr", "io", "cpuid"]),
+            ("r", ["cpuid", "io", "msr"]),
+            ("N", ["cpuid", "io", "msr"]),
+            ("r", ["msr", "io", "cpuid"]),
+            ("C", ["cpuid", "io", "msr"]),
+            ("D", ["io", "msr", "cpuid"]),
+        ):
             await press(pilot, key)
             assert names(app) == expected, key
         await press(pilot, "less_than_sign")
@@ -157,8 +161,8 @@ def test_in_a_terminal_it_ends_with_the_text(pair: tuple[str, str]) -> None:  # 
     """On a terminal of its own, until it has said everything."""
     ours, theirs = pty.openpty()
     argv = [sys.executable, "-m", "kvmtop", "compare", *pair]
-    done = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-                            env={**os.environ, "TERM": "xterm-256color"})  # fmt: skip
+    env = {**os.environ, "TERM": "xterm-256color"}
+    done = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, env=env)
     os.close(theirs)
     out, pressed = b"", False
     try:

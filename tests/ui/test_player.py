@@ -22,9 +22,11 @@ from kvmtop.model.session import Session
 from kvmtop.recording.format import MOST_TIME, base
 from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder
-from kvmtop.ui import player
-from kvmtop.ui.app import POINTS, KvmtopApp, Tick
-from kvmtop.ui.player import Player, handy
+from kvmtop.ui import replay_feed
+from kvmtop.ui.app import KvmtopApp, Tick
+from kvmtop.ui.feed import POINTS
+from kvmtop.ui.player import Player
+from kvmtop.ui.replay_feed import ReplayFeed, handy
 from kvmtop.widgets.help import Help
 from kvmtop.widgets.timeline import Timeline
 
@@ -62,13 +64,13 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(player, "time", clock)
+    monkeypatch.setattr(replay_feed, "time", clock)
     return clock
 
 
 class Driver:
-    def __init__(self, app: Player, pilot: Pilot[None]) -> None:
-        self.app, self.pilot = app, pilot
+    def __init__(self, app: Player, feed: ReplayFeed, pilot: Pilot[None]) -> None:
+        self.app, self.feed, self.pilot = app, feed, pilot
 
     async def until(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + 30
@@ -87,14 +89,15 @@ class Driver:
     def shown(self) -> int:
         """The sample that is on the screen."""
         assert self.app.shown
-        return int(np.searchsorted(self.app.recording.times, self.app.shown.after.time_ns))
+        return int(np.searchsorted(self.feed.recording.times, self.app.shown.snapshot.time_ns))
 
 
 @contextlib.asynccontextmanager
 async def driving(file: Path, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Driver]:
-    app = Player(Recording(file))
+    feed = ReplayFeed(Recording(file))
+    app = Player(feed)
     async with app.run_test(size=size) as pilot:
-        driver = Driver(app, pilot)
+        driver = Driver(app, feed, pilot)
         await driver.until(lambda: app.shown is not None)
         yield driver
 
@@ -108,7 +111,8 @@ def near(d: Driver, part: float) -> bool:
 
 
 def full(d: Driver, n: int) -> bool:
-    return len(d.app.session.history) >= min(n + 1, POINTS)
+    assert d.app.shown
+    return len(d.app.shown.session.history) >= min(n + 1, POINTS)
 
 
 async def test_it_says_that_it_is_a_recording_and_what_of(file: Path, clock: Clock) -> None:
@@ -121,7 +125,7 @@ async def test_it_says_that_it_is_a_recording_and_what_of(file: Path, clock: Clo
 
 async def test_it_plays_in_its_own_time(file: Path, clock: Clock) -> None:
     async with driving(file) as d:
-        assert d.shown() == 0 and not d.app.paused
+        assert d.shown() == 0 and not d.feed.paused
         for seconds, shown in ((1.99, 1), (0.02, 2), (1.98, 3), (0.02, 4)):
             clock.now += seconds  # it looks at its clock by itself
             await d.until(functools.partial(at, d, shown))
@@ -137,14 +141,14 @@ async def test_it_is_never_ahead_of_its_time(file: Path) -> None:
 async def test_speed(file: Path, clock: Clock) -> None:
     async with driving(file) as d:
         await d.press("space", *["right_square_bracket"] * 9, "0")
-        assert d.app.speed == 60 and "60× PAUSED" in d.lines()[1]
+        assert d.feed.speed == 60 and "60× PAUSED" in d.lines()[1]
         await d.until(lambda: d.shown() == 0)
         await d.press("space")
         first = await under_way(d, clock)
         clock.now += 2
         await d.until(lambda: d.shown() == first + 120)
         await d.press(*["left_square_bracket"] * 9)
-        assert d.app.speed == 1
+        assert d.feed.speed == 1
 
 
 async def under_way(d: Driver, clock: Clock) -> int:
@@ -154,14 +158,14 @@ async def under_way(d: Driver, clock: Clock) -> int:
         assert time.monotonic() < end
         clock.now += 0.01
         await asyncio.sleep(0.02)
-    await d.until(lambda: d.shown() == d.app.at)
+    await d.until(lambda: d.shown() == d.feed.at)
     return d.shown()
 
 
 async def test_step_and_pause(file: Path, clock: Clock) -> None:
     async with driving(file) as d:
         await d.press("space")
-        assert d.app.paused and "PAUSED" in d.lines()[1]
+        assert d.feed.paused and "PAUSED" in d.lines()[1]
         clock.now += 5
         await d.press("right", "right", "right", "left")
         await d.until(lambda: d.shown() == 2)
@@ -224,12 +228,12 @@ async def test_wherever_one_goes_the_figures_and_their_history_are_those_of_a_li
         for key in ("dollar_sign", "left", "left", "shift+left", "right", "0", "shift+right", "shift+right", "left"):
             await d.press(key)
             await asyncio.sleep(0.05)
-            await d.until(lambda: d.shown() == d.app.at and d.app._goto is None)
+            await d.until(lambda: d.shown() == d.feed.at and d.feed._goto is None)
             n = d.shown()
             assert d.app.shown
-            assert [(r.key, r.count, r.time, r.hist) for r in by_reason(d.app.shown)] == expected[n]
+            assert [(r.key, r.count, r.time, r.hist) for r in by_reason(d.app.shown.interval)] == expected[n]
             await d.until(functools.partial(full, d, n))
-            samples = list(d.app.session.history)
+            samples = list(d.app.shown.session.history)
             assert [s.time_ns for s in samples] == sorted(history)[n + 1 - len(samples) : n + 1]
             for sample in samples:
                 assert (sample.counts == history[sample.time_ns].counts).all()
@@ -239,11 +243,11 @@ async def test_wherever_one_goes_the_figures_and_their_history_are_those_of_a_li
 async def test_at_the_end_it_stops_and_space_begins_anew(file: Path, clock: Clock) -> None:
     async with driving(file) as d:
         await d.press("dollar_sign")
-        await d.until(lambda: d.app.paused)
+        await d.until(lambda: d.feed.paused)
         assert d.shown() == SAMPLES - 1
         await d.press("space")
         await d.until(lambda: d.shown() == 0)
-        assert not d.app.paused
+        assert not d.feed.paused
 
 
 async def test_all_views_and_filters_work_in_it(file: Path) -> None:
@@ -252,13 +256,13 @@ async def test_all_views_and_filters_work_in_it(file: Path) -> None:
         await d.until(lambda: d.shown() == SAMPLES - 1)
         assert any("ended" in line for line in d.lines())  # db01
         await d.press("slash", "m", "s", "r", "left", "x")  # in the filter's field an arrow moves
-        assert d.app.filters["reasons"] == "msxr" and d.shown() == SAMPLES - 1
+        assert d.app.viewpoint.filters["reasons"] == "msxr" and d.shown() == SAMPLES - 1
         await d.press("escape", "2", "enter")
-        assert d.app.scope.pid is not None
+        assert d.app.viewpoint.scope.pid is not None
         await d.press("left")
         await d.until(lambda: d.shown() == SAMPLES - 2)
         await d.press("1", "enter")
-        assert d.app.reason is not None
+        assert d.app.viewpoint.reason is not None
         text = "\n".join(d.lines())
         assert "are not in recordings" in text and "Durations of the exits" in text and "attached" not in text
         await d.press("left")
@@ -271,9 +275,9 @@ async def test_its_keys_are_in_the_help_and_clash_with_none(file: Path) -> None:
     async with driving(file) as d:
         await d.press("space", "question_mark")
         assert isinstance(d.app.screen, Help)
-        at = d.app.at
+        at = d.feed.at
         await d.press("right")
-        assert d.app.at == at
+        assert d.feed.at == at
         text = " ".join(key for key, _ in d.app.screen._keys)
         assert "[" in text and "←" in text and "+" not in text.split()
     own: set[str] = set()
@@ -289,7 +293,7 @@ async def test_its_keys_are_in_the_help_and_clash_with_none(file: Path) -> None:
 async def test_the_interval_keys_of_a_live_run_do_nothing(file: Path) -> None:
     async with driving(file) as d:
         await d.press("plus", "minus", "equals_sign")
-        assert d.app.seconds == 1.0
+        assert d.feed.pace == "1×"
 
 
 async def test_a_damaged_sample_ends_it_with_a_sentence(file: Path, tmp_path: Path, clock: Clock) -> None:
@@ -298,7 +302,7 @@ async def test_a_damaged_sample_ends_it_with_a_sentence(file: Path, tmp_path: Pa
     with contextlib.closing(sqlite3.connect(bad)) as database:
         database.execute("DELETE FROM frames WHERE sample = 150")
         database.commit()
-    app = Player(Recording(bad))
+    app = Player(ReplayFeed(Recording(bad)))
     async with app.run_test() as pilot:
         await pilot.pause()
         for _ in range(15):
@@ -318,8 +322,9 @@ async def test_where_samples_take_longer_than_they_last_some_are_shown_as_one(tm
     async with driving(path) as d:
         await d.press(*["right_square_bracket"] * 9)
         await d.until(lambda: d.shown() == 129)
-        assert d.app.paused
-        total = sum(int(sample.counts.sum()) for sample in d.app.session.history)
+        assert d.feed.paused
+        assert d.app.shown
+        total = sum(int(sample.counts.sum()) for sample in d.app.shown.session.history)
         assert total == int(last.cells["count"].sum())  # no exit is left out
 
 
@@ -338,8 +343,49 @@ async def test_times_as_far_apart_as_a_recording_may_have_them(file: Path, tmp_p
         database.commit()
     async with driving(far) as d:
         await d.press("dollar_sign")
-        await d.until(lambda: d.app.paused and d.shown() == SAMPLES - 1)
+        await d.until(lambda: d.feed.paused and d.shown() == SAMPLES - 1)
         bars = d.app.query_one(Timeline)._bars
         assert bars[0] == "█" and set(bars[1:]) == {"▁"}  # all but the last of its intervals
         await d.press("left", "t", "1", "enter", "escape", "2", "enter", "3", "0")
         await d.until(lambda: d.shown() == 0)
+
+
+async def test_a_reset_holds_wherever_one_goes_from_there_and_not_before_it(file: Path, clock: Clock) -> None:
+    def totals() -> int:
+        assert d.app.shown
+        session = d.app.shown.session
+        return sum(line.total for line in session.lines(d.app.shown.interval))
+
+    recording = Recording(file)
+    exits = [int(recording.at(n).cells["count"].sum()) for n in range(31)]
+    async with driving(file) as d:
+        await d.press("space", "right_curly_bracket", "right_curly_bracket")
+        await d.until(functools.partial(at, d, 20))
+        await d.press("z")
+        assert totals() == 0
+        await d.press("right_curly_bracket")
+        await d.until(functools.partial(at, d, 30))
+        assert totals() == exits[30] - exits[20]
+        await d.press("left_curly_bracket", "left")
+        await d.until(functools.partial(at, d, 19))
+        assert totals() == exits[19]
+        await d.press("right", "right")
+        await d.until(functools.partial(at, d, 21))
+        assert totals() == exits[21]
+
+
+async def test_a_step_that_comes_while_another_is_taken_counts_too(
+    file: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with driving(file) as d:
+        await d.press("space")
+        seek = d.feed._seek
+
+        def meanwhile(n: int) -> None:
+            monkeypatch.setattr(d.feed, "_seek", seek)
+            d.feed.step(1)
+            seek(n)
+
+        monkeypatch.setattr(d.feed, "_seek", meanwhile)
+        await d.press("right")
+        await d.until(functools.partial(at, d, 2))

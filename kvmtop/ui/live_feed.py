@@ -1,0 +1,103 @@
+"""Reads a Source every interval, as long as the dashboard runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..insight.detail_history import DetailHistory
+from ..model.interval import Interval
+from ..model.session import Session
+from ..model.source import Source
+from ..model.vocabulary import DetailRequest
+from ..tables.header import header
+from .feed import Reading
+
+INTERVALS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+
+
+class LiveFeed:
+    """A Feed of what happens now."""
+
+    def __init__(
+        self, source: Source, interval: float = 1.0, duration: float | None = None, look: DetailRequest | None = None
+    ) -> None:
+        """interval and duration in seconds, from now on; look: what to look at all the time."""
+        self.seconds, self.paused = interval, False
+        self._source, self._duration, self._look = source, duration, look
+        self._session, self._details = Session(), DetailHistory()  # changed in run()'s thread alone
+        self._wake, self._ending = threading.Event(), False
+        self._began = time.monotonic()
+
+    @property
+    def goes_on(self) -> bool:
+        """Counting does, while the display is held."""
+        return self.paused
+
+    @property
+    def trouble(self) -> str | None:
+        """That of its source."""
+        return self._source.trouble
+
+    @property
+    def pace(self) -> str:
+        """The interval."""
+        return f"every {self.seconds:g}s"
+
+    def header(self, interval: Interval | None, width: int) -> str:
+        """This host's."""
+        return header(interval, self.paused, width) if interval else "kvmtop · starting …"
+
+    def run(self, deliver: Callable[[Reading], None]) -> bool:
+        """Read when it is due; True at the end of its duration."""
+        end = self._began + self._duration if self._duration else float("inf")
+        due = self._began
+        while not self._ending:
+            due = min(due + self.seconds, end)
+            while (left := due - time.monotonic()) > 0 and not self._ending:
+                if self._wake.wait(left):  # the interval was changed, or it is over
+                    self._wake.clear()
+                    due = min(time.monotonic() + self.seconds, end)
+            if self._ending:
+                break
+            deliver(self.read())
+            if time.monotonic() >= end:
+                return True
+            due = max(due, time.monotonic() - self.seconds)  # after a suspension, no volley of readings
+        return False
+
+    def read(self) -> Reading:
+        """The next Reading, now. Raises KvmtopError."""
+        interval = self._session.add(self._source.read())
+        self._details = self._details.add(interval)
+        return Reading(self._session.copy(), interval, self._details)
+
+    def stop(self) -> None:
+        """Let run() return at once."""
+        self._ending = True
+        self._wake.set()
+
+    def pause(self, on: bool) -> None:
+        """Hold the display; reading goes on."""
+        self.paused = on
+
+    def faster(self, by: int) -> None:
+        """The next shorter interval, or the next longer one."""
+        shorter = [seconds for seconds in INTERVALS if seconds < self.seconds]
+        longer = [seconds for seconds in INTERVALS if seconds > self.seconds]
+        for seconds in shorter[-1:] if by > 0 else longer[:1]:
+            self.every(seconds)
+
+    def every(self, seconds: float) -> None:
+        """Take this interval from now on."""
+        self.seconds = seconds
+        self._wake.set()
+
+    def look(self, wish: DetailRequest | None) -> None:
+        """As the wish says, but never for less than what is looked at all the time."""
+        always = self._look
+        if wish and always and always.slow_ns:
+            wish = replace(wish, slow_ns=always.slow_ns)
+        self._source.look(wish or always)

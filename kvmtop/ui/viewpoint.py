@@ -1,0 +1,44 @@
+"""What is looked at, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..model.interval import Interval
+from ..model.scope import ALL, Scope
+from ..model.snapshot import Snapshot
+from ..model.vocabulary import Key
+from .feed import Reading
+
+
+@dataclass
+class Viewpoint:
+    """A place (a scope, a reason's page in it, or the page of the slowest exits), and how it is shown."""
+
+    scope: Scope = ALL
+    reason: Key | None = None
+    slowest: bool = False
+    sorting: str = "time"  # a column of the reasons
+    descending: bool = True
+    leave_idle: bool = False  # idle reasons out of time shares
+    since_start: bool = False  # totals instead of the last interval
+    telling: bool = True  # what stands out
+    filters: dict[str, str] = field(default_factory=lambda: {"reasons": "", "vms": ""})  # by table
+    hidden: frozenset[int] = frozenset()  # VMs that have ended and were taken off the list, by pid
+    baseline: Snapshot | None = None  # from which totals and trends count; None: from the start
+
+    @property
+    def on_page(self) -> bool:
+        """Whether a page covers the overview."""
+        return self.slowest or self.reason is not None
+
+    def adapted(self, reading: Reading) -> Reading:
+        """As it is seen from here, since the baseline. Going back before that, in a recording, forgets it."""
+        baseline = self.baseline
+        if baseline and baseline.time_ns > reading.snapshot.time_ns:
+            self.baseline = baseline = None
+        return reading.since(baseline)
+
+    def interval(self, reading: Reading) -> Interval:
+        """The interval whose figures are shown."""
+        return (reading.session.total() if self.since_start else None) or reading.interval

@@ -1,0 +1,51 @@
+"""The field where a filter is typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual import events, on
+from textual.message import Message
+from textual.widgets import Input
+
+
+@dataclass
+class Filtered(Message):
+    """Another text to filter by. done: nothing more will be typed."""
+
+    text: str
+    done: bool
+
+
+class FilterField(Input):
+    """Seen only while somebody types in it: Enter keeps the text, Escape clears it."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, placeholder="text or regular expression; Enter keeps it, Escape clears it")
+
+    def ask(self, text: str) -> None:
+        """Let somebody change this text."""
+        self.value = text
+        self.add_class("-on")
+        self.focus()
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self.has_class("-on"):
+            self.post_message(Filtered(event.value, False))
+
+    @on(Input.Submitted)
+    def _entered(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.post_message(Filtered(self.value, True))
+
+    def on_key(self, event: events.Key) -> None:
+        """Escape clears it."""
+        if event.key == "escape":
+            event.stop()
+            self.post_message(Filtered("", True))
+
+    def close(self) -> None:
+        """It is not needed any more. Give the focus to somebody else then."""
+        self.remove_class("-on")

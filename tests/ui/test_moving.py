@@ -1,0 +1,193 @@
+"""Sorting, filtering, and moving about in the dashboard, by keys and mouse."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from textual.widgets import Input
+
+from kvmtop.model.scope import ALL, Scope
+from kvmtop.model.vocabulary import SVM
+from kvmtop.widgets.help import Help
+from kvmtop.widgets.reason_page import ReasonPage
+
+from ..support.dashboard import HLT, IO, MSR, driving
+from ..support.fake import SECOND, Host
+
+
+@pytest.mark.parametrize(
+    ("key", "column", "first"),
+    [
+        ("E", "rate", "msr"),
+        ("T", "time", "hlt"),
+        ("A", "avg", "hlt"),
+        ("P", "p99", "hlt"),
+        ("M", "max", "hlt"),
+        ("N", "reason", "hlt"),
+    ],
+)
+async def test_sort_keys(key: str, column: str, first: str) -> None:
+    async with driving() as d:
+        await d.press("less_than_sign", key)
+        assert (d.app.viewpoint.sorting, d.names()[0]) == (column, first)
+        before = d.names()
+        await d.press("r")
+        assert d.names() == before[::-1]
+
+
+async def test_stepping_through_the_columns_reaches_each() -> None:
+    async with driving() as d:
+        keys = [heading.key for heading in d.table().headings]
+        seen = []
+        for _ in keys:
+            await d.press("greater_than_sign")
+            seen.append(d.app.viewpoint.sorting)
+        assert sorted(seen) == sorted(keys)
+        await d.press("less_than_sign")
+        assert d.app.viewpoint.sorting == seen[-2]
+
+
+async def test_a_click_on_a_heading_sorts_and_again_reverses() -> None:
+    async with driving() as d:
+        x = sum(h.width + 1 for h in d.table().headings[:1]) + 2
+        await d.pilot.click("#reasons", offset=(x, 0))
+        assert (d.app.viewpoint.sorting, d.app.viewpoint.descending) == ("rate", True)
+        await d.pilot.click("#reasons", offset=(x, 0))
+        assert (d.app.viewpoint.sorting, d.app.viewpoint.descending) == ("rate", False)
+
+
+async def test_drill_down_and_back_by_keys() -> None:
+    async with driving() as d:
+        await d.press("2", "end", "enter")  # web01's vCPU 1
+        assert d.app.viewpoint.scope == Scope(4000, 4002)
+        assert d.cell("msr", "rate") == "10"
+        assert "All VMs › web01 › vCPU 1" in d.text()
+        await d.press("home", "enter")
+        assert d.app.viewpoint.reason == HLT and d.app.query_one(ReasonPage).display
+        assert "All VMs › web01 › vCPU 1 › hlt" in d.text()
+        await d.press("escape")
+        assert d.app.viewpoint.reason is None and d.names() == ["hlt", "io", "msr"]
+        await d.press("escape")
+        assert d.app.viewpoint.scope == Scope(4000) and d.cell("msr", "rate") == "20"
+        await d.press("escape")
+        assert d.app.viewpoint.scope == ALL and d.cell("msr", "rate") == "30"
+
+
+async def test_drill_down_and_back_by_mouse() -> None:
+    async with driving() as d:
+        await d.pilot.click("#vms", offset=(3, 3))
+        assert d.app.viewpoint.scope == Scope(4000)
+        await d.pilot.pause()
+        await d.pilot.click("#reasons", offset=(3, 2))
+        assert d.app.viewpoint.reason == IO
+        await d.pilot.pause()
+        assert "user 50.0%" in d.text()
+        await d.pilot.click("#trail", offset=(3, 0))
+        assert d.app.viewpoint.scope == ALL and d.app.viewpoint.reason is None
+
+
+async def test_the_page_leads_to_the_vcpus_that_have_the_reason() -> None:
+    async with driving() as d:
+        d.host.exits(4101, 0x72, 3_000)
+        await d.tick()
+        await d.press("N", "home", "enter")
+        assert d.app.viewpoint.reason == (SVM, 0x72)
+        who = d.table("who")
+        assert [list(row.cells)[:2] for row in who.rows] == [["db01", "vCPU 0"]]
+        who.focus()
+        await d.press("enter")
+        assert (
+            d.app.viewpoint.scope.pid == 4100
+            and d.app.viewpoint.scope.thread is not None
+            and d.app.viewpoint.reason is None
+        )
+
+
+async def test_cursor_stays_on_its_row_when_the_order_changes() -> None:
+    async with driving() as d:
+        await d.press("T", "home", "down", "down")
+        assert d.table().cursor == MSR
+        d.host.exits(4001, MSR[1], *[3 * SECOND])
+        await d.tick()
+        assert d.names()[0] == "msr" and d.table().cursor == MSR and d.table().position == 0
+
+
+async def test_scroll_keeps_the_cursor_in_its_place_on_the_screen() -> None:
+    host = Host()
+    host.add(1, "big")
+    for code in range(100):
+        host.exits(2, code, 1000 + code)
+    async with driving(host, (80, 24)) as d:
+        d.app.action_sort("total")
+        await d.press("end", "pageup", "pageup")
+        table = d.table()
+        key, position, line = table.cursor, table.position, table.position - table.scroll_offset.y
+        below = table.rows[95].key
+        assert isinstance(below, tuple)
+        host.exits(2, below[1], 1000)  # a row from below goes to the top
+        await d.tick()
+        assert (table.cursor, table.position) == (key, position + 1)
+        assert table.position - table.scroll_offset.y == line
+
+
+async def test_filter() -> None:
+    async with driving() as d:
+        await d.press("slash", *"m.r")
+        assert d.names() == ["msr"]
+        await d.press("enter")
+        assert d.app.focused is d.table() and "/m.r" in d.text()
+        await d.tick()
+        assert d.names() == ["msr"]
+        await d.press("escape")
+        assert len(d.names()) == 3
+        await d.press("slash", "[")  # no regular expression: taken as it is
+        assert d.names() == [] and "no reason matches '['" in d.text()
+        await d.press("escape")
+        assert len(d.names()) == 3 and not d.app.query_one("#filter", Input).has_class("-on")
+        await d.press("2", "slash", *"db")
+        assert d.names("vms") == ["db01", "vCPU 0"] and len(d.names()) == 3
+
+
+async def test_one_pane_at_a_time_where_it_is_narrow() -> None:
+    async with driving(size=(80, 24)) as d:
+        assert d.table().size.width == 80 and not d.table("vms").size.width
+        await d.press("tab")
+        assert d.table("vms").size.width == 80 and not d.table().size.width
+        await d.press("down", "down", "enter")  # a VM leads back to its reasons
+        assert d.app.viewpoint.scope == Scope(4000) and d.table().size.width == 80
+        await d.press("3")
+        assert d.app.query_one("#chart").size.width and "Exits a second" in d.text()
+
+
+async def test_a_click_on_a_panes_title_shows_it() -> None:
+    async with driving(size=(80, 24)) as d:
+        for x, pane in ((16, "vms"), (25, "chart"), (3, "reasons")):
+            await d.pilot.click("#panes", offset=(x, 0))
+            assert d.app.query_one("#body").has_class(f"-{pane}"), pane
+
+
+async def test_interval_keys() -> None:
+    async with driving() as d:
+        d.feed.seconds = 1.0
+        await d.press("minus")
+        assert d.feed.seconds == 0.5
+        await d.press("plus", "plus")
+        assert d.feed.seconds == 2.0 and "every 2s" in d.text()
+
+
+async def test_help_lists_every_key_and_column() -> None:
+    async with driving(size=(120, 100)) as d:
+        await d.press("question_mark")
+        assert isinstance(d.app.screen, Help)
+        text = re.sub(r"\s+", " ", d.text())
+        for words in ("End, and print the summary", "Reverse the order", "EXITS/S", "within 12.5 %", "First row"):
+            assert words in text
+        await d.press("escape")
+        assert not isinstance(d.app.screen, Help)
+
+
+async def test_palette_offers_every_command() -> None:
+    async with driving() as d:
+        titles = {command.title for command in d.app.get_system_commands(d.app.screen)}
+        assert {"Sort by P99", "Reverse the order", "Hold the display still; counting goes on"} <= titles

@@ -1,0 +1,84 @@
+"""How the dashboard looks, at any size, in any theme, with any name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kvmtop.sanitize import clean
+
+from ..support.dashboard import IO, driving, small_host
+from ..support.fake import Busy
+from ..support.hostile import NASTY
+
+SCREENS = Path(__file__).parents[1] / "data" / "screens"
+
+
+@pytest.mark.parametrize("size", [(60, 15), (80, 24), (120, 50), (200, 60), (40, 8)])
+async def test_every_size(size: tuple[int, int]) -> None:
+    async with driving(Busy(), size) as d:
+        await d.tick(3)
+        for keys in ((), ("1",), ("2",), ("3",), ("1", "enter"), ("escape", "question_mark"), ("escape", "slash")):
+            await d.press(*keys)
+            await d.tick()
+            lines = d.text().split("\n")
+            assert len(lines) == size[1]
+            assert not keys or "?" in keys or len("".join(lines).strip()) > size[0]
+        await d.press("escape")
+        await d.pilot.resize_terminal(60, 15)
+        await d.press("1")
+        await d.tick()
+        assert "hlt" in d.text() and "kvmtop" in d.text()
+
+
+@pytest.mark.parametrize("theme", ["kvmtop-light", "textual-dark", "textual-light"])
+async def test_other_themes(theme: str) -> None:
+    async with driving() as d:
+        d.app.theme = theme
+        await d.tick()
+        await d.press("home", "enter")
+        assert "All VMs › hlt" in d.text()
+
+
+async def test_parts_are_told_apart_without_colour() -> None:
+    async with driving() as d:
+        bar = d.text().split("\n")[2]
+        assert len({bar[bar.index(f" {part} ") - 1] for part in ("guest", "kernel", "user", "idle", "wait")}) == 5
+
+
+@pytest.mark.parametrize("name", NASTY)
+async def test_hostile_names(name: str) -> None:
+    host = small_host()
+    host.add(4300, clean(name))
+    host.exits(4301, IO[1], 1000)
+    for size in ((80, 24), (120, 50)):
+        async with driving(host, size) as d:
+            await d.press("2", "home")
+            await d.press("home", "enter")
+            text = d.text()
+            assert "\x1b" not in text and "\u202e" not in text
+            for line in d.app.screen._compositor.render_strips():
+                assert sum(segment.cell_length for segment in line) == size[0]
+            if name.startswith("["):
+                assert "[bold red]x[/]" in "".join(d.names("vms"))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 50), (200, 60)])
+@pytest.mark.parametrize("keys", [(), ("2", "end", "enter"), ("down", "enter")], ids=["all", "vcpu", "page"])
+async def test_screens_look_as_they_did(
+    size: tuple[int, int], keys: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """KVMTOP_UPDATE_SCREENS=1 accepts what is drawn now."""
+    monkeypatch.setattr("platform.node", lambda: "host")
+    monkeypatch.setattr("platform.release", lambda: "6.12.0")
+    async with driving(Busy(), size) as d:
+        await d.tick(12)
+        await d.press(*keys)
+        await d.tick()
+        file = SCREENS / f"{request.node.callspec.id}.txt"
+        if os.environ.get("KVMTOP_UPDATE_SCREENS"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(d.text() + "\n")
+        assert d.text() + "\n" == file.read_text()
