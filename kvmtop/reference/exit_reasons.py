@@ -15,10 +15,16 @@ VENDORS = {VMX: "Intel", SVM: "AMD"}
 _PREFIX = re.compile(r"^(?:EXIT_REASON_|SVM_EXIT_|VMEXIT_|SVM_(?=VMGEXIT))", re.IGNORECASE)
 # The header's SVM_EXIT_* where the kernel's own table calls it something else.
 _HEADER = {
-    "ioio": "io", "intr": "interrupt", "vmmcall": "hypercall", "err": "invalid_guest_state", "idle_hlt": "idle_halt",
-    "tr_read": "read_rt", "tr_write": "write_rt", "vmgexit_psc": "vmgexit_page_state_change",
+    "ioio": "io",
+    "intr": "interrupt",
+    "vmmcall": "hypercall",
+    "err": "invalid_guest_state",
+    "idle_hlt": "idle_halt",
+    "tr_read": "read_rt",
+    "tr_write": "write_rt",
+    "vmgexit_psc": "vmgexit_page_state_change",
     "vmgexit_hv_features": "vmgexit_hypervisor_feature",
-}  # fmt: skip
+}
 _NUMBER = re.compile(r"0x[0-9a-f]{1,8}|[0-9]{1,10}", re.IGNORECASE)
 
 

@@ -11,11 +11,21 @@ from .guest_symbols import Symbols, half
 
 # What each kind is called, in the order in which people ask for them.
 TITLES = {
-    "io": "I/O ports", "msr": "MSRs", "mmio": "MMIO addresses", "cpuid": "CPUID leaves", "hypercall": "hypercalls",
-    "hyperv": "Hyper-V hypercalls", "fault": "page faults", "vector": "vectors", "user": "returns to user space",
-    "vmgexit": "VMGEXIT codes", "cr": "control registers", "apic": "APIC registers", "rip": "guest code",
+    "io": "I/O ports",
+    "msr": "MSRs",
+    "mmio": "MMIO addresses",
+    "cpuid": "CPUID leaves",
+    "hypercall": "hypercalls",
+    "hyperv": "Hyper-V hypercalls",
+    "fault": "page faults",
+    "vector": "vectors",
+    "user": "returns to user space",
+    "vmgexit": "VMGEXIT codes",
+    "cr": "control registers",
+    "apic": "APIC registers",
+    "rip": "guest code",
     "poll": "halt polling",
-}  # fmt: skip
+}
 _WRITE, _FAST = 1, 0xFF  # bits of `extra`; a fast write's size is not known
 _NMI, _EXCEPTION = 2, 3  # interruption types: Intel SDM vol. 3, 25.9.2; AMD APM vol. 2, 15.7.2
 

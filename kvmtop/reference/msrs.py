@@ -112,10 +112,32 @@ _ROWS = (
     (0xC0010064, 8, ("AMD_PSTATE_DEF{n}",)),
     (0xC0010200, 6, ("F15H_PERF_CTL{n}", "F15H_PERF_CTR{n}")),
     # arch/x86/include/asm/mce.h: 16 registers to a bank.
-    (0xC0002000, 64, tuple(f"AMD64_SMCA_MC{{n}}_{part}" if part else "" for part in (
-        "CTL", "STATUS", "ADDR", "MISC0", "CONFIG", "IPID", "SYND", "", "DESTAT", "DEADDR", "MISC1", "MISC2", "MISC3",
-        "MISC4", "", ""))),
-)  # fmt: skip
+    (
+        0xC0002000,
+        64,
+        tuple(
+            f"AMD64_SMCA_MC{{n}}_{part}" if part else ""
+            for part in (
+                "CTL",
+                "STATUS",
+                "ADDR",
+                "MISC0",
+                "CONFIG",
+                "IPID",
+                "SYND",
+                "",
+                "DESTAT",
+                "DEADDR",
+                "MISC1",
+                "MISC2",
+                "MISC3",
+                "MISC4",
+                "",
+                "",
+            )
+        ),
+    ),
+)
 _NOT_X2APIC = {"ARBPRI", "RRR", "DFR", "ICR2", "EFEAT", "ECTRL"}  # Intel SDM volume 3, "x2APIC Register Address Space"
 
 

@@ -181,8 +181,10 @@ def empty(raw: Collection[str]) -> Iterator[Seen]:
 
 @contextlib.contextmanager
 def recorded(*argv: str) -> Iterator[Seen]:
-    with tempfile.TemporaryDirectory() as folder, \
-         command(*argv, "-o", f"{folder}/data", seen=r"\((\d+) samples\)", divide=2) as count:  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        command(*argv, "-o", f"{folder}/data", seen=r"\((\d+) samples\)", divide=2) as count,
+    ):
         yield count
 
 

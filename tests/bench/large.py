@@ -35,10 +35,17 @@ class Large:
         tids = (threads["id"] & np.uint64(0xFFFFFFFF)).tolist()
         self._random, self._first = rng, 30 + rng.integers(0, 40, len(cells))
         self.now = Snapshot(
-            time_ns=SECOND, start_ns=SECOND, threads=threads, cells=cells, thread_ids=row.astype("u8") + np.uint64(1),
-            cell_ids=np.arange(1, len(cells) + 1).astype("u8"), names=names, vms=vms,
-            run_delay=dict.fromkeys(tids, 0), cpus={tid: tid % 64 for tid in tids},
-        )  # fmt: skip
+            time_ns=SECOND,
+            start_ns=SECOND,
+            threads=threads,
+            cells=cells,
+            thread_ids=row.astype("u8") + np.uint64(1),
+            cell_ids=np.arange(1, len(cells) + 1).astype("u8"),
+            names=names,
+            vms=vms,
+            run_delay=dict.fromkeys(tids, 0),
+            cpus={tid: tid % 64 for tid in tids},
+        )
         self.ready: list[Snapshot] = []
 
     def advance(self) -> Snapshot:

@@ -161,8 +161,10 @@ def main() -> None:
         row = measure(number, options.reasons, options.active)
         figures = " | ".join(f"{row[name]:.1f}" for name in ("read", "model", "reasons", "vCPUs", "all"))
         each = 1000 * row["all"] / number
-        print(f"| {number:,} | {number * options.reasons:,} | {figures} | {each:.0f} | {row['maps']:.0f} | {row['process']:.0f} |",
-              flush=True)  # fmt: skip
+        print(
+            f"| {number:,} | {number * options.reasons:,} | {figures} | {each:.0f} | {row['maps']:.0f} | {row['process']:.0f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

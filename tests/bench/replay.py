@@ -37,8 +37,10 @@ def record(path: Path, vcpus: int, seconds: int) -> None:
     recorder._end()
     assert not recorder.trouble, recorder.trouble
     size = path.stat().st_size
-    print(f"{vcpus} vCPUs x {REASONS} reasons, {seconds} s: {size / 1e6:.1f} MB, {size / seconds * 3.6e-3:.1f} MB an hour,"
-          f" {1000 * spent / seconds:.1f} ms of CPU a sample")  # fmt: skip
+    print(
+        f"{vcpus} vCPUs x {REASONS} reasons, {seconds} s: {size / 1e6:.1f} MB, {size / seconds * 3.6e-3:.1f} MB an hour,"
+        f" {1000 * spent / seconds:.1f} ms of CPU a sample"
+    )
 
 
 class Timed:

@@ -126,8 +126,11 @@ def test_add_by_reason() -> None:
     before = cells.copy()
     sums = {(int(row["isa"]), int(row["reason"])): row for row in add_by_reason(cells)}
     assert {key: int(row["count"]) for key, row in sums.items()} == {
-        (SVM, 0x78): 6, (SVM, 0xFFFF_FFFF): 2, (VMX, 0x78): 7, (SVM, 0x7A): 4,
-    }  # fmt: skip
+        (SVM, 0x78): 6,
+        (SVM, 0xFFFF_FFFF): 2,
+        (VMX, 0x78): 7,
+        (SVM, 0x7A): 4,
+    }
     hlt = sums[SVM, 0x78]
     assert (hlt["total"], hlt["user"], hlt["min"], hlt["max"]) == (600, 60, 50, 2**40)
     assert (hlt["hist"][3], hlt["hist"][127], hlt["hist"].sum()) == (6, 2, 8)

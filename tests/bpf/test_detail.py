@@ -60,9 +60,13 @@ def test_the_flags_are_where_the_format_files_say(kernel: str) -> None:
 def test_the_flags_of_one_kernel_in_full() -> None:
     found, _, _ = flags({name: parsed for name, parsed in formats("6.12").items() if name in ("kvm_pio", "kvm_mmio")})
     assert found == [
-        "-DAT_PIO_PORT=FIELD(u32,12)", "-DAT_PIO_RW=FIELD(u32,8)", "-DAT_PIO_SIZE=FIELD(u32,16)",
-        "-DAT_MMIO_GPA=FIELD(u64,16)", "-DAT_MMIO_TYPE=FIELD(u32,8)", "-DAT_MMIO_LEN=FIELD(u32,12)",
-    ]  # fmt: skip
+        "-DAT_PIO_PORT=FIELD(u32,12)",
+        "-DAT_PIO_RW=FIELD(u32,8)",
+        "-DAT_PIO_SIZE=FIELD(u32,16)",
+        "-DAT_MMIO_GPA=FIELD(u64,16)",
+        "-DAT_MMIO_TYPE=FIELD(u32,8)",
+        "-DAT_MMIO_LEN=FIELD(u32,12)",
+    ]
 
 
 @pytest.mark.parametrize("kernel", X86)
@@ -70,8 +74,17 @@ def test_what_all_need_is_in_every_kernel(kernel: str) -> None:
     found, probes, kinds = flags({name: parsed for name, parsed in formats(kernel).items() if name != "kvm_pio"})
     assert "io" not in kinds and "on_pio" not in {probe.function for probe in probes}
     names = {flag.removeprefix("-DAT_").partition("=")[0] for flag in found}
-    assert names >= {"EXIT_REASON", "EXIT_RIP", "EXIT_ISA", "EXIT_INFO", "EXIT_INFO2", "USER_REASON", "USER_ERRNO",
-                     "WAKEUP_NS", "WAKEUP_WAITED"}  # fmt: skip
+    assert names >= {
+        "EXIT_REASON",
+        "EXIT_RIP",
+        "EXIT_ISA",
+        "EXIT_INFO",
+        "EXIT_INFO2",
+        "USER_REASON",
+        "USER_ERRNO",
+        "WAKEUP_NS",
+        "WAKEUP_WAITED",
+    }
     assert ("vector" in kinds) == ("intr_info" in text(kernel).partition("print fmt")[0])
 
 
@@ -142,15 +155,24 @@ ISA, CPUID, HLT, IO, USER_HLT = 2, 0x72, 0x78, 0x7B, 5
 # What no other code in this process calls, and what does nothing but fail.
 GETSID, GETUID, GETPGID, MOST, LEAST, GETPRIORITY, MINCORE = 124, 102, 121, 146, 147, 140, 27
 ON = {
-    "getsid": ("on_exit", ["EXIT_REASON=FIELD(u32,16)", "EXIT_RIP=0xffffffff81000010ULL", f"EXIT_ISA={ISA}",
-                           "EXIT_VCPU=3", "EXIT_INFO=11", "EXIT_INFO2=12"]),
+    "getsid": (
+        "on_exit",
+        [
+            "EXIT_REASON=FIELD(u32,16)",
+            "EXIT_RIP=0xffffffff81000010ULL",
+            f"EXIT_ISA={ISA}",
+            "EXIT_VCPU=3",
+            "EXIT_INFO=11",
+            "EXIT_INFO2=12",
+        ],
+    ),
     "getuid": ("on_entry", []),
     "getpgid": ("on_user", ["USER_REASON=FIELD(u32,16)", "USER_ERRNO=0"]),
     "sched_get_priority_max": ("on_pio", ["PIO_PORT=FIELD(u32,16)", "PIO_RW=1", "PIO_SIZE=2"]),
     "sched_get_priority_min": ("on_msr", ["MSR_INDEX=FIELD(u32,16)", "MSR_WRITE=0"]),
     "getpriority": ("on_wakeup", ["WAKEUP_NS=FIELD(u64,16)", "WAKEUP_WAITED=FIELD(u64,24)"]),
     "mincore": ("on_poll", ["POLL_NEW=FIELD(u32,16)", "POLL_OLD=FIELD(u32,24)"]),
-}  # fmt: skip
+}
 _libc = ctypes.CDLL(None)
 
 
@@ -298,8 +320,15 @@ def test_slow_exits_one_by_one(anew: Detail) -> None:
     assert details is not None
     first, second = details.slow  # HLT is idle, and so never slow
     assert [int(first[name]) for name in ("reason", "isa", "vcpu", "rip", "info1", "info2", "value", "extra")] == [
-        IO, ISA, 3, 0xFFFFFFFF81000010, 11, 12, 0x3F8, 0x201
-    ]  # fmt: skip
+        IO,
+        ISA,
+        3,
+        0xFFFFFFFF81000010,
+        11,
+        12,
+        0x3F8,
+        0x201,
+    ]
     assert KINDS[first["kind"]] == "io" and 300_000_000 <= first["user"] <= first["ns"]
     assert (int(second["reason"]), KINDS[second["kind"]], int(second["user"])) == (CPUID, "", 0)
     assert first["time_ns"] < second["time_ns"] <= time.monotonic_ns() and second["ns"] >= 250_000_000

@@ -48,12 +48,36 @@ def guest(
         initramfs.build(initrd, INIT.replace("{work}", work), image, modules, files)
         log = Path(folder) / "console"
         process = subprocess.Popen(
-            ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-name", f"guest={name},debug-threads=on",
-             "-smp", str(cpus), "-m", str(memory), "-nodefaults", "-kernel", image.image, "-initrd", initrd,
-             "-append", f"console=ttyS0 quiet panic=-1 {boot}", "-serial", f"file:{log}", "-display", "none",
-             "-monitor", f"unix:{folder}/monitor,server=on,wait=off", "-no-reboot", *extra],
+            [
+                "qemu-system-x86_64",
+                "-accel",
+                "kvm",
+                "-cpu",
+                "host",
+                "-name",
+                f"guest={name},debug-threads=on",
+                "-smp",
+                str(cpus),
+                "-m",
+                str(memory),
+                "-nodefaults",
+                "-kernel",
+                image.image,
+                "-initrd",
+                initrd,
+                "-append",
+                f"console=ttyS0 quiet panic=-1 {boot}",
+                "-serial",
+                f"file:{log}",
+                "-display",
+                "none",
+                "-monitor",
+                f"unix:{folder}/monitor,server=on,wait=off",
+                "-no-reboot",
+                *extra,
+            ],
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         try:
             yield process
         finally:

@@ -81,8 +81,15 @@ def test_times_against_a_vmm_that_sleeps(collector: Collector) -> None:
 
 def test_pid_filters_in_the_kernel() -> None:
     other = subprocess.Popen([sys.executable, "-m", "kvmtop.host.selftest_guest", "cpuid:0"])
-    mine = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read(1); from kvmtop.host.selftest_guest import main; main(sys.argv[1:])",
-                             *SCRIPT], stdin=subprocess.PIPE)  # fmt: skip
+    mine = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.stdin.read(1); from kvmtop.host.selftest_guest import main; main(sys.argv[1:])",
+            *SCRIPT,
+        ],
+        stdin=subprocess.PIPE,
+    )
     collector = Collector([mine.pid])
     mine.communicate(b"\n", timeout=60)
     snapshot = collector.close()

@@ -96,8 +96,10 @@ def test_a_known_guest_touches_what_its_program_says() -> None:
             assert not row.exits or 0 < row.total / row.exits <= (row.max or 0)
     labels = Labels(snapshot.names)
     assert {labels.what(row.kind, row.value, row.extra) for row in rows} >= {
-        "port 0x10 out 1 B", f"MSR 0x{MSR_READ:x} IA32_APICBASE read", f"MMIO 0x{MMIO:x} write 1 B"
-    }  # fmt: skip
+        "port 0x10 out 1 B",
+        f"MSR 0x{MSR_READ:x} IA32_APICBASE read",
+        f"MMIO 0x{MMIO:x} write 1 B",
+    }
     one = int(snapshot.thread_ids[0])
     assert by_key(accesses(diff(None, snapshot), Scope(0, one)), "io") == {(PORT, 1): 50, (PORT, 0): 20, (0xF4, 1): 1}
 
@@ -112,7 +114,11 @@ def test_the_guest_code_is_known_to_the_instruction() -> None:
 
 def test_one_reason_alone() -> None:
     first = watched(1, "cpuid:10", "rdmsr:10")
-    key = next((int(c["isa"]), int(c["reason"])) for c in first.cells if first.names.name(int(c["isa"]), int(c["reason"])).lower() == "cpuid")  # fmt: skip
+    key = next(
+        (int(c["isa"]), int(c["reason"]))
+        for c in first.cells
+        if first.names.name(int(c["isa"]), int(c["reason"])).lower() == "cpuid"
+    )
     snapshot = watched(1, *SCRIPT, look=DetailRequest(EVERYTHING.kinds, only=key))
     kinds = {row.kind for row in accesses(diff(None, snapshot), ALL, EVERYTHING.kinds)}
     assert kinds == {"cpuid", "rip"}
@@ -121,7 +127,9 @@ def test_one_reason_alone() -> None:
 def test_slow_exits_are_those_of_a_vmm_that_sleeps() -> None:
     live = Live(look=DetailRequest(EVERYTHING.kinds, slow_ns=15_000_000))
     try:
-        with subprocess.Popen([sys.executable, "-m", "kvmtop.host.selftest_guest", "--io-sleep", "0.02", "cpuid:500", "out:20", "hlt:2"]) as process:  # fmt: skip
+        with subprocess.Popen(
+            [sys.executable, "-m", "kvmtop.host.selftest_guest", "--io-sleep", "0.02", "cpuid:500", "out:20", "hlt:2"]
+        ) as process:
             assert process.wait() == 0
         snapshot = live.read()
         assert snapshot.details is not None
@@ -138,8 +146,12 @@ def test_slow_exits_are_those_of_a_vmm_that_sleeps() -> None:
 
 
 def test_slow_exits_on_the_command_line() -> None:
-    kvmtop = subprocess.Popen([sys.executable, "-m", "kvmtop", "-b", "-i", "2", "--slow", "15ms", "--event", "io,rip"],
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    kvmtop = subprocess.Popen(
+        [sys.executable, "-m", "kvmtop", "-b", "-i", "2", "--slow", "15ms", "--event", "io,rip"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert kvmtop.stdout
     kvmtop.stdout.readline()  # it counts
     with subprocess.Popen(
@@ -150,7 +162,11 @@ def test_slow_exits_on_the_command_line() -> None:
     kvmtop.send_signal(signal.SIGINT)
     out, err = kvmtop.communicate(timeout=60)
     assert kvmtop.returncode == 0, err
-    lines = re.findall(r"^\d\d:\d\d:\d\d\.\d{6} .* vCPU 0 \S+ [\d.]+ms \(kernel .* user .*\) CPU \d rip 0x\w+ \(user\) port 0x10 out 1 B$", out, re.M)  # fmt: skip
+    lines = re.findall(
+        r"^\d\d:\d\d:\d\d\.\d{6} .* vCPU 0 \S+ [\d.]+ms \(kernel .* user .*\) CPU \d rip 0x\w+ \(user\) port 0x10 out 1 B$",
+        out,
+        re.M,
+    )
     assert len(lines) == 20, out
     assert re.search(r"^port 0x10 out 1 B +[\d.]+", out, re.M), out
     print(out)
@@ -239,8 +255,12 @@ def test_perf_reports_the_same_accesses(tmp_path: Path) -> None:
     rows = accesses(diff(None, live.read()), ALL)
     live.close()
     for event, kind in (("ioport", "io"), ("mmio", "mmio"), ("msr", "msr")):
-        report = subprocess.run(["perf", "kvm", "-i", data, "stat", "report", f"--event={event}"],
-                                capture_output=True, text=True, stdin=subprocess.DEVNULL)  # fmt: skip
+        report = subprocess.run(
+            ["perf", "kvm", "-i", data, "stat", "report", f"--event={event}"],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
         text = report.stdout + report.stderr
         print(text)
         theirs = {int(m[1], 16): int(m[2]) for m in re.finditer(r"^\s*0x(\w+):\w+\s+(\d+)\s+[\d.]+%", text, re.M)}

@@ -119,9 +119,22 @@ def test_a_cpu_goes_and_comes_back(run: Run) -> None:
 def test_two_kvmtops_and_a_perf(run: Run, tmp_path: Path) -> None:
     other = Run(tmp_path / "log")
     perf = subprocess.Popen(
-        ["perf", "stat", "-a", "-x,", "-e", "kvm:kvm_exit", "--", sys.executable, "-m", "kvmtop.host.selftest_guest", *SCRIPT],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            "perf",
+            "stat",
+            "-a",
+            "-x,",
+            "-e",
+            "kvm:kvm_exit",
+            "--",
+            sys.executable,
+            "-m",
+            "kvmtop.host.selftest_guest",
+            *SCRIPT,
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     with exact(run, other) as known:
         _, said = perf.communicate(timeout=PATIENCE)
     other.end(signal.SIGTERM)
@@ -175,9 +188,12 @@ def test_the_compiler_is_killed() -> None:
 def test_a_reader_that_leaves(tmp_path: Path) -> None:
     with nothing_stays():
         done = subprocess.run(
-            f"{' '.join(KVMTOP)} --batch --record {tmp_path}/record | head -1", shell=True, capture_output=True,
-            text=True, timeout=PATIENCE,
-        )  # fmt: skip
+            f"{' '.join(KVMTOP)} --batch --record {tmp_path}/record | head -1",
+            shell=True,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == 1
     assert len(Recording(tmp_path / "record")) >= 1

@@ -89,11 +89,22 @@ def test_prometheus_says_what_kvmtop_says(tmp_path: Path) -> None:
     with (
         running(*GUEST, "cpuid:0") as first,
         running(*GUEST, "--io-sleep", "0.02", "out:0") as second,
-        running(*KVMTOP, f"--openmetrics={port}", f"--json={log}", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE) as ours,
-        running("prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
-                f"--web.listen-address=127.0.0.1:{theirs}", "--log.level=error"),
-    ):  # fmt: skip
+        running(
+            *KVMTOP,
+            f"--openmetrics={port}",
+            f"--json={log}",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as ours,
+        running(
+            "prometheus",
+            f"--config.file={tmp_path}/prometheus.yml",
+            f"--storage.tsdb.path={tmp_path}/data",
+            f"--web.listen-address=127.0.0.1:{theirs}",
+            "--log.level=error",
+        ),
+    ):
         page = get(f"http://127.0.0.1:{port}/metrics")
         checked = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True)
         assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
@@ -178,14 +189,29 @@ def test_with_no_more_rights_than_the_units() -> None:
     unit.read(DATA / "kvmtop.service")
     names = unit["Service"]["CapabilityBoundingSet"].lower().replace("cap_", "+").split()
     capabilities = ",".join(["-all", *names])
-    setpriv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs",
-               f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}", f"--bounding-set={capabilities}"]  # fmt: skip
+    setpriv = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "--no-new-privs",
+        f"--inh-caps={capabilities}",
+        f"--ambient-caps={capabilities}",
+        f"--bounding-set={capabilities}",
+    ]
     port = free_port()
     with (
         running(*GUEST, "cpuid:0") as guest,
-        running(*setpriv, *KVMTOP, "serve", str(port), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE) as ours,
-    ):  # fmt: skip
+        running(
+            *setpriv,
+            *KVMTOP,
+            "serve",
+            str(port),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as ours,
+    ):
         get(f"http://127.0.0.1:{port}/metrics", ours)
         time.sleep(3)
         page = get(f"http://127.0.0.1:{port}/metrics").decode()

@@ -115,13 +115,31 @@ def test_related_reasons_name_each_other(meaning: Meaning) -> None:
         assert name in " ".join(exit_reasons.text(meaning, 100).split())
 
 
-@pytest.mark.parametrize(("intel", "amd"), [
-    ("HLT", "hlt"), ("EPT_VIOLATION", "npf"), ("CPUID", "cpuid"), ("IO_INSTRUCTION", "io"), ("MSR_READ", "msr"),
-    ("MSR_WRITE", "msr"), ("EXTERNAL_INTERRUPT", "interrupt"), ("INTERRUPT_WINDOW", "vintr"), ("VMCALL", "hypercall"),
-    ("PAUSE_INSTRUCTION", "pause"), ("TRIPLE_FAULT", "shutdown"), ("CR_ACCESS", "write_cr0"), ("DR_ACCESS", "write_dr7"),
-    ("VMLAUNCH", "vmrun"), ("APIC_ACCESS", "avic_unaccelerated_access"), ("NMI_WINDOW", "iret"), ("BUS_LOCK", "buslock"),
-    ("TPR_BELOW_THRESHOLD", "write_cr8"), ("INVALID_STATE", "invalid_guest_state"), ("MCE_DURING_VMENTRY", "MC excp"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("intel", "amd"),
+    [
+        ("HLT", "hlt"),
+        ("EPT_VIOLATION", "npf"),
+        ("CPUID", "cpuid"),
+        ("IO_INSTRUCTION", "io"),
+        ("MSR_READ", "msr"),
+        ("MSR_WRITE", "msr"),
+        ("EXTERNAL_INTERRUPT", "interrupt"),
+        ("INTERRUPT_WINDOW", "vintr"),
+        ("VMCALL", "hypercall"),
+        ("PAUSE_INSTRUCTION", "pause"),
+        ("TRIPLE_FAULT", "shutdown"),
+        ("CR_ACCESS", "write_cr0"),
+        ("DR_ACCESS", "write_dr7"),
+        ("VMLAUNCH", "vmrun"),
+        ("APIC_ACCESS", "avic_unaccelerated_access"),
+        ("NMI_WINDOW", "iret"),
+        ("BUS_LOCK", "buslock"),
+        ("TPR_BELOW_THRESHOLD", "write_cr8"),
+        ("INVALID_STATE", "invalid_guest_state"),
+        ("MCE_DURING_VMENTRY", "MC excp"),
+    ],
+)
 def test_one_text_serves_both_vendors(intel: str, amd: str) -> None:
     (one,), (other,) = exit_reasons.find(intel), exit_reasons.find(amd)
     assert one is other
@@ -168,14 +186,29 @@ def test_every_name_and_number_is_found(isa_code_name: tuple[int, int, str]) -> 
         assert meaning in exit_reasons.find(number)
 
 
-@pytest.mark.parametrize(("spelt", "name"), [
-    ("SVM_EXIT_IOIO", "io"), ("SVM_EXIT_INTR", "interrupt"), ("vmmcall", "hypercall"), ("SVM_EXIT_ERR", "invalid_guest_state"),
-    ("SVM_EXIT_IDTR_READ", "read_idtr"), ("SVM_EXIT_LDTR_WRITE", "write_ldtr"), ("SVM_EXIT_TR_WRITE", "write_rt"),
-    ("SVM_EXIT_EFER_WRITE_TRAP", "write_efer_trap"), ("SVM_EXIT_CR0_WRITE_TRAP", "write_cr0_trap"),
-    ("SVM_EXIT_IDLE_HLT", "idle-halt"), ("SVM_EXIT_BUS_LOCK", "buslock"), ("SVM_VMGEXIT_PSC", "vmgexit_page_state_change"),
-    ("SVM_VMGEXIT_MMIO_READ", "vmgexit_mmio_read"), ("SVM_EXIT_CR0_SEL_WRITE", "cr0_sel_write"), ("pf", "PF excp"),
-    ("INVALID_STATE|FAILED_VMENTRY", "INVALID_STATE"), ("HLT|BUS_LOCK", "HLT"), ("0x80000021", "INVALID_STATE"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("spelt", "name"),
+    [
+        ("SVM_EXIT_IOIO", "io"),
+        ("SVM_EXIT_INTR", "interrupt"),
+        ("vmmcall", "hypercall"),
+        ("SVM_EXIT_ERR", "invalid_guest_state"),
+        ("SVM_EXIT_IDTR_READ", "read_idtr"),
+        ("SVM_EXIT_LDTR_WRITE", "write_ldtr"),
+        ("SVM_EXIT_TR_WRITE", "write_rt"),
+        ("SVM_EXIT_EFER_WRITE_TRAP", "write_efer_trap"),
+        ("SVM_EXIT_CR0_WRITE_TRAP", "write_cr0_trap"),
+        ("SVM_EXIT_IDLE_HLT", "idle-halt"),
+        ("SVM_EXIT_BUS_LOCK", "buslock"),
+        ("SVM_VMGEXIT_PSC", "vmgexit_page_state_change"),
+        ("SVM_VMGEXIT_MMIO_READ", "vmgexit_mmio_read"),
+        ("SVM_EXIT_CR0_SEL_WRITE", "cr0_sel_write"),
+        ("pf", "PF excp"),
+        ("INVALID_STATE|FAILED_VMENTRY", "INVALID_STATE"),
+        ("HLT|BUS_LOCK", "HLT"),
+        ("0x80000021", "INVALID_STATE"),
+    ],
+)
 def test_other_spellings(spelt: str, name: str) -> None:
     (found,) = exit_reasons.find(spelt)
     assert name in its_names(found)
@@ -187,18 +220,48 @@ def test_a_number_may_be_both_vendors() -> None:
     assert exit_reasons.find("0x80000001") == [exit_reasons.meaning(SVM, 0x80000001)]  # not VMX's 1 with a flag
 
 
-@pytest.mark.parametrize("text", [
-    "", " ", "nonsense", "0x", "0x404", "99999", str((1 << 32) + 0x78), "9" * 10, "9" * 50, "١٢", "-1", "²", "1e3", "|", "x" * 100_000, "\x1b[31m", "read", "excp", "list",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "nonsense",
+        "0x",
+        "0x404",
+        "99999",
+        str((1 << 32) + 0x78),
+        "9" * 10,
+        "9" * 50,
+        "١٢",
+        "-1",
+        "²",
+        "1e3",
+        "|",
+        "x" * 100_000,
+        "\x1b[31m",
+        "read",
+        "excp",
+        "list",
+    ],
+)
 def test_what_is_not_there(text: str) -> None:
     assert exit_reasons.find(text) == []
     assert len(exit_reasons.similar(text)) <= 4
 
 
-@pytest.mark.parametrize(("text", "name"), [
-    ("ept", "EPT_VIOLATION"), ("EPT_VIOLATON", "EPT_VIOLATION"), ("npt", "npf"), ("external", "EXTERNAL_INTERRUPT"),
-    ("halt", "HLT"), ("write_cr1", "write_cr8"), ("avic", "avic_incomplete_ipi"), ("vmgexit_psk", "vmgexit"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("ept", "EPT_VIOLATION"),
+        ("EPT_VIOLATON", "EPT_VIOLATION"),
+        ("npt", "npf"),
+        ("external", "EXTERNAL_INTERRUPT"),
+        ("halt", "HLT"),
+        ("write_cr1", "write_cr8"),
+        ("avic", "avic_incomplete_ipi"),
+        ("vmgexit_psk", "vmgexit"),
+    ],
+)
 def test_near_misses(text: str, name: str) -> None:
     assert name in exit_reasons.similar(text)
 
@@ -276,9 +339,14 @@ def test_explain_unknown(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_explain_is_light_and_survives_any_terminal() -> None:
     heavy = "import sys; from kvmtop import cli; cli.main(['explain', 'hlt']); print(*sorted(sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-c", heavy], capture_output=True, text=True, timeout=60, cwd=Path(kvmtop.__file__).parents[1],
-        env={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", heavy],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(kvmtop.__file__).parents[1],
+        env={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+        check=True,
+    )
     assert done.stderr == ""
     assert done.stdout.isascii()
     loaded = done.stdout.splitlines()[-1].split()

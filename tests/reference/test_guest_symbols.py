@@ -45,16 +45,19 @@ def test_before_the_first_and_far_behind_the_last_is_no_name() -> None:
 
 
 def test_a_copy_of_kallsyms(tmp_path: Path) -> None:
-    known = read(tmp_path, (
-        f"{BASE:016x} T _stext\n"
-        f"{BASE + 0x10:016x} t local.cold\n"
-        f"{BASE + 0x20:016x} W weak\n"
-        f"{BASE + 0x30:016x} i ifunc\n"
-        f"ffffffffc0000000 t kvm_vcpu_run\t[kvm]\n"
-        f"{BASE + 0x18:016x} D not_code\n"
-        f"{BASE + 0x19:016x} b not_code_either\n"
-        "0000000000000000 A fixed_percpu_data\n"
-    ))  # fmt: skip
+    known = read(
+        tmp_path,
+        (
+            f"{BASE:016x} T _stext\n"
+            f"{BASE + 0x10:016x} t local.cold\n"
+            f"{BASE + 0x20:016x} W weak\n"
+            f"{BASE + 0x30:016x} i ifunc\n"
+            f"ffffffffc0000000 t kvm_vcpu_run\t[kvm]\n"
+            f"{BASE + 0x18:016x} D not_code\n"
+            f"{BASE + 0x19:016x} b not_code_either\n"
+            "0000000000000000 A fixed_percpu_data\n"
+        ),
+    )
     assert known.name(BASE) == "_stext"
     assert known.name(BASE + 0x1F) == "local.cold+0xf"  # data is not code
     assert known.name(BASE + 0x25) == "weak+0x5"
@@ -72,11 +75,21 @@ def test_a_system_map_without_leading_zeros_and_with_crlf(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "line",
     [
-        "", " ", "T name", "xyz T name", "ffffffff81000000 T", "ffffffff81000000 TT name", "ffffffff81000000  T name",
-        "ffffffff810000000 T seventeen_digits", "-1 T name", "ffffffff81000000 T two names",
-        "ffffffff81000000 T n [unclosed", "0xffffffff81000000 T hex", "ffffffff81000000 T " + "n" * 501,
+        "",
+        " ",
+        "T name",
+        "xyz T name",
+        "ffffffff81000000 T",
+        "ffffffff81000000 TT name",
+        "ffffffff81000000  T name",
+        "ffffffff810000000 T seventeen_digits",
+        "-1 T name",
+        "ffffffff81000000 T two names",
+        "ffffffff81000000 T n [unclosed",
+        "0xffffffff81000000 T hex",
+        "ffffffff81000000 T " + "n" * 501,
     ],
-)  # fmt: skip
+)
 def test_odd_lines_are_left_out_and_the_others_kept(tmp_path: Path, line: str) -> None:
     known = read(tmp_path, f"{line}\nffffffff90000000 T good\n{line}\n".encode() + b"\xff\xfe\x00 garbage")
     assert known.name(0xFFFFFFFF90000001) == "good+0x1"
@@ -123,8 +136,15 @@ def test_a_large_file_is_read_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "whose"), [(0, "user"), (0x7FFFFFFFFFFF, "user"), ((1 << 63) - 1, "user"), (1 << 63, "kernel"),
-                           (BASE, "kernel"), (2**64 - 1, "kernel")]
-)  # fmt: skip
+    ("address", "whose"),
+    [
+        (0, "user"),
+        (0x7FFFFFFFFFFF, "user"),
+        ((1 << 63) - 1, "user"),
+        (1 << 63, "kernel"),
+        (BASE, "kernel"),
+        (2**64 - 1, "kernel"),
+    ],
+)
 def test_half(address: int, whose: str) -> None:
     assert half(address) == whose
