@@ -28,7 +28,7 @@ async def test_duration_ends_it() -> None:
             if not app.is_running:
                 break
     assert app.newest
-    assert app.return_code == 0 and 2 <= len(app.newest.session.history) <= 5  # a busy machine may skip some
+    assert app.return_code == 0 and 1 <= len(app.newest.session.history) <= 5  # a busy machine skips some
 
 
 async def test_a_source_that_fails_ends_it_with_its_reason() -> None:
