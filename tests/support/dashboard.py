@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -40,7 +41,15 @@ class Driver:
     async def press(self, *keys: str) -> None:
         for key in keys:
             await self.pilot.press(key)
+            await self._drawn()
         await self.pilot.pause()
+
+    async def _drawn(self) -> None:
+        """Until what the last key led to is on the screen: a busy machine looks idle to the pilot's pause."""
+        drawn = asyncio.Event()
+        self.app.call_after_refresh(drawn.set)
+        while self.app.is_running and not drawn.is_set():
+            await asyncio.sleep(0.001)
 
     def table(self, id: str = "reasons") -> Table:
         return self.app.query_one(f"#{id}", Table)
