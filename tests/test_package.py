@@ -156,7 +156,7 @@ def test_it_installs_and_runs(packages: dict[str, Path], kind: str, tmp_path: Pa
     where = run(programs / "python", "-c", "import bcc, kvmtop; print(kvmtop.__file__)")
     assert Path(where.strip()).is_relative_to(tmp_path)
     assert run(programs / "kvmtop", "--version") == f"kvmtop {kvmtop.__version__}\n"
-    assert "--openmetrics" in run(programs / "kvmtop", "--help")
+    assert "--openmetrics" in run(programs / "kvmtop", "help", "live")
     assert "# reason(hex): count sum(us) min(us) avg(us) max(us)" in run(programs / "kvmtop", "demo", "--batch")
     present = Path(where.strip()).parent
     for path in (ROOT / "kvmtop").rglob("*"):
