@@ -77,6 +77,9 @@ def test_a_comparison_of_some_reasons(capsys: pytest.CaptureFixture[str]) -> Non
     )
     rows = table.partition("REASON ")[2].partition("\n\n")[0].splitlines()[1:]
     assert len(rows) == 1 and re.match(r"(io|msr) ", rows[0])
+    table = out(capsys, "compare", f"{demo}@0..30", f"{demo}@30..60", "--sort", "reason")
+    names = [row.split()[0] for row in table.partition("REASON ")[2].partition("\n\n")[0].splitlines()[1:]]
+    assert len(names) > 3 and names == sorted(names)
     one = out(capsys, "compare", f"{demo}@0..30", f"{demo}@30..60", "--vm", "db01")
     assert one != out(capsys, "compare", f"{demo}@0..30", f"{demo}@30..60")
 

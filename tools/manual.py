@@ -27,6 +27,7 @@ from kvmtop.output.prometheus import Exporter
 from kvmtop.recording import reader
 from kvmtop.recording.format import SCHEMA
 from kvmtop.reference import exit_reasons
+from kvmtop.tables.compare import BY_KEY
 from kvmtop.tables.exit_reasons import COLUMNS
 from kvmtop.tables.row_choice import SORTS
 from kvmtop.ui.app import KvmtopApp
@@ -45,9 +46,10 @@ STATUS = (
     ("1", "this machine lacks something, or an output could not be written; a sentence on standard error says what"),
     ("2", "the arguments are wrong"),
 )
-# The values of arguments that argparse does not list as choices, by the first name of each.
+# The values of arguments that argparse does not list as choices, by the first name of each; before it, its command.
 VALUES = {
     "--event": ("all", *EVENTS),
+    "compare --sort": tuple(BY_KEY),
     "--sort": SORTS,
     "-G": tuple(f"kvm={name}" for name in FLAVOURS),
     "name": ("list", *dict.fromkeys(name for _, _, name in exit_reasons.names() if " " not in name)),
@@ -149,10 +151,10 @@ def bash() -> str:
     for name, parser in cli.parsers().items():
         found = options(parser)
         for action in found:
-            if values := _values(action):
+            if values := _values(action, name):
                 names = "|".join(f"{name},{option}" for option in action.option_strings)
                 cases.append(f"        {names}) values={' '.join(values)!r} ;;")
-        first = [value for action in operands(parser) for value in _values(action)]
+        first = [value for action in operands(parser) for value in _values(action, name)]
         listed = " ".join(option for action in found for option in action.option_strings)
         words.append(f"        {name},*) options={listed!r} first={' '.join(first)!r} ;;")
     return (
@@ -184,8 +186,8 @@ def bash() -> str:
     )
 
 
-def _values(action: argparse.Action) -> list[str]:
-    names = (*action.option_strings, action.dest)
+def _values(action: argparse.Action, command: str) -> list[str]:
+    names = (*(f"{command} {name}" for name in action.option_strings), *action.option_strings, action.dest)
     return [*map(str, next((VALUES[name] for name in names if name in VALUES), action.choices or ()))]
 
 

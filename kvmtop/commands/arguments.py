@@ -177,14 +177,11 @@ def add_batch(p: Parser, what: str) -> None:
     )
 
 
-def add_rows(p: Parser, sort: bool = True) -> None:
-    """Which reasons; sort: and in which order."""
+def add_rows(p: Parser, sort: str = "sort tables, --json and --csv: reason, rate, time, avg, p99, …") -> None:
+    """Which reasons, and in which order. sort: the help for that."""
     group = p.add_argument_group("reasons")
     group.add_argument("--reason", metavar="REGEX", help="only reasons whose names match")
-    if sort:
-        group.add_argument(
-            "--sort", metavar="COLUMN", help="sort tables, --json and --csv: reason, rate, time, avg, p99, …"
-        )
+    group.add_argument("--sort", metavar="COLUMN", help=sort)
     group.add_argument("--top", type=_count, metavar="N", help="the first N reasons, in tables, --json and --csv")
     group.add_argument(
         "--no-idle",

@@ -20,7 +20,7 @@ def parser() -> Parser:
         p.add_argument(name, metavar=name.upper(), help=help)
     arguments.add_batch(p, "text only")
     arguments.add_vms(p, by_pid=False)
-    arguments.add_rows(p, sort=False)
+    arguments.add_rows(p, "sort by a column: reason, rate_a, rate_b, rate_change, time_b, p99_b, …")
     return p
 
 
@@ -28,19 +28,21 @@ def run(options: argparse.Namespace) -> int:
     """The status. Raises KvmtopError."""
     from ..insight.compare import RecordingSpan, changes
     from ..model.selection import Selection
-    from ..tables.compare import text
+    from ..tables.compare import check_sort, ordered, text
     from . import screen
     from .requests import rows
 
     choice, selection = rows(options.reason, None, options.top, options.no_idle), Selection.of(options.vm)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    sort = check_sort(options.sort) if options.sort is not None else ""
     a, b = (RecordingSpan.read(name, selection) for name in (options.a, options.b))
-    found = changes(a, b, choice.keeps)[: choice.top] if choice else changes(a, b)
+    found = ordered(changes(a, b, choice.keeps) if choice else changes(a, b), sort, descending=sort != "reason")
+    found = found[: options.top]
     failure = None
     if screen.able() and not options.batch:
         with Ending() as ending:
             try:
-                screen.comparison(a, b, found, ending)
+                screen.comparison(a, b, found, sort, ending)
             except KvmtopError as error:
                 failure = error  # and what was found all the same
     for line in text(a, b, found):

@@ -56,12 +56,12 @@ def player(source: Source, ending: Ending, *, recording: Recording, choice: RowC
     _run(Player(ReplayFeed(recording), _viewpoint(choice), outputs.dump, outputs.flavour), ending)
 
 
-def comparison(a: RecordingSpan, b: RecordingSpan, found: Sequence[Change], ending: Ending) -> None:
-    """Two recordings next to each other. Raises KvmtopError."""
+def comparison(a: RecordingSpan, b: RecordingSpan, found: Sequence[Change], sort: str, ending: Ending) -> None:
+    """Two recordings next to each other; sort: by this column. Raises KvmtopError."""
     _take()
     from ..ui.compare_app import Comparison
 
-    _run(Comparison(a, b, found), ending)
+    _run(Comparison(a, b, found, sort), ending)
 
 
 def _viewpoint(choice: RowChoice | None) -> Viewpoint:

@@ -52,11 +52,13 @@ class Comparison(Program):
         key("D", "sort('')", "Sort", "Sort by how much the time outside the guest changed, as at the start"),
     ]
 
-    def __init__(self, a: RecordingSpan, b: RecordingSpan, found: Sequence[Change] | None = None) -> None:
-        """Before and after, and which changes to show; all without."""
+    def __init__(
+        self, a: RecordingSpan, b: RecordingSpan, found: Sequence[Change] | None = None, sort: str = ""
+    ) -> None:
+        """Before and after, and which changes to show; all without. sort: by this column, as at the start without."""
         super().__init__()
         self.parts, self.changes = (a, b), changes(a, b) if found is None else list(found)
-        self.sorting, self.descending, self.filter = "", True, ""
+        self.sorting, self.descending, self.filter = sort, sort != "reason", ""
 
     def compose(self) -> ComposeResult:
         """Two lines of title, the table, and what it is sorted by."""

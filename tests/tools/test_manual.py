@@ -121,6 +121,7 @@ def test_nothing_to_warn_of(page: str, command: list[str]) -> None:
         ("--event io,ms", ["io,msr"]),
         ("-b -G kvm=a", ["kvm=amd"]),
         ("replay run --sort p9", ["p99"]),
+        ("compare a b --sort rate_", ["rate_a", "rate_b", "rate_change"]),
         ("explain EPT_V", ["EPT_VIOLATION"]),
         ("help rep", ["replay"]),
         ("--json --s", ["--sort", "--slow"]),

@@ -92,6 +92,14 @@ async def test_figures_and_what_a_narrow_screen_leaves_out(app: Comparison) -> N
         await drawn(pilot, app, HEADINGS[:7])
 
 
+async def test_sorted_from_the_start(app: Comparison) -> None:
+    by_name = Comparison(*app.parts, app.changes, "reason")
+    async with by_name.run_test(size=(120, 50)) as pilot:
+        shown = await drawn(pilot, by_name, ["REASON▲", *HEADINGS[1:]])
+        assert [line.split()[0] for line in shown[3:6]] == ["cpuid", "io", "msr"]
+        assert "by what made the vCPU leave the guest ▲" in "\n".join(shown)
+
+
 async def test_sorting(app: Comparison) -> None:
     async with app.run_test(size=(120, 50)) as pilot:
         await drawn(pilot, app)
