@@ -28,16 +28,16 @@ def run(options: argparse.Namespace) -> int:
     """The status. Raises KvmtopError."""
     from ..insight.compare import RecordingSpan, changes
     from ..model.selection import Selection
-    from ..tables.compare import check_sort, ordered, text
+    from ..tables.columns import falling, sortable
+    from ..tables.compare import BY_KEY, ordered, text
+    from ..tables.row_choice import RowChoice
     from . import screen
-    from .requests import rows
 
-    choice, selection = rows(options.reason, None, options.top, options.no_idle), Selection.of(options.vm)
+    choice = RowChoice.of(options.reason, top=options.top, idle=not options.no_idle)
+    sort, selection = "" if options.sort is None else sortable(options.sort, BY_KEY), Selection.of(options.vm)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    sort = check_sort(options.sort) if options.sort is not None else ""
     a, b = (RecordingSpan.read(name, selection) for name in (options.a, options.b))
-    found = ordered(changes(a, b, choice.keeps) if choice else changes(a, b), sort, descending=sort != "reason")
-    found = found[: options.top]
+    found = ordered(changes(a, b, choice.keeps), sort, falling(sort))[: choice.top]
     failure = None
     if screen.able() and not options.batch:
         with Ending() as ending:

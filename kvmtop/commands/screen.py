@@ -66,13 +66,14 @@ def comparison(a: RecordingSpan, b: RecordingSpan, found: Sequence[Change], sort
 
 def _viewpoint(choice: RowChoice | None) -> Viewpoint:
     """As --reason, --sort and --no-idle have it."""
+    from ..tables.columns import falling
     from ..ui.viewpoint import Viewpoint
 
     if not choice:
         return Viewpoint()
     return Viewpoint(
         sorting=choice.sort,
-        descending=choice.sort != "reason",
+        descending=falling(choice.sort),
         leave_idle=not choice.idle,
         filters={"reasons": choice.reason.pattern if choice.reason else "", "vms": ""},
     )

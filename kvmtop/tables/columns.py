@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from ..errors import KvmtopError
 from .rows import Cell, Heading, Row, Rows
 
 T = TypeVar("T")
@@ -70,6 +71,18 @@ def laid_out(columns: Iterable[Column[T]], items: Iterable[T], width: int, row: 
     """A table in so many characters, for the screen. row: makes one of an item and its cells."""
     chosen = fitting(columns, width)
     return headings(chosen, width), [row(item, [column.cell(item) for column in chosen]) for item in items]
+
+
+def sortable(key: str, keys: Collection[str]) -> str:
+    """A column to sort by, as somebody has named it. Raises KvmtopError if it is none of these."""
+    if key not in keys:
+        raise KvmtopError(f"{key[:40]!r} is no column to sort by: those are {', '.join(keys)}", 2)
+    return key
+
+
+def falling(key: str) -> bool:
+    """Which way a column is sorted at first: the highest on top, but names from A to Z."""
+    return key != "reason"
 
 
 def ordered(items: Iterable[T], column: Column[T], descending: bool = True) -> list[T]:

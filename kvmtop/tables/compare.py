@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from .. import units
-from ..errors import KvmtopError
 from ..insight.compare import DEVIATIONS, Change, RecordingSpan, changes, growth
 from ..model.exit_stats import Reason
 from . import columns
@@ -95,13 +94,6 @@ LOGGED = logged(
     ("p99_a", "P99 A", 7),
     ("p99_b", "B", 7),
 )
-
-
-def check_sort(key: str) -> str:
-    """A column to sort by. Raises KvmtopError."""
-    if key not in BY_KEY:
-        raise KvmtopError(f"{key[:40]!r} is no column to sort by: those are {', '.join(BY_KEY)}", 2)
-    return key
 
 
 def ordered(found: list[Change], key: str, descending: bool) -> list[Change]:

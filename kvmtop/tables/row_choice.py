@@ -12,6 +12,7 @@ from ..model.exit_stats import Reason
 from ..model.interval import Interval
 from ..model.scope import ALL, Scope
 from ..model.session import Line, Session
+from .columns import falling, sortable
 from .exit_reasons import LOGGED, ordered
 
 MOST_PATTERN = 200  # characters
@@ -30,8 +31,7 @@ class RowChoice:
     @classmethod
     def of(cls, reason: str | None = None, sort: str = "time", top: int | None = None, idle: bool = True) -> RowChoice:
         """The choice in a user's words. Raises KvmtopError."""
-        if sort not in SORTS:
-            raise KvmtopError(f"{sort[:40]!r} is no column to sort by: those are {', '.join(SORTS)}", 2)
+        sortable(sort, SORTS)
         if top is not None and top < 1:
             raise KvmtopError(f"{top} is no number of rows: give 1 or more", 2)
         return cls(_pattern(reason) if reason is not None else None, sort, top, idle)
@@ -43,7 +43,7 @@ class RowChoice:
     def choose(self, lines: Iterable[Line]) -> list[Line]:
         """The rows, in order; the highest first, names from A to Z. Their shares are of what they were of before."""
         kept = [line for line in lines if self.keeps(line.reason)]
-        return ordered(kept, self.sort, descending=self.sort != "reason")[: self.top]
+        return ordered(kept, self.sort, falling(self.sort))[: self.top]
 
     def lines(self, session: Session, interval: Interval, scope: Scope = ALL) -> list[Line]:
         """The rows of an interval; without idle ones, time shares are of the time that is not idle."""

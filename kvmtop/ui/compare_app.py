@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Input, Static
 
 from ..insight.compare import Change, RecordingSpan, changes
+from ..tables.columns import falling
 from ..tables.compare import BY_KEY, COLUMNS, change_table, ordered, span
 from ..tables.row_choice import matcher
 from ..widgets.footer import Keys
@@ -58,7 +59,7 @@ class Comparison(Program):
         """Before and after, and which changes to show; all without. sort: by this column, as at the start without."""
         super().__init__()
         self.parts, self.changes = (a, b), changes(a, b) if found is None else list(found)
-        self.sorting, self.descending, self.filter = sort, sort != "reason", ""
+        self.sorting, self.descending, self.filter = sort, falling(sort), ""
 
     def compose(self) -> ComposeResult:
         """Two lines of title, the table, and what it is sorted by."""
@@ -110,7 +111,7 @@ class Comparison(Program):
 
     def action_sort(self, column: str) -> None:
         """By a column: largest first, names from A."""
-        self.sorting, self.descending = column, column != "reason"
+        self.sorting, self.descending = column, falling(column)
         self._draw()
 
     def action_step_sort(self, by: int) -> None:

@@ -15,6 +15,7 @@ from ..insight.accesses import TOUCHED
 from ..model.scope import ALL, Scope
 from ..model.vocabulary import KINDS, DetailRequest, Key
 from ..reference.labels import Labels
+from ..tables.columns import falling
 from ..tables.exit_reasons import BY_KEY, COLUMNS
 from ..widgets.breadcrumbs import CrumbClicked, Trail
 from ..widgets.filter_field import Filtered, FilterField
@@ -199,7 +200,7 @@ class Dashboard(Program):
 
     def action_sort(self, column: str) -> None:
         """By a column: largest first, names from A."""
-        self.viewpoint.sorting, self.viewpoint.descending = column, column != "reason"
+        self.viewpoint.sorting, self.viewpoint.descending = column, falling(column)
         self.redraw()
 
     def action_step_sort(self, by: int) -> None:
