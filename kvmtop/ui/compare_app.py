@@ -10,12 +10,13 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from ..insight.compare import Change, RecordingSpan, changes
 from ..tables.columns import falling
 from ..tables.compare import BY_KEY, COLUMNS, change_table, ordered, span
 from ..tables.row_choice import matcher
+from ..widgets.filter_field import Filtered, FilterField
 from ..widgets.footer import Keys
 from ..widgets.help import Help, keys_of
 from ..widgets.program import Program
@@ -65,7 +66,7 @@ class Comparison(Program):
         """Two lines of title, the table, and what it is sorted by."""
         yield Static(id="header")
         yield Changes(id="reasons")
-        yield Input(id="filter", placeholder="text or regular expression; Enter keeps it, Escape clears it")
+        yield FilterField(id="filter")
         yield Static(id="state")
         yield Keys(compact=True)
 
@@ -104,10 +105,9 @@ class Comparison(Program):
 
     def action_up(self) -> None:
         """Clear the filter; at the top, end."""
-        if not self.filter and not self.query_one("#filter").has_class("-on"):
+        if not self.filter and not self.query_one(FilterField).is_open:
             return self.exit()
-        self.query_one("#filter", Input).value = ""
-        self._filter_done()
+        self._filter(Filtered("", True))
 
     def action_sort(self, column: str) -> None:
         """By a column: largest first, names from A."""
@@ -132,14 +132,12 @@ class Comparison(Program):
 
     def action_filter(self) -> None:
         """Ask for it."""
-        self.query_one("#filter").add_class("-on").focus()
+        self.query_one(FilterField).ask(self.filter)
 
-    @on(Input.Changed)
-    def _filter_typed(self, event: Input.Changed) -> None:
-        self.filter = event.value
+    @on(Filtered)
+    def _filter(self, event: Filtered) -> None:
+        self.filter = event.text
+        if event.done:
+            self.query_one(FilterField).close()
+            self.query_one(Changes).focus()
         self._draw()
-
-    @on(Input.Submitted)
-    def _filter_done(self) -> None:
-        self.query_one("#filter").remove_class("-on")
-        self.query_one(Changes).focus()

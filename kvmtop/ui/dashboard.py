@@ -154,7 +154,9 @@ class Dashboard(Program):
     def action_up(self) -> None:
         """From reason to vCPU to VM to all; at the top, clear the filter."""
         at = self.viewpoint
-        if at.on_page:
+        if self.query_one(FilterField).is_open:
+            self._filter(Filtered("", True))
+        elif at.on_page:
             self.go(at.scope)
         elif at.scope.thread is not None:
             self.go(Scope(at.scope.pid))

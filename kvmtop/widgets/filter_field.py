@@ -23,6 +23,11 @@ class FilterField(Input):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, placeholder="text or regular expression; Enter keeps it, Escape clears it")
 
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody types in it, or has left it for a table."""
+        return self.has_class("-on")
+
     def ask(self, text: str) -> None:
         """Let somebody change this text."""
         self.value = text
@@ -32,7 +37,7 @@ class FilterField(Input):
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
-        if self.has_class("-on"):
+        if self.is_open:
             self.post_message(Filtered(event.value, False))
 
     @on(Input.Submitted)

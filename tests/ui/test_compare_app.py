@@ -142,7 +142,9 @@ async def test_filter_help_and_quit(app: Comparison) -> None:
         assert len(names(app)) == 3 and app.is_running
         await press(pilot, "slash", "[", "x")
         assert "no reason matches '[x'" in "\n".join(lines(app))
+        app.query_one(Changes).focus()  # as a click does
         await press(pilot, "escape", "question_mark")
+        assert not app.screen_stack[0].query_one("#filter").has_class("-on")
         assert isinstance(app.screen, Help) and "Reverse the order" in "\n".join(lines(app))
         await press(pilot, "q")
         assert not isinstance(app.screen, Help) and app.is_running and len(names(app)) == 3

@@ -145,6 +145,10 @@ async def test_filter() -> None:
         assert d.names() == [] and "no reason matches '['" in d.text()
         await d.press("escape")
         assert len(d.names()) == 3 and not d.app.query_one("#filter", Input).has_class("-on")
+        await d.press("slash", "m")  # and a click into a table, which has the keys then
+        d.table().focus()
+        await d.press("escape")
+        assert len(d.names()) == 3 and not d.app.query_one("#filter", Input).has_class("-on")
         await d.press("2", "slash", *"db")
         assert d.names("vms") == ["db01", "vCPU 0"] and len(d.names()) == 3
 
