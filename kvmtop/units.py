@@ -45,6 +45,12 @@ def duration(ns: float | None) -> str:
     return f"{minutes}m{seconds:02}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02}m"
 
 
+def clock(ns: int) -> str:
+    """How far on something is: 0:00:07, 12:34:56."""
+    minutes, seconds = divmod(ns // 1_000_000_000, 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
 def percent(share: float | None) -> str:
     """A share of 1: 0.0%, 12.3%, 100%."""
     if share is None:

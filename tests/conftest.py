@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from kvmtop.bpf import privileges
-from kvmtop.host import live, processes
+from kvmtop.host import processes
 
 from .support import nobody
 from .support.fake import Busy
 from .support.pair import pair
+from .support.program import pretended
 
 __all__ = ["pair"]  # a fixture for everybody
 
@@ -42,7 +43,4 @@ def for_all() -> Iterator[Path]:
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Busy:
     """A live host that is made up: kvmtop in this process reads it."""
-    host = Busy()
-    monkeypatch.setattr(privileges, "may_load_bpf", lambda: True)
-    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(), look=None: host)
-    return host
+    return pretended(monkeypatch)

@@ -18,6 +18,7 @@ EVENTS = (
     *("user", "vmgexit", "cr", "apic", "rip", "poll"),
 )
 ADDRESS = "[ADDR:]PORT"
+STDOUT = "-"
 
 
 class Parser(argparse.ArgumentParser):
@@ -221,22 +222,12 @@ def add_details(p: Parser) -> None:
 def add_programs(p: Parser) -> None:
     """Each interval for programs."""
     group = p.add_argument_group("programs")
-    group.add_argument(
-        "--json",
-        nargs="?",
-        const="-",
-        type=_file,
-        metavar="FILE",
-        help="an object per interval, and the summary as the last, on standard output or in FILE",
-    )
-    group.add_argument(
-        "--csv",
-        nargs="?",
-        const="-",
-        type=_file,
-        metavar="FILE",
-        help="a row per interval, VM and reason, on standard output or in FILE",
-    )
+    for option, what in (
+        ("--json", "an object per interval, and the summary as the last"),
+        ("--csv", "a row per interval, VM and reason"),
+    ):
+        help = f"{what}, on standard output or in FILE"
+        group.add_argument(option, nargs="?", const=STDOUT, type=_file, metavar="FILE", help=help)
     group.add_argument(
         "--openmetrics",
         type=address,

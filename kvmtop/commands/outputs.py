@@ -20,9 +20,7 @@ from ..recording.writer import Recorder
 from ..reference.labels import Labels
 from ..tables.row_choice import RowChoice
 from . import places
-from .arguments import FLAVOURS
-
-STDOUT = "-"
+from .arguments import FLAVOURS, STDOUT
 
 
 @dataclass(frozen=True)

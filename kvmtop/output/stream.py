@@ -78,12 +78,6 @@ def finish(outputs: Sequence[Output], final: Snapshot, origin: Origin = HERE) ->
                 output.file.close()
 
 
-def create(path: Path) -> TextIO:
-    """A stream into a new file, see `creating`. Raises OSError."""
-    with creating(path) as (file,):
-        return file
-
-
 @contextlib.contextmanager
 def creating(*paths: Path) -> Iterator[list[TextIO]]:
     """Streams into new files that only their owner may read, none of them if anything fails. Raises OSError.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from .. import units
 from ..insight.accesses import Access
@@ -11,6 +12,7 @@ from .columns import Column, laid_out, logged
 from .rows import Cell, Row, Rows
 
 TREND = 8  # intervals
+_sparkline = partial(units.sparkline, width=TREND)
 
 
 def columns(labels: Labels) -> tuple[Column[Access], ...]:
@@ -29,10 +31,6 @@ def columns(labels: Labels) -> tuple[Column[Access], ...]:
         Column("max", "MAX", 6, lambda one: one.max, units.duration, drop=4),
         Column("trend", "TREND", TREND, lambda one: list(one.trend), _sparkline, drop=3, trend=True),
     )
-
-
-def _sparkline(trend: list[float]) -> str:
-    return units.sparkline(trend, TREND)
 
 
 def access_columns(labels: Labels, kind: str) -> list[Column[Access]]:

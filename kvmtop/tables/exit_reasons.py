@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from .. import units
 from ..model.session import Line
@@ -77,7 +78,7 @@ COLUMNS: tuple[Column[Line], ...] = (
         "TREND",
         TREND,
         lambda line: line.trend,
-        lambda trend: units.sparkline(trend, TREND),
+        partial(units.sparkline, width=TREND),
         "exits a second in the last intervals, from zero",
         order=lambda trend: trend[-1] - trend[0] if trend else None,
         drop=7,

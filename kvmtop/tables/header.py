@@ -29,12 +29,11 @@ def _running(snapshot: Snapshot) -> list[str]:
 
 def _figures(interval: Interval) -> list[str]:
     after = interval.after
-    minutes, seconds = divmod((after.time_ns - after.start_ns) // 1_000_000_000, 60)
     return [
         _rate(interval),
         *_running(after),
         *([f"LOST {after.lost}"] if after.lost else []),
-        f"{minutes // 60}:{minutes % 60:02}:{seconds:02}",
+        units.clock(after.time_ns - after.start_ns),
         isa_name(after.isa),
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from .. import units
 from ..insight.vcpus import VcpuRow
@@ -14,6 +15,7 @@ from .rows import Cell, Lazy, Row, Rows
 Bar = Callable[[dict[str, float] | None, int], Cell]  # shares of PARTS, in so many characters
 
 BAR, TREND = 8, 8
+_sparkline = partial(units.sparkline, width=TREND)
 _TITLES = {"guest": "GUEST%", "kernel": "KERN%", "user": "USER%", "idle": "IDLE%", "wait": "WAIT%"}
 
 
@@ -58,10 +60,6 @@ def columns(here: Scope | None = None, bar: Bar = lambda shares, width: "") -> t
         Column("state", "STATE", 12, state, left=True, drop=1),
         Column("trend", "TREND", TREND, lambda row: row.trend, _sparkline, drop=7, trend=True),
     )
-
-
-def _sparkline(trend: list[float]) -> str:
-    return units.sparkline(trend, TREND)
 
 
 LOGGED = logged(

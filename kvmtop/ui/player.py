@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Input
 
+from .. import units
 from ..model.vocabulary import UNKNOWN
 from ..reference.labels import Labels
 from ..widgets.reason_page import ReasonPage
@@ -59,7 +60,7 @@ class Player(KvmtopApp):
         recording = self.replay.recording
         length = max(int(recording.times[-1]) - recording.start_ns, 1)
         clock = time.strftime("%H:%M:%S", time.localtime(recording.began + now / 1e9))
-        self.query_one(Timeline).show(now / length, f"{clock} {_clock(now)}", _clock(length))
+        self.query_one(Timeline).show(now / length, f"{clock} {units.clock(now)}", units.clock(length))
 
     # Keys
 
@@ -91,8 +92,3 @@ class Player(KvmtopApp):
         """The next speed."""
         self.replay.faster(by)
         self.redraw()
-
-
-def _clock(ns: int) -> str:
-    minutes, seconds = divmod(ns // 1_000_000_000, 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +12,7 @@ from kvmtop import cli
 from kvmtop.output import summary
 
 from ..support.fake import Busy
+from ..support.hostile import disk_full
 from ..support.nobody import as_nobody, needs_root
 from ..support.program import AMD, ROOT, RUN, STUB, run, sentence, start
 
@@ -38,10 +37,7 @@ def test_dump_into_a_directory_that_may_not_be_seen(tmp_path: Path, for_all: Pat
 def test_the_summary_goes_out_even_if_its_file_fails(
     host: Busy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(summary, "write", full)
+    monkeypatch.setattr(summary, "write", disk_full)
     assert cli.main([*RUN, "--dump", str(tmp_path / "out")]) == 1
     out, err = capsys.readouterr()
     assert "No space left on device" in sentence(err)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import signal
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from kvmtop.recording import codec
 from kvmtop.recording.reader import Recording
 
 from ..support.fake import Busy
+from ..support.hostile import disk_full
 from ..support.program import AMD, RUN, sentence, start, until_it_counts
 
 
@@ -31,10 +30,7 @@ def test_record_into_a_file_that_is_there(host: Busy, tmp_path: Path, capsys: py
 def test_a_recording_that_ends_early_is_said_at_the_end(
     host: Busy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(*_: object) -> bytes:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(codec, "encode", full)
+    monkeypatch.setattr(codec, "encode", disk_full)
     assert cli.main([*RUN, "--record", str(tmp_path / "run")]) == 1
     out, err = capsys.readouterr()
     assert "recording ended after 0 samples" in sentence(err) and "No space left on device" in err

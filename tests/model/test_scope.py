@@ -1,19 +1,8 @@
 from __future__ import annotations
 
-import pytest
-
 from kvmtop.model.scope import ALL, Scope
 
 from ..support.fake import Host
-
-
-@pytest.fixture
-def host() -> Host:
-    host = Host()
-    host.add(100, "a", 2)
-    host.add(200, "b")
-    return host
-
 
 SCOPES = [ALL, Scope(100), Scope(200), Scope(100, 101), Scope(100, 102), Scope(200, 201)]
 

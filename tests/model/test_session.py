@@ -28,14 +28,6 @@ def tick(session: Session, host: Host, seconds: float = 1) -> None:
     session.add(host.read())
 
 
-@pytest.fixture
-def host() -> Host:
-    host = Host()
-    host.add(100, "a", 2)
-    host.add(200, "b")
-    return host
-
-
 def test_lines(host: Host) -> None:
     session = Session()
     session.add(host.read())

@@ -12,6 +12,7 @@ from kvmtop.reference.guest_symbols import Symbols
 from kvmtop.reference.labels import Labels
 from kvmtop.sanitize import clean
 
+from ..support.exported import a_second
 from ..support.fake import SECOND, Host
 
 
@@ -55,13 +56,7 @@ def test_table(host: Host) -> None:
     host.delays = dict.fromkeys(host.vcpus, 0)
     writer = Written()
     writer.session.add(host.read())
-    host.now += SECOND
-    host.exits(101, 0x72, *[2_000] * 1200)
-    host.exits(101, 0x7B, *[40_000] * 300, user=30_000)
-    host.exits(102, 0x78, SECOND // 2)
-    host.exits(201, 0x9, 1_000_000, 1_000_000)
-    for tid, inside in ((101, SECOND - 14_400_000), (102, SECOND // 2), (201, SECOND - 2_000_000)):
-        host.vcpus[tid].guest = inside
+    a_second(host)
     lines = written(writer, host)
     assert header(lines[0]) == (
         "SVM  2 VMs  3 vCPUs  1.50k exits/s  1.00s  guest 82.8% kernel 0.2% user 0.3% idle 16.7% wait 0.0%"

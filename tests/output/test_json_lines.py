@@ -16,7 +16,7 @@ from kvmtop.output.json_lines import interval_line, summary_line
 from kvmtop.reference.labels import Labels
 from kvmtop.sanitize import clean
 
-from ..support.exported import SCHEMA, VALIDATOR, Object, lines, rows
+from ..support.exported import SCHEMA, VALIDATOR, Object, a_second, lines, rows
 from ..support.fake import SECOND, Busy, Host
 from ..support.hostile import HOSTILE
 
@@ -46,13 +46,7 @@ def test_the_schema_is_one_and_can_fail(host: Host) -> None:
 def test_an_interval(host: Host) -> None:
     session = Session()
     session.add(host.read())
-    host.now += SECOND
-    host.exits(101, 0x72, *[2_000] * 1200)
-    host.exits(101, 0x7B, *[40_000] * 300, user=30_000)
-    host.exits(102, 0x78, SECOND // 2)
-    host.exits(201, 0x9, 1_000_000, 1_000_000)
-    for tid, inside in ((101, SECOND - 14_400_000), (102, SECOND // 2), (201, SECOND - 2_000_000)):
-        host.vcpus[tid].guest = inside
+    a_second(host)
     host.counters.update(lost=4, unpaired=5, overwritten=6, ended_threads=7)
     found = interval(session, host)
     assert (found["schema"], found["type"], found["isa"], found["length"], found["elapsed"]) == (

@@ -11,22 +11,26 @@ import stat
 import subprocess
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 import kvmtop
 from kvmtop import cli
-from kvmtop.bpf import privileges
 from kvmtop.errors import KvmtopError
-from kvmtop.host import live
 from kvmtop.output import json_lines
-from kvmtop.output.stream import Output, Tee, create, finish
+from kvmtop.output.stream import Output, Tee, creating, finish
 from kvmtop.ui.app import KvmtopApp
 from kvmtop.ui.live_feed import LiveFeed
 
 from ..support.exported import counters, lines, rows
 from ..support.fake import Busy
-from ..support.program import AMD, RUN, sentence, start, until_it_counts
+from ..support.program import AMD, RUN, pretended, sentence, start, until_it_counts
+
+
+def create(path: Path) -> TextIO:
+    with creating(path) as (file,):
+        return file
 
 
 def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
@@ -82,10 +86,7 @@ def test_a_descriptor(tmp_path: Path) -> None:
 
 @pytest.fixture
 def busy(monkeypatch: pytest.MonkeyPatch) -> Busy:
-    host = Busy()
-    monkeypatch.setattr(privileges, "may_load_bpf", lambda: True)
-    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(), look=None: host)
-    return host
+    return pretended(monkeypatch)
 
 
 def test_a_replay_for_programs_is_as_the_live_run(

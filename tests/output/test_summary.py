@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import subprocess
@@ -18,6 +17,7 @@ from kvmtop.model.vocabulary import SVM, UNKNOWN, VMX
 from kvmtop.output import summary
 
 from ..support.fake import Host
+from ..support.hostile import disk_full
 
 AMD = """
 # AMD reasons are SVM_EXIT_* in linux/arch/x86/include/asm/svm.h
@@ -158,10 +158,6 @@ def test_hlt_is_kept() -> None:
 # ---- write
 
 
-def full(*_: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def test_write_is_private(tmp_path: Path) -> None:
     summary.write(tmp_path / "out", "text\n")
     assert (tmp_path / "out").read_text() == "text\n"
@@ -185,7 +181,7 @@ def test_write_leaves_nothing_half_done(
     target = tmp_path / "out"
     if before:
         target.write_text(before)
-    monkeypatch.setattr(os, call, full)
+    monkeypatch.setattr(os, call, disk_full)
     with pytest.raises(OSError, match="No space left"):
         summary.write(target, "text\n")
     monkeypatch.undo()

@@ -12,9 +12,22 @@ import jsonschema
 
 import kvmtop
 
+from .fake import SECOND, Host
+
 SCHEMA = json.loads((Path(kvmtop.__file__).parent / "output" / "schema.json").read_text())
 
 Object = dict[str, Any]
+
+
+def a_second(host: Host) -> None:
+    """What the vCPUs 101, 102 and 201 do in a second; each is in the guest for the rest of it."""
+    host.now += SECOND
+    host.exits(101, 0x72, *[2_000] * 1200)
+    host.exits(101, 0x7B, *[40_000] * 300, user=30_000)
+    host.exits(102, 0x78, SECOND // 2)
+    host.exits(201, 0x9, 1_000_000, 1_000_000)
+    for tid, inside in ((101, SECOND - 14_400_000), (102, SECOND // 2), (201, SECOND - 2_000_000)):
+        host.vcpus[tid].guest = inside
 
 
 def closed(schema: Any) -> Any:

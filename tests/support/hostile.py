@@ -1,6 +1,10 @@
-"""Names as somebody who means harm would choose them."""
+"""Names as somebody who means harm would choose them, and a disk that is full."""
 
 from __future__ import annotations
+
+import errno
+import os
+from typing import NoReturn
 
 HOSTILE = [
     "\x1b[31mred\x1b[0m",
@@ -24,3 +28,8 @@ HOSTILE = [
 ]
 
 NASTY = ["[bold red]x[/]", "a" * 200, "虚拟机" * 30, "x\x1b[31mred\x1b]0;t\x07", "new\nline", "\u202edesrever"]
+
+
+def disk_full(*_: object) -> NoReturn:
+    """In place of what writes."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -9,7 +9,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 import kvmtop
+from kvmtop.bpf import privileges
+from kvmtop.host import live
+
+from .fake import Busy
 
 ROOT = Path(kvmtop.__file__).parent.parent
 
@@ -47,6 +53,14 @@ def readings(self, source, ending, slow=None):
 Schedule.readings = readings
 sys.exit(main(sys.argv[1:]))
 """
+
+
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Busy:
+    """The live host that kvmtop reads in this process from now on."""
+    host = Busy()
+    monkeypatch.setattr(privileges, "may_load_bpf", lambda: True)
+    monkeypatch.setattr(live, "Live", lambda pids=(), flags=(), look=None: host)
+    return host
 
 
 def run(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
