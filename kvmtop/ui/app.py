@@ -82,7 +82,7 @@ class KvmtopApp(Dashboard):
         """New figures, unless the display is held."""
         if not self.is_running:  # its widgets go first when it ends
             return
-        self.newest = self.viewpoint.adapted(tick.reading)
+        self.newest = self.viewpoint.arrived(tick.reading)
         self.look()
         if not self.feed.goes_on:
             self._show(self.newest)

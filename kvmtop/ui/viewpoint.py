@@ -33,11 +33,15 @@ class Viewpoint:
         return self.slowest or self.reason is not None
 
     def adapted(self, reading: Reading) -> Reading:
-        """As it is seen from here, since the baseline. Going back before that, in a recording, forgets it."""
+        """As it is seen from here, since the baseline; since the start, before that in a recording. From any thread."""
         baseline = self.baseline
-        if baseline and baseline.time_ns > reading.snapshot.time_ns:
-            self.baseline = baseline = None
-        return reading.since(baseline)
+        return reading.since(None if baseline and baseline.time_ns > reading.snapshot.time_ns else baseline)
+
+    def arrived(self, reading: Reading) -> Reading:
+        """The same where it is shown: whoever has gone back before the baseline, in a recording, has none any more."""
+        if self.baseline and self.baseline.time_ns > reading.snapshot.time_ns:
+            self.baseline = None
+        return self.adapted(reading)
 
     def interval(self, reading: Reading) -> Interval:
         """The interval whose figures are shown."""
