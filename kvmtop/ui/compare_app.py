@@ -42,7 +42,7 @@ class Comparison(Program):
         key("ctrl+c", "quit", "Quit", "The same", priority=True),
         HELP,
         shown("escape", "up", "Back", "Clear the filter; without one, end"),
-        shown("slash", "filter", "Filter", "Show reasons that match a text or pattern", key_display="/"),
+        shown("slash", "filter", "Filter", "Show reasons that match a text or pattern", key_display="/", priority=True),
         shown("less_than_sign,comma", "step_sort(-1)", "Sort", "Sort by the column before", key_display="<"),
         key("greater_than_sign,full_stop", "step_sort(1)", "Sort", "Sort by the next column"),
         shown("r", "reverse", "Reverse", "Reverse the order"),

@@ -29,7 +29,7 @@ DASHBOARD = (
     HELP,
     PAUSE,
     shown("escape,backspace", "up", "Back", "Up: from reason to vCPU to VM to all; or clear the filter"),
-    shown("slash", "filter", "Filter", "Show names that match a text or pattern", key_display="/"),
+    shown("slash", "filter", "Filter", "Show names that match a text or pattern", key_display="/", priority=True),
     shown("less_than_sign,comma", "step_sort(-1)", "Sort", "Sort by the column on the left", key_display="<"),
     key("greater_than_sign,full_stop", "step_sort(1)", "Sort", "Sort by the column on the right", key_display=">"),
     key("r", "reverse", "Reverse", "Reverse the order"),

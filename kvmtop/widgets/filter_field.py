@@ -29,10 +29,10 @@ class FilterField(Input):
         return self.has_class("-on")
 
     def ask(self, text: str) -> None:
-        """Let somebody change this text."""
+        """Let somebody change this text: the next key is theirs (focus() would let keys typed fast pass by)."""
         self.value = text
         self.add_class("-on")
-        self.focus()
+        self.screen.set_focus(self)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:

@@ -12,6 +12,7 @@ from textual.app import App
 from textual.color import Color
 from textual.css.query import NoMatches
 from textual.filter import LineFilter
+from textual.widgets import Input
 from textual.worker import WorkerFailed
 
 from ..errors import KvmtopError, fault
@@ -47,6 +48,12 @@ class Program(App[None]):
         self._until = ending
         if not ending.is_set():
             self.run()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The filter's key has priority, so that it comes before the letters after it; but not where somebody types."""
+        if action == "filter" and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
+            return None
+        return super().check_action(action, parameters)
 
     def on_mount(self) -> None:
         """Watch for the end, which may have come while this was made."""

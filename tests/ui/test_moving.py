@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from textual import events
 from textual.widgets import Input
 
 from kvmtop.model.scope import ALL, Scope
@@ -151,6 +152,16 @@ async def test_filter() -> None:
         assert len(d.names()) == 3 and not d.app.query_one("#filter", Input).has_class("-on")
         await d.press("2", "slash", *"db")
         assert d.names("vms") == ["db01", "vCPU 0"] and len(d.names()) == 3
+
+
+async def test_a_filter_typed_faster_than_the_screen_is_drawn() -> None:
+    async with driving() as d:
+        for key in ("slash", *"m/r"):  # as a slow terminal hands them over: all at once
+            d.app.post_message(events.Key(key, "/" if key == "slash" else key))
+        await d.press("enter")
+        assert d.app.viewpoint.filters["reasons"] == "m/r"
+        await d.press("question_mark", "slash", "escape")  # nothing opens behind the help
+        assert not d.app.query_one("#filter", Input).has_class("-on")
 
 
 async def test_one_pane_at_a_time_where_it_is_narrow() -> None:
