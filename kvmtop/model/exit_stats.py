@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,8 @@ from .arrays import I64, U64, Array, Mask
 from .histogram import bucket_bounds, percentile
 from .interval import Interval
 from .keys import pack, unpack
-from .reasons import IDLE, among
 from .snapshot import Snapshot
-from .vocabulary import Key
+from .vocabulary import OUTSIDE, Key
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,10 @@ class Reason:
     isa: int
     code: int
     name: str
-    idle: bool
     seconds: float
     count: int
     time: int  # ns of the interval, open exits too
-    user: int  # ns of time in user space
+    parts: Mapping[str, int]  # ns of it in each of OUTSIDE
     total: int  # ns: durations of the `count` exits
     min: int | None  # ns, since the start
     max: int | None  # ns; of the interval, from the histogram where no longer one came before
@@ -38,6 +37,16 @@ class Reason:
     def key(self) -> tuple[int, int]:
         """What identifies the reason across Intervals."""
         return self.isa, self.code
+
+    @property
+    def idle(self) -> bool:
+        """Whether most of its time was spent halted."""
+        return 2 * self.parts["idle"] > self.time
+
+    @property
+    def busy(self) -> int:
+        """ns of its time that the vCPU was not halted."""
+        return self.time - self.parts["idle"]
 
     @property
     def rate(self) -> float:
@@ -102,10 +111,9 @@ def _by_reason(interval: Interval, mine: Mask) -> list[Reason]:
     if not len(which):
         return []
     rows, groups = interval.rows[which], Groups(column[which])
-    sums = {name: groups.add(rows[name]).tolist() for name in ("count", "time", "user", "total")}
+    sums = {name: groups.add(rows[name]).tolist() for name in ("count", "time", "total", *OUTSIDE)}
     shortest, longest = groups.least(rows["min"]).tolist(), groups.most(rows["max"]).tolist()
     hists = interval.buckets.sums(np.where(mine, column, -1), len(distinct))
-    idle = among(distinct, IDLE)
     reasons = []
     for i, (at, (isa, code)) in enumerate(zip(groups.found.tolist(), groups.keys(distinct), strict=True)):
         hist = hists[at]
@@ -115,11 +123,10 @@ def _by_reason(interval: Interval, mine: Mask) -> list[Reason]:
                 isa=isa,
                 code=code,
                 name=interval.after.names.name(isa, code),
-                idle=bool(idle[at]),
                 seconds=interval.seconds,
                 count=sums["count"][i],
-                time=max(sums["time"][i], 0),
-                user=max(sums["user"][i], 0),
+                time=sums["time"][i],
+                parts={state: sums[state][i] for state in OUTSIDE},
                 total=sums["total"][i],
                 min=shortest[i] if longest[i] else None,
                 max=None if top is None else min(longest[i], bucket_bounds(top)[1]),
@@ -146,7 +153,7 @@ def add_by_reason(cells: Array) -> Array:
     groups = Groups(np.unique(pack(cells["isa"], cells["reason"]), return_inverse=True)[1])
     sums = cells[groups.order[groups.first]]
     sums["thread"] = sums["next"] = 0
-    for name in ("count", "total", "user", "hist"):
+    for name in ("count", "total", *OUTSIDE[1:], "hist"):
         sums[name] = groups.add(cells[name])
     sums["min"], sums["max"] = groups.least(cells["min"]), groups.most(cells["max"])
     return sums
@@ -154,7 +161,7 @@ def add_by_reason(cells: Array) -> Array:
 
 @dataclass(frozen=True)
 class Tops:
-    """The non-idle reason with the most time: position in `keys` for each thread and each VM (-1: none)."""
+    """The reason with the most time, halts aside: position in `keys` for each thread and each VM (-1: none)."""
 
     keys: U64
     pids: I64  # of the VMs, ascending
@@ -167,14 +174,15 @@ def tops(interval: Interval) -> Tops:
     """The reason with the most time of each thread and VM."""
     keys, column = interval.reasons
     rows = interval.rows
-    which = (rows["thread"] >= 0) & ~interval.are(IDLE)
+    which = rows["thread"] >= 0
+    busy = rows["time"] - rows["idle"]
     threads, width = len(interval.after.threads), len(keys)
     pids, vm = np.unique(unpack(interval.after.threads["id"])[0].astype("i8"), return_inverse=True)
 
     def most(owner: I64, number: int) -> I64:
         if not width:
             return np.full(number, -1)
-        times = np.bincount(owner * width + column[which], rows["time"][which], number * width).reshape(number, width)
+        times = np.bincount(owner * width + column[which], busy[which], number * width).reshape(number, width)
         best = times.argmax(axis=1)
         return np.where(times[np.arange(number), best] > 0, best, -1)
 

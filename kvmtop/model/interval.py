@@ -16,9 +16,9 @@ import numpy.typing as npt
 from .arrays import I64, U64, Array, Mask, find
 from .histogram import BUCKETS, Buckets
 from .keys import pack
-from .reasons import IDLE, INTERRUPT, among
+from .reasons import among
 from .snapshot import Snapshot
-from .vocabulary import PARTS, Key
+from .vocabulary import OUTSIDE, Key
 
 ROW = np.dtype(
     [
@@ -28,7 +28,7 @@ ROW = np.dtype(
         ("count", "i8"),  # exits that ended in the interval
         ("total", "i8"),  # ns: their durations
         ("time", "i8"),  # ns of the interval spent in such exits, open ones too
-        ("user", "i8"),  # ns of it in user space
+        *((state, "i8") for state in OUTSIDE),  # ns of it: their sum
         ("min", "i8"),  # since the start
         ("max", "i8"),
     ]
@@ -60,8 +60,12 @@ class Interval:
 
     @cached_property
     def budget(self) -> I64:
-        """Shape (threads, 5): ns of PARTS for each thread of `after`; zeros for what is unknown."""
-        return _budget(self)
+        """Shape (threads, 7): ns of STATES for each thread of `after`; zeros for what is unknown (after.told)."""
+        budget: I64 = self.after.threads["states"].astype("i8")
+        if self.before is not None:
+            at = find(self.after.thread_ids, self.before.thread_ids)
+            budget[at[at >= 0]] -= self.before.threads["states"][at >= 0].astype("i8")
+        return budget
 
     @cached_property
     def known(self) -> I64:
@@ -103,7 +107,7 @@ class Interval:
 def diff(before: Snapshot | None, after: Snapshot) -> Interval:
     """What happened between two Snapshots of one source; since its start where `before` is None."""
     heads, ids, rows = after.heads, after.cell_ids, np.zeros(len(after.cells), ROW)
-    for name in ("reason", "isa", "count", "total", "user", "max"):
+    for name in ("reason", "isa", "count", "total", *OUTSIDE[1:], "max"):
         rows[name] = heads[name]
     rows["time"] = heads["total"]
     rows["min"] = np.minimum(heads["min"], np.uint64(2**63 - 1))
@@ -113,9 +117,11 @@ def diff(before: Snapshot | None, after: Snapshot) -> Interval:
         if (cells := _cells(before, after)) is not None:
             rows = rows[cells]
         at, old = _same_cells(before, after)
-        for name, was in (("count", "count"), ("total", "total"), ("time", "total"), ("user", "user")):
-            rows[name][at] -= before.heads[was][old].astype("i8")
+        for name in ("count", "total", *OUTSIDE[1:]):
+            rows[name][at] -= before.heads[name][old].astype("i8")
+        rows["time"][at] -= before.heads["total"][old].astype("i8")
         parts.append(_open(before, after, -1))
+    rows["kernel"] = rows["time"] - sum(rows[state] for state in OUTSIDE[1:])
     return Interval(before, after, np.concatenate([rows, *parts]))
 
 
@@ -176,79 +182,23 @@ def _rows(table: npt.NDArray[np.uint64], rows: I64) -> npt.NDArray[np.uint64]:
     return table[rows]
 
 
-def open_ns(snapshot: Snapshot) -> tuple[I64, I64]:
-    """Shape (threads,) each: ns that the open exit has lasted, and the part in user space; 0 without one.
-
-    A thread that has ended with an exit open stays at what it had then.
-    """
-    threads = snapshot.threads
-    now = np.where(threads["end_ns"], threads["end_ns"], np.uint64(snapshot.time_ns)).astype("i8")
-    since = threads["exit_ns"].astype("i8")
-    lasted = np.where(since > 0, np.maximum(now - since, 0), 0)
-    left = threads["user_ns"].astype("i8")
-    user = np.where(since > 0, threads["user"].astype("i8") + np.where(left > 0, np.maximum(now - left, 0), 0), 0)
-    return lasted, np.minimum(user, lasted)
+def open_ns(snapshot: Snapshot) -> I64:
+    """Shape (threads,): ns that the open exit has lasted; 0 without one."""
+    lasted: I64 = snapshot.threads["open"].sum(axis=1).astype("i8")
+    return lasted
 
 
 def _open(snapshot: Snapshot, after: Snapshot, sign: int) -> Array:
     """The open exits of a Snapshot as rows that add (or take away) their time so far."""
-    lasted, user = open_ns(snapshot)
+    lasted = open_ns(snapshot)
     which = np.flatnonzero(lasted)
     row = which if snapshot is after else find(after.thread_ids, snapshot.thread_ids[which])
     which, row = which[row >= 0], row[row >= 0]
     rows = np.zeros(len(which), ROW)
     rows["reason"], rows["isa"] = snapshot.threads["reason"][which], snapshot.threads["isa"][which]
     rows["thread"] = row
-    rows["time"], rows["user"] = sign * lasted[which], sign * user[which]
+    rows["time"] = sign * lasted[which]
+    for state, ns in zip(OUTSIDE, snapshot.threads["open"][which].T, strict=True):
+        rows[state] = sign * ns.astype("i8")
     rows["min"] = 2**63 - 1
     return rows
-
-
-def _budget(interval: Interval) -> I64:
-    after, before = interval.after, interval.before
-    count = len(after.threads)
-    there = interval.rows["thread"] >= 0
-    rows, idle, interrupt = interval.rows, interval.are(IDLE), interval.are(INTERRUPT)
-    kernel_ns = rows["time"] - rows["user"]
-
-    def per_thread(mask: Mask, values: I64) -> I64:
-        # Float sums are exact here: 2**53 ns are 104 days.
-        return np.bincount(rows["thread"][mask], weights=values[mask], minlength=count).astype("i8")
-
-    budget = np.zeros((count, len(PARTS)), "i8")
-    guest, kernel, user, asleep, wait = budget.T
-    guest += _guest(after)
-    if before is not None:
-        at = find(after.thread_ids, before.thread_ids)
-        guest[at[at >= 0]] -= _guest(before)[at >= 0]
-    kernel += per_thread(there & ~idle, kernel_ns)
-    asleep += per_thread(there & idle, kernel_ns)
-    user += per_thread(there, rows["user"])
-
-    # Waiting for a CPU happened within the others. A vCPU is preempted by the host's interrupts, so it is
-    # taken out of theirs first, then of idle (late wake-ups), then of what is left.
-    delay = np.minimum(_delays(interval), interval.known)
-    interrupts = per_thread(there & interrupt, kernel_ns)
-    for part, most in ((kernel, interrupts), (asleep, asleep), (kernel, kernel), (user, user), (guest, guest)):
-        taken = np.clip(np.minimum(delay, most), 0, None)
-        part -= taken
-        wait += taken
-        delay = delay - taken
-    return np.maximum(budget, 0)
-
-
-def _delays(interval: Interval) -> I64:
-    """Shape (threads,): ns that each thread waited for a CPU."""
-    after, before = interval.after.run_delay, interval.before.run_delay if interval.before else {}
-    tids = interval.after.threads["id"].astype("u4").tolist()
-    waited: I64 = np.fromiter((after.get(tid, 0) - before.get(tid, 0) for tid in tids), "i8", len(tids))
-    return np.maximum(waited, 0)
-
-
-def _guest(snapshot: Snapshot) -> I64:
-    threads = snapshot.threads
-    now = np.where(threads["end_ns"], threads["end_ns"], np.uint64(snapshot.time_ns)).astype("i8")
-    since = threads["entry_ns"].astype("i8")
-    inside = np.where(since > 0, np.maximum(now - since, 0), 0)
-    total: I64 = threads["guest"].astype("i8") + inside
-    return total

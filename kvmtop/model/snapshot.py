@@ -14,19 +14,18 @@ import numpy as np
 from .arrays import U16, U64, Array
 from .histogram import BUCKETS
 from .keys import pack
-from .vocabulary import DetailRequest, Names, Vm
+from .vocabulary import OUTSIDE, STATES, DetailRequest, Names, Vm
 
-# Structures of bpf/collector.bpf.c, byte for byte. Times are CLOCK_MONOTONIC in ns.
+# Times are CLOCK_MONOTONIC in ns. What is open counts up to the Snapshot's instant, or to the thread's end.
 THREAD = np.dtype(
     [
         ("id", "u8"),  # tgid and tid, packed, as the host counts them
         ("first_ns", "u8"),  # first event seen
         ("end_ns", "u8"),  # the thread has exited; 0 while it lives
-        ("exit_ns", "u8"),  # when the open exit began; 0 in the guest
-        ("entry_ns", "u8"),  # when the guest was entered; 0 outside
-        ("user_ns", "u8"),  # when the open exit reached user space; 0 in the kernel
-        ("user", "u8"),  # ns in user space of the open exit, before user_ns
-        ("guest", "u8"),  # ns in the guest
+        ("exit_ns", "u8"),  # when the open exit began; 0 in the guest, and where it was not seen
+        ("since_ns", "u8"),  # when the state began that it is in
+        ("states", "u8", (len(STATES),)),  # ns in each of STATES since first_ns: their sum is all of that time
+        ("open", "u8", (len(OUTSIDE),)),  # ns of the open exit in each of OUTSIDE: their sum is all of it
         ("unpaired", "u8"),  # entries without an exit before them
         ("overwritten", "u8"),  # exits followed by another exit
         ("pairs", "u8"),  # exits that its cells hold
@@ -34,10 +33,12 @@ THREAD = np.dtype(
         ("isa", "u4"),
         ("vcpu", "u4"),
         ("cpu", "u4"),  # of the host, that it left or entered the guest on last
-        ("cells", "u4", (64,)),
+        ("state", "u4"),  # that it is in, of STATES; of an ended one, that it was in
+        ("pad", "u4"),
     ]
 )
 
+# A structure of bpf/collector.bpf.c, byte for byte.
 CELL = np.dtype(
     [
         ("reason", "u4"),
@@ -45,8 +46,8 @@ CELL = np.dtype(
         ("thread", "u4"),  # index into the threads
         ("next", "u4"),
         ("count", "u8"),
-        ("total", "u8"),  # ns, with what was spent in user space
-        ("user", "u8"),  # ns in user space
+        ("total", "u8"),  # ns, all of OUTSIDE; the kernel's part is what the others leave
+        *((state, "u8") for state in OUTSIDE[1:]),
         ("min", "u8"),
         ("max", "u8"),
         ("hist", "u8", (BUCKETS,)),
@@ -65,7 +66,7 @@ TOUCH = np.dtype(
         ("count", "u8"),  # events
         ("exits", "u8"),  # exits that had such an event and have ended
         ("total", "u8"),  # ns: their durations; of "poll" what was spent polling
-        ("user", "u8"),  # ns of it in user space
+        *((state, "u8") for state in OUTSIDE[1:]),  # ns of it
         ("max", "u8"),  # ns; of "window" the window
         ("hist", "u4", (BUCKETS,)),
     ]
@@ -77,8 +78,7 @@ SLOW = np.dtype(
         ("time_ns", "u8"),  # CLOCK_MONOTONIC, when it ended
         ("id", "u8"),  # tgid and tid, packed
         ("ns", "u8"),
-        ("user", "u8"),  # ns of it in user space
-        ("idle", "u8"),  # ns of it halted
+        *((state, "u8") for state in OUTSIDE[1:]),  # ns of it
         ("rip", "u8"),  # guest's, when it left
         ("info1", "u8"),  # VMX: exit qualification; SVM: EXITINFO1
         ("info2", "u8"),
@@ -123,8 +123,8 @@ class Snapshot:
     names: Names
     start_ns: int = 0  # when counting began
     vms: Mapping[int, Vm] = field(default_factory=dict)  # by pid
-    run_delay: Mapping[int, int] = field(default_factory=dict)  # tid → ns spent waiting for a CPU
     cpus: Mapping[int, int] = field(default_factory=dict)  # tid → host CPU it ran on last
+    told: tuple[str, ...] = STATES  # whose figures are known; the others are zeros that say nothing
     lost: int = 0  # exits not counted: a map was full
     userspace: int = 0  # kvm_userspace_exit events, of any VM
     unpaired: int = 0
@@ -149,7 +149,7 @@ class Snapshot:
 
     @cached_property
     def heads(self) -> Array:
-        """The cells without their histograms, dtype HEAD: 56 bytes of 1,080, side by side."""
+        """The cells without their histograms, dtype HEAD: 88 bytes of 1,112, side by side."""
         words = HEAD.itemsize // 8
         whole = np.ascontiguousarray(self.cells).view("u8").reshape(len(self.cells), CELL.itemsize // 8)
         return whole[:, :words].copy().view(HEAD).reshape(len(self.cells))

@@ -14,7 +14,11 @@ def isa_name(isa: int) -> str:
     return {VMX: "VMX", SVM: "SVM", UNKNOWN: "–"}.get(isa, "–")
 
 
-PARTS = ("guest", "kernel", "user", "idle", "wait")  # where a vCPU's second goes, in this order everywhere
+# What a vCPU's thread does, in this order everywhere: it runs the guest, KVM and the kernel, or the VMM; it is halted
+# (asleep in KVM); asleep for anything else; it could run but does not, or may not, by its cgroup's CPU quota.
+# bpf/thread.h numbers them so.
+STATES = ("guest", "kernel", "user", "idle", "blocked", "wait", "throttled")
+OUTSIDE = STATES[1:]  # the guest: what an exit's duration is divided into
 
 # What an exit may touch, and how its halt was polled: the numbers are those of bpf/detail.bpf.c.
 KINDS = (
