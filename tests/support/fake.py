@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from kvmtop.model.arrays import Array
 from kvmtop.model.histogram import bucket_of
 from kvmtop.model.provenance import HERE, Origin
+from kvmtop.model.reasons import HLT
 from kvmtop.model.snapshot import CELL, SLOW, THREAD, TOUCH, Details, Snapshot
-from kvmtop.model.vocabulary import KINDS, SVM, DetailRequest, Names, Vm
+from kvmtop.model.vocabulary import KINDS, OUTSIDE, STATES, SVM, DetailRequest, Names, Vm
 
 SECOND = 1_000_000_000
 NAMES = Names(
@@ -47,10 +49,23 @@ class Vcpu:
     number: int
     born: int
     cells: dict[tuple[int, int], Array] = field(default_factory=dict)
-    guest: int = 0
-    open: tuple[int, int, int, int] | None = None  # isa, reason, exit_ns, user_ns
-    entered: int = 0  # when, while it is in the guest
+    states: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))  # ns up to `since`
+    state: str = ""  # that it is in; nothing is known before its first event
+    since: int = 0  # up to when it is counted
+    began: int = 0  # when the state began
+    open: tuple[int, int, int] | None = None  # isa, reason, exit_ns
+    parts: dict[str, int] = field(default_factory=dict)  # of the open exit up to `since`
     ended: int = 0
+
+    def turn(self, state: str, now: int) -> None:
+        """Another state from now on."""
+        if self.state:
+            self.states[self.state] += now - self.since
+            if self.open:
+                self.parts[self.state] = self.parts.get(self.state, 0) + now - self.since
+        if state != self.state:
+            self.state, self.began = state, now
+        self.since = now
 
 
 class Host:
@@ -65,7 +80,7 @@ class Host:
         self.names = names
         self.vcpus: dict[int, Vcpu] = {}
         self.vms: dict[int, Vm] = {}
-        self.delays: dict[int, int] = {}
+        self.told = STATES
         self.counters = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
         self.closed = False
         self.wish: DetailRequest | None = None
@@ -79,18 +94,31 @@ class Host:
             tid = pid + 1 + number
             self.vcpus[tid] = Vcpu(pid, tid, number, self.now)
 
-    def exits(self, tid: int, reason: int, *durations: int, isa: int | None = None, user: int = 0) -> None:
-        """Let a vCPU have exits of so many ns, each with so many in user space."""
-        cell = self.vcpus[tid].cells.setdefault((self.isa if isa is None else isa, reason), np.zeros(1, CELL))
+    def exits(self, tid: int, reason: int, *durations: int, isa: int | None = None, **parts: int) -> None:
+        """Let a vCPU have exits of so many ns, each with so many in these of OUTSIDE, the rest in the kernel.
+
+        Halts are idle where nothing else is said. The vCPU's own time goes the same way.
+        """
+        isa, vcpu = self.isa if isa is None else isa, self.vcpus[tid]
+        for ns in durations:
+            mine = {"idle": ns - sum(parts.values())} | parts if (isa, reason) in HLT else parts
+            self._count(vcpu, isa, reason, ns, mine)
+            for state, part in mine.items():
+                vcpu.states[state] += part
+            vcpu.states["kernel"] += ns - sum(mine.values())
+
+    def _count(self, vcpu: Vcpu, isa: int, reason: int, ns: int, parts: Mapping[str, int]) -> None:
+        cell = vcpu.cells.setdefault((isa, reason), np.zeros(1, CELL))
         if not cell["count"]:
             cell["min"] = 2**64 - 1
-        for ns in durations:
-            cell["count"] += 1
-            cell["total"] += ns
-            cell["user"] += user
-            cell["min"] = min(int(cell["min"][0]), ns)
-            cell["max"] = max(int(cell["max"][0]), ns)
-            cell["hist"][0, bucket_of(ns)] += 1
+        cell["count"] += 1
+        cell["total"] += ns
+        for state, part in parts.items():
+            if state != "kernel":
+                cell[state] += part
+        cell["min"] = min(int(cell["min"][0]), ns)
+        cell["max"] = max(int(cell["max"][0]), ns)
+        cell["hist"][0, bucket_of(ns)] += 1
 
     def look(self, look: DetailRequest | None) -> None:
         if look != self.wish:
@@ -140,30 +168,35 @@ class Host:
         ids = np.arange(1, len(rows) + 1, dtype="u8")
         return Details(self.looked, self.wish, np.concatenate([np.zeros(0, TOUCH), *rows]), ids, {}, self.slow())
 
-    def leave(self, tid: int, reason: int) -> None:
-        """The vCPU exits now, as collector.bpf.c sees it."""
+    def leave(self, tid: int, reason: int, state: str = "") -> None:
+        """The vCPU exits now, as collector.bpf.c sees it; halts are idle at once where nothing else is said."""
         vcpu = self.vcpus[tid]
-        vcpu.guest += self.now - vcpu.entered if vcpu.entered else 0
-        vcpu.open, vcpu.entered = (self.isa, reason, self.now, 0), 0
+        vcpu.turn(state or ("idle" if (self.isa, reason) in HLT else "kernel"), self.now)
+        vcpu.open, vcpu.parts = (self.isa, reason, self.now), {}
+
+    def turn(self, tid: int, state: str) -> None:
+        """It is in another of STATES from now on."""
+        self.vcpus[tid].turn(state, self.now)
 
     def to_user(self, tid: int) -> None:
         """Its open exit reaches the VMM now."""
-        opened = self.vcpus[tid].open
-        assert opened
-        self.vcpus[tid].open = (*opened[:3], self.now)
+        assert self.vcpus[tid].open
+        self.turn(tid, "user")
 
     def enter(self, tid: int) -> None:
         """It enters the guest now."""
         vcpu = self.vcpus[tid]
+        vcpu.turn("guest", self.now)
         if vcpu.open:
-            isa, reason, since, left = vcpu.open
-            self.exits(tid, reason, self.now - since, isa=isa, user=self.now - left if left else 0)
-        vcpu.open, vcpu.entered = None, self.now
+            isa, reason, since = vcpu.open
+            self._count(vcpu, isa, reason, self.now - since, vcpu.parts)
+        vcpu.open = None
 
     def end(self, pid: int) -> None:
         self.vms[pid] = replace(self.vms[pid], ended=True)
         for vcpu in self.vcpus.values():
             if vcpu.pid == pid:
+                vcpu.turn(vcpu.state, self.now)
                 vcpu.ended = self.now
 
     def read(self) -> Snapshot:
@@ -172,10 +205,14 @@ class Host:
         for row, vcpu in enumerate(self.vcpus.values()):
             thread = threads[row]
             thread["id"], thread["first_ns"], thread["end_ns"] = vcpu.pid << 32 | vcpu.tid, vcpu.born, vcpu.ended
-            thread["vcpu"], thread["guest"], thread["isa"] = vcpu.number, vcpu.guest, self.isa
-            thread["entry_ns"] = vcpu.entered
+            thread["vcpu"], thread["isa"], thread["since_ns"] = vcpu.number, self.isa, vcpu.began
+            if not vcpu.ended:
+                vcpu.turn(vcpu.state, self.now)
+            thread["states"] = [vcpu.states[state] for state in STATES]
+            thread["state"] = STATES.index(vcpu.state or "guest")
             if vcpu.open:
-                thread["isa"], thread["reason"], thread["exit_ns"], thread["user_ns"] = vcpu.open
+                thread["isa"], thread["reason"], thread["exit_ns"] = vcpu.open
+                thread["open"] = [vcpu.parts.get(state, 0) for state in OUTSIDE]
             for (isa, reason), cell in vcpu.cells.items():
                 copy = cell.copy()
                 copy["isa"], copy["reason"], copy["thread"] = isa, reason, row
@@ -190,8 +227,8 @@ class Host:
             cell_ids=np.array(ids, "u8"),
             names=self.names,
             vms=dict(self.vms),
-            run_delay=dict.fromkeys(self.vcpus, 0) | self.delays,
             cpus={tid: tid % 4 for tid in self.vcpus},
+            told=self.told,
             details=self._details(),
             **self.counters,
         )
@@ -231,5 +268,5 @@ class Busy(Host):
                 spent += sum(durations)
             idle = rnd.randrange(300, 700) * 1_000_000
             self.exits(tid, 0x78, *[idle // 50] * 50)
-            vcpu.guest += max(SECOND - spent - idle, 0)
+            vcpu.states["guest"] += max(SECOND - spent - idle, 0)
         return super().read()
