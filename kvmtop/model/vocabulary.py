@@ -83,6 +83,8 @@ class Vm:
     comm: str = ""
     ended: bool = False
     aliases: tuple[str, ...] = ()
+    stopped: bool = False
+    paused: bool = False
 
 
 @dataclass(frozen=True)
