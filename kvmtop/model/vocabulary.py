@@ -105,3 +105,13 @@ class DetailRequest:
     kinds: frozenset[str] = frozenset()
     only: tuple[int, int] | None = None
     slow_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Sleeper:
+    """A vCPU thread that sleeps in KVM_RUN; halted: because its guest waits for an interrupt."""
+
+    pid: int
+    tid: int
+    vcpu: int
+    halted: bool
