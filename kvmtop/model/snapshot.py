@@ -131,6 +131,7 @@ class Snapshot:
     overwritten: int = 0
     ended_threads: int = 0
     details: Details | None = None  # while somebody looks
+    wall_ns: int = 0  # CLOCK_REALTIME at time_ns; it may be stepped while CLOCK_MONOTONIC goes on. 0: not known
 
     @property
     def caveats(self) -> dict[str, int]:
