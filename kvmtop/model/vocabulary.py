@@ -103,7 +103,7 @@ class DetailRequest:
 
 @dataclass(frozen=True)
 class Sleeper:
-    """A thread that has been asleep in KVM_RUN since before it was watched; halted, or for anything else."""
+    """A vCPU thread that sleeps in KVM_RUN; halted: because its guest waits for an interrupt."""
 
     pid: int
     tid: int

@@ -557,8 +557,8 @@ MEANINGS: tuple[Meaning, ...] = (
         {54: "WBINVD", 13: "INVD"},
         {0x89: "wbinvd", 0x76: "invd"},
         what="The guest flushed all caches (WBINVD) or threw them away (INVD). KVM always ignores INVD, and WBINVD"
-        " unless the VM has a device with DMA that is not cache-coherent; then it flushes on all CPUs where the vCPU has"
-        " run.",
+        " unless the VM has a device with DMA that is not cache-coherent: then it flushes on all CPUs where the vCPU"
+        " has run.",
         causes="Firmware and kernels at boot; changes of memory types (MTRR) and page attributes; graphics drivers of"
         " passed-through GPUs; CPUs going offline; ACPI sleep.",
         advice="Harmless in small numbers. With a passed-through GPU and many WBINVD each flush may take a"
