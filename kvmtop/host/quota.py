@@ -93,13 +93,13 @@ def _quotas(tid: int, mounts: dict[str, tuple[str, Path]]) -> Iterator[Quota]:
         if name not in mounts:
             continue
         root, point = mounts[name]
-        group = PurePosixPath(path.removeprefix(root) if root != "/" else path)
-        if ".." in group.parts:  # outside this cgroup namespace
+        whole = PurePosixPath(path)
+        if ".." in whole.parts or not whole.is_relative_to(root):  # outside this cgroup namespace, or not mounted
             continue
+        group = whole.relative_to(root)
         for one in (group, *group.parents):
-            group_name = str(one).strip("/")
-            if group_name and (limit := _limit(point / group_name)):
-                yield Quota(group_name, *limit, point / group_name)
+            if one.name and (limit := _limit(point / one)):
+                yield Quota(str(one), *limit, point / one)
 
 
 def _limit(directory: Path) -> tuple[int, int] | None:

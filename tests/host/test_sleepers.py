@@ -69,21 +69,20 @@ def test_one_that_slept_anew_meanwhile(proc: Proc, monkeypatch: pytest.MonkeyPat
     assert list(sleepers([7])) == []
 
 
-def test_one_that_vanishes_meanwhile(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
-    for last in ("status", "stack", "syscall"):
-        proc.add(7, vcpus=1)
-        proc.thread(7, 7, kvm_run(3), HALTED)
-        head = bounded.head
+@pytest.mark.parametrize("last", ["status", "stack", "syscall"])
+def test_one_that_vanishes_meanwhile(last: str, proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
+    proc.add(7, vcpus=1)
+    proc.thread(7, 7, kvm_run(3), HALTED)
+    head = bounded.head
 
-        def reading(path: Path, last: str = last) -> bytes:
-            found = head(path)
-            if path.name == last and path.exists():
-                proc.remove(7)
-            return found
+    def reading(path: Path) -> bytes:
+        found = head(path)
+        if path.name == last and path.exists():
+            proc.remove(7)
+        return found
 
-        with monkeypatch.context() as patch:
-            patch.setattr(bounded, "head", reading)
-            assert list(sleepers([7])) == []
+    monkeypatch.setattr(bounded, "head", reading)
+    assert list(sleepers([7])) == []
 
 
 def test_a_real_process_that_sleeps_in_something_else() -> None:
