@@ -131,7 +131,7 @@ def test_a_vm_that_stands_still_is_one_line(host: Host, how: str) -> None:
     host.now += SECOND
     host.leave(202, HLT, "blocked")
     host.leave(101, IO, "blocked")
-    host.vms[200] = replace(host.vms[200], **{how: True})
+    host.vms[200] = replace(host.vms[200], stopped=how == "stopped", paused=how == "paused")
     db, its, vm, *vcpus = listed(host, session, 4)
     assert (vm.outside, vm.stuck) == (Outside(how, 4 * SECOND), 0)
     where = "stopped" if how == "stopped" else "blocked"
