@@ -430,6 +430,14 @@ def test_a_p99_that_rose_fourfold(run: Run) -> None:
     assert rise(run, 4_000) == ["p99 of msr rose 4× in web, from 960ns to 3.84µs"]
 
 
+def test_a_p99_of_seconds_with_too_few_exits_does_not_count(run: Run) -> None:
+    for turn in range(12):
+        run.host.exits(101, MSR, *[1_000] * (100 if turn < 9 else 99))
+        run.second()
+    run.host.exits(101, MSR, *[44_000] * 100)
+    assert run.second() == []
+
+
 def test_another_vm_that_becomes_active_raises_nothing(run: Run) -> None:
     """It is slower; web's exits are what they were."""
     for turn in range(14):
