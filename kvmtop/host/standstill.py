@@ -46,9 +46,9 @@ class Standstill:
     def update(self, snapshot: Snapshot, pids: Collection[int]) -> dict[int, str]:
         """STOPPED, PAUSED or CLOSED for those of these VMs that are so; the others are not, or nobody knows.
 
-        Paused: none has exited since the last reading, each has slept outside KVM_RUN for a second, and one at least had
-        left the guest for nothing that a VMM must answer. It is so until a vCPU runs: to be woken for a moment, as by
-        QEMU's monitor, is not enough.
+        Paused: no vCPU has exited since the last reading, each has slept outside KVM_RUN for a second, and one at least
+        had left the guest for nothing that a VMM must answer. It is so until a vCPU runs: to be woken for a moment, as
+        by QEMU's monitor, is not enough.
         """
         before_ns, self._before_ns = self._before_ns, snapshot.time_ns
         threads = snapshot.threads[snapshot.threads["end_ns"] == 0]
