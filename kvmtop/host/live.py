@@ -14,7 +14,6 @@ from ..errors import KvmtopError
 from ..model.arrays import Array
 from ..model.keys import unpack
 from ..model.provenance import HERE
-from ..model.reasons import IDLE
 from ..model.snapshot import SLOW, Snapshot
 from ..model.vocabulary import DetailRequest, Vm
 from . import processes
@@ -76,7 +75,7 @@ class Live:
     def _apply(self) -> None:
         wish = self._wish
         if wish and not self._detail:
-            self._detail = Detail(self._pids, IDLE)
+            self._detail = Detail(self._pids, self._collector.shared())
         if self._detail:
             self._detail.look(wish)
 

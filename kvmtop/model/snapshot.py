@@ -144,6 +144,12 @@ class Snapshot:
         }
 
     @property
+    def silent(self) -> bool:
+        """Whether no vCPU has been seen to leave or enter its guest; some may be known to be halted."""
+        threads = self.threads
+        return not (len(self.cells) or threads["exit_ns"].any() or threads["states"][:, 0].any())
+
+    @property
     def isa(self) -> int:
         """The isa of the exits seen; UNKNOWN before the first."""
         return int(self.heads["isa"].max(initial=0)) or int(self.threads["isa"].max(initial=0))

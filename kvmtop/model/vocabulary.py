@@ -40,7 +40,7 @@ KINDS = (
     "window",
 )
 
-HIT, WASTED, UNPOLLED, UNSURE = range(4)  # the value of a "poll" row
+HIT, WASTED, UNPOLLED = range(3)  # the value of a "poll" row
 
 Key = tuple[int, int]  # isa, code
 
