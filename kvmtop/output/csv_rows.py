@@ -16,6 +16,7 @@ from ..model.interval import Interval
 from ..model.provenance import HERE, Origin
 from ..model.scope import Scope
 from ..model.session import Session
+from ..model.vocabulary import OUTSIDE
 from ..sanitize import clean
 from ..tables.row_choice import RowChoice
 from .json_lines import PERCENTILES, Object, ended_before, head, reason
@@ -23,7 +24,8 @@ from .stream import Output
 
 TITLES = (
     *("time", "elapsed", "length", "vm", "pid", "isa", "code", "name", "count", "rate", "share"),
-    *("time_ns", "time_share", "user_ns", "avg_ns", *PERCENTILES, "max_ns", "min_ns", "total", "lost"),
+    *("time_ns", "time_share", *(f"{state}_ns" for state in OUTSIDE), "avg_ns"),
+    *(*PERCENTILES, "max_ns", "min_ns", "total", "lost"),
 )
 
 
@@ -45,7 +47,7 @@ def interval_rows(session: Session, interval: Interval, origin: Origin = HERE, c
         lines = session.lines(interval, Scope(vm.pid))
         for line in choice.choose(lines) if choice else lines:
             if line.reason.count or line.reason.time:
-                table.append({**common, **whose, **reason(line)})
+                table.append({**common, **whose, **reason(line, after.told)})
     return _csv([[row[name] for name in TITLES] for row in table])
 
 
