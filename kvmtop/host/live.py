@@ -13,7 +13,7 @@ from ..errors import KvmtopError
 from ..model.arrays import Array
 from ..model.keys import unpack
 from ..model.provenance import HERE
-from ..model.reasons import IDLE
+from ..model.reasons import HLT
 from ..model.snapshot import SLOW, Snapshot
 from ..model.vocabulary import DetailRequest
 from . import processes
@@ -73,7 +73,7 @@ class Live:
     def _apply(self) -> None:
         wish = self._wish
         if wish and not self._detail:
-            self._detail = Detail(self._pids, IDLE)
+            self._detail = Detail(self._pids, HLT)
         if self._detail:
             self._detail.look(wish)
 

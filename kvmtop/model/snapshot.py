@@ -14,7 +14,7 @@ import numpy as np
 from .arrays import U16, U64, Array
 from .histogram import BUCKETS
 from .keys import pack
-from .vocabulary import OUTSIDE, STATES, DetailRequest, Names, Vm
+from .vocabulary import OUTSIDE, STATES, DetailRequest, Names, Quota, Vm
 
 # Times are CLOCK_MONOTONIC in ns. What is open counts up to the Snapshot's instant, or to the thread's end.
 THREAD = np.dtype(
@@ -124,6 +124,7 @@ class Snapshot:
     start_ns: int = 0  # when counting began
     vms: Mapping[int, Vm] = field(default_factory=dict)  # by pid
     cpus: Mapping[int, int] = field(default_factory=dict)  # tid → host CPU it ran on last
+    quotas: Mapping[int, Quota] = field(default_factory=dict)  # tid → the tightest quota above it, where that is known
     told: tuple[str, ...] = STATES  # whose figures are known; the others are zeros that say nothing
     lost: int = 0  # exits not counted: a map was full
     userspace: int = 0  # kvm_userspace_exit events, of any VM
@@ -141,6 +142,12 @@ class Snapshot:
             "overwritten": self.overwritten,
             "expired": self.ended_threads,  # the last exit of a thread has no entry after it
         }
+
+    @property
+    def silent(self) -> bool:
+        """Whether no vCPU has been seen to leave or enter its guest; some may be known to be halted."""
+        threads = self.threads
+        return not (len(self.cells) or threads["exit_ns"].any() or threads["states"][:, 0].any())
 
     @property
     def isa(self) -> int:

@@ -75,7 +75,8 @@ MOST_ALIASES = 8
 class Vm:
     """A process with vCPU threads. Its names are untrusted but hold no control characters.
 
-    aliases: what else its owners may call it, such as Proxmox's VMID or its UUID.
+    aliases: what else its owners may call it, such as Proxmox's VMID or its UUID. stopped: a signal has stopped all of
+    its threads (/proc says T or t). paused: its VMM has, as far as events tell: all of its vCPUs sleep outside KVM_RUN.
     """
 
     pid: int
@@ -83,6 +84,17 @@ class Vm:
     comm: str = ""
     ended: bool = False
     aliases: tuple[str, ...] = ()
+    stopped: bool = False
+    paused: bool = False
+
+
+@dataclass(frozen=True)
+class Quota:
+    """The CPU quota that may throttle a thread: so much of each period. group: the cgroup that has it."""
+
+    group: str
+    quota_ns: int
+    period_ns: int
 
 
 @dataclass(frozen=True)
@@ -93,3 +105,13 @@ class DetailRequest:
     kinds: frozenset[str] = frozenset()
     only: tuple[int, int] | None = None
     slow_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Sleeper:
+    """A vCPU thread that sleeps in KVM_RUN; halted: because its guest waits for an interrupt."""
+
+    pid: int
+    tid: int
+    vcpu: int
+    halted: bool
