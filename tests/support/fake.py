@@ -214,6 +214,8 @@ class Host:
             if not vcpu.ended:
                 vcpu.turn(vcpu.state, self.now)
             thread["states"] = [vcpu.states[state] for state in STATES]
+            left = (vcpu.ended or self.now) - vcpu.born - sum(vcpu.states.values())
+            thread["states"][STATES.index("guest")] += max(left, 0)  # where nobody has said what it did
             thread["state"] = STATES.index(vcpu.state or "guest")
             if vcpu.open:
                 thread["isa"], thread["reason"], thread["exit_ns"] = vcpu.open
