@@ -47,18 +47,36 @@ OTHERS = "(others)"
 BOUNDS = (*range(9, 21), *range(22, 33, 2))
 
 
+class _Times:
+    """ns by state, as counters, none of which may go back: Prometheus would take that for a restart.
+
+    What is true may: part of a wait that is still open can turn out to be throttled. The others then grow by less for a
+    while, so that the sum is right.
+    """
+
+    def __init__(self, states: Sequence[str]) -> None:
+        self._true, self.shown = np.zeros((2, len(states)), "i8")
+
+    def add(self, ns: I64) -> None:
+        """ns: shape (states,)."""
+        self._true += ns
+        owed = self._true - self.shown
+        more = np.maximum(owed, 0)
+        self.shown += (more * (max(owed.sum(), 0) / max(more.sum(), 1))).astype("i8")
+
+
 @dataclass
 class _Reason:
     """What one VM spent on one reason. Times in ns."""
 
     count: int = 0
-    parts: Counter[str] = field(default_factory=Counter)  # by OUTSIDE
+    parts: _Times = field(default_factory=lambda: _Times(OUTSIDE))
     total: int = 0
     hist: I64 = field(default_factory=lambda: np.zeros(BUCKETS, "i8"))
 
     def add(self, reason: Reason) -> None:
         self.count += reason.count
-        self.parts.update(reason.parts)
+        self.parts.add(np.array([reason.parts[state] for state in OUTSIDE]))
         self.total += reason.total
         self.hist += reason.hist
 
@@ -71,12 +89,12 @@ class _Reason:
 
 @dataclass
 class _Vm:
-    """The counters of one VM: they only grow. budget: ns of STATES."""
+    """The counters of one VM: they only grow."""
 
     name: str
     pid: str
     reasons: dict[str, _Reason] = field(default_factory=dict)
-    budget: I64 = field(default_factory=lambda: np.zeros(len(STATES), "i8"))
+    budget: _Times = field(default_factory=lambda: _Times(STATES))
 
     @property
     def labels(self) -> list[str]:
@@ -149,7 +167,7 @@ class Exporter(Wrapper, Collector):
                 continue
             mine = self._vm(_key(vm))
             mask = pids == vm.pid
-            mine.budget += interval.budget[mask].sum(axis=0)
+            mine.budget.add(interval.budget[mask].sum(axis=0))
             if vm.pid in active:
                 for reason in by_reason(interval, mask):
                     mine.reason(clean(reason.name)).add(reason)
@@ -180,7 +198,7 @@ class Exporter(Wrapper, Collector):
             return
         after = self._interval.after
         vms = [vm for vm in self._vms.values() if vm is not self._others]
-        vms += [self._others] if self._others.budget.any() or self._others.reasons else []
+        vms += [self._others] if self._others.budget.shown.any() or self._others.reasons else []
         yield from _reasons(vms, after.told)
         yield _budget(vms, after.told)
         yield from self._vcpus(self._interval)
@@ -256,8 +274,9 @@ def _reasons(vms: Sequence[_Vm], told: Collection[str]) -> Iterator[Metric]:
         for name, reason in vm.reasons.items():
             values = [*vm.labels, name]
             exits.add_metric(values, reason.count)
-            for where in (where for where in OUTSIDE if where in told):
-                seconds.add_metric([*values, where], reason.parts[where] / 1e9)
+            for where, ns in zip(OUTSIDE, reason.parts.shown.tolist(), strict=True):
+                if where in told:
+                    seconds.add_metric([*values, where], ns / 1e9)
             duration.add_metric(values, reason.buckets(), reason.total / 1e9)
     yield from (exits, seconds, duration)
 
@@ -265,13 +284,13 @@ def _reasons(vms: Sequence[_Vm], told: Collection[str]) -> Iterator[Metric]:
 def _budget(vms: Sequence[_Vm], told: Collection[str]) -> Metric:
     family = CounterMetricFamily(
         "kvmtop_vcpu_seconds",
-        "Where the time of the vCPUs went: guest, kernel (on a CPU, in KVM), user (on a CPU, in the VMM), idle (halted),"
-        " blocked (asleep for anything else), wait (for a CPU), throttled (by a CPU quota)."
+        "Where the time of the vCPUs went: guest, kernel (on a CPU, in KVM), user (on a CPU, in the VMM), idle"
+        " (halted), blocked (asleep for anything else), wait (for a CPU), throttled (by a CPU quota)."
         " The states add up to the time that the vCPUs were watched.",
         labels=[*LABELS, "state"],
     )
     for vm in vms:
-        for state, ns in zip(STATES, vm.budget.tolist(), strict=True):
+        for state, ns in zip(STATES, vm.budget.shown.tolist(), strict=True):
             if state in told:
                 family.add_metric([*vm.labels, state], ns / 1e9)
     return family
