@@ -9,7 +9,7 @@ import pytest
 import kvmtop
 from kvmtop import sanitize
 from kvmtop.model.session import Session
-from kvmtop.model.vocabulary import OUTSIDE, STATES, UNKNOWN, VMX, DetailRequest
+from kvmtop.model.vocabulary import OUTSIDE, STATES, UNKNOWN, VMX, DetailRequest, Quota
 from kvmtop.output import summary
 from kvmtop.output.csv_rows import TITLES, interval_rows
 from kvmtop.output.json_lines import interval_line, summary_line
@@ -161,6 +161,13 @@ def test_a_stuck_vcpu(host: Host) -> None:
     assert (first["stuck"], second["stuck"]) == (True, False)
     assert (second["state"], second["state_ns"]) == (None, None)  # nothing seen of it yet
     assert first["budget"]["user"] == 1
+
+
+def test_a_quota_is_named(host: Host) -> None:
+    host.quotas[101] = Quota("/machine.slice/web\x1b01", 20_000_000, 100_000_000)
+    first, second = interval(Session(), host)["vms"][1]["vcpus"]
+    assert (first["quota"]["quota_ns"], first["quota"]["period_ns"]) == (20_000_000, 100_000_000)
+    assert first["quota"]["group"] == clean("/machine.slice/web\x1b01") and second["quota"] is None
 
 
 def test_a_vm_that_stands_still(host: Host) -> None:
