@@ -47,7 +47,7 @@ def interval_rows(session: Session, interval: Interval, origin: Origin = HERE, c
         lines = session.lines(interval, Scope(vm.pid))
         for line in choice.choose(lines) if choice else lines:
             if line.reason.count or line.reason.time:
-                table.append({**common, **whose, **reason(line, after.told)})
+                table.append({**common, **whose, **reason(line)})
     return _csv([[row[name] for name in TITLES] for row in table])
 
 

@@ -49,9 +49,9 @@ def _budget(found: Mapping[str, float] | None) -> Object | None:
     return {state: _rounded(found.get(state)) for state in STATES} if found else None
 
 
-def _parts(found: Mapping[str, int], told: Collection[str]) -> Object:
+def _parts(found: Mapping[str, int], told: Collection[str] = OUTSIDE) -> Object:
     """What a time is divided into, in ns."""
-    return {f"{state}_ns": found[state] if state in told else None for state in OUTSIDE}
+    return {f"{state}_ns": found.get(state) if state in told else None for state in OUTSIDE}
 
 
 def _quota(found: Quota | None) -> Object | None:
@@ -90,23 +90,20 @@ def budget(session: Session, interval: Interval) -> Object | None:
     return _budget(shares(interval, ALL))
 
 
-def reason(line: Line, told: Collection[str]) -> Object:
-    """One exit reason of a scope: its figures in the interval, and how many exits there were since the start.
-
-    told: the states whose figures are known.
-    """
+def reason(line: Line) -> Object:
+    """One exit reason of a scope: its figures in the interval, and how many exits there were since the start."""
     r = line.reason
     return {
         "isa": _isa(r.isa),
         "code": r.code,
         "name": clean(r.name),
-        "idle": r.idle if "idle" in told else None,
+        "idle": r.idle if "idle" in r.parts else None,
         "count": r.count,
         "rate": round(r.rate, 3),
         "share": _rounded(line.share),
         "time_ns": r.time,
         "time_share": _rounded(line.time_share),
-        **_parts(r.parts, told),
+        **_parts(r.parts),
         "avg_ns": _rounded(r.avg, 1),
         **{name: _rounded(r.percentile(share), 1) for name, share in PERCENTILES.items()},
         "max_ns": r.max,
@@ -117,7 +114,7 @@ def reason(line: Line, told: Collection[str]) -> Object:
 
 def reasons(session: Session, interval: Interval) -> list[Object]:
     """All reasons seen so far, by code."""
-    return [reason(line, interval.after.told) for line in session.lines(interval)]
+    return [reason(line) for line in session.lines(interval)]
 
 
 def vms(session: Session, interval: Interval) -> list[Object]:
@@ -293,8 +290,7 @@ def interval_line(
     sections = {name: section(session, interval) for name, section in SECTIONS.items()}
     sections |= {name: section(session, interval, labels) for name, section in DETAILS.items()}
     if choice:  # shares stay what they are: of all reasons
-        told = interval.after.told
-        sections["reasons"] = [reason(line, told) for line in choice.choose(session.lines(interval))]
+        sections["reasons"] = [reason(line) for line in choice.choose(session.lines(interval))]
     return _dumps({**head("interval", interval.after, interval.seconds, origin), **sections})
 
 

@@ -76,7 +76,7 @@ class _Reason:
 
     def add(self, reason: Reason) -> None:
         self.count += reason.count
-        self.parts.add(np.array([reason.parts[state] for state in OUTSIDE]))
+        self.parts.add(np.array([reason.parts.get(state, 0) for state in OUTSIDE]))
         self.total += reason.total
         self.hist += reason.hist
 
