@@ -76,6 +76,7 @@ def test_table(host: Host) -> None:
         "db                         200     2.0   99.8%    0.2%    0.0%    0.0%    0.0%    0.0%      0.0%",
         "  vCPU 0                   201     2.0   99.8%    0.2%    0.0%    0.0%    0.0%    0.0%      0.0%",
         "old                        300       0       –       –       –       –       –       –         –  ended",
+        "  vCPU 0                   301       0       –       –       –       –       –       –         –  ended",
     ]
 
     host.now += SECOND * 5 // 2
