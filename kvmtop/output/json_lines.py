@@ -142,7 +142,7 @@ def vms(session: Session, interval: Interval) -> list[Object]:
             opened = {"reason": name, "ns": lasted[row], **parts}
         state, since = STATES[thread["state"]], int(thread["since_ns"])
         told = since and state in after.told and not m.ended
-        now = {"state": state if told else None, "state_ns": after.time_ns - since if told else None}
+        now = {"state": state if told else None, "state_ns": max(after.time_ns - since, 0) if told else None}
         where = {"vcpu": int(thread["vcpu"]), "tid": m.number, "cpu": after.cpus.get(m.number)}
         return {**where, **member(m), **now, "quota": _quota(after.quotas.get(m.number)), "open": opened}
 
