@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from .. import units
@@ -53,12 +53,15 @@ def _where(shares: dict[str, float] | None) -> Cell:
     return bar(shares, BAR) if shares else units.DASH
 
 
-def columns(here: Scope | None = None) -> tuple[Column[VcpuRow], ...]:
-    """The columns of the list. here: the scope to mark."""
+def columns(here: Scope | None = None, still: Collection[int | None] = ()) -> tuple[Column[VcpuRow], ...]:
+    """The columns of the list. here: the scope to mark; still: VMs that stand still, of which one line is enough."""
 
     def name(row: VcpuRow) -> str:
         mark = "" if here is None else "›" if row.scope == here else " "
         return f"{mark}{'' if row.scope.thread is None else '  '}{row.name}"
+
+    def now(row: VcpuRow) -> str:
+        return "" if row.scope.thread is not None and row.scope.pid in still and not row.ended else state(row)
 
     return (
         Column("name", "VM / VCPU", 14, name, left=True, cut=True, grow=8),
@@ -68,7 +71,7 @@ def columns(here: Scope | None = None) -> tuple[Column[VcpuRow], ...]:
         *map(_share, STATES),
         Column("bar", "WHERE", BAR, lambda row: row.shares, _where, left=True, drop=3),
         Column("top", "TOP REASON", 12, lambda row: row.top, left=True, drop=4),
-        Column("state", "STATE", 14, state, left=True, drop=1, grow=8),
+        Column("state", "STATE", 14, now, left=True, drop=1, grow=8),
         Column("trend", "TREND", TREND, lambda row: row.trend, _sparkline, drop=7, trend=True),
     )
 
@@ -85,7 +88,8 @@ LOGGED = logged(
 
 def vcpu_table(found: Sequence[VcpuRow], scope: Scope, width: int) -> Rows:
     """The list in so many characters; the scope that is looked at is marked."""
-    shown = fitting(columns(scope), width - 1)
+    still = {one.scope.pid for one in found if one.outside and one.scope.thread is None}
+    shown = fitting(columns(scope, still), width - 1)
 
     def row(at: int) -> Row:
         one = found[at]
