@@ -17,7 +17,7 @@ from ..model.exit_stats import Groups
 from ..model.keys import unpack
 from ..model.snapshot import Snapshot
 from ..model.source import Source, Wrapper
-from ..model.vocabulary import Key, Vm
+from ..model.vocabulary import STATES, Key, Vm
 from . import codec
 from .format import (
     ALIAS,
@@ -29,9 +29,11 @@ from .format import (
     MOST_VMS,
     SCALARS,
     SCHEMA,
+    BadFrame,
     base,
     words,
 )
+from .layout import Layout
 
 PAGE = 1024  # bytes: half of the last page of each frame is lost
 
@@ -50,6 +52,7 @@ class Recorder(Wrapper):
         self._vms: dict[int, Vm] = {}
         self._changes = 0  # of VMs
         self._threads: set[int] = set()
+        self._layout = Layout.of(STATES)
         self._lock = threading.Lock()
         self._beside = [Path(f"{path}-journal"), Path(f"{path}-wal")]
         for place in self._beside:
@@ -123,7 +126,7 @@ class Recorder(Wrapper):
                 self._database.execute("BEGIN")
                 self._write(snapshot, final)
                 self._database.execute("COMMIT")
-        except (sqlite3.Error, OSError, codec.BadFrame) as error:
+        except (sqlite3.Error, OSError, BadFrame) as error:
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
             self._trouble = f"recording ended after {self._next} samples: cannot write {self._path} ({words(error)})"
@@ -143,7 +146,7 @@ class Recorder(Wrapper):
             old_count, old_ns = self._sums.get(key, (0, 0))
             if count > old_count:
                 grown.append((n, *key, count - old_count, ns - old_ns))
-        put("INSERT INTO frames VALUES (?, ?)", (n, codec.encode(snapshot, before)))
+        put("INSERT INTO frames VALUES (?, ?)", (n, codec.encode(snapshot, self._layout, before)))
         scalars = [getattr(snapshot, name) for name in SCALARS.values()]
         exits = sum(row[3] for row in grown)
         put("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (n, snapshot.time_ns, exits, *scalars, final))
@@ -152,13 +155,13 @@ class Recorder(Wrapper):
         changed = [pid for pid in snapshot.vms.keys() | self._vms.keys() if snapshot.vms.get(pid) != self._vms.get(pid)]
         for pid in sorted(changed, key=snapshot.vms.__contains__):  # those that are there no more first: they make room
             now = snapshot.vms.get(pid)
-            state = "gone" if now is None else "ended" if now.ended else "running"
+            state = "gone" if now is None else "ended" if now.ended else _standing(now)
             vm = now or self._vms[pid]
             names = [*((alias, ALIAS) for alias in vm.aliases), (vm.name, state)]
             rows += [(n, pid, name, vm.comm, of) for name, of in names]
         self._changes += len(rows)
         if len(snapshot.vms) > MOST_VMS or self._changes > MOST_CHANGES:
-            raise codec.BadFrame("too many VMs for a recording")
+            raise BadFrame("too many VMs for a recording")
         self._database.executemany("INSERT INTO vms VALUES (?, ?, ?, ?, ?)", rows)
         threads = snapshot.thread_ids.view("i8").tolist()
         for row, thread in enumerate(threads):
@@ -176,9 +179,15 @@ class Recorder(Wrapper):
         began = time.time() - (time.monotonic_ns() - snapshot.start_ns) / 1e9
         host = (__version__, platform.node(), platform.release(), self._title, began, snapshot.start_ns)
         self._database.execute("INSERT INTO runs VALUES (1, ?, ?, ?, ?, ?, ?)", host)
+        self._layout = Layout.of(snapshot.told)
+        self._database.executemany("INSERT INTO columns (kind, name) VALUES (?, ?)", self._layout.rows)
         names = [(isa, code, name) for isa, table in snapshot.names.reasons.items() for code, name in table.items()]
         self._database.executemany("INSERT INTO reasons VALUES (?, ?, ?)", names)
         self._database.executemany("INSERT INTO flags VALUES (?, ?)", list(snapshot.names.flags.items()))
+
+
+def _standing(vm: Vm) -> str:
+    return " ".join(word for word in ("stopped", "paused") if getattr(vm, word)) or "running"
 
 
 def _make(path: Path) -> None:

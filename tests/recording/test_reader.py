@@ -32,7 +32,6 @@ def test_every_snapshot_comes_back(file: Path) -> None:
         if turn == 60:
             del host.vms[4000]
             host.counters |= {"lost": 7, "userspace": 8, "unpaired": 9, "overwritten": 10, "ended_threads": 11}
-            host.delays[4101] = 12_345
         snapshots.append(recorder.read())
     final = recorder.close()
     found = Recording(file)
