@@ -24,7 +24,7 @@ from ..model.provenance import HERE, Origin
 from ..model.scope import ALL, Scope
 from ..model.session import Line, Session
 from ..model.snapshot import Snapshot
-from ..model.vocabulary import OUTSIDE, STATES, UNKNOWN, Quota, isa_name
+from ..model.vocabulary import OUTSIDE, STATES, UNKNOWN, isa_name
 from ..reference.labels import Labels
 from ..sanitize import clean
 from ..tables.halt_polling import verdict
@@ -52,10 +52,6 @@ def _budget(found: Mapping[str, float] | None) -> Object | None:
 def _parts(found: Mapping[str, int], told: Collection[str] = OUTSIDE) -> Object:
     """What a time is divided into, in ns."""
     return {f"{state}_ns": found.get(state) if state in told else None for state in OUTSIDE}
-
-
-def _quota(found: Quota | None) -> Object | None:
-    return found and {"group": clean(found.group), "quota_ns": found.quota_ns, "period_ns": found.period_ns}
 
 
 def head(kind: str, snapshot: Snapshot, seconds: float, origin: Origin) -> Object:
@@ -144,14 +140,15 @@ def vms(session: Session, interval: Interval) -> list[Object]:
         told = since and state in after.told and not m.ended
         now = {"state": state if told else None, "state_ns": max(after.time_ns - since, 0) if told else None}
         where = {"vcpu": int(thread["vcpu"]), "tid": m.number, "cpu": after.cpus.get(m.number)}
-        return {**where, **member(m), **now, "quota": _quota(after.quotas.get(m.number)), "open": opened}
+        return {**where, **member(m), **now, "open": opened}
 
     found: list[Object] = []
     for m in vcpu_rows(session, interval, ended_before(interval), trend=0):
         if m.scope.thread is None:
             name = {"name": clean(m.vm) or f"pid {m.number}", "pid": m.number, "alive": m.alive}
             vm = after.vms[m.number]
-            found.append({**name, **member(m), "stopped": vm.stopped, "paused": vm.paused, "vcpus": []})
+            still = {"stopped": vm.stopped, "paused": vm.paused, "quota": clean(vm.quota) or None}
+            found.append({**name, **member(m), **still, "vcpus": []})
         elif not m.ended or m.shares is not None:
             found[-1]["vcpus"].append(vcpu(m))
     return found

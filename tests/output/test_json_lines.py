@@ -9,7 +9,7 @@ import pytest
 import kvmtop
 from kvmtop import sanitize
 from kvmtop.model.session import Session
-from kvmtop.model.vocabulary import OUTSIDE, STATES, UNKNOWN, VMX, DetailRequest, Quota
+from kvmtop.model.vocabulary import OUTSIDE, STATES, UNKNOWN, VMX, DetailRequest
 from kvmtop.output import summary
 from kvmtop.output.csv_rows import TITLES, interval_rows
 from kvmtop.output.json_lines import interval_line, summary_line
@@ -163,18 +163,12 @@ def test_a_stuck_vcpu(host: Host) -> None:
     assert first["budget"]["user"] == 1
 
 
-def test_a_quota_is_named(host: Host) -> None:
-    host.quotas[101] = Quota("/machine.slice/web\x1b01", 20_000_000, 100_000_000)
-    first, second = interval(Session(), host)["vms"][1]["vcpus"]
-    assert (first["quota"]["quota_ns"], first["quota"]["period_ns"]) == (20_000_000, 100_000_000)
-    assert first["quota"]["group"] == clean("/machine.slice/web\x1b01") and second["quota"] is None
-
-
 def test_a_vm_that_stands_still(host: Host) -> None:
     host.vms[100] = replace(host.vms[100], paused=True)
-    host.vms[200] = replace(host.vms[200], stopped=True)
+    host.vms[200] = replace(host.vms[200], stopped=True, quota="/a\x1b\nb: 20 ms of 100 ms")
     db, web = interval(Session(), host)["vms"]
     assert (db["stopped"], db["paused"], web["stopped"], web["paused"]) == (True, False, False, True)
+    assert (db["quota"], web["quota"]) == (clean("/a\x1b\nb: 20 ms of 100 ms"), None)
 
 
 def test_what_has_ended_is_told_once(host: Host) -> None:
