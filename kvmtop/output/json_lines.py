@@ -242,6 +242,9 @@ def polling(session: Session, interval: Interval, labels: Labels) -> list[Object
         {
             "pid": unpack(one.id)[0],
             "tid": unpack(one.id)[1],
+            "hits": one.hits,
+            "wasted": one.wasted,
+            "other": one.other,
             "success_ns": one.success_ns,
             "fail_ns": one.fail_ns,
             "window_ns": one.window,

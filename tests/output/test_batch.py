@@ -208,7 +208,9 @@ def test_slow_exits_come_before_their_interval(host: Host) -> None:
     writer = details(host, "io", slow_ns=1)
     host.linger(101, 0x7B, 7_000_000, kind="io", value=0x3F8, extra=0x101)
     first, second = written(writer, host)[:2]
-    assert " vCPU 0 io 7.00ms (kernel 7.00ms user 0 idle 0 blocked 0 wait 0) " in first and first.endswith("port 0x3f8 COM1 out 1 B")
+    assert " vCPU 0 io 7.00ms (kernel 7.00ms user 0 idle 0 blocked 0 wait 0) " in first and first.endswith(
+        "port 0x3f8 COM1 out 1 B"
+    )
     assert first.isprintable() and header(second).startswith("SVM")
 
 

@@ -9,7 +9,7 @@ import pytest
 import kvmtop
 from kvmtop import sanitize
 from kvmtop.model.session import Session
-from kvmtop.model.vocabulary import OUTSIDE, STATES, UNKNOWN, VMX, DetailRequest
+from kvmtop.model.vocabulary import HIT, OUTSIDE, STATES, UNKNOWN, UNPOLLED, VMX, WASTED, DetailRequest
 from kvmtop.output import summary
 from kvmtop.output.csv_rows import TITLES, interval_rows
 from kvmtop.output.json_lines import interval_line, summary_line
@@ -245,7 +245,15 @@ def test_details() -> None:
     host.exits(101, 0x7B, 2_000_000)
     host.touch(101, "io", 0x3F8, 0x101, 2_000_000, user=1_500_000)
     host.touch(102, "io", 0x3F8, 0x101, 1_000_000)
-    host.linger(101, 0x7B, 2_000_000, 1_500_000, "io", 0x3F8, 0x101, rip=0xFFFFFFFF81000000)
+    host.touch(102, "poll", HIT, 0, 30_000)
+    host.touch(102, "poll", WASTED, 0, 200_000, 200_000)
+    host.touch(102, "poll", UNPOLLED, 0, 0)
+    host.touch(102, "window", 0, 0, 200_000)
+    host.linger(
+        *(101, 0x7B, 2_000_000, 1_500_000, "io", 0x3F8, 0x101),
+        rip=0xFFFFFFFF81000000,
+        wait=300_000,
+    )
     (found,) = lines(interval_line(session, session.add(host.read()), Labels()))
     keys = {(row["pid"], row["tid"]): row["count"] for row in found["touched"]}
     assert keys == {(None, None): 2, (100, None): 2, (100, 101): 1, (100, 102): 1}
@@ -254,6 +262,10 @@ def test_details() -> None:
     assert (whole["time_ns"], whole["max_ns"]) == (3_000_000, 2_000_000)
     assert (whole["kernel_ns"], whole["user_ns"], whole["idle_ns"]) == (1_500_000, 1_500_000, 0)
     (slow,) = found["slow"]["exits"]
-    assert (slow["ns"], slow["kernel_ns"], slow["user_ns"]) == (2_000_000, 500_000, 1_500_000)
+    assert (slow["ns"], slow["kernel_ns"], slow["user_ns"], slow["wait_ns"]) == (2_000_000, 200_000, 1_500_000, 300_000)
     assert slow["what"] == whole["what"] and slow["rip"] == 0xFFFFFFFF81000000
-    assert found["slow"]["threshold_ns"] == 1_000_000 and found["polling"] == []
+    assert found["slow"]["threshold_ns"] == 1_000_000
+    (polls,) = found["polling"]
+    assert polls.pop("verdict").startswith("cheap: 33.3% of 3 polls hit")
+    numbers = {"hits": 1, "wasted": 2, "other": 1, "success_ns": 30_000, "fail_ns": 400_000, "window_ns": 200_000}
+    assert polls == {"pid": 100, "tid": 102, **numbers}
