@@ -240,7 +240,7 @@ class Exporter(Wrapper, Collector):
 
 LABELS = ["vm", "pid"]
 _STUCK = (
-    "vCPUs that have been in one state for 3 s or more, neither in the guest nor idle; without those of a VM that is"
+    "vCPUs that have been in one state for 3 s or more, neither in the guest nor halted; without those of a VM that is"
     " paused or stopped as a whole."
 )
 
