@@ -46,19 +46,20 @@ def read(rows: Array, snapshot: Snapshot) -> list[Slow]:
     for row in rows:
         item = dict(zip(SLOW.names or (), row.tolist(), strict=True))
         pid, tid = unpack(item["id"])
-        vm = snapshot.vms.get(pid)
         parts = {state: item[state] for state in OUTSIDE[1:]}
+        vm = snapshot.vms.get(pid)
         found.append(
             Slow(
                 time=item["time_ns"] / 1e9 + ahead,
                 vm=vm.name if vm else f"pid {pid}",
                 pid=pid,
                 tid=tid,
+                # Two probes have timed it, one after the other: their clocks may be some ns apart.
+                parts={"kernel": max(item["ns"] - sum(parts.values()), 0), **parts},
                 info=(item["info1"], item["info2"]),
                 code=item["reason"],
                 name=snapshot.names.name(item["isa"], item["reason"]),
                 kind=KINDS[item["kind"] % len(KINDS)],
-                parts={"kernel": max(item["ns"] - sum(parts.values()), 0)} | parts,
                 **{name: item[name] for name in ("vcpu", "isa", "ns", "rip", "cpu", "value", "extra")},
             )
         )

@@ -45,7 +45,7 @@ def page(session: Session, interval: Interval, scope: Scope, key: Key, points: i
     low_octave, high_octave = first // 4, last // 4
 
     marks, facts = [], ["no such exit in this interval"]
-    if line and line.reason.count:
+    if line and (line.reason.count or line.reason.time):
         reason = line.reason
         values = [(label, reason.percentile(share)) for label, share in _PERCENTILES] + [("max", reason.max)]
         marks = [(label, bucket_of(value) - first) for label, value in values if value is not None]
