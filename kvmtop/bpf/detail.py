@@ -108,11 +108,14 @@ def polling() -> list[str]:
     with btf.load() as types:
         if not types:
             return []
-        note, link = types.offset("task_struct", "preempt_notifiers.first"), types.offset("kvm_vcpu", "preempt_notifier.link")
+        note, link = (
+            types.offset("task_struct", "preempt_notifiers.first"),
+            types.offset("kvm_vcpu", "preempt_notifier.link"),
+        )
         for where in ("stat.generic.", "stat."):  # since and before 5.14 (0193cc908b5a)
             hit, miss = (types.offset("kvm_vcpu", f"{where}halt_poll_{name}_ns") for name in ("success", "fail"))
-            if None not in (note, link, hit, miss):
-                return [f"-DTASK_NOTES={note}", f"-DNOTE_HIT=({hit - link})", f"-DNOTE_MISS=({miss - link})"]  # type: ignore[operator]
+            if note is not None and link is not None and hit is not None and miss is not None:
+                return [f"-DTASK_NOTES={note}", f"-DNOTE_HIT=({hit - link})", f"-DNOTE_MISS=({miss - link})"]
     return []
 
 

@@ -198,16 +198,10 @@ class BpfArray:
 
     def take(self, indices: Any, head: np.dtype[Any]) -> Array:
         """A copy of how these rows begin, as this dtype of whole 64-bit words."""
-        if self.rows is None:
-            return (
-                self.read()[indices]
-                .view("u8")
-                .reshape(-1, self._dtype.itemsize // 8)[:, : head.itemsize // 8]
-                .copy()
-                .view(head)[:, 0]
-            )
-        words = self.rows.view("u8").reshape(self._size, self._dtype.itemsize // 8)
-        return np.ascontiguousarray(words[indices, : head.itemsize // 8]).view(head)[:, 0]
+        rows = self.read() if self.rows is None else self.rows
+        words = rows.view("u8").reshape(self._size, self._dtype.itemsize // 8)
+        begun: Array = np.ascontiguousarray(words[indices, : head.itemsize // 8]).view(head)[:, 0]
+        return begun
 
     def write(self, indices: Any, rows: Array) -> None:
         """Put these rows at these indices."""
