@@ -40,14 +40,12 @@ struct cell {
     u64 hist[BUCKETS];
 };
 
-struct bitmap {
-    u64 word[1 << 16]; /* a bit for each thread id: PID_MAX_LIMIT is 1 << 22 */
-};
-
 BPF_F_TABLE("array", u32, struct thread, threads, THREADS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct cell, cells, CELLS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct cpu, cpus, CPUS, MAP_FLAGS);
-BPF_ARRAY(bits, struct bitmap, 1);
+/* One value, a bit for each thread id. Made by collector.py: libbcc takes seconds to declare so large a one. */
+BPF_ARRAY(bits, u64, 1);
+#define WORD(tid) ((tid) >> 6 & 0xffff) /* PID_MAX_LIMIT is 1 << 22 */
 BPF_HASH(slots, u32, u32, THREADS); /* by thread id */
 BPF_STACK(free_slots, u32, THREADS);
 BPF_STACK(free_cells, u32, CELLS);
@@ -92,10 +90,10 @@ static __always_inline struct thread *find(struct cpu *cpu, u64 id)
 static __always_inline void mark(u32 tid, u64 one)
 {
     u32 zero = 0;
-    struct bitmap *map = bits.lookup(&zero);
+    u64 *word = bits.lookup(&zero);
 
-    if (map)
-        __sync_fetch_and_add(&map->word[tid >> 6 & 65535], one << (tid & 63));
+    if (word)
+        __sync_fetch_and_add(word + WORD(tid), one << (tid & 63));
 }
 
 /* A slot for a thread without one; the caller tells the CPU if it runs here. */
@@ -378,15 +376,15 @@ int on_fpu(void *ctx)
 static __always_inline u64 is_vcpu(u32 tid)
 {
 #ifdef TYPED
-    u64 map = bpf_pseudo_fd(2, BITS), at = tid >> 3 & 0x7fff8, word;
+    u64 map = bpf_pseudo_fd(2, 0), at = WORD(tid) * 8, word;
 
     asm volatile("%1 += %2\n%0 = *(u64 *)(%1 + 0)" : "=&r"(word), "+r"(map) : "r"(at));
     return word >> (tid & 63) & 1;
 #else
     u32 zero = 0;
-    struct bitmap *map = bits.lookup(&zero);
+    u64 *word = bits.lookup(&zero);
 
-    return map && map->word[tid >> 6 & 65535] >> (tid & 63) & 1;
+    return word && word[WORD(tid)] >> (tid & 63) & 1;
 #endif
 }
 
@@ -490,7 +488,7 @@ static __always_inline bool halted(void *ctx, void *task, u64 note)
 static __always_inline bool halted(void *ctx, void *task, u64 note)
 {
     u64 ip[12] = {};
-    bool in = false;
+    bool in = 0;
 
     bpf_get_stack(ctx, ip, sizeof(ip), 0);
 #pragma unroll

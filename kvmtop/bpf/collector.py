@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -34,6 +35,7 @@ CPU = np.dtype(
         ("pad2", "u8", (4,)),
     ]
 )
+THREAD_IDS = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
 CELLS_PER_THREAD = 24  # a busy vCPU has 12 to 16 reasons
 ENDED = thread_rows.ENDED
 KEEP_ENDED = 256  # rows of ended threads that stay apart; older ones are added up by reason
@@ -96,13 +98,18 @@ class Collector:
             Probe("kvm", "kvm_entry", "on_entry", raw if "vcpu_id" in formats["kvm_exit"].fields else "classic"),
             Probe("kvm", "kvm_exit", "on_exit"),
         ]
-        self._probes = Probes(
-            HERE / "collector.bpf.c",
-            cflags,
-            probes,
-            [*sizes, "free_slots", "free_cells", *extra_maps],
-            run=("on_peek", "on_seed") if use_raw else (),
-        )
+        bits = syscalls.array(THREAD_IDS // 8)
+        try:
+            self._probes = Probes(
+                HERE / "collector.bpf.c",
+                cflags,
+                probes,
+                [*sizes, "free_slots", "free_cells", *extra_maps],
+                shared={"bits": bits},
+                run=("on_peek", "on_seed") if use_raw else (),
+            )
+        finally:
+            os.close(bits)  # the programs hold it
         dtypes = {"threads": thread_rows.ROW, "cells": CELL, "cpus": CPU}
         self._maps = {
             name: syscalls.BpfArray(self._fd(name), dtypes[name], size, use_mmap) for name, size in sizes.items()

@@ -136,7 +136,7 @@ def _load(bcc: Any, request: dict[str, Any]) -> None:
     programs = []
     for name, (kind, type_id) in request["programs"].items():
         # By ourselves: libbcc loads no typed ones, and knows nothing of another's maps.
-        instructions = _with_maps(bpf.dump_func(name.encode()), instead, fd("bits") if kind == "typed" else 0)
+        instructions = _with_maps(bpf.dump_func(name.encode()), instead, request["shared"].get("bits", 0))
         programs.append(syscalls.load(instructions, kind, type_id))
     with socket.socket(fileno=request["socket"]) as theirs:
         socket.send_fds(theirs, [b"descriptors"], maps + programs)

@@ -64,9 +64,9 @@ def sched(tracefs: Tracefs, use_btf: bool = True) -> Sched:
 
 
 def _typed(types: Btf) -> Sched | None:
-    ids = [types.id(f"btf_trace_{name}", TYPEDEF) for name in ("sched_switch", "sched_wakeup")]
+    switch, wake = (types.id(f"btf_trace_{name}", TYPEDEF) for name in ("sched_switch", "sched_wakeup"))
     task = _offsets(types, _TASK)
-    if task is None or not all(ids):
+    if task is None or not switch or not wake:
         return None
     flags, how = ["-DTYPED", *task], "events with the kernel's types"
     note, link = _offsets(types, _NOTE), types.offset("kvm_vcpu", "preempt_notifier.link")
@@ -78,17 +78,17 @@ def _typed(types: Btf) -> Sched | None:
         how += ", halts by the kernel's stack"
     else:
         return None
-    told = STATES[:-1]
+    told: tuple[str, ...] = STATES[:-1]
     quota = _offsets(types, _QUOTA)
     withheld = next(filter(None, (_offsets(types, way) for way in _WITHHELD)), None)
     if quota and withheld:
         flags += quota + withheld
         told = STATES
-    probes = tuple(
-        Probe("sched", name, function, "typed", id)
-        for (name, function), id in zip((("sched_switch", "on_switch"), ("sched_wakeup", "on_wake")), ids, strict=True)
+    probes = (
+        Probe("sched", "sched_switch", "on_switch", "typed", switch),
+        Probe("sched", "sched_wakeup", "on_wake", "typed", wake),
     )
-    return Sched(tuple(flags), probes, told, how)
+    return Sched((*flags,), probes, told, how)
 
 
 def _offsets(types: Btf, wanted: tuple[tuple[str, str, tuple[str, ...]], ...]) -> list[str] | None:
@@ -120,7 +120,7 @@ def _classic(tracefs: Tracefs) -> Sched:
 
 
 def _block(symbols: Path = Path("/proc/kallsyms")) -> list[str] | None:
-    """Where kvm_vcpu_block lies, as flags; None where the kernel does not say (kernel.kptr_restrict, no such symbol)."""
+    """Where kvm_vcpu_block lies, as flags; None where the kernel does not say (kernel.kptr_restrict)."""
     start = None
     following = 2**64
     text = re.compile(r"([0-9a-f]{1,16}) [tTwW] (\w+)\t?")

@@ -23,14 +23,6 @@ from ..model.arrays import Array
 _SYS_PERF_EVENT_OPEN, _SYS_BPF = 298, 321  # x86-64
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
 _PROG_LOAD, _PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN = 5, 10, 17
-    0,
-    1,
-    2,
-    3,
-    5,
-    10,
-    17,
-)
 _PROGRAM_TYPES = {"classic": 5, "raw": 17, "typed": 26}  # BPF_PROG_TYPE_TRACEPOINT, _RAW_TRACEPOINT, _TRACING
 _TRACE_RAW_TP = 23  # BPF_TRACE_RAW_TP, of _TRACING
 _MAP_TYPE_ARRAY = 2
@@ -62,6 +54,11 @@ def push(fd: int, values: Any) -> None:
         value.value = number
         if call(*arguments):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def array(size: int) -> int:
+    """A BPF array of one value of so many bytes; its descriptor."""
+    return _bpf(_MAP_CREATE, struct.pack("<6I", _MAP_TYPE_ARRAY, 4, size, 1, 0, 0))
 
 
 def delete(fd: int, key: bytes) -> None:
@@ -201,16 +198,10 @@ class BpfArray:
 
     def take(self, indices: Any, head: np.dtype[Any]) -> Array:
         """A copy of how these rows begin, as this dtype of whole 64-bit words."""
-        if self.rows is None:
-            return (
-                self.read()[indices]
-                .view("u8")
-                .reshape(-1, self._dtype.itemsize // 8)[:, : head.itemsize // 8]
-                .copy()
-                .view(head)[:, 0]
-            )
-        words = self.rows.view("u8").reshape(self._size, self._dtype.itemsize // 8)
-        return np.ascontiguousarray(words[indices, : head.itemsize // 8]).view(head)[:, 0]
+        rows = self.read() if self.rows is None else self.rows
+        words = rows.view("u8").reshape(self._size, self._dtype.itemsize // 8)
+        begun: Array = np.ascontiguousarray(words[indices, : head.itemsize // 8]).view(head)[:, 0]
+        return begun
 
     def write(self, indices: Any, rows: Array) -> None:
         """Put these rows at these indices."""

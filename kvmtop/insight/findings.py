@@ -145,8 +145,8 @@ def _doing(where: str, thread: np.void) -> str:
 
 def _throttled(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
     for vcpu in _worst(vcpus, "throttled", THROTTLED_SHARE):
-        quota = interval.after.quotas.get(vcpu.number)
-        which = f" ({quota.group}: {units.percent(quota.quota_ns / quota.period_ns)} of a CPU)" if quota else ""
+        vm = interval.after.vms.get(vcpu.scope.pid or 0)
+        which = f" ({vm.quota})" if vm and vm.quota else ""
         yield Finding(
             f"{_who(vcpu)} may not run {units.percent(_share(vcpu, 'throttled'))} of its time: the CPU quota of its"
             f" cgroup is used up{which}",

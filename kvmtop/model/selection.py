@@ -80,7 +80,6 @@ def only(snapshot: Snapshot, pids: Collection[int]) -> Snapshot:
         cells=cells,
         cell_ids=snapshot.cell_ids[mine],
         vms={pid: vm for pid, vm in snapshot.vms.items() if pid in pids},
-        quotas={tid: quota for tid, quota in snapshot.quotas.items() if tid in tids},
         cpus={tid: cpu for tid, cpu in snapshot.cpus.items() if tid in tids},
         # It tells that no exit at all is seen where guests run (insight/caveats.py), which others' exits disprove.
         userspace=snapshot.userspace if snapshot.silent else 0,

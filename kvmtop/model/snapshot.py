@@ -14,7 +14,7 @@ import numpy as np
 from .arrays import U16, U64, Array
 from .histogram import BUCKETS
 from .keys import pack
-from .vocabulary import OUTSIDE, STATES, DetailRequest, Names, Quota, Vm
+from .vocabulary import OUTSIDE, STATES, DetailRequest, Names, Vm
 
 # Times are CLOCK_MONOTONIC in ns. What is open counts up to the Snapshot's instant, or to the thread's end.
 THREAD = np.dtype(
@@ -124,7 +124,6 @@ class Snapshot:
     start_ns: int = 0  # when counting began
     vms: Mapping[int, Vm] = field(default_factory=dict)  # by pid
     cpus: Mapping[int, int] = field(default_factory=dict)  # tid → host CPU it ran on last
-    quotas: Mapping[int, Quota] = field(default_factory=dict)  # tid → the tightest quota above it, where that is known
     told: tuple[str, ...] = STATES  # whose figures are known; the others are zeros that say nothing
     lost: int = 0  # exits not counted: a map was full
     userspace: int = 0  # kvm_userspace_exit events, of any VM
@@ -132,6 +131,7 @@ class Snapshot:
     overwritten: int = 0
     ended_threads: int = 0
     details: Details | None = None  # while somebody looks
+    wall_ns: int = 0  # CLOCK_REALTIME at time_ns; it may be stepped while CLOCK_MONOTONIC goes on. 0: not known
 
     @property
     def caveats(self) -> dict[str, int]:

@@ -40,7 +40,7 @@ KINDS = (
     "window",
 )
 
-HIT, WASTED, UNPOLLED, UNSURE = range(4)  # the value of a "poll" row
+HIT, WASTED, UNPOLLED = range(3)  # the value of a "poll" row
 
 Key = tuple[int, int]  # isa, code
 
@@ -75,8 +75,10 @@ MOST_ALIASES = 8
 class Vm:
     """A process with vCPU threads. Its names are untrusted but hold no control characters.
 
-    aliases: what else its owners may call it, such as Proxmox's VMID or its UUID. stopped: a signal has stopped all of
-    its threads (/proc says T or t). paused: its VMM has, as far as events tell: all of its vCPUs sleep outside KVM_RUN.
+    aliases: what else its owners may call it, such as Proxmox's VMID or its UUID. ended: its process has, or has closed
+    the VM. stopped: all of its threads are, by a signal or a debugger. paused: its VMM keeps all of its vCPUs out of
+    KVM_RUN, and had at least one leave that needed nothing. Both false where that is not known.
+    quota: while its cgroup's CPU quota holds it back, "group: quota of period".
     """
 
     pid: int
@@ -86,15 +88,7 @@ class Vm:
     aliases: tuple[str, ...] = ()
     stopped: bool = False
     paused: bool = False
-
-
-@dataclass(frozen=True)
-class Quota:
-    """The CPU quota that may throttle a thread: so much of each period. group: the cgroup that has it."""
-
-    group: str
-    quota_ns: int
-    period_ns: int
+    quota: str = ""
 
 
 @dataclass(frozen=True)
