@@ -1,4 +1,4 @@
-"""Whether two samples differ by more than chance: Welch's t test."""
+"""Whether two samples differ by more than chance: Student's t test."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ from statistics import fmean, variance
 
 
 def p_value(a: Sequence[float], b: Sequence[float]) -> float:
-    """How often two samples of one population would have means as far apart as these, 0 to 1.
+    """How often two samples of one population would have means at least as far apart as these, 0 to 1.
 
-    Neither needs to vary as much as the other, nor to have as many values; each needs two.
+    Each needs two values. Their variances are pooled: where nothing has changed, they are the same.
     """
-    apart, errors = abs(fmean(a) - fmean(b)), [variance(side) / len(side) for side in (a, b)]
-    if not apart:
-        return 1.0
-    if not (error := sum(errors)):
-        return 0.0
-    # Welch-Satterthwaite: by 1/freedom the one that varies more counts more.
-    freedom = 1 / sum((part / error) ** 2 / (len(side) - 1) for part, side in zip(errors, (a, b), strict=True))
-    return student(apart / math.sqrt(error), freedom)
+    freedom, apart = len(a) + len(b) - 2, abs(fmean(a) - fmean(b))
+    pooled = sum(variance(side) * (len(side) - 1) for side in (a, b)) / freedom
+    if not apart or not pooled:
+        return float(not apart)
+    return student(apart / math.sqrt(pooled * (1 / len(a) + 1 / len(b))), freedom)
 
 
 def student(t: float, freedom: float) -> float:

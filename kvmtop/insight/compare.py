@@ -27,7 +27,7 @@ from ..sanitize import clean
 from .chance import p_value
 
 LEVEL = 0.002  # of each of four tests: fewer than 1 % of the reasons that did not change are marked
-LEAST, MOST = 5, 16  # pieces on each side; of the longer one twice as many at most
+LEAST, MOST = 5, 16  # pieces on each side
 EFFECT, SHIFT = 1.1, 1.25  # of rates and times; of percentiles, which lie in buckets of up to 1.22
 HUNDREDFOLD, TENFOLD, EXITS = 100.0, 10.0, 100
 _RANGE = re.compile(r"(?P<file>.+)@(?P<begin>\d+(\.\d+)?)?\.\.(?P<end>\d+(\.\d+)?)?", re.DOTALL | re.ASCII)
@@ -81,12 +81,13 @@ class RecordingSpan:
         """Exits a second of one reason."""
         return self.reasons[key].rate if key in self.reasons else 0.0
 
-    def pieces(self, seconds: float) -> list[Reasons]:
-        """Its reasons in pieces of about so many seconds, evenly spread where there are many. Raises KvmtopError."""
-        size = max(round(seconds * self.intervals / self.seconds), 1)
-        starts = np.arange(self.first, self.first + self.intervals - size + 1, size)
-        if len(starts) > 2 * MOST:
-            starts = starts[np.linspace(0, len(starts) - 1, 2 * MOST).astype(int)]
+    def size(self, seconds: float) -> int:
+        """How many intervals take about so many seconds."""
+        return max(round(seconds * self.intervals / self.seconds), 1)
+
+    def pieces(self, size: int, number: int) -> list[Reasons]:
+        """Its reasons in so many pieces of so many intervals, evenly spread. Raises KvmtopError."""
+        starts = self.first + size * np.linspace(0, self.intervals // size - 1, number).astype(int)
         recording = Recording(self.path, selection=self.selection)
         try:
             return [_between(recording, start, start + size)[1] for start in starts.tolist()]
@@ -132,7 +133,10 @@ def changes(a: RecordingSpan, b: RecordingSpan, keeps: Callable[[Reason], bool] 
     Raises KvmtopError where one of the files has gone or changed.
     """
     length = max(*(part.seconds / part.intervals for part in (a, b)), min(a.seconds, b.seconds) / MOST)
-    pieces = a.pieces(length), b.pieces(length)
+    sizes = a.size(length), b.size(length)
+    # As many on both sides: else a few that are equal by chance would be held against the spread of many.
+    number = min(a.intervals // sizes[0], b.intervals // sizes[1], MOST)
+    pieces = a.pieces(sizes[0], number), b.pieces(sizes[1], number)
     found = []
     for key in a.reasons.keys() | b.reasons.keys():
         before, after = a.reasons.get(key), b.reasons.get(key)

@@ -31,9 +31,13 @@ def test_student() -> None:
     assert student(0, 3) == 1 and student(1e200, 3) == 0 and student(math.inf, 3) == 0
 
 
-def test_welch() -> None:
-    """Against R: t.test(c(1, 2, 4, 7), c(9, 11, 12))."""
-    assert p_value([1, 2, 4, 7], [9, 11, 12]) == pytest.approx(0.00688, rel=0.01)
+def test_two_samples() -> None:
+    """3.5 and 10.67 with a pooled variance of 77/15 are t = 4.14 apart, at 5 degrees of freedom."""
+    assert (
+        p_value([1, 2, 4, 7], [9, 11, 12])
+        == pytest.approx(student(4.1416, 5), rel=1e-3)
+        == pytest.approx(0.009, rel=0.01)
+    )
     assert p_value([5, 5, 5], [5, 5, 5]) == 1 and p_value([5, 5, 5], [6, 6, 6]) == 0
     assert p_value([1, 2, 3], [3, 2, 1]) == 1
 
@@ -83,14 +87,14 @@ def whole(pieces: list[Reason]) -> Reason:
     return reason(np.sum([piece.hist for piece in pieces], axis=0), sum(piece.seconds for piece in pieces))
 
 
-Sides = tuple[int, int, int]  # pieces of A, of B, intervals of a piece
-SIDES: list[Sides] = [(5, 5, 1), (8, 8, 1), (MOST, MOST, 1), (MOST, MOST, 4), (MOST, MOST, 18), (5, 2 * MOST, 1)]
+Sides = tuple[int, int]  # pieces on either side, and intervals of a piece
+SIDES: list[Sides] = [(5, 1), (8, 1), (MOST, 1), (MOST, 4), (MOST, 18)]
 MEANS, SPREADS_OF = (0.3, 3, 30, 300, 3000), tuple(SPREADS)
 
 
 def judged(random: np.random.Generator, shape: Shape, sides: Sides, times: float = 1.0) -> tuple[frozenset[str], float]:
     """What is marked, and how much more came in all; 0 where it is fewer than 100 exits."""
-    a, b = shape.run(random, sides[0], sides[2]), shape.run(random, sides[1], sides[2], times)
+    a, b = shape.run(random, *sides), shape.run(random, *sides, times)
     both = whole(a), whole(b)
     changed = what_changed(both, (a, b))
     assert changed is not None
@@ -98,16 +102,16 @@ def judged(random: np.random.Generator, shape: Shape, sides: Sides, times: float
 
 
 def test_hardly_anything_of_a_steady_run_is_marked() -> None:
-    """In 5,400 reasons, rare and frequent, regular and in heavy bursts, from five intervals to five minutes a side."""
+    """In 4,200 reasons, rare and frequent, regular and in heavy bursts, from five intervals to five minutes a side."""
     random, marked, tried = RNG(15), Counter[Sides](), Counter[Sides]()
     for sides, bursts, spread, mean in product(SIDES, (None, 10, 1, 0.5, 0.2, 0.1), SPREADS_OF, MEANS):
         if bursts and bursts < 0.5 and sides[0] < MOST:
             continue  # see below
-        for _ in range(14):
+        for _ in range(13):
             marked[sides] += bool(judged(random, Shape(mean, bursts, spread), sides)[0])
             tried[sides] += 1
     print({sides: f"{marked[sides]} of {tried[sides]}" for sides in SIDES})
-    assert tried.total() > 5000
+    assert tried.total() > 4000
     for sides in SIDES:
         assert marked[sides] < 0.01 * tried[sides], sides
 
@@ -119,9 +123,9 @@ def test_a_hundredfold_is_never_missed() -> None:
         for _ in range(8):
             changed, fold = judged(random, Shape(mean, bursts), sides, 198)
             most += fold >= 100
-            assert fold < 100 or {"rate", "time"} <= changed, (sides, bursts, mean, fold)
+            assert fold < 100 or "rate" in changed, (sides, bursts, mean, fold)
     assert most > 700
-    steady = sum(bool(judged(random, Shape(300, 0.1), (5, 5, 1))[0]) for _ in range(200))
+    steady = sum(bool(judged(random, Shape(300, 0.1), (5, 1))[0]) for _ in range(200))
     assert 10 < steady < 40
 
 
@@ -137,16 +141,16 @@ def test_198_times_as_many_are_found_whatever_chance_makes_of_them(bursts: float
 
 def test_twice_as_many_or_twice_as_long() -> None:
     random, shape = RNG(18), Shape(300)
-    assert all({"rate", "time"} <= judged(random, shape, (5, 5, 1), 2)[0] for _ in range(50))
+    assert all({"rate", "time"} <= judged(random, shape, (5, 1), 2)[0] for _ in range(50))
     a, b = shape.run(random, 5, 1), shape.run(random, 5, 1)
     slower = [reason(np.roll(r.hist, 4), r.seconds) for r in b]  # an octave
-    assert what_changed((whole(a), whole(slower)), (a, slower)) == {"time", "p50", "p99"}
+    assert what_changed((whole(a), whole(slower)), (a, slower)) == frozenset(("time", "p50", "p99"))
 
 
 def test_a_change_too_small_to_care_for_is_none() -> None:
     random, shape = RNG(19), Shape(1_000_000, spread=0.1)
-    assert not any(judged(random, shape, (16, 16, 1), 1.09)[0] for _ in range(20))
-    assert all(judged(random, shape, (16, 16, 1), 1.11)[0] == {"rate", "time"} for _ in range(20))
+    assert not any(judged(random, shape, (16, 1), 1.09)[0] for _ in range(20))
+    assert all(judged(random, shape, (16, 1), 1.11)[0] == {"rate", "time"} for _ in range(20))
 
 
 @pytest.mark.parametrize(
@@ -158,9 +162,5 @@ def test_below_five_pieces_only_a_tenfold_of_a_hundred(count: int, more: int, ma
     a, b = [reason(count * one, 1.0)], [reason(more * one, 1.0)]
     for sides in ((a, b), (b, a)):
         assert what_changed((whole(sides[0]), whole(sides[1])), sides) == ({"rate", "time"} if marked else None)
-    slow = [reason(np.roll(100 * one, 14), 1.0)]
-    assert what_changed((whole([reason(100 * one, 1.0)]), slow[0]), ([reason(100 * one, 1.0)], slow)) == {
-        "time",
-        "p50",
-        "p99",
-    }
+    usual, slow = [reason(100 * one, 1.0)], [reason(np.roll(100 * one, 14), 1.0)]
+    assert what_changed((usual[0], slow[0]), (usual, slow)) == frozenset(("time", "p50", "p99"))
