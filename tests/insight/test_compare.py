@@ -9,7 +9,8 @@ import pytest
 from kvmtop import cli
 from kvmtop.errors import KvmtopError
 from kvmtop.insight.compare import Change, RecordingSpan, changes, growth
-from kvmtop.tables.compare import text
+from kvmtop.tables.compare import BY_KEY, LOGGED, text
+from kvmtop.tables.text import lines
 
 from ..support.pair import IO, MSR, record
 
@@ -32,34 +33,37 @@ def test_what_changed_and_what_did_not(pair: tuple[str, str]) -> None:
 
 
 def test_each_figure_is_marked_on_its_own(tmp_path: Path) -> None:
-    """90 and 110 in turns for a minute; then twice as long, then twice as many, each half as long."""
-    turns = [{MSR: (90 + 20 * (n % 2), 2000), IO: (100, 1000)} for n in range(60)]
+    """90 and 110 in turns; then twice as long, then twice as many, each half as long."""
+    turns = [{MSR: (90 + 20 * (n % 2), 2000), IO: (100, 1000)} for n in range(20)]
     a = record(tmp_path / "a", turns)
     longer = [turn | {MSR: (turn[MSR][0], 4000)} for turn in turns]
     more = [turn | {MSR: (2 * turn[MSR][0], 1000)} for turn in turns]
-    for name, side, changed in (
-        ("same", turns[::-1], set()),
-        ("longer", longer, {"time", "p50", "p99"}),
-        ("more", more, {"rate", "p50", "p99"}),
+    for name, side, changed, verdict in (
+        ("same", turns[::-1], set(), "noise"),
+        ("longer", longer, {"time", "p50", "p99"}, "longer"),
+        ("more", more, {"rate", "p50", "p99"}, "more"),
     ):
         found = by_name(a, record(tmp_path / name, side))
         assert (found["msr"].changed, found["io"].changed) == (frozenset(changed), frozenset())
         assert found["msr"].notable is bool(changed) and found["io"].notable is False
+        assert BY_KEY["verdict"].cell(found["msr"]) == verdict
+        line = next(line for line in lines(LOGGED, [found["msr"]]) if line.startswith("msr"))
+        assert line.count("*") == len(changed)
 
 
 def test_halves_of_a_run_and_what_a_few_seconds_of_it_tell(tmp_path: Path) -> None:
     """Pieces are as long on both sides, whatever their intervals are."""
-    file = record(tmp_path / "run", [{MSR: (90 + 20 * (n % 2) if n < 100 else 200, 1000)} for n in range(200)])
+    file = record(tmp_path / "run", [{MSR: (90 + 20 * (n % 2) if n < 40 else 200, 1000)} for n in range(80)])
 
     def changed(a: str, b: str) -> frozenset[str] | None:
         (found,) = changes(*(RecordingSpan.read(f"{file}@{part}") for part in (a, b)))
         return found.changed
 
-    assert changed("0..50", "50..100") == changed("0..5", "5..100") == changed("7..100", "0..6") == frozenset()
-    assert changed("0..100", "100..200") == changed("0..5", "100..200") == {"rate", "time"}
-    assert changed("0..100", "100..105") == {"rate", "time"}
-    assert changed("0..4", "100..200") is None
-    span = RecordingSpan.read(f"{file}@0..100")
+    assert changed("0..20", "20..40") == changed("0..5", "5..40") == changed("7..40", "0..6") == frozenset()
+    assert changed("0..40", "40..80") == changed("0..5", "40..80") == {"rate", "time"}
+    assert changed("0..40", "40..45") == {"rate", "time"}
+    assert changed("0..4", "40..80") is None
+    span = RecordingSpan.read(f"{file}@0..40")
     assert [piece[2, MSR].count for piece in span.pieces(span.size(5), 3)] == [490, 510, 510]
     assert len(span.pieces(1, 16)) == 16
 
