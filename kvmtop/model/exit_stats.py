@@ -13,6 +13,7 @@ from .arrays import I64, U64, Array, Mask
 from .histogram import bucket_bounds, percentile
 from .interval import Interval
 from .keys import pack, unpack
+from .reasons import HLT, basic
 from .snapshot import Snapshot
 from .vocabulary import OUTSIDE, Key
 
@@ -40,13 +41,13 @@ class Reason:
 
     @property
     def idle(self) -> bool:
-        """Whether most of its time was spent halted."""
-        return 2 * self.parts.get("idle", 0) > self.time
+        """Whether most of its time was spent halted; where nobody knows, whether it is for halting."""
+        return 2 * self.parts["idle"] > self.time if "idle" in self.parts else basic(*self.key) in HLT
 
     @property
     def busy(self) -> int:
         """ns of its time that the vCPU was not halted."""
-        return self.time - self.parts.get("idle", 0)
+        return self.time - self.parts.get("idle", self.time if self.idle else 0)
 
     @property
     def rate(self) -> float:
