@@ -68,6 +68,15 @@ def test_halves_of_a_run_and_what_a_few_seconds_of_it_tell(tmp_path: Path) -> No
     assert len(span.pieces(1, 16)) == 16
 
 
+def test_intervals_of_other_lengths(tmp_path: Path) -> None:
+    """The same bursts, seen each second and every eight."""
+    seconds = record(tmp_path / "a", [{MSR: (0 if n % 8 else 100, 1000)} for n in range(128)])
+    eights = record(tmp_path / "b", [{MSR: (100, 1000)}] * 16, 8)
+    twice = record(tmp_path / "c", [{MSR: (200, 1000)}] * 16, 8)
+    assert by_name(seconds, eights)["msr"].changed == by_name(eights, seconds)["msr"].changed == frozenset()
+    assert by_name(seconds, twice)["msr"].changed == frozenset(("rate", "time"))
+
+
 def test_parts_of_one(tmp_path: Path) -> None:
     file = record(tmp_path / "run", [{MSR: (10 if n < 5 else 40, 1000)} for n in range(10)])
     a, b = RecordingSpan.read(f"{file}@0..5"), RecordingSpan.read(f"{file}@5..10")
