@@ -69,12 +69,12 @@ def test_halves_of_a_run_and_what_a_few_seconds_of_it_tell(tmp_path: Path) -> No
 
 
 def test_intervals_of_other_lengths(tmp_path: Path) -> None:
-    """The same bursts, seen each second and every eight."""
-    seconds = record(tmp_path / "a", [{MSR: (0 if n % 8 else 100, 1000)} for n in range(128)])
-    eights = record(tmp_path / "b", [{MSR: (100, 1000)}] * 16, 8)
-    twice = record(tmp_path / "c", [{MSR: (200, 1000)}] * 16, 8)
-    assert by_name(seconds, eights)["msr"].changed == by_name(eights, seconds)["msr"].changed == frozenset()
-    assert by_name(seconds, twice)["msr"].changed == frozenset(("rate", "time"))
+    """Bursts, seen each second and every two: half as much is half as much, and the same is the same."""
+    seconds = record(tmp_path / "a", [{MSR: (0 if n % 2 else 100, 1000)} for n in range(32)])
+    same = record(tmp_path / "b", [{MSR: (100, 1000)}] * 16, 2)
+    half = record(tmp_path / "c", [{MSR: (50, 1000)}] * 16, 2)
+    assert by_name(seconds, same)["msr"].changed == by_name(same, seconds)["msr"].changed == frozenset()
+    assert by_name(seconds, half)["msr"].changed == by_name(half, seconds)["msr"].changed == frozenset(("rate", "time"))
 
 
 def test_parts_of_one(tmp_path: Path) -> None:
