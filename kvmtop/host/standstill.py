@@ -21,9 +21,10 @@ STOPPED, PAUSED, CLOSED = "stopped", "paused", "closed"
 EVERY = 3_000_000_000  # ns after which a VM is looked at again though nothing has changed
 LEAST = 1_000_000_000  # ns that all of its vCPUs have slept
 GUEST, IDLE, BLOCKED = (STATES.index(state) for state in ("guest", "idle", "blocked"))
-# What a VMM may have to answer: besides devices, MSRs, hypercalls, VMGEXIT, TDCALL; and a vCPU that has shut down.
-VMX_ANSWERED, SVM_ANSWERED = (2, 18, 31, 32, 77, 84, 85), (0x7C, 0x7F, 0x81, 0x403)
-ANSWERED = reasons.DEVICE | {(VMX, code) for code in VMX_ANSWERED} | {(SVM, code) for code in SVM_ANSWERED}
+# What a VMM may have to answer: ports, memory of no RAM, MSRs, hypercalls, VMGEXIT, TDCALL; and a shutdown of the CPU.
+ANSWERED = {(VMX, code) for code in (2, 18, 30, 31, 32, 48, 49, 77, 84, 85)} | {
+    (SVM, code) for code in (0x7B, 0x7C, 0x7F, 0x81, 0x400, 0x403)
+}
 
 
 @dataclass(frozen=True)
