@@ -85,17 +85,20 @@ def _look(pid: int, threads: Array | None, last: _Look | None, now: int, key: by
         tids = processes.threads(pid)
         if tids and all(map(processes.is_stopped, tids)):
             state = STOPPED
-        elif _paused(threads, unpack(threads["id"])[1].tolist() or tids, bool(last and last.state == PAUSED)):
+        elif len(threads):
+            was = bool(last and last.state == PAUSED)
+            if (was or _taken_out(threads).any()) and _outside(unpack(threads["id"])[1].tolist(), was):
+                state = PAUSED
+        elif last and _outside(tids, last.state == PAUSED):  # not one that is just being started
             state = PAUSED
     return _Look(now, key, state, file)
 
 
-def _paused(threads: Array, tids: Sequence[int], was: bool) -> bool:
-    """Of threads not known so far, all of the process's, /proc alone tells."""
-    if len(threads) and not was and not _taken_out(threads).any():
-        return False
+def _outside(tids: Sequence[int], awake: bool) -> bool:
+    """Whether none of these threads is in KVM_RUN. awake: whether one that runs may be taken for none of the guest."""
     calls = [processes.system_call(tid) for tid in tids]
-    return all(calls) and not any(processes.in_kvm_run(call) or (call == [b"running"] and not was) for call in calls)
+    known = bool(calls) and all(call and (awake or call != [b"running"]) for call in calls)
+    return known and not any(map(processes.in_kvm_run, calls))
 
 
 def _taken_out(threads: Array) -> Mask:
