@@ -139,7 +139,7 @@ _DOING = {
 def _doing(where: str, thread: np.void) -> str:
     """What a stuck vCPU does, in words; thread: a row of dtype THREAD."""
     if where == "blocked" and thread["exit_ns"]:
-        return "blocked in the VMM" if thread["open"][OUTSIDE.index("user")] else "blocked in the kernel"
+        return "blocked in the VMM" if thread["in_vmm"] else "blocked in the kernel"
     return _DOING[where]
 
 

@@ -12,7 +12,7 @@ from kvmtop.insight import findings as rules
 from kvmtop.insight.findings import MOST, Finding, findings
 from kvmtop.insight.vcpus import vcpu_rows
 from kvmtop.model.session import Session
-from kvmtop.model.vocabulary import HIT, STATES, SVM, VMX, WASTED, DetailRequest, Quota, Vm
+from kvmtop.model.vocabulary import HIT, STATES, SVM, VMX, WASTED, DetailRequest, Vm
 from kvmtop.reference.labels import Labels
 from kvmtop.sanitize import clean
 
@@ -183,12 +183,11 @@ def test_throttled_just_below_and_above_and_by_which_quota(run: Run) -> None:
     (found,) = run.second()
     assert found.text == "vCPU 0 of web may not run 20.1% of its time: the CPU quota of its cgroup is used up"
     assert found.rule == "throttled > 20% of a vCPU's time"
-    run.host.quotas[101] = Quota("/machine.slice/web", 50_000_000, 100_000_000)
-    run.host.quotas[201] = Quota("/other", 1, 2)
+    run.host.vms[100] = replace(run.host.vms[100], quota="/machine.slice/web: 50 ms of 100 ms")
     spend(run, 101, throttled=500)
     assert run.texts() == [
         "vCPU 0 of web may not run 50.0% of its time: the CPU quota of its cgroup is used up"
-        " (/machine.slice/web: 50.0% of a CPU)"
+        " (/machine.slice/web: 50 ms of 100 ms)"
     ]
 
 
