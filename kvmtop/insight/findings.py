@@ -241,8 +241,8 @@ def _spent(interval: Interval, vcpu: VcpuRow, state: str, top: Reason | None, la
         text += f", most on {labels.what(key.kind, key.value, key.extra)}"
         return f"{text}: {_device(key)}" if key.kind in _DEVICES else text
     of_devices = sum(one.parts[state] for one in keys if one.kind in _DEVICES)
-    if not keys and top and top.parts["user"] and basic(*top.key) in DEVICE:
-        of_devices = top.parts[state]
+    if top and top.parts["user"] and basic(*top.key) in DEVICE:
+        of_devices = max(of_devices, top.parts[state])
     return f"{text}: an emulated device is busy" if of_devices > half else text
 
 

@@ -383,10 +383,20 @@ def test_no_device_has_most_of_it(run: Run) -> None:
         "vCPU 0 of web spends 30.0% of its time in user space, all of it for io: an emulated device is busy"
     ]
     run.host.touch(101, "io", 0x3F8, 0x101, 100 * MS, user=99 * MS)
-    run.host.touch(101, "msr", 0x10, 0, 100 * MS, user=100 * MS)
+    for msr in (0x10, 0x11):
+        run.host.touch(101, "msr", msr, 0, 150 * MS, user=150 * MS)
     run.host.exits(101, IO, 100 * MS, user=99 * MS)
     (text,) = user(run, 300 * MS, MSR)
     assert text == "vCPU 0 of web spends 39.9% of its time in user space, 75.2% of it for msr"
+
+
+def test_exits_for_ports_of_which_few_were_seen(run: Run) -> None:
+    """As where somebody has looked for a part of the interval."""
+    run.host.look(DetailRequest(frozenset({"io"})))
+    run.host.touch(101, "io", 0x3F8, 0x101, 10 * MS, user=10 * MS)
+    assert user(run, 300 * MS) == [
+        "vCPU 0 of web spends 30.0% of its time in user space, all of it for io: an emulated device is busy"
+    ]
 
 
 def test_exits_to_a_device_that_are_less_than_half(run: Run) -> None:
@@ -478,6 +488,15 @@ def test_a_p99_of_seconds_with_too_few_exits_does_not_count(run: Run) -> None:
         run.second()
     run.host.exits(101, MSR, *[44_000] * 100)
     assert run.second() == []
+
+
+def test_few_exits_in_the_past_crowd_nobody_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MOST_RISING", 1)
+    for turn in range(13):
+        run.host.exits(101, MSR, *[10_000 if turn == 12 else 1_000] * 100)
+        run.host.exits(201, IO, *([100] if turn == 3 else [10_000] * 100))
+        found = run.texts()
+    assert found == ["p99 of msr rose 10× in web, from 960ns to 9.22µs"]
 
 
 def test_another_vm_that_becomes_active_raises_nothing(run: Run) -> None:
