@@ -62,7 +62,8 @@ def log_header(interval: Interval, when: float | None = None) -> str:
         f"{interval.seconds:.2f}s",
     ]
     if where := shares(interval, ALL):
-        parts.append(" ".join(f"{state} {units.percent(where.get(state))}" for state in STATES))
+        told = (state for state in STATES if where.get(state) != 0)  # of what is unknown, that it is
+        parts.append(" ".join(f"{state} {units.percent(where.get(state))}" for state in told))
     parts += [f"{name} {count}" for name, count in after.caveats.items() if count]
     return "  ".join(parts)
 
