@@ -64,14 +64,14 @@ def columns(here: Scope | None = None, still: Collection[int | None] = ()) -> tu
         return "" if row.scope.thread is not None and row.scope.pid in still and not row.ended else state(row)
 
     return (
-        Column("name", "VM / VCPU", 14, name, left=True, cut=True, grow=8),
+        Column("name", "VM / VCPU", 13, name, left=True, cut=True, grow=8),
         Column("number", "PID/TID", 7, lambda row: row.number, drop=6),
         Column("cpu", "CPU", 4, cpu, drop=5),
         Column("rate", "EXITS/S", 7, lambda row: row.rate, units.rate),
         *map(_share, STATES),
         Column("bar", "WHERE", BAR, lambda row: row.shares, _where, left=True, drop=3),
-        Column("top", "TOP REASON", 12, lambda row: row.top, left=True, drop=4),
-        Column("state", "STATE", 14, now, left=True, drop=1, grow=8),
+        Column("top", "TOP REASON", 10, lambda row: row.top, left=True, drop=4, grow=4),
+        Column("state", "STATE", 16, now, left=True, drop=1, grow=3),
         Column("trend", "TREND", TREND, lambda row: row.trend, _sparkline, drop=7, trend=True),
     )
 
