@@ -13,7 +13,7 @@ from kvmtop.model.histogram import bucket_of
 from kvmtop.model.provenance import HERE, Origin
 from kvmtop.model.reasons import HLT
 from kvmtop.model.snapshot import CELL, SLOW, THREAD, TOUCH, Details, Snapshot
-from kvmtop.model.vocabulary import KINDS, OUTSIDE, STATES, SVM, DetailRequest, Names, Quota, Vm
+from kvmtop.model.vocabulary import KINDS, OUTSIDE, STATES, SVM, DetailRequest, Names, Vm
 
 SECOND = 1_000_000_000
 NAMES = Names(
@@ -81,7 +81,6 @@ class Host:
         self.vcpus: dict[int, Vcpu] = {}
         self.vms: dict[int, Vm] = {}
         self.told: tuple[str, ...] = STATES
-        self.quotas: dict[int, Quota] = {}
         self.counters = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
         self.closed = False
         self.wish: DetailRequest | None = None
@@ -235,7 +234,6 @@ class Host:
             names=self.names,
             vms=dict(self.vms),
             cpus={tid: tid % 4 for tid in self.vcpus},
-            quotas=dict(self.quotas),
             told=self.told,
             details=self._details(),
             **self.counters,
