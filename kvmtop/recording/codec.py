@@ -27,7 +27,7 @@ from ..model.histogram import BUCKETS, FIRST_OCTAVE
 from ..model.keys import pack
 from ..model.snapshot import CELL, THREAD, Snapshot
 from ..model.vocabulary import STATES
-from .format import MOST_BYTES, MOST_CELLS, MOST_PAIRS, MOST_REASONS, MOST_THREADS, BadFrame
+from .format import MOST_BYTES, MOST_CELLS, MOST_PAIRS, MOST_REASONS, MOST_THREADS, MOST_TIME, BadFrame
 from .layout import ENDED, HIST, Layout, flat
 
 LEVEL = 6  # of zlib: 9 gains 1 % and takes twice as long
@@ -35,8 +35,8 @@ LEVEL = 6  # of zlib: 9 gains 1 % and takes twice as long
 _ENDED = np.uint64(1 << 63)  # marks the ids made for cells without one
 _SHIFT = BUCKETS.bit_length() - 1
 _HIST = CELL.fields["hist"][1] // 8 if CELL.fields else 0  # where a cell's histogram begins, in words
-_CPU = np.dtype([("cpu", "i8")])
-_MOST = {"threads": MOST_THREADS, "cells": MOST_CELLS, "cpus": MOST_THREADS}
+_CPU, _SAMPLE = np.dtype([("cpu", "i8")]), np.dtype([("wall_ns", "u8")])
+_MOST = {"threads": MOST_THREADS, "cells": MOST_CELLS, "cpus": MOST_THREADS, "sample": 1}
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Counters:
     cell_ids: U64 = field(default_factory=lambda: np.zeros(0, "u8"))
     cpus: Mapping[int, int] = field(default_factory=dict)
     told: tuple[str, ...] = STATES
+    wall_ns: int = 0
 
 
 NOTHING = Counters()  # what a frame that stands for itself is different from
@@ -61,6 +62,7 @@ def _tables(now: Snapshot | Counters) -> dict[str, tuple[U64, Array]]:
         "threads": (now.thread_ids, flat(now.threads)),
         "cells": (_keys(now.cell_ids, now.cells), now.cells),
         "cpus": (np.array(list(now.cpus), "i8").view("u8"), cpus),
+        "sample": (np.zeros(1, "u8"), np.array([now.wall_ns], _SAMPLE)),
     }
 
 
@@ -102,16 +104,17 @@ def unpacked(payload: bytes, layout: Layout, before: Counters = NOTHING) -> Coun
         else:
             data.skip(names)
     data.end()
-    (thread_ids, threads), (cell_ids, cells), (tids, cpus) = (known[kind] for kind in _MOST)
+    (thread_ids, threads), (cell_ids, cells), (tids, cpus), (_, sample) = (known[kind] for kind in _MOST)
     if (cells["thread"][cell_ids != 0] >= len(threads)).any():
         raise BadFrame("a counter of no thread")
     _check_reasons(threads, cells)
     if "state" in (threads.dtype.names or ()) and threads["state"].max(initial=0) >= len(STATES):
         raise BadFrame("a state that there is not")
-    if (np.abs(cpus["cpu"]) >> 62).any():  # their differences must fit, too
-        raise BadFrame("a CPU too large")
+    wall_ns = int(sample["wall_ns"].sum())
+    if (np.abs(cpus["cpu"]) >> 62).any() or wall_ns >= MOST_TIME:  # differences of CPUs must fit, too
+        raise BadFrame("a CPU or time too large")
     on = dict(zip(tids.view("i8").tolist(), cpus["cpu"].tolist(), strict=True))
-    return Counters(threads.view(before.threads.dtype), cells, thread_ids, cell_ids, on, layout.told)
+    return Counters(threads.view(before.threads.dtype), cells, thread_ids, cell_ids, on, layout.told, wall_ns)
 
 
 _MIDDLES = np.array([((9 + 2 * (n & 3)) << FIRST_OCTAVE + (n >> 2)) >> 3 for n in range(BUCKETS)], "u8")

@@ -8,8 +8,8 @@ The file is a SQLite database; `sqlite3 FILE` shows it:
     reasons  isa (1 VMX, 2 SVM), code, the kernel's name for it
     flags    VMX's flag bits, by the kernel's names
     vms      a row for each change: from this sample on, the VM of this pid has this name and state: running,
-             stopped, paused (or both, with a space between), ended, gone; before it, one of the state alias for each
-             further name
+             stopped, paused (or both, with a space between), ended, gone; before it, rows of other states, skipped
+             by readers that do not know them: alias for each further name, quota for the last that held it back
     vcpus    from this sample on there is this thread: its id in the frames, pid, tid, vCPU
     samples  a row a Snapshot: time_ns, and what could not be counted; final is the one after the last interval
     exits    by sample and reason: exits that ended since the sample before, and ns that they lasted
@@ -42,7 +42,8 @@ CREATE TABLE samples (sample INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, exit
 CREATE TABLE exits (sample INTEGER NOT NULL, isa INTEGER NOT NULL, code INTEGER NOT NULL, exits INTEGER NOT NULL, ns INTEGER NOT NULL, PRIMARY KEY (sample, isa, code)) STRICT, WITHOUT ROWID;
 CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
 """  # noqa: E501
-ALIAS = "alias"
+ALIAS, QUOTA = "alias", "quota"
+STANDING = {"running", "stopped", "paused", "ended", "gone"}
 GROUP = 32  # samples; the first of each stands for itself
 # Columns of samples and what a Snapshot calls them.
 SCALARS = {

@@ -7,6 +7,7 @@ So whoever records more adds columns or tables and needs no new format.
              number in STATES, to which others may be added at the end
     cells    those of CELL; `hist`, and `ended` (left by threads that ended long ago), are packed in ways of their own
     cpus     by tid
+    sample   what there is one of
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Layout:
         threads = (name for name in flat(np.zeros(0, THREAD)).dtype.names or () if name != "pad")
         cells = (name for name in CELL.names or () if name not in ("next", HIST))
         columns = tuple(name for name in threads if name not in STATES or name in told)
-        return cls({"threads": columns, "cells": (HIST, *cells, ENDED), "cpus": ("cpu",)}, told)
+        return cls({"threads": columns, "cells": (HIST, *cells, ENDED), "cpus": ("cpu",), "sample": ("wall_ns",)}, told)
 
     @classmethod
     def read(cls, rows: Iterable[tuple[str, str]]) -> Layout:

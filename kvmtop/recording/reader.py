@@ -37,8 +37,10 @@ from .format import (
     MOST_SAMPLES,
     MOST_TIME,
     MOST_VMS,
+    QUOTA,
     SCALARS,
     SCHEMA,
+    STANDING,
     BadFrame,
     base,
     words,
@@ -197,16 +199,19 @@ class Recording:
         self.exits: I64 = rows[: self.count, 2]
         sql = "SELECT sample, pid, name, comm, state FROM vms ORDER BY sample, rowid"
         self._changes: list[tuple[int, Vm, bool]] = []  # of VMs: from which sample, what, whether it is there
-        aliases: dict[int, list[str]] = {}
+        facts: dict[tuple[str, int], list[str]] = {}
         known: set[int] = set()
         for sample, pid, name, comm, state in self._rows(sql, (number, number, text, text, text), MOST_CHANGES):
             name = clean(name)
-            if state == ALIAS:
-                aliases.setdefault(pid, []).append(name)
+            now, there = set(state[:99].split()), state != "gone"
+            if not now <= STANDING:
+                if state in (ALIAS, QUOTA):
+                    facts.setdefault((state, pid), []).append(name)
                 continue
-            others = tuple(filter(None, aliases.pop(pid, [])))[:MOST_ALIASES]
-            there, now = state != "gone", state[:99].split()
-            vm = Vm(pid, name or f"pid {pid}", clean(comm), "ended" in now, others, "stopped" in now, "paused" in now)
+            aliases, quotas = (tuple(filter(None, facts.pop((of, pid), []))) for of in (ALIAS, QUOTA))
+            standing = {word: word in now for word in ("ended", "stopped", "paused")}
+            quota, aliases = "".join(quotas[:1]), aliases[:MOST_ALIASES]
+            vm = Vm(pid, name or f"pid {pid}", clean(comm), aliases=aliases, quota=quota, **standing)
             self._changes.append((sample, vm, there))
             known.add(pid) if there else known.discard(pid)
             if len(known) > MOST_VMS:

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from .. import __version__
@@ -27,6 +28,7 @@ from .format import (
     MOST_CHANGES,
     MOST_SAMPLES,
     MOST_VMS,
+    QUOTA,
     SCALARS,
     SCHEMA,
     BadFrame,
@@ -151,16 +153,16 @@ class Recorder(Wrapper):
         exits = sum(row[3] for row in grown)
         put("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (n, snapshot.time_ns, exits, *scalars, final))
         self._database.executemany("INSERT INTO exits VALUES (?, ?, ?, ?, ?)", grown)
-        rows = []
-        changed = [pid for pid in snapshot.vms.keys() | self._vms.keys() if snapshot.vms.get(pid) != self._vms.get(pid)]
-        for pid in sorted(changed, key=snapshot.vms.__contains__):  # those that are there no more first: they make room
-            now = snapshot.vms.get(pid)
+        rows, vms = [], {pid: _with_quota(vm, self._vms.get(pid)) for pid, vm in snapshot.vms.items()}
+        changed = [pid for pid in vms.keys() | self._vms.keys() if vms.get(pid) != self._vms.get(pid)]
+        for pid in sorted(changed, key=vms.__contains__):  # those that are there no more first: they make room
+            now = vms.get(pid)
             state = "gone" if now is None else "ended" if now.ended else _standing(now)
             vm = now or self._vms[pid]
-            names = [*((alias, ALIAS) for alias in vm.aliases), (vm.name, state)]
-            rows += [(n, pid, name, vm.comm, of) for name, of in names]
+            facts = [*((alias, ALIAS) for alias in vm.aliases), *[(vm.quota, QUOTA)][: bool(vm.quota)]]
+            rows += [(n, pid, name, vm.comm, of) for name, of in (*facts, (vm.name, state))]
         self._changes += len(rows)
-        if len(snapshot.vms) > MOST_VMS or self._changes > MOST_CHANGES:
+        if len(vms) > MOST_VMS or self._changes > MOST_CHANGES:
             raise BadFrame("too many VMs for a recording")
         self._database.executemany("INSERT INTO vms VALUES (?, ?, ?, ?, ?)", rows)
         threads = snapshot.thread_ids.view("i8").tolist()
@@ -168,7 +170,7 @@ class Recorder(Wrapper):
             if thread not in self._threads:
                 id, vcpu = int(snapshot.threads["id"][row]), int(snapshot.threads["vcpu"][row])
                 put("INSERT INTO vcpus VALUES (?, ?, ?, ?, ?)", (n, thread, *unpack(id), vcpu))
-        self._sums, self._vms, self._threads = sums, dict(snapshot.vms), set(threads)
+        self._sums, self._vms, self._threads = sums, vms, set(threads)
         chain = {n}
         while (last := min(chain)) % GROUP:
             chain.add(last & (last - 1))
@@ -188,6 +190,11 @@ class Recorder(Wrapper):
 
 def _standing(vm: Vm) -> str:
     return " ".join(word for word in ("stopped", "paused") if getattr(vm, word)) or "running"
+
+
+def _with_quota(vm: Vm, before: Vm | None) -> Vm:
+    """It keeps the quota that it had: one that holds it back in each second interval would be a change in each."""
+    return replace(vm, quota=before.quota) if before and before.quota and not vm.quota else vm
 
 
 def _make(path: Path) -> None:

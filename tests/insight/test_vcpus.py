@@ -124,6 +124,15 @@ def test_a_vmm_that_halts_a_vcpu_itself_is_not_stuck(host: Host, idle: int, stuc
     assert listed(host, session, 4)[1].stuck
 
 
+def test_what_its_last_exit_was_for_does_not_matter(host: Host) -> None:
+    session = started(host)
+    host.turn(101, "blocked")
+    host.now += 4 * SECOND
+    snapshot = host.read()
+    snapshot.threads["reason"] = HLT
+    assert vcpu_rows(session, session.add(snapshot))[1].stuck
+
+
 @pytest.mark.parametrize("how", ["stopped", "paused"])
 def test_a_vm_that_stands_still_is_one_line(host: Host, how: str) -> None:
     session = started(host)
@@ -131,7 +140,7 @@ def test_a_vm_that_stands_still_is_one_line(host: Host, how: str) -> None:
     host.now += SECOND
     host.leave(202, HLT, "blocked")
     host.leave(101, IO, "blocked")
-    host.vms[200] = replace(host.vms[200], **{how: True})
+    host.vms[200] = replace(host.vms[200], stopped=how == "stopped", paused=how == "paused")
     db, its, vm, *vcpus = listed(host, session, 4)
     assert (vm.outside, vm.stuck) == (Outside(how, 4 * SECOND), 0)
     where = "stopped" if how == "stopped" else "blocked"
@@ -156,9 +165,11 @@ def test_what_is_not_told_is_not_said(host: Host) -> None:
 
 def test_what_has_ended_comes_last_and_can_be_hidden(host: Host) -> None:
     session = started(host)
-    host.exits(101, MSR, 1000)
+    host.leave(101, MSR, "blocked")
+    host.now += 5 * SECOND
     host.end(100)
     found = listed(host, session)
+    assert [(one.outside, one.stuck) for one in found[-2:]] == [(None, 0)] * 2
     assert [(one.name, one.ended, one.alive) for one in found[-2:]] == [("db", True, 0), ("vCPU 0", True, 0)]
     assert {one.scope.pid for one in listed(host, session, hidden=frozenset({100}))} == {200}
 

@@ -37,7 +37,18 @@ def same(found: Snapshot | Counters, snapshot: Snapshot) -> bool:
     )
 
 
-SCALARS = ("time_ns", "start_ns", "lost", "userspace", "unpaired", "overwritten", "ended_threads", "names", "vms")
+SCALARS = (
+    "time_ns",
+    "start_ns",
+    "wall_ns",
+    "lost",
+    "userspace",
+    "unpaired",
+    "overwritten",
+    "ended_threads",
+    "names",
+    "vms",
+)
 
 
 def record(path: Path, samples: int = 10, host: Busy | None = None) -> list[Snapshot]:
