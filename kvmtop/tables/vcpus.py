@@ -32,15 +32,15 @@ def state(row: VcpuRow) -> str:
         return "ended"
     if row.outside:
         stuck = "STUCK " if row.stuck and row.scope.thread is not None else ""
-        return f"{stuck}{_WORDS.get(row.outside.where, row.outside.where)} {_lasted(row.outside.ns)}"
+        return f"{stuck}{_WORDS.get(row.outside.where, row.outside.where)} {_lasted(row.outside.ns, not stuck)}"
     if row.scope.thread is None:
         return f"{row.stuck} stuck" if row.stuck else "" if row.seen else "no exits yet"
     return ""
 
 
-def _lasted(ns: int) -> str:
-    """A duration in few characters: 0.3s, 3.2s, 10s, 2m05s."""
-    return f"{ns / 1e9:.1f}s" if ns < 9.95e9 else f"{ns / 1e9:.0f}s" if ns < 99.5e9 else units.duration(ns)
+def _lasted(ns: int, finely: bool) -> str:
+    """A duration in few characters: 0.3s, 3.2s (finely), 10s, 2m05s."""
+    return units.duration(ns) if ns >= 99.5e9 else f"{ns / 1e9:.{int(finely and ns < 9.95e9)}f}s"
 
 
 def _share(state: str) -> Column[VcpuRow]:
