@@ -29,7 +29,7 @@ CPU = np.dtype(
         ("slot", "u4"),
         ("top_slot", "u4"),
         ("top_cell", "u4"),
-        ("pad", "u4"),
+        ("number", "u4"),
         ("lost", "u8"),
         ("userspace", "u8"),
         ("pad2", "u8", (4,)),
