@@ -221,12 +221,16 @@ class Collector:
     def _threads(self, slots: int) -> tuple[Array, I64]:
         """The rows of so many slots, and when each was so; what is withheld of a wait that is open is known then."""
         rows, instants = thread_rows.read(self._maps["threads"], np.arange(slots))
-        waiting = np.flatnonzero((rows["off"] == thread_rows.WAIT) & (rows["end_ns"] == 0))
+        waiting = np.flatnonzero(thread_rows.waits(rows))
         if len(waiting) and "throttled" in self.told:
             with contextlib.suppress(OSError, KeyError):
                 for slot in waiting.tolist():
                     self._probes.run("on_peek", slot)
-            rows[waiting], instants[waiting] = thread_rows.read(self._maps["threads"], waiting)
+                rows[waiting], instants[waiting] = thread_rows.read(self._maps["threads"], waiting)
+                # A wait that began just now, and was not looked at, counts from the next reading on: what has been
+                # told to be waiting would be throttled then.
+                until = np.where(thread_rows.peeked(rows), rows["peek_at"], rows["since_ns"]).astype("i8")
+                instants = np.where(thread_rows.waits(rows), until, instants)
         return rows, instants
 
     def _ids(self, name: str, indices: np.ndarray[Any, Any]) -> U64:

@@ -101,6 +101,7 @@ def test_a_tracepoint_without_a_field_or_with_one_of_no_number_is_left_out() -> 
 
 # ---- numbers and structures that C and Python share
 
+
 @pytest.mark.parametrize(
     ("name", "dtype"), [("row", TOUCH), ("slow", SLOW), ("tally", TALLY), ("config", CONFIG)], ids=lambda x: str(x)[:6]
 )
