@@ -1,46 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * Times every exit: kvm_exit to the next kvm_entry of the same thread.
+ * Times every exit, kvm_exit to the next kvm_entry of the same thread, and tells in which state each vCPU's thread is
+ * at any time, from events alone (thread.h).
  *
- * A vCPU thread has a slot in `threads`, each of its reasons a cell in `cells`. Only the thread itself
- * writes to them, so nothing is atomic and nothing is per CPU; user space reads both through mmap and
- * gives slots back when it has read the last of a thread that has ended (sched_process_exit).
- * On the way of an exit there is no hash table: the CPU remembers the slot that ran on it last, the slot
- * its cells. Array look-ups are inlined by the kernel, a hash look-up costs about 150 instructions.
+ * A vCPU thread has a slot in `threads`, each of its reasons a cell in `cells`. The thread itself writes to them, and
+ * while it sleeps whoever wakes it, under the run queue's lock: so nothing is atomic and nothing is per CPU. User
+ * space reads both through mmap and gives slots back when it has read the last of a thread that has ended
+ * (sched_process_exit).
+ * On the way of an exit there is no hash table: the CPU knows the slot that runs on it, the slot its cells. Array
+ * look-ups are inlined by the kernel, a hash look-up costs about 150 instructions. A switch between two threads that
+ * are no vCPUs costs a look at the CPU's slot and at one bit.
  *
  * Programs on classic tracepoints return 1: with 0 the kernel would hide the event from every perf that
  * records it at the same time (perf_trace_run_bpf_submit in kernel/trace/trace_event_perf.c).
  *
- * Flags, from bpf/collector.py: EXIT_REASON, EXIT_ISA, EXIT_VCPU, ENTRY_VCPU, USER_REASON, USER_ERRNO,
- * WAKEUP_NS: offsets of fields in the tracepoints' records, absent where the kernel has no such field;
- * SKIP(tgid): true for processes that are not wanted; RAW: kvm_userspace_exit comes as a raw tracepoint;
- * THREADS, CELLS, CPUS: entries of the maps; MAP_FLAGS.
+ * Flags, from bpf/collector.py: EXIT_REASON, EXIT_ISA, EXIT_VCPU, ENTRY_VCPU, USER_REASON, USER_ERRNO, FPU_LOAD,
+ * SWITCH_*, WAKE_PID: offsets of fields in the tracepoints' records, absent where the kernel has no such field;
+ * SKIP(tgid): true for processes that are not wanted; RAW: what can comes as a raw tracepoint; from bpf/sched.py:
+ * TYPED: sched_switch and sched_wakeup come with the kernel's types, and TASK_*, NOTE_*, CFS_*, RQ_*: offsets in its
+ * structures; BLOCK_AT, BLOCK_SIZE: where kvm_vcpu_block lies, where NOTE_TASK is unknown; THREADS, CELLS, CPUS:
+ * entries of the maps; MAP_FLAGS.
  */
 #include "bucket.h"
+#include "thread.h"
 
-#define WAYS 64      /* reason & 63 tells apart all codes that occur together, but for a few rare ones */
-#define CHAIN 8      /* cells that may share a way */
-#define ENDED (1ULL << 63)
+#define CHAIN 8        /* cells that may share a way */
 #define KVM_EXIT_HLT 5 /* include/uapi/linux/kvm.h */
-
-struct thread {
-    u64 id; /* pid_tgid; with ENDED once the thread has exited */
-    u64 first_ns;
-    u64 end_ns;
-    u64 exit_ns;
-    u64 entry_ns;
-    u64 user_ns;
-    u64 user;
-    u64 guest;
-    u64 unpaired;
-    u64 overwritten;
-    u64 pairs; /* exits that its cells hold */
-    u32 reason;
-    u32 isa;
-    u32 vcpu;
-    u32 cpu; /* that it entered the guest on last, where it is until the next exit */
-    u32 cells[WAYS];
-};
 
 struct cell {
     u32 reason;
@@ -49,26 +34,19 @@ struct cell {
     u32 next;
     u64 count;
     u64 total;
-    u64 user;
+    u64 part[STATES - USER]; /* from USER on; KERNEL has the rest */
     u64 min;
     u64 max;
     u64 hist[BUCKETS];
 };
 
-struct cpu {
-    u32 slot;      /* that ran here last */
-    u32 top_slot;  /* highest slot and cell ever taken here: how far user space must read */
-    u32 top_cell;
-    u32 number;    /* its own, once a thread has been looked for here */
-    u64 lost;      /* exits not counted, for want of a slot or a cell */
-    u64 userspace; /* kvm_userspace_exit events */
-    u64 pad2[4];   /* a cache line each */
-};
-
 BPF_F_TABLE("array", u32, struct thread, threads, THREADS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct cell, cells, CELLS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct cpu, cpus, CPUS, MAP_FLAGS);
-BPF_HASH(slots, u64, u32, THREADS);
+/* One value, a bit for each thread id. Made by collector.py: libbcc takes seconds to declare so large a one. */
+BPF_ARRAY(bits, u64, 1);
+#define WORD(tid) ((tid) >> 6 & 0xffff) /* PID_MAX_LIMIT is 1 << 22 */
+BPF_HASH(slots, u32, u32, THREADS); /* by thread id */
 BPF_STACK(free_slots, u32, THREADS);
 BPF_STACK(free_cells, u32, CELLS);
 #ifdef DURATIONS /* for the tests only: every single exit, to check the histogram against */
@@ -84,6 +62,7 @@ BPF_QUEUE(durations, struct duration, DURATIONS);
 #define SKIP(tgid) 0
 #endif
 #define FIELD(offset) (*(u32 *)((char *)ctx + (offset)))
+#define ARGUMENT(n) (((u64 *)ctx)[n])
 #define KEY(row) (*(u64 *)&(row)->reason) /* with the isa beside it */
 
 static __always_inline struct cpu *this_cpu(void)
@@ -100,7 +79,7 @@ static __always_inline struct thread *find(struct cpu *cpu, u64 id)
 
     if (t && t->id == id)
         return t;
-    u32 *known = slots.lookup(&id);
+    u32 tid = id, *known = slots.lookup(&tid);
     if (!known)
         return 0;
     cpu->slot = slot = *known;
@@ -108,25 +87,51 @@ static __always_inline struct thread *find(struct cpu *cpu, u64 id)
     return threads.lookup(&slot);
 }
 
-static struct thread *add(struct cpu *cpu, u64 id, u64 now)
+static __always_inline void mark(u32 tid, u64 one)
 {
-    u32 slot = 0;
+    u32 zero = 0;
+    u64 *word = bits.lookup(&zero);
+
+    if (word)
+        __sync_fetch_and_add(word + WORD(tid), one << (tid & 63));
+}
+
+/* A slot for a thread without one; the caller tells the CPU if it runs here. */
+static struct thread *add(struct cpu *cpu, u64 id, u64 now, u32 *place)
+{
+    u32 slot = 0, tid = id;
 
     if (free_slots.pop(&slot))
         return 0;
     struct thread *t = threads.lookup(&slot);
     if (!t)
         return 0;
-    if (slots.update(&id, &slot)) {
+    t->first_ns = t->since_ns = now;
+    t->where = KERNEL;
+    t->cpu = bpf_get_smp_processor_id();
+    t->id = id;
+    if (slots.update(&tid, &slot)) {
+        t->id = 0;
         free_slots.push(&slot, 0);
         return 0;
     }
-    t->id = id;
-    t->first_ns = now;
-    t->cpu = cpu->number = bpf_get_smp_processor_id();
-    cpu->slot = slot;
+    mark(tid, 1);
     if (slot > cpu->top_slot)
         cpu->top_slot = slot;
+    *place = slot;
+    return t;
+}
+
+static __always_inline struct thread *add_here(struct cpu *cpu, u64 id, u64 now)
+{
+    u32 slot = 0;
+    struct thread *t = add(cpu, id, now, &slot);
+
+    cpu->number = bpf_get_smp_processor_id();
+    if (t)
+        cpu->slot = slot;
+    else
+        cpu->lost++;
     return t;
 }
 
@@ -162,6 +167,36 @@ static __always_inline struct cell *cell_of(struct cpu *cpu, struct thread *t)
     return c;
 }
 
+static __always_inline void spend(struct thread *t, u32 state, u64 ns)
+{
+    t->spent[state & 7] += ns;
+    if (t->exit_ns)
+        t->part[state & 7] += ns;
+}
+
+/* The state on a CPU ends now; that of KERNEL needs no account. */
+static __always_inline void leave(struct thread *t, u64 now)
+{
+    if (!t->exit_ns) {
+        t->spent[GUEST] += now - t->since_ns;
+    } else {
+        if (t->where == USER)
+            spend(t, USER, now - t->since_ns);
+        t->parts = 1;
+    }
+    t->since_ns = now;
+}
+
+/* It runs, though nobody saw it switched in: it was awake already when it was noted as asleep. */
+static __always_inline void awake(struct thread *t, u64 now)
+{
+    if (t->off) {
+        spend(t, t->off, now - t->since_ns);
+        t->since_ns = now;
+        t->off = 0;
+    }
+}
+
 /* Classic: since Linux 5.16 (0a62a0319abb) the reason is no argument of the tracepoint itself. */
 int on_exit(void *ctx)
 {
@@ -175,21 +210,27 @@ int on_exit(void *ctx)
     u64 now = bpf_ktime_get_ns();
     struct thread *t = find(cpu, id);
     if (!t) {
-        t = add(cpu, id, now);
-        if (!t) {
-            cpu->lost++;
+        t = add_here(cpu, id, now);
+        if (!t)
             return 1;
-        }
+        t->exit_ns = now; /* what it did before is not known */
     }
-    if (t->entry_ns) {
-        t->guest += now - t->entry_ns;
-    } else if (t->exit_ns) { /* VMX's fast path in 5.8 to 5.10 re-enters without a kvm_entry: the guest ran */
+    if (t->parts) {
+        awake(t, now);
+#pragma unroll
+        for (int i = USER; i < STATES; i++)
+            t->part[i] = 0;
+        t->parts = 0;
+        t->where = KERNEL;
+    }
+    if (!t->exit_ns) {
+        t->spent[GUEST] += now - t->since_ns;
+    } else if (t->exit_ns > UNSEEN && t->exit_ns != now) {
+        /* VMX's fast path in 5.8 to 5.10 re-enters without a kvm_entry: the guest ran */
         t->overwritten++;
-        t->guest += now - t->exit_ns;
-        t->user_ns = t->user = 0;
+        t->spent[GUEST] += now - (t->since_ns > t->exit_ns ? t->since_ns : t->exit_ns);
     }
     t->exit_ns = now;
-    t->entry_ns = 0;
     t->reason = FIELD(EXIT_REASON);
 #ifdef EXIT_ISA
     t->isa = FIELD(EXIT_ISA);
@@ -212,29 +253,34 @@ int on_entry(void *ctx)
     u64 now = bpf_ktime_get_ns();
     struct thread *t = find(cpu, id);
     if (!t) { /* in the kernel or in user space when counting began */
-        t = add(cpu, id, now);
-        if (t)
-            t->entry_ns = now;
+        add_here(cpu, id, now);
         return 1;
     }
 #ifdef ENTRY_VCPU
     t->vcpu = FIELD(ENTRY_VCPU);
 #endif
     u64 exit = t->exit_ns;
-    t->exit_ns = 0;
-    if (!exit) { /* a failed VM-entry, or an exit that the kernel did not hand to us */
-        t->unpaired++;
-        if (t->entry_ns)
-            t->guest += now - t->entry_ns;
-        t->entry_ns = now;
+    if (t->parts) {
+        awake(t, now);
+        if (exit)
+            leave(t, now);
+        t->where = KERNEL;
+    }
+    if (exit <= UNSEEN) { /* its first; or a failed VM-entry, or an exit that the kernel did not hand to us */
+        if (!exit) {
+            t->unpaired++;
+            t->spent[GUEST] += now - t->since_ns;
+        }
+        t->exit_ns = 0;
+        t->since_ns = now;
         return 1;
     }
-    t->entry_ns = now;
+    t->exit_ns = 0;
+    t->since_ns = now;
     t->cpu = cpu->number;
     struct cell *c = cell_of(cpu, t);
     if (!c) {
         cpu->lost++;
-        t->user_ns = t->user = 0;
         return 1;
     }
     u64 ns = now - exit;
@@ -248,9 +294,10 @@ int on_entry(void *ctx)
         c->min = ns;
     if (ns > c->max)
         c->max = ns;
-    if (t->user_ns | t->user) {
-        c->user += t->user + (t->user_ns ? now - t->user_ns : 0);
-        t->user_ns = t->user = 0;
+    if (t->parts) {
+#pragma unroll
+        for (int i = USER; i < STATES; i++)
+            c->part[i - USER] += t->part[i];
     }
 #ifdef DURATIONS
     struct duration d = {t->reason, t->isa, ns};
@@ -263,8 +310,8 @@ int on_entry(void *ctx)
 int on_user(void *ctx)
 {
 #ifdef RAW
-    u32 reason = ((u64 *)ctx)[0];
-    s32 error = ((u64 *)ctx)[1];
+    u32 reason = ARGUMENT(0);
+    s32 error = ARGUMENT(1);
 #else
     u32 reason = FIELD(USER_REASON);
     s32 error = FIELD(USER_ERRNO);
@@ -278,29 +325,357 @@ int on_user(void *ctx)
     if (SKIP(id >> 32))
         return 1;
     struct thread *t = find(cpu, id);
-    /* Without an in-kernel interrupt controller the VMM does the halting: that is idle, not work. */
-    if (!t || !t->exit_ns || t->user_ns || (reason == KVM_EXIT_HLT && error >= 0))
-        return 1;
-    t->user_ns = bpf_ktime_get_ns();
+    u64 now = bpf_ktime_get_ns();
+    if (!t) {
+        t = add_here(cpu, id, now);
+        if (!t)
+            return 1;
+        t->exit_ns = UNSEEN;
+    }
+    awake(t, now);
+    leave(t, now);
+    if (!t->exit_ns)
+        t->exit_ns = UNSEEN;
+    t->where = USER;
+    t->parts = 1;
+    t->halts = reason == KVM_EXIT_HLT && error >= 0;
     return 1;
 }
 
 /*
- * A halted vCPU that was kicked out to user space is halted again by the next KVM_RUN, without an entry
- * between: what it then slept is not user space's time.
+ * kvm_fpu(load): 1 at the start of KVM_RUN, 0 at its end (kvm_load_guest_fpu in arch/x86/kvm/x86.c). What KVM_RUN does
+ * before is the way in of a system call, and counts as user space's.
  */
-int on_wakeup(void *ctx)
+int on_fpu(void *ctx)
 {
-    u64 id = bpf_get_current_pid_tgid(), slept = *(u64 *)((char *)ctx + WAKEUP_NS);
+#ifdef RAW
+    u32 load = ARGUMENT(0);
+#else
+    u32 load = FIELD(FPU_LOAD);
+#endif
+    struct cpu *cpu;
+    struct thread *t;
+    u64 id;
+
+    if (!load)
+        return 1;
+    id = bpf_get_current_pid_tgid();
+    cpu = this_cpu();
+    if (!cpu || SKIP(id >> 32) || !(t = find(cpu, id)) || t->where != USER)
+        return 1;
+    leave(t, bpf_ktime_get_ns());
+    t->where = KERNEL;
+    return 1;
+}
+
+#ifdef TYPED /* the verifier knows the kernel's structures, and lets them be read as they are */
+#define LOAD(size, to, from, offset) asm volatile("%0 = *(" #size " *)(%1 + %2)" : "=r"(to) : "r"(from), "i"(offset))
+#endif
+
+/* The bit of a thread id. bits without a look-up (BPF_PSEUDO_MAP_VALUE, Linux 5.2): loader.py puts the map in. */
+static __always_inline u64 is_vcpu(u32 tid)
+{
+#ifdef TYPED
+    u64 map = bpf_pseudo_fd(2, 0), at = WORD(tid) * 8, word;
+
+    asm volatile("%1 += %2\n%0 = *(u64 *)(%1 + 0)" : "=&r"(word), "+r"(map) : "r"(at));
+    return word >> (tid & 63) & 1;
+#else
+    u32 zero = 0;
+    u64 *word = bits.lookup(&zero);
+
+    return word && word[WORD(tid)] >> (tid & 63) & 1;
+#endif
+}
+
+/*
+ * What the CPU quota of the groups above a thread has withheld from its run queue so far, in the time of that queue,
+ * which is `clock` now (tg_throttle_down in kernel/sched/fair.c): cfs_rq.throttled_clock_self and its sum, since 6.6;
+ * before, the same for the clocks of PELT (5.19) and of tasks, in which the time stood still.
+ */
+#ifdef TASK_CFS
+#define WITHHELD(READ, task, ahead, now, result)                      \
+    do {                                                              \
+        u64 cfs = 0, rq = 0, clock = 0, since = 0, sum = 0;           \
+        u32 throttled = 1;                                            \
+        READ(u64, cfs, task, TASK_CFS);                               \
+        READ(u64, sum, cfs, CFS_SUM);                                 \
+        READ(u64, since, cfs, CFS_SINCE);                             \
+        THROTTLE_COUNT(READ, throttled, cfs);                         \
+        if (!(ahead)) {                                               \
+            READ(u64, rq, cfs, CFS_RQ);                               \
+            READ(u64, clock, rq, RQ_CLOCK);                           \
+            RQ_LESS(READ, clock, rq);                                 \
+            ahead = clock - (now);                                    \
+        }                                                             \
+        result = sum;                                                 \
+        if (throttled && since)                                       \
+            result += (now) + (ahead) - since;                        \
+    } while (0)
+#ifdef CFS_COUNT
+#define THROTTLE_COUNT(READ, to, cfs) READ(u32, to, cfs, CFS_COUNT)
+#else
+#define THROTTLE_COUNT(READ, to, cfs)
+#endif
+#ifdef RQ_LOST
+#define RQ_LESS(READ, clock, rq)        \
+    do {                                \
+        u64 lost = 0;                   \
+        READ(u64, lost, rq, RQ_LOST);   \
+        clock -= lost;                  \
+    } while (0)
+#else
+#define RQ_LESS(READ, clock, rq)
+#endif
+#define PROBE(size, to, from, offset) bpf_probe_read_kernel(&to, sizeof(to), (char *)(from) + (offset))
+#endif
+
+/* It waits for a CPU from now on. */
+static __always_inline void wait(struct thread *t, void *task, u64 now)
+{
+    t->off = WAIT;
+#ifdef TASK_CFS
+    u64 ahead = 0, withheld;
+
+    WITHHELD(LOAD, task, ahead, now, withheld);
+    t->withheld = withheld;
+    t->ahead = ahead;
+    t->task = (u64)task;
+#endif
+}
+
+/* It has a CPU again. */
+static __always_inline void run(struct thread *t, void *task, u64 now)
+{
+    u64 ns = now - t->since_ns;
+
+    if (t->exit_ns)
+        t->parts = 1;
+#ifdef TASK_CFS
+    if (t->off == WAIT) {
+        u64 ahead = 0, withheld;
+
+        WITHHELD(LOAD, task, ahead, now, withheld);
+        withheld -= t->withheld;
+        if ((s64)withheld < 0) /* of another queue: it was moved to another CPU or group */
+            withheld = 0;
+        if (withheld > ns)
+            withheld = ns;
+        spend(t, THROTTLED, withheld);
+        ns -= withheld;
+    }
+#endif
+    spend(t, t->off, ns);
+    t->since_ns = now;
+    t->off = 0;
+}
+
+#ifdef NOTE_TASK
+/*
+ * Whether it sleeps in kvm_vcpu_block: KVM's vcpu_load notes itself in the task (preempt_notifier_register), and the
+ * vCPU there whom to wake (prepare_to_rcuwait).
+ */
+static __always_inline bool halted(void *ctx, void *task, u64 note)
+{
+    u64 waiting = 0;
+
+    if (note)
+        bpf_probe_read_kernel(&waiting, sizeof(waiting), (char *)note + NOTE_TASK);
+    return note && waiting == (u64)task;
+}
+#else
+/* The same by the kernel's stack, which costs 5,000 instructions. */
+static __always_inline bool halted(void *ctx, void *task, u64 note)
+{
+    u64 ip[12] = {};
+    bool in = 0;
+
+    bpf_get_stack(ctx, ip, sizeof(ip), 0);
+#pragma unroll
+    for (int i = 0; i < 12; i++)
+        in |= ip[i] - BLOCK_AT < BLOCK_SIZE;
+    return in;
+}
+#endif
+
+/* A thread in a slot is switched out, because it sleeps or not. */
+static __always_inline void switched_out(void *ctx, struct thread *t, void *task, u64 note, bool sleeps, u64 now)
+{
+    leave(t, now);
+    if (!sleeps)
+        wait(t, task, now);
+    else
+        t->off = halted(ctx, task, note) || (t->where == USER && t->halts) ? IDLE : BLOCKED;
+}
+
+static __always_inline void switched_in(struct cpu *cpu, u32 tid, void *task, u64 now)
+{
+    u32 *known = slots.lookup(&tid), slot;
+    struct thread *t;
+
+    if (!known)
+        return;
+    slot = *known;
+    t = threads.lookup(&slot);
+    if (!t)
+        return;
+    cpu->slot = slot;
+    cpu->number = bpf_get_smp_processor_id();
+    if (t->off)
+        run(t, task, now);
+}
+
+/* Under the lock of its run queue, after it was switched out and before it is switched in. */
+static __always_inline void woken(u32 tid, void *task)
+{
+    u32 *known = slots.lookup(&tid), slot;
+    struct thread *t;
+
+    if (!known)
+        return;
+    slot = *known;
+    t = threads.lookup(&slot);
+    if (!t || (t->off != IDLE && t->off != BLOCKED))
+        return; /* it has not been switched out yet */
+    u64 now = bpf_ktime_get_ns();
+    if (t->exit_ns)
+        t->parts = 1;
+    spend(t, t->off, now - t->since_ns);
+    t->since_ns = now;
+    wait(t, task, now);
+}
+
+#ifdef TYPED
+/* sched_switch(preempt, prev, next), and since 5.18 the state that prev had before a signal may have changed it. */
+int on_switch(void *ctx)
+{
+    void *prev = (void *)ARGUMENT(1), *next = (void *)ARGUMENT(2);
+    struct cpu *cpu = this_cpu();
+    u64 note = 0;
+    u32 tid;
+
+    if (!cpu)
+        return 0;
+#ifdef TASK_NOTES
+    LOAD(u64, note, prev, TASK_NOTES);
+#endif
+    LOAD(u32, tid, next, TASK_PID);
+    u64 comes = is_vcpu(tid);
+    u32 slot = cpu->slot;
+    if (!slot && !comes && !note)
+        return 0;
+    u64 now = bpf_ktime_get_ns();
+    struct thread *t = threads.lookup(&slot);
+    u32 pid, state = 0;
+    cpu->slot = 0;
+    LOAD(u32, pid, prev, TASK_PID);
+    if (!(u8)ARGUMENT(0))
+        LOAD(u32, state, prev, TASK_STATE);
+    if (slot && t && (u32)t->id == pid) {
+        switched_out(ctx, t, prev, note, state, now);
+#ifdef NOTE_TASK
+    } else if (note && state && !is_vcpu(pid) && halted(ctx, prev, note)) {
+        /* A vCPU that has never left the guest since counting began, nor entered it: it waits to be started. */
+        u32 tgid, vcpu = 0;
+        LOAD(u32, tgid, prev, TASK_TGID);
+        if (!SKIP(tgid)) {
+            t = add(cpu, (u64)tgid << 32 | pid, now, &slot);
+            if (t) {
+                bpf_probe_read_kernel(&vcpu, sizeof(vcpu), (char *)note + NOTE_VCPU);
+                t->vcpu = vcpu;
+                t->exit_ns = UNSEEN;
+                t->off = IDLE;
+                t->parts = 1;
+            }
+        }
+#endif
+    }
+    if (comes)
+        switched_in(cpu, tid, next, now);
+    return 0;
+}
+
+int on_wake(void *ctx)
+{
+    void *task = (void *)ARGUMENT(0);
+    u32 tid;
+
+    LOAD(u32, tid, task, TASK_PID);
+    if (is_vcpu(tid))
+        woken(tid, task);
+    return 0;
+}
+#else
+int on_switch(void *ctx)
+{
+    struct cpu *cpu = this_cpu();
+    u32 tid = FIELD(SWITCH_NEXT), slot, comes;
+
+    if (!cpu)
+        return 1;
+    comes = is_vcpu(tid);
+    slot = cpu->slot;
+    if (!slot && !comes)
+        return 1;
+    u64 now = bpf_ktime_get_ns();
+    struct thread *t = threads.lookup(&slot);
+    cpu->slot = 0;
+    /* The low bits are the states in which one sleeps; a bit above says that it was preempted (TASK_REPORT_MAX). */
+    if (slot && t && (u32)t->id == FIELD(SWITCH_PREV))
+        switched_out(ctx, t, 0, 0, FIELD(SWITCH_STATE) & 0xff, now);
+    if (comes)
+        switched_in(cpu, tid, 0, now);
+    return 1;
+}
+
+int on_wake(void *ctx)
+{
+    u32 tid = FIELD(WAKE_PID);
+
+    if (is_vcpu(tid))
+        woken(tid, 0);
+    return 1;
+}
+#endif
+
+/* Run by bpf/collector.py, not by an event: (slot) how much of an open wait is withheld by now. */
+int on_peek(void *ctx)
+{
+#ifdef TASK_CFS
+    u32 slot = ARGUMENT(0);
+    struct thread *t = threads.lookup(&slot);
+
+    if (!t || t->off != WAIT)
+        return 0;
+    u64 since = t->since_ns, ahead = t->ahead, task = t->task, before = t->withheld, withheld = 0;
+    u64 now = bpf_ktime_get_ns();
+    WITHHELD(PROBE, task, ahead, now, withheld);
+    withheld -= before;
+    if ((s64)withheld < 0)
+        withheld = 0;
+    t->peek_ns = withheld > now - since ? now - since : withheld;
+    t->peek_since = since;
+#endif
+    return 0;
+}
+
+/* The same: (pid_tgid, vCPU, state) a thread that sleeps in KVM_RUN since before counting began. */
+int on_seed(void *ctx)
+{
+    u64 id = ARGUMENT(0);
+    u32 vcpu = ARGUMENT(1), state = ARGUMENT(2), tid = id, slot = 0;
     struct cpu *cpu = this_cpu();
     struct thread *t;
 
-    if (!cpu || SKIP(id >> 32) || !(t = find(cpu, id)) || !t->exit_ns || !t->user_ns)
-        return 1;
-    u64 ns = bpf_ktime_get_ns() - t->user_ns;
-    if (ns > slept)
-        t->user += ns - slept;
-    t->user_ns = 0;
+    if (!cpu || slots.lookup(&tid))
+        return 0; /* it has woken up already */
+    t = add(cpu, id, bpf_ktime_get_ns(), &slot);
+    if (!t)
+        return 0;
+    t->vcpu = vcpu;
+    t->exit_ns = UNSEEN;
+    t->off = state == IDLE ? IDLE : BLOCKED;
+    t->parts = 1; /* should it have woken up meanwhile, its next exit or entry sees it */
     return 1;
 }
 
@@ -308,16 +683,23 @@ int on_wakeup(void *ctx)
 int on_end(void *ctx)
 {
     u64 id = bpf_get_current_pid_tgid();
-    u32 *slot = slots.lookup(&id);
+    u32 tid = id, *slot = slots.lookup(&tid);
+    struct cpu *cpu = this_cpu();
 
-    if (!slot)
+    if (!slot || !cpu)
         return 1;
     u32 n = *slot;
     struct thread *t = threads.lookup(&n);
     if (t) {
-        t->end_ns = bpf_ktime_get_ns();
+        u64 now = bpf_ktime_get_ns();
+        awake(t, now);
+        leave(t, now);
+        t->end_ns = now;
         t->id |= ENDED;
     }
-    slots.delete(&id);
+    if (cpu->slot == n)
+        cpu->slot = 0;
+    mark(tid, -1ULL);
+    slots.delete(&tid);
     return 1;
 }

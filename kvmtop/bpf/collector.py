@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -11,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import KvmtopError
-from ..model.arrays import U64, Array
+from ..model.arrays import I64, U64, Array
 from ..model.exit_stats import add_by_reason
 from ..model.keys import pack
 from ..model.snapshot import CELL, THREAD, Snapshot
-from . import syscalls, tracepoint
+from ..model.vocabulary import STATES, Sleeper
+from . import syscalls, thread_rows, tracepoint
 from .pool import Pool, take
 from .probes import Probe, Probes
+from .sched import sched
 
 HERE = Path(__file__).parent
 CPU = np.dtype(
@@ -31,8 +35,9 @@ CPU = np.dtype(
         ("pad2", "u8", (4,)),
     ]
 )
+THREAD_IDS = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
 CELLS_PER_THREAD = 24  # a busy vCPU has 12 to 16 reasons
-ENDED = np.uint64(1 << 63)
+ENDED = thread_rows.ENDED
 KEEP_ENDED = 256  # rows of ended threads that stay apart; older ones are added up by reason
 
 
@@ -49,18 +54,19 @@ class Collector:
         flags: Iterable[str] = (),
         use_mmap: bool = True,
         use_raw: bool = True,
+        use_btf: bool = True,
         extra_maps: Sequence[str] = (),
     ) -> None:
         """Load and attach the probes.
 
         pids: the processes to count, none for all. threads: how many vCPU threads the maps hold. flags: more
-        -D flags for collector.bpf.c, extra_maps: what they add. use_mmap and use_raw: False does without, as on
-        kernels that lack them.
+        -D flags for collector.bpf.c, extra_maps: what they add. use_mmap, use_raw and use_btf: False does without,
+        as on kernels that lack them.
         Raises KvmtopError where this machine cannot do it.
         """
         tracefs = tracepoint.Tracefs()
         formats = {}
-        for name in ("kvm_exit", "kvm_entry", "kvm_userspace_exit"):
+        for name in ("kvm_exit", "kvm_entry", "kvm_userspace_exit", "kvm_fpu"):
             if parsed := tracefs.format("kvm", name):
                 formats[name] = parsed
             else:
@@ -68,9 +74,12 @@ class Collector:
         self.names = tracepoint.names(formats["kvm_exit"])
         use_mmap = use_mmap and syscalls.mmapable()
         use_raw = use_raw and syscalls.raw_tracepoints()
+        way = sched(tracefs, use_btf)
+        self.told, self.ways = way.told, way.how
         sizes = {"threads": threads + 1, "cells": threads * CELLS_PER_THREAD + 1, "cpus": syscalls.possible_cpus()}
         cflags = [
-            *_offsets(formats, tracefs.format("kvm", "kvm_vcpu_wakeup")),
+            *_offsets(formats),
+            *way.flags,
             *(f"-D{name.upper()}={size}" for name, size in sizes.items()),
             f"-DMAP_FLAGS={syscalls.MMAPABLE if use_mmap else 0}",
             f"-I{HERE}",
@@ -78,18 +87,30 @@ class Collector:
             *([f"-DSKIP(tgid)=({'&&'.join(f'(tgid)!={pid}' for pid in pids)})"] if pids else []),
             *flags,
         ]
+        raw = "raw" if use_raw else "classic"
         probes = [
-            Probe("sched", "sched_process_exit", "on_end", use_raw),
-            Probe("kvm", "kvm_vcpu_wakeup", "on_wakeup"),
-            Probe("kvm", "kvm_userspace_exit", "on_user", use_raw),
+            # The scheduler's first: from the first exit on, the CPU knows whose slot runs on it.
+            *way.probes,
+            Probe("sched", "sched_process_exit", "on_end", raw),
+            Probe("kvm", "kvm_fpu", "on_fpu", raw),
+            Probe("kvm", "kvm_userspace_exit", "on_user", raw),
             # Of kvm_entry only the thread and the time are of use; raw saves the kernel the writing of its record.
-            Probe("kvm", "kvm_entry", "on_entry", use_raw and "vcpu_id" in formats["kvm_exit"].fields),
+            Probe("kvm", "kvm_entry", "on_entry", raw if "vcpu_id" in formats["kvm_exit"].fields else "classic"),
             Probe("kvm", "kvm_exit", "on_exit"),
         ]
-        self._probes = Probes(
-            HERE / "collector.bpf.c", cflags, probes, [*sizes, "free_slots", "free_cells", *extra_maps]
-        )
-        dtypes = {"threads": THREAD, "cells": CELL, "cpus": CPU}
+        bits = syscalls.array(THREAD_IDS // 8)
+        try:
+            self._probes = Probes(
+                HERE / "collector.bpf.c",
+                cflags,
+                probes,
+                [*sizes, "free_slots", "free_cells", *extra_maps],
+                shared={"bits": bits},
+                run=("on_peek", "on_seed") if use_raw else (),
+            )
+        finally:
+            os.close(bits)  # the programs hold it
+        dtypes = {"threads": thread_rows.ROW, "cells": CELL, "cpus": CPU}
         self._maps = {
             name: syscalls.BpfArray(self._fd(name), dtypes[name], size, use_mmap) for name, size in sizes.items()
         }
@@ -107,6 +128,17 @@ class Collector:
         # Until the last probe was attached, exits could not pair.
         started = self._read()
         self._unpaired, self._overwritten = -started.unpaired, -started.overwritten
+
+    def shared(self) -> dict[str, int]:
+        """The descriptors of the maps that detail.bpf.c reads."""
+        return {name: self._fd(name) for name in ("threads", "cpus")}
+
+    def seed(self, sleepers: Iterable[Sleeper]) -> None:
+        """Count vCPUs that sleep in KVM_RUN since before, from now on. Kernels before 5.10 cannot."""
+        with contextlib.suppress(OSError, KeyError):
+            for one in sleepers:
+                state = STATES.index("idle" if one.halted else "blocked")
+                self._probes.run("on_seed", int(pack(one.pid, one.tid)), one.vcpu, state)
 
     def _fd(self, name: str) -> int:
         return self._probes.maps[name]
@@ -136,14 +168,14 @@ class Collector:
         for _ in range(TRIES):
             cpus = self._maps["cpus"].read()
             slots, cells = int(cpus["top_slot"].max()) + 1, int(cpus["top_cell"].max()) + 1
-            before = self._maps["threads"].read(slots)
+            before, then = self._threads(slots)
             source = self._maps["cells"].read(cells) if mapped is None else mapped[:cells]
             owner = source["thread"].copy()
             used = np.flatnonzero((owner > 0) & (owner < slots))
             everything = self._pool.space(len(used), self._ended.cells, self._earlier)
             cell_rows = everything[: len(used)]
             take(source, used, cell_rows)
-            after = self._maps["threads"].read(slots)
+            after, instants = self._threads(slots)
             now = time.monotonic_ns()
             owner = cell_rows["thread"].copy()
             pairs = np.bincount(owner, weights=cell_rows["count"], minlength=slots)
@@ -152,7 +184,7 @@ class Collector:
             # always have, and the next reading makes up for it.
             if slots > FEW or (fits | (pairs == after["pairs"])).all():
                 break
-        rows = np.where(fits, before, after)
+        rows, instants = np.where(fits, before, after), np.where(fits, then, instants)
         live = np.flatnonzero(rows["id"])
         if not (known := rows["id"][owner] != 0).all():  # a slot that was given back just now
             used, owner = used[known], owner[known]
@@ -162,9 +194,8 @@ class Collector:
         position = np.zeros(slots, "u4")
         position[live] = np.arange(len(live))
         cell_rows["thread"] = position[owner]
-        threads = rows[live]
-        dead = threads["id"] & ENDED != 0
-        threads["id"] &= ~ENDED
+        dead = rows["id"][live] & ENDED != 0
+        threads = thread_rows.resolve(rows[live], instants[live])
         current = _Rows(threads, cell_rows, self._ids("threads", live), self._ids("cells", used))
         everything["thread"][len(used) : len(everything) - len(self._earlier)] += np.uint32(len(threads))
         all_threads = np.concatenate([threads, self._ended.threads])
@@ -176,6 +207,7 @@ class Collector:
             thread_ids=np.concatenate([current.thread_ids, self._ended.thread_ids]),
             cell_ids=np.concatenate([current.cell_ids, self._ended.cell_ids, np.zeros(len(self._earlier), "u8")]),
             names=self.names,
+            told=self.told,
             lost=int(cpus["lost"].sum()),
             userspace=int(cpus["userspace"].sum()),
             unpaired=self._unpaired + int(all_threads["unpaired"].sum()),
@@ -185,6 +217,17 @@ class Collector:
         if dead.any():
             self._retire(current.pick(dead), live[dead], used[dead[cell_rows["thread"]]])
         return snapshot
+
+    def _threads(self, slots: int) -> tuple[Array, I64]:
+        """The rows of so many slots, and when each was so; what is withheld of a wait that is open is known then."""
+        rows, instants = thread_rows.read(self._maps["threads"], np.arange(slots))
+        waiting = np.flatnonzero((rows["off"] == thread_rows.WAIT) & (rows["end_ns"] == 0))
+        if len(waiting) and "throttled" in self.told:
+            with contextlib.suppress(OSError, KeyError):
+                for slot in waiting.tolist():
+                    self._probes.run("on_peek", slot)
+            rows[waiting], instants[waiting] = thread_rows.read(self._maps["threads"], waiting)
+        return rows, instants
 
     def _ids(self, name: str, indices: np.ndarray[Any, Any]) -> U64:
         return pack(self._generations[name][indices], indices)
@@ -231,7 +274,7 @@ class _Rows:
         return _Rows(self.threads[wanted], cells, self.thread_ids[wanted], self.cell_ids[mine])
 
 
-def _offsets(formats: dict[str, tracepoint.Tracepoint], wakeup: tracepoint.Tracepoint | None) -> list[str]:
+def _offsets(formats: dict[str, tracepoint.Tracepoint]) -> list[str]:
     """The -D flags that tell collector.bpf.c where the fields are. Raises KvmtopError if one is not as it reads it."""
     wanted = [
         ("EXIT_REASON", formats["kvm_exit"], "exit_reason", 4, True),
@@ -239,7 +282,7 @@ def _offsets(formats: dict[str, tracepoint.Tracepoint], wakeup: tracepoint.Trace
         ("EXIT_VCPU", formats["kvm_exit"], "vcpu_id", 4, False),
         ("USER_REASON", formats["kvm_userspace_exit"], "reason", 4, True),
         ("USER_ERRNO", formats["kvm_userspace_exit"], "errno", 4, True),
-        ("WAKEUP_NS", wakeup, "ns", 8, True),
+        ("FPU_LOAD", formats["kvm_fpu"], "load", 4, True),
     ]
     if "esr_ec" in formats["kvm_exit"].fields:
         raise KvmtopError("kvmtop reads the exits of x86 hosts only (VMX and SVM); this is an arm64 host")
@@ -247,10 +290,11 @@ def _offsets(formats: dict[str, tracepoint.Tracepoint], wakeup: tracepoint.Trace
         wanted.append(("ENTRY_VCPU", formats["kvm_entry"], "vcpu_id", 4, False))
     flags = []
     for flag, parsed, name, size, needed in wanted:
-        field = parsed.fields.get(name) if parsed else None
+        field = parsed.fields.get(name)
         if field and field.size == size:
             flags.append(f"-D{flag}={field.offset}")
         elif field or needed:
-            where = parsed.name if parsed else "kvm_vcpu_wakeup"
-            raise KvmtopError(f"the field {name} of {where} is not as kvmtop knows it on this kernel; please report it")
+            raise KvmtopError(
+                f"the field {name} of {parsed.name} is not as kvmtop knows it on this kernel; please report it"
+            )
     return flags

@@ -6,24 +6,27 @@
  * A tracepoint that fires between kvm_exit and kvm_entry of a thread tells what that exit touched: a key
  * (kind, value, extra). Its row counts the event at once, and gets the exit's time at kvm_entry. Only the
  * thread itself writes to its rows. Rows are bounded: a key that finds none is counted in `dropped`, and
- * user space takes the rows of light keys back when they run short.
+ * user space takes the rows of light keys back when they run short. What an exit was made of (thread.h) is read from
+ * collector.bpf.c's own maps, whose program at kvm_entry has been there since before and runs first.
  *
  * Flags, from bpf/detail.py: KIND_*: numbers of the kinds; AT_*: a field's type and offset as FIELD(type,
- * offset), absent where the kernel has no such tracepoint or field; IDLE(isa, reason); SKIP(tgid);
+ * offset), absent where the kernel has no such tracepoint or field; TASK_NOTES, NOTE_HIT, NOTE_MISS: where KVM
+ * accounts for polling, absent where nobody knows; SKIP(tgid);
  * THREADS, ROWS, CPUS, RING: entries of the maps, RING a power of two for each CPU; MAP_FLAGS.
  */
 #include "bucket.h"
+#include "thread.h"
 
 #define KEYS 8   /* that one exit may charge its time to */
 #define KINDS 16
-#define KVM_EXIT_HLT 5 /* include/uapi/linux/kvm.h */
+#define PARTS (STATES - USER) /* of an exit: USER to THROTTLED; KERNEL has the rest */
 #define KVM_TRACE_MMIO_READ 1 /* include/trace/events/kvm.h; 0 announces a read that user space must answer */
 #define KVM_TRACE_MMIO_WRITE 2
 #define WRITE 1 /* extra: bit 0 a write, bits 15:8 bytes */
 #define FAST (0xff << 8) /* a write to an ioeventfd, whose size nobody looked at */
 #define INTERRUPTED 1 /* extra of KIND_USER: a signal or a kick, without a reason */
 
-enum { HIT, WASTED, UNPOLLED, UNKNOWN }; /* value of KIND_POLL */
+enum { HIT, WASTED, UNPOLLED }; /* value of KIND_POLL */
 
 #define FIELD(type, offset) (*(type *)((char *)ctx + (offset)))
 
@@ -42,28 +45,25 @@ struct row {
     u64 count; /* events */
     u64 exits; /* exits with such an event that have ended: what follows is theirs */
     u64 total;
-    u64 user;
+    u64 part[PARTS];
     u64 max;   /* ns; of KIND_WINDOW the window now */
     u32 hist[BUCKETS];
 };
 
 struct exit { /* a thread's open exit */
     u64 exit_ns;
-    u64 user_ns;
-    u64 user;
-    u64 idle;
     u64 rip;
     u64 info1;
     u64 info2;
+    u64 hit;  /* ns that KVM has polled so far, by its own account */
+    u64 miss;
+    u32 polled; /* they are known */
     u32 reason;
     u32 isa;
     u32 vcpu;
     u32 used;
     u32 rows[KEYS];
-    u32 window; /* ns that a halt is polled */
-    u32 window_before;
-    u32 window_known;
-    u32 window_changed; /* in this halt */
+    u32 pad;
     u64 first_value;
     u32 first_kind;
     u32 first_extra;
@@ -74,8 +74,7 @@ struct slow {
     u64 time_ns; /* when it ended */
     u64 id;
     u64 ns;
-    u64 user;
-    u64 idle;
+    u64 part[PARTS];
     u64 rip;
     u64 info1;
     u64 info2;
@@ -88,7 +87,7 @@ struct slow {
     u32 cpu;
 };
 
-struct cpu {
+struct tally {
     u64 slow; /* written to this CPU's ring */
     u64 dropped[KINDS]; /* events without a row */
     u64 pad[7];
@@ -105,7 +104,9 @@ struct config {
 
 BPF_F_TABLE("array", u32, struct row, rows, ROWS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct slow, slows, CPUS * RING, MAP_FLAGS);
-BPF_F_TABLE("array", u32, struct cpu, cpus, CPUS, MAP_FLAGS);
+BPF_F_TABLE("array", u32, struct tally, tallies, CPUS, MAP_FLAGS);
+BPF_ARRAY(threads, struct thread, 1); /* collector.bpf.c's, both */
+BPF_ARRAY(cpus, struct cpu, 1);
 BPF_F_TABLE("array", u32, struct config, configs, 1, MAP_FLAGS);
 BPF_HASH(places, struct key, u32, ROWS);
 BPF_STACK(free_rows, u32, ROWS);
@@ -115,10 +116,23 @@ BPF_TABLE("lru_hash", u64, struct exit, exits, THREADS);
 #define SKIP(tgid) 0
 #endif
 
-static __always_inline struct cpu *this_cpu(void)
+static __always_inline struct tally *tally(void)
 {
     u32 n = bpf_get_smp_processor_id();
-    return cpus.lookup(&n);
+    return tallies.lookup(&n);
+}
+
+/* The states of a thread that runs here; 0 where it has none. */
+static __always_inline struct thread *states(u64 id)
+{
+    u32 n = bpf_get_smp_processor_id(), slot;
+    struct cpu *cpu = cpus.lookup(&n);
+
+    if (!cpu)
+        return 0;
+    slot = cpu->slot;
+    struct thread *t = threads.lookup(&slot);
+    return t && t->id == id ? t : 0;
 }
 
 static __always_inline struct config *config(void)
@@ -145,7 +159,7 @@ static __always_inline u32 row_of(u64 id, u32 kind, u64 value, u32 extra)
 
     if (known)
         return *known;
-    struct cpu *cpu = this_cpu();
+    struct tally *mine = tally();
     if (free_rows.pop(&n) || !n)
         goto full;
     struct row *r = rows.lookup(&n);
@@ -159,8 +173,8 @@ static __always_inline u32 row_of(u64 id, u32 kind, u64 value, u32 extra)
     r->id = id;
     return n;
 full:
-    if (cpu)
-        cpu->dropped[kind & (KINDS - 1)]++;
+    if (mine)
+        mine->dropped[kind & (KINDS - 1)]++;
     return 0;
 }
 
@@ -213,7 +227,6 @@ int on_exit(void *ctx)
             return 1;
     }
     e->exit_ns = bpf_ktime_get_ns();
-    e->user_ns = e->user = e->idle = 0;
     e->used = e->first_kind = 0;
     e->reason = AT_EXIT_REASON;
 #ifdef AT_EXIT_ISA
@@ -237,7 +250,7 @@ int on_exit(void *ctx)
     return 1;
 }
 
-static __always_inline void charge(u32 n, u64 ns, u64 user, u64 at)
+static __always_inline void charge(u32 n, u64 ns, struct thread *t, u64 at)
 {
     struct row *r = rows.lookup(&n);
 
@@ -245,14 +258,18 @@ static __always_inline void charge(u32 n, u64 ns, u64 user, u64 at)
         return;
     r->exits++;
     r->total += ns;
-    r->user += user;
+    if (t) {
+#pragma unroll
+        for (int i = 0; i < PARTS; i++)
+            r->part[i] += t->part[USER + i];
+    }
     if (ns > r->max)
         r->max = ns;
     r->hist[at & (BUCKETS - 1)]++;
 }
 #define CHARGE(i)    \
     if ((i) < used) \
-        charge(e->rows[i], ns, user, at);
+        charge(e->rows[i], ns, t, at);
 
 int on_entry(void *ctx)
 {
@@ -262,20 +279,21 @@ int on_entry(void *ctx)
 
     if (!g || !is_open(g, e))
         return 1;
-    u64 now = bpf_ktime_get_ns(), ns = now - e->exit_ns, user = e->user;
+    u64 now = bpf_ktime_get_ns(), ns = now - e->exit_ns;
     u32 used = e->used, reason = e->reason, isa = e->isa;
-    if (e->user_ns)
-        user += now - e->user_ns;
+    struct thread *t = states(id);
+    if (t && !t->parts) /* all of it in the kernel */
+        t = 0;
     e->exit_ns = 0;
     u64 at = bucket(ns);
     /* One after the other: clang makes a loop of them that kernels before 6.3 cannot prove bounded. */
     CHARGE(0) CHARGE(1) CHARGE(2) CHARGE(3) CHARGE(4) CHARGE(5) CHARGE(6) CHARGE(7)
-    struct cpu *cpu = this_cpu();
-    if (!cpu || !g->slow_ns || ns < g->slow_ns || (IDLE(isa, reason)))
+    struct tally *mine = tally();
+    if (!mine || !g->slow_ns || ns < g->slow_ns || (t && ns - t->part[IDLE] < g->slow_ns))
         return 1;
     if (g->only && (reason != g->reason || isa != g->isa))
         return 1;
-    u32 place = bpf_get_smp_processor_id() * RING + (cpu->slow & (RING - 1));
+    u32 place = bpf_get_smp_processor_id() * RING + (mine->slow & (RING - 1));
     struct slow *s = slows.lookup(&place);
     if (!s)
         return 1;
@@ -283,8 +301,9 @@ int on_entry(void *ctx)
     s->time_ns = now;
     s->id = id;
     s->ns = ns;
-    s->user = user;
-    s->idle = e->idle;
+#pragma unroll
+    for (int i = 0; i < PARTS; i++)
+        s->part[i] = t ? t->part[USER + i] : 0;
     s->rip = e->rip;
     s->info1 = e->info1;
     s->info2 = e->info2;
@@ -295,89 +314,73 @@ int on_entry(void *ctx)
     s->reason = reason;
     s->isa = isa;
     s->cpu = bpf_get_smp_processor_id();
-    s->number = ++cpu->slow;
+    s->number = ++mine->slow;
     return 1;
 }
 
-/* As in collector.bpf.c: halting in user space is idle, and so is what a vCPU slept after it. */
 int on_user(void *ctx)
 {
-    u64 id = bpf_get_current_pid_tgid();
-    u32 reason = AT_USER_REASON;
     s32 error = AT_USER_ERRNO;
 
     if (error < 0)
         touch(KIND_USER, 0, INTERRUPTED);
     else
-        touch(KIND_USER, reason, 0);
-    struct config *g = config();
-    struct exit *e = exits.lookup(&id);
-    if (!g || !is_open(g, e) || e->user_ns || (reason == KVM_EXIT_HLT && error >= 0))
-        return 1;
-    e->user_ns = bpf_ktime_get_ns();
+        touch(KIND_USER, AT_USER_REASON, 0);
     return 1;
 }
 
+#ifdef NOTE_HIT
+/*
+ * The end of a halt. What KVM has polled it has added to the vCPU's own statistics by now: halt_poll_success_ns if an
+ * interrupt came meanwhile, else halt_poll_fail_ns (update_halt_poll_stats in virt/kvm/kvm_main.c). The vCPU is found
+ * by the note that vcpu_load has left in the task.
+ */
 int on_wakeup(void *ctx)
 {
-    u64 id = bpf_get_current_pid_tgid(), ns = AT_WAKEUP_NS, now = bpf_ktime_get_ns();
+    u64 id = bpf_get_current_pid_tgid(), note = 0, hit = 0, miss = 0;
     struct config *g = config();
     struct exit *e = exits.lookup(&id);
 
-    if (!g || !is_open(g, e))
+    if (!g || !e)
         return 1;
-    if (e->user_ns) {
-        if (now - e->user_ns > ns)
-            e->user += now - e->user_ns - ns;
-        e->user_ns = 0;
-    }
-    e->idle += ns;
-    u32 changed = e->window_changed, window = changed ? e->window_before : e->window, known = e->window_known;
-    e->window_changed = 0;
-    if (!(g->kinds >> KIND_POLL & 1) || SKIP(id >> 32) || !wanted(g, e))
+    bpf_probe_read_kernel(&note, sizeof(note), (char *)bpf_get_current_task() + TASK_NOTES);
+    if (!note || bpf_probe_read_kernel(&hit, sizeof(hit), (char *)note + NOTE_HIT)
+        || bpf_probe_read_kernel(&miss, sizeof(miss), (char *)note + NOTE_MISS))
         return 1;
-    u32 outcome = UNKNOWN;
-    u64 polled = 0;
-    if (known && !window) {
-        outcome = UNPOLLED;
-    } else if (!(AT_WAKEUP_WAITED)) { /* it never slept: all of it was polling */
-        outcome = HIT;
-        polled = ns;
-    } else if (known) {
-        outcome = WASTED;
-        polled = ns < window ? ns : window;
-    }
-    u32 n = row_of(id, KIND_POLL, outcome, 0);
+    u64 hits = hit - e->hit, misses = miss - e->miss;
+    u32 known = e->polled;
+    e->hit = hit;
+    e->miss = miss;
+    e->polled = 1;
+    if (!known || !(g->kinds >> KIND_POLL & 1) || SKIP(id >> 32) || !wanted(g, e))
+        return 1;
+    u32 n = row_of(id, KIND_POLL, hits ? HIT : misses ? WASTED : UNPOLLED, 0);
     struct row *r = rows.lookup(&n);
     if (r && n) {
         r->count++;
         r->exits++;
-        r->total += polled;
-    }
-    if (!known)
-        return 1;
-    n = row_of(id, KIND_WINDOW, 0, 0);
-    r = rows.lookup(&n);
-    if (r && n) {
-        r->count++;
-        r->max = e->window;
+        r->total += hits + misses;
     }
     return 1;
 }
+#endif
 
 #ifdef AT_POLL_NEW
-/* Fires before the kvm_vcpu_wakeup of the same halt (kvm_vcpu_halt in virt/kvm/kvm_main.c). */
+/* How long KVM polls in a halt from now on. */
 int on_poll(void *ctx)
 {
     u64 id = bpf_get_current_pid_tgid();
+    struct config *g = config();
     struct exit *e = exits.lookup(&id);
 
-    if (!e)
+    if (!g || !(g->kinds >> KIND_POLL & 1) || SKIP(id >> 32) || !wanted(g, e))
         return 1;
-    if (!e->window_changed)
-        e->window_before = AT_POLL_OLD;
-    e->window = AT_POLL_NEW;
-    e->window_known = e->window_changed = 1;
+    u32 n = row_of(id, KIND_WINDOW, 0, 0);
+    struct row *r = rows.lookup(&n);
+    if (r && n) {
+        r->count++;
+        r->max = AT_POLL_NEW;
+    }
     return 1;
 }
 #endif

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ..model.histogram import BUCKETS
 from ..model.keys import pack
 from ..model.snapshot import SLOW, TOUCH, Details
 from ..model.vocabulary import KINDS, DetailRequest
-from . import syscalls
+from . import btf, syscalls
 from .probes import Probe, Probes
 from .tracepoint import Tracefs, Tracepoint
 
@@ -26,7 +26,7 @@ RING = 64  # slow exits for each CPU, between two readings
 FEW = ROWS // 4  # free rows, below which the lightest half is given up
 KEY_SIZE = 24  # id, value, kind, extra: how a row begins
 
-CPU = np.dtype([("slow", "u8"), ("dropped", "u8", (16,)), ("pad", "u8", (7,))])
+TALLY = np.dtype([("slow", "u8"), ("dropped", "u8", (16,)), ("pad", "u8", (7,))])
 CONFIG = np.dtype(
     [("only", "u4"), ("reason", "u4"), ("isa", "u4"), ("kinds", "u4"), ("slow_ns", "u8"), ("since_ns", "u8")]
 )
@@ -56,10 +56,10 @@ _SOURCES = (
     _Source(("vmgexit",), "kvm_vmgexit_enter", "on_vmgexit", (("VMGEXIT_CODE", "exit_reason"),)),
     _Source(("cr",), "kvm_cr", "on_cr", (("CR_NUMBER", "cr"), ("CR_RW", "rw"))),
     _Source(("apic",), "kvm_apic", "on_apic", (("APIC_REGISTER", "reg"), ("APIC_RW", "rw"))),
-    _Source(("poll",), "kvm_halt_poll_ns", "on_poll", (("POLL_NEW", "new"), ("POLL_OLD", "old"))),
+    _Source(("poll",), "kvm_halt_poll_ns", "on_poll", (("POLL_NEW", "new"),)),
+    _Source(("poll",), "kvm_vcpu_wakeup", "on_wakeup", (("WAKEUP_NS", "ns"),)),
 )
 _BASE = (
-    ("kvm_vcpu_wakeup", "on_wakeup", (("WAKEUP_NS", "ns"), ("WAKEUP_WAITED", "waited"))),
     ("kvm_userspace_exit", "on_user", (("USER_REASON", "reason"), ("USER_ERRNO", "errno"))),
     ("kvm_entry", "on_entry", ()),
     ("kvm_exit", "on_exit", (("EXIT_REASON", "exit_reason"), ("EXIT_RIP", "guest_rip"))),
@@ -103,18 +103,38 @@ def _at(parsed: Tracepoint | None, fields: Sequence[tuple[str, str]]) -> list[st
     return [f"-DAT_{flag}=FIELD({_TYPES[field.size]},{field.offset})" for flag, field in places]
 
 
+def polling() -> list[str]:
+    """The flags that tell where KVM accounts for halt polling; none where the kernel's types do not say."""
+    with btf.load() as types:
+        if not types:
+            return []
+        note, link = (
+            types.offset("task_struct", "preempt_notifiers.first"),
+            types.offset("kvm_vcpu", "preempt_notifier.link"),
+        )
+        for where in ("stat.generic.", "stat."):  # since and before 5.14 (0193cc908b5a)
+            hit, miss = (types.offset("kvm_vcpu", f"{where}halt_poll_{name}_ns") for name in ("success", "fail"))
+            if note is not None and link is not None and hit is not None and miss is not None:
+                return [f"-DTASK_NOTES={note}", f"-DNOTE_HIT=({hit - link})", f"-DNOTE_MISS=({miss - link})"]
+    return []
+
+
 class Detail:
     """Loaded at construction, attached while look() asks for something."""
 
-    def __init__(self, pids: Sequence[int], idle: Iterable[tuple[int, int]], use_mmap: bool = True) -> None:
-        """pids: the processes to watch, none for all. idle: (isa, code) that are never slow. Raises KvmtopError."""
+    def __init__(self, pids: Sequence[int], shared: Mapping[str, int], use_mmap: bool = True) -> None:
+        """pids: the processes to watch, none for all. shared: the collector's maps. Raises KvmtopError."""
         self._tracefs = Tracefs()
         names = {source.tracepoint for source in _SOURCES} | {name for name, _, _ in _BASE}
-        found, self._all, self.kinds = flags({name: self._tracefs.format("kvm", name) for name in names})
+        account = polling()
+        formats = {name: self._tracefs.format("kvm", name) for name in names}
+        if not account:  # where KVM keeps it is not known
+            formats["kvm_vcpu_wakeup"] = None
+        found, self._all, self.kinds = flags(formats)
+        found += account
         mapped = use_mmap and syscalls.mmapable()
         cpus = syscalls.possible_cpus()
-        sizes = {"rows": ROWS, "slows": cpus * RING, "cpus": cpus, "configs": 1}
-        is_idle = "||".join(f"((isa)=={isa}&&((isa)==1?(reason)&0xffff:(reason))=={code})" for isa, code in idle)
+        sizes = {"rows": ROWS, "slows": cpus * RING, "tallies": cpus, "configs": 1}
         defines = [
             *found,
             *(f"-DKIND_{kind.upper()}={number}" for number, kind in enumerate(KINDS)),
@@ -123,12 +143,11 @@ class Detail:
             f"-DCPUS={cpus}",
             f"-DRING={RING}",
             f"-DMAP_FLAGS={syscalls.MMAPABLE if mapped else 0}",
-            f"-DIDLE(isa,reason)=({is_idle or 0})",
             f"-I{HERE}",
             *([f"-DSKIP(tgid)=({'&&'.join(f'(tgid)!={pid}' for pid in pids)})"] if pids else []),
         ]
-        self._probes = Probes(HERE / "detail.bpf.c", defines, self._all, [*sizes, "free_rows", "places"])
-        dtypes = {"rows": TOUCH, "slows": SLOW, "cpus": CPU, "configs": CONFIG}
+        self._probes = Probes(HERE / "detail.bpf.c", defines, self._all, [*sizes, "free_rows", "places"], shared)
+        dtypes = {"rows": TOUCH, "slows": SLOW, "tallies": TALLY, "configs": CONFIG}
         self._maps = {
             name: syscalls.BpfArray(self._probes.maps[name], dtypes[name], size, mapped) for name, size in sizes.items()
         }
@@ -175,10 +194,10 @@ class Detail:
         self._free(used)
         self._light = np.zeros(0, "i8")
         self._given_up = {}
-        cpus = self._maps["cpus"].read()
+        cpus = self._maps["tallies"].read()
         self._seen = cpus["slow"].copy()
         cpus["dropped"] = 0
-        self._maps["cpus"].write(range(len(cpus)), cpus)
+        self._maps["tallies"].write(range(len(cpus)), cpus)
 
     def _drop_keys(self, rows: Any) -> None:
         for row in rows:
@@ -194,7 +213,7 @@ class Detail:
         if not self._look:
             return None
         rows = self._maps["rows"].read()
-        cpus = self._maps["cpus"].read()
+        cpus = self._maps["tallies"].read()
         used = np.flatnonzero(rows["id"])
         dropped = {
             kind: int(cpus["dropped"][:, number].sum()) + self._given_up.get(kind, 0)
@@ -225,7 +244,7 @@ class Detail:
 
     def slow(self) -> Any:
         """The slow exits since the last call, oldest first; dtype SLOW. What was overwritten is counted."""
-        written = self._maps["cpus"].read()["slow"]
+        written = self._maps["tallies"].read()["slow"]
         new = np.flatnonzero(written != self._seen)
         if not len(new):
             return np.zeros(0, SLOW)

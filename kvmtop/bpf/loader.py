@@ -26,6 +26,7 @@ from . import privileges, syscalls
 
 HERE = Path(__file__).parent
 MOST_DESCRIPTORS = 100
+_LD_IMM64, _MAP_FD, _MAP_VALUE = 0x18, 1, 2  # include/uapi/linux/bpf.h
 INSTALL = {  # by ID or ID_LIKE of /etc/os-release
     "debian": "apt install python3-bpfcc",
     "fedora": "dnf install python3-bcc",
@@ -51,12 +52,22 @@ class Loaded:
     programs: Mapping[str, int]
 
 
-def load(source: Path, flags: Sequence[str], programs: Mapping[str, bool], maps: Sequence[str]) -> Loaded:
-    """Compile a C file and load its programs (name → whether it is for a raw tracepoint). Raises KvmtopError."""
+def load(
+    source: Path,
+    flags: Sequence[str],
+    programs: Mapping[str, tuple[str, int]],
+    maps: Sequence[str],
+    shared: Mapping[str, int] | None = None,
+) -> Loaded:
+    """Compile a C file and load its programs: name → kind and type, as syscalls.load has them.
+
+    shared: descriptors of another's maps, used for those of the same names. Raises KvmtopError.
+    """
+    shared = dict(shared or {})
     ours, theirs = socket.socketpair()
     with ours, theirs:
         request = {"source": str(source), "flags": list(flags), "programs": dict(programs), "maps": list(maps)}
-        _ask({**request, "socket": theirs.fileno()}, theirs.fileno())
+        _ask({**request, "shared": shared, "socket": theirs.fileno()}, theirs.fileno(), *shared.values())
         _, descriptors, _, _ = socket.recv_fds(ours, 16, MOST_DESCRIPTORS)
     for fd in descriptors:
         os.set_inheritable(fd, False)
@@ -116,11 +127,30 @@ def child(request: dict[str, Any]) -> None:
 def _load(bcc: Any, request: dict[str, Any]) -> None:
     warnings.simplefilter("ignore", DeprecationWarning)  # bcc 0.26 hands itself str where it wants bytes
     bpf = bcc.BPF(src_file=request["source"].encode(), cflags=request["flags"])
-    maps = [int(bcc.lib.bpf_table_fd(bpf.module, name.encode())) for name in request["maps"]]
-    kinds = {True: bcc.BPF.RAW_TRACEPOINT, False: bcc.BPF.TRACEPOINT}
-    programs = [bpf.load_func(name.encode(), kinds[raw]).fd for name, raw in request["programs"].items()]
+
+    def fd(name: str) -> int:
+        return int(bcc.lib.bpf_table_fd(bpf.module, name.encode()))
+
+    maps = [fd(name) for name in request["maps"]]
+    instead = {fd(name): theirs for name, theirs in request["shared"].items()}
+    programs = []
+    for name, (kind, type_id) in request["programs"].items():
+        # By ourselves: libbcc loads no typed ones, and knows nothing of another's maps.
+        instructions = _with_maps(bpf.dump_func(name.encode()), instead, request["shared"].get("bits", 0))
+        programs.append(syscalls.load(instructions, kind, type_id))
     with socket.socket(fileno=request["socket"]) as theirs:
         socket.send_fds(theirs, [b"descriptors"], maps + programs)
+
+
+def _with_maps(instructions: bytes, instead: Mapping[int, int], bits: int) -> bytes:
+    """A program with other maps; those read directly (BPF_PSEUDO_MAP_VALUE) become `bits`."""
+    code = bytearray(instructions)
+    for at in range(0, len(code), 8):
+        pseudo = code[at + 1] >> 4
+        if code[at] == _LD_IMM64 and pseudo in (_MAP_FD, _MAP_VALUE):
+            fd = int.from_bytes(code[at + 4 : at + 8], "little")
+            code[at + 4 : at + 8] = (bits if pseudo == _MAP_VALUE else instead.get(fd, fd)).to_bytes(4, "little")
+    return bytes(code)
 
 
 def _import_bcc() -> Any:

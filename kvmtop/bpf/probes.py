@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,20 +14,36 @@ from .tracepoint import Tracefs
 
 @dataclass(frozen=True)
 class Probe:
-    """A function of the C file, and the tracepoint that it is for."""
+    """A function of the C file, and the tracepoint that it is for.
+
+    kind: classic, raw or typed, as syscalls.load has them; type_id: of a typed one.
+    """
 
     category: str
     name: str
     function: str
-    raw: bool = False
+    kind: str = "classic"
+    type_id: int = 0
 
 
 class Probes:
     """Loaded at construction; runs between attach() and detach()."""
 
-    def __init__(self, source: Path, flags: Sequence[str], probes: Sequence[Probe], maps: Sequence[str]) -> None:
-        """Raises KvmtopError where this machine cannot do it."""
-        loaded = loader.load(source, flags, {probe.function: probe.raw for probe in probes}, maps)
+    def __init__(
+        self,
+        source: Path,
+        flags: Sequence[str],
+        probes: Sequence[Probe],
+        maps: Sequence[str],
+        shared: Mapping[str, int] | None = None,
+        run: Sequence[str] = (),
+    ) -> None:
+        """shared: descriptors of another's maps, to be used for those of the same names; run: functions for run().
+
+        Raises KvmtopError where this machine cannot do it.
+        """
+        programs = {probe.function: (probe.kind, probe.type_id) for probe in probes}
+        loaded = loader.load(source, flags, programs | dict.fromkeys(run, ("raw", 0)), maps, shared or {})
         self.maps, self._programs, self._probes = loaded.maps, loaded.programs, probes
         self._links: list[int] = []
 
@@ -38,7 +54,9 @@ class Probes:
                 continue
             program = self._programs[probe.function]
             try:
-                if probe.raw:
+                if probe.kind == "typed":
+                    self._links.append(syscalls.attach_typed(program))
+                elif probe.kind == "raw":
                     self._links.append(syscalls.attach_raw(probe.name, program))
                 else:
                     self._links.append(syscalls.attach(tracefs.number(probe.category, probe.name), program))
@@ -52,6 +70,10 @@ class Probes:
                 raise KvmtopError(
                     f"the kernel refuses a probe at {probe.category}:{probe.name}: {loader.explanation(str(error))}"
                 ) from None
+
+    def run(self, function: str, *arguments: int) -> int:
+        """Run a function now; what it returns. Raises OSError where the kernel cannot (before 5.10)."""
+        return syscalls.run(self._programs[function], *arguments)
 
     def detach(self) -> None:
         """Take all off their tracepoints."""

@@ -21,7 +21,10 @@ from .. import bounded
 from ..model.arrays import Array
 
 _SYS_PERF_EVENT_OPEN, _SYS_BPF = 298, 321  # x86-64
-_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _RAW_TRACEPOINT_OPEN = 0, 1, 2, 3, 17
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
+_PROG_LOAD, _PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN = 5, 10, 17
+_PROGRAM_TYPES = {"classic": 5, "raw": 17, "typed": 26}  # BPF_PROG_TYPE_TRACEPOINT, _RAW_TRACEPOINT, _TRACING
+_TRACE_RAW_TP = 23  # BPF_TRACE_RAW_TP, of _TRACING
 _MAP_TYPE_ARRAY = 2
 MMAPABLE = 1 << 10  # BPF_F_MMAPABLE: arrays can be mapped since Linux 5.5 (fc9702273e2e)
 _PERF_TYPE_TRACEPOINT, _PERF_ATTR_SIZE, _PERF_DISABLED, _PERF_FD_CLOEXEC = 2, 64, 1, 8
@@ -51,6 +54,11 @@ def push(fd: int, values: Any) -> None:
         value.value = number
         if call(*arguments):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def array(size: int) -> int:
+    """A BPF array of one value of so many bytes; its descriptor."""
+    return _bpf(_MAP_CREATE, struct.pack("<6I", _MAP_TYPE_ARRAY, 4, size, 1, 0, 0))
 
 
 def delete(fd: int, key: bytes) -> None:
@@ -93,6 +101,49 @@ def raw_tracepoints() -> bool:
     except OSError as error:
         return error.errno == errno.EBADF  # it has looked at the program
     raise AssertionError
+
+
+def load(instructions: bytes, kind: str, type_id: int = 0) -> int:
+    """Load a program: classic, raw, or typed (for the tracepoint whose btf_trace_ type has this id)."""
+    text, licence = ctypes.create_string_buffer(instructions, len(instructions)), ctypes.c_char_p(b"GPL")
+    log = ctypes.create_string_buffer(1 << 20)
+    attributes = struct.pack(
+        "<IIQQIIQII16sIIIIQIIQII",
+        *(_PROGRAM_TYPES[kind], len(instructions) // 8, ctypes.addressof(text)),
+        *(ctypes.cast(licence, ctypes.c_void_p).value, 0, 0, 0, 0, 0, b"kvmtop", 0),
+        *(_TRACE_RAW_TP if kind == "typed" else 0, 0, 0, 0, 0, 0, 0, 0, type_id),
+    )
+    try:
+        return _bpf(_PROG_LOAD, attributes)
+    except OSError:  # once more, to hear why
+        words = struct.pack("<IIQ", 1, len(log), ctypes.addressof(log))
+        try:
+            return _bpf(_PROG_LOAD, attributes[:24] + words + attributes[40:])
+        except OSError as error:
+            why = log.value.decode(errors="replace").strip().splitlines()[-3:]
+            raise OSError(error.errno, "; ".join([*why, os.strerror(error.errno or 0)])) from None
+
+
+def run(program: int, *arguments: int) -> int:
+    """Run a raw tracepoint's program with these arguments (Linux 5.10, 1b4d60ec162f); what it returns."""
+    values = (ctypes.c_uint64 * len(arguments))(*arguments)
+    attributes = ctypes.create_string_buffer(
+        struct.pack(
+            "<IIIIQQIIIIQQII",
+            *(program, 0, 0, 0, 0, 0, 0, 0),
+            ctypes.sizeof(values),
+            0,
+            *(ctypes.addressof(values), 0, 0, 0),
+        ),
+        80,
+    )
+    _syscall(_SYS_BPF, ctypes.c_int(_PROG_TEST_RUN), attributes, ctypes.c_uint(72))
+    return int.from_bytes(attributes.raw[4:8], "little")
+
+
+def attach_typed(program: int) -> int:
+    """Run a typed program at its tracepoint until the descriptor returned is closed."""
+    return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QiI", 0, program, 0))
 
 
 def attach_raw(name: str, program: int) -> int:
@@ -144,6 +195,13 @@ class BpfArray:
         for index in range(count):
             self._row(_MAP_LOOKUP, index, rows.ctypes.data + index * self._dtype.itemsize)
         return rows
+
+    def take(self, indices: Any, head: np.dtype[Any]) -> Array:
+        """A copy of how these rows begin, as this dtype of whole 64-bit words."""
+        rows = self.read() if self.rows is None else self.rows
+        words = rows.view("u8").reshape(self._size, self._dtype.itemsize // 8)
+        begun: Array = np.ascontiguousarray(words[indices, : head.itemsize // 8]).view(head)[:, 0]
+        return begun
 
     def write(self, indices: Any, rows: Array) -> None:
         """Put these rows at these indices."""

@@ -18,7 +18,7 @@ from ..errors import KvmtopError
 from ..model import reasons
 from ..model.exit_stats import counts
 from ..model.snapshot import Snapshot
-from ..model.vocabulary import isa_name
+from ..model.vocabulary import STATES, isa_name
 from . import processes
 from .selftest_guest import Apart, Step
 
@@ -49,11 +49,13 @@ Now = Callable[[str], None]  # is told what runs now
 def checks(now: Now) -> Iterator[Check]:
     """All of them, cheapest first; the self-test last, where the rest allows it."""
     found = []
-    for check in (_rights, _namespace, _lockdown, _kvm, _tracefs, _tracepoints, _bcc, _kernel, _schedstat):
+    for check in (_rights, _namespace, _lockdown, _kvm, _tracefs, _tracepoints, _bcc, _kernel):
         now(f"{_name(check)} …")
         found.append(_run(check))
         yield found[-1]
     if all(check.state == "ok" for check in found):
+        now("states …")
+        yield _run(_states)
         yield from _self_test(now)
     else:
         yield Check("self-test", "missing", "not run: something above is missing", "mend that first")
@@ -165,11 +167,14 @@ def _kernel() -> Check:
     return Check("bpf", "ok", f"{attached}, maps read {'in place' if mapped else 'row by row'}")
 
 
-def _schedstat() -> Check:
-    if processes.schedstat(os.getpid()) is None:
-        what = "no /proc/PID/schedstat: waiting for a CPU is not known"
-        return Check("schedstat", "missing", what, "a kernel with CONFIG_SCHED_INFO")
-    return Check("schedstat", "ok", "waiting for a CPU is known")
+def _states() -> Check:
+    """By what means the collector follows vCPUs, and what it cannot tell here. Raises KvmtopError."""
+    probes = collector.Collector([os.getpid()])
+    try:
+        unknown = [state for state in STATES if state not in probes.told]
+    finally:
+        probes.close()
+    return Check("states", "ok", f"{probes.ways}; {'not known: ' + ', '.join(unknown) if unknown else 'all are known'}")
 
 
 def _guest(cpuid: int, out: int, probed: bool) -> tuple[float, Snapshot | None]:

@@ -1,7 +1,8 @@
-"""The running kernel as a Source: the collector's counters with /proc's names and scheduler figures."""
+"""The running kernel as a Source: the collector's counters with what /proc knows of its VMs."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -13,11 +14,12 @@ from ..errors import KvmtopError
 from ..model.arrays import Array
 from ..model.keys import unpack
 from ..model.provenance import HERE
-from ..model.reasons import IDLE
 from ..model.snapshot import SLOW, Snapshot
-from ..model.vocabulary import DetailRequest
+from ..model.vocabulary import DetailRequest, Vm
 from . import processes
-from .schedstat import Delays
+from .quota import Quotas
+from .sleepers import sleepers
+from .standstill import CLOSED, PAUSED, STOPPED, Standstill
 
 SPARE_THREADS = 192  # room for VMs that start later, and a quarter of those that run
 MOST_THREADS = 20_000  # 520 MB of kernel memory; what does not fit is counted as lost
@@ -46,14 +48,14 @@ class Live:
                     )
                 raise KvmtopError(f"process {pid} ({comm}) has no vCPUs; `kvmtop list` names the VMs that run here", 2)
         self._watch = processes.Watch(pids)
-        # What the threads had waited before; later ones start from nothing.
-        tids = [tid for pid, count in vcpus.items() if count for tid in processes.threads(pid)]
-        self._delays = Delays({tid: processes.schedstat(tid) or 0 for tid in tids})
+        self._standstill = Standstill()
+        self._quotas = Quotas()
         self._pids = pids
         self._detail: Detail | None = None
         self._wish = look
         self._collector = Collector(pids, threads=room(sum(vcpus.values())), flags=flags)
         try:
+            self._collector.seed(sleepers(pid for pid, count in vcpus.items() if count))
             self._apply()
         except KvmtopError:
             self._collector.close()
@@ -73,7 +75,7 @@ class Live:
     def _apply(self) -> None:
         wish = self._wish
         if wish and not self._detail:
-            self._detail = Detail(self._pids, IDLE)
+            self._detail = Detail(self._pids, self._collector.shared())
         if self._detail:
             self._detail.look(wish)
 
@@ -85,17 +87,28 @@ class Live:
         """Stop counting; the final counters."""
         if self._detail:
             self._detail.close()
-        final = self._with_names(self._collector.close())
-        self._delays.close()
-        return final
+        return self._with_names(self._collector.close())
 
     def _with_names(self, snapshot: Snapshot) -> Snapshot:
         threads = snapshot.threads
         alive = threads[["id", "cpu"]][threads["end_ns"] == 0]
-        tids = unpack(alive["id"])[1].tolist()
-        seen = np.unique(unpack(threads["id"])[0]).tolist()
-        cpus = dict(zip(tids, alive["cpu"].tolist(), strict=True))
-        return replace(snapshot, vms=self._watch.update(seen), run_delay=self._delays.read(tids), cpus=cpus)
+        cpus = dict(zip(unpack(alive["id"])[1].tolist(), alive["cpu"].tolist(), strict=True))
+        vms = self._states(snapshot, self._watch.update(np.unique(unpack(threads["id"])[0]).tolist()))
+        wall_ns = time.time_ns() - (time.monotonic_ns() - snapshot.time_ns)
+        return replace(snapshot, vms=vms, cpus=cpus, wall_ns=wall_ns)
+
+    def _states(self, snapshot: Snapshot, vms: dict[int, Vm]) -> dict[int, Vm]:
+        """The VMs with what holds them up as a whole."""
+        still = self._standstill.update(snapshot, [pid for pid, vm in vms.items() if not vm.ended])
+        for pid, state in still.items():
+            if state == CLOSED:
+                vms[pid] = self._watch.closed(pid)
+            else:
+                vms[pid] = replace(vms[pid], stopped=state == STOPPED, paused=state == PAUSED)
+        for pid, quota in self._quotas.update(snapshot).items():
+            if pid in vms:
+                vms[pid] = replace(vms[pid], quota=str(quota))
+        return vms
 
 
 def room(vcpus: int) -> int:

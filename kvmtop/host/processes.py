@@ -1,11 +1,11 @@
-"""/proc: which processes are VMs, what they are called, and what the scheduler did with their vCPUs."""
+"""/proc: which processes are VMs, what they are called, and what their threads sleep in."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from ..sanitize import clean
 from .vm_names import names_of
 
 PROC = Path("/proc")
-SCHEDSTAT = 64  # bytes: three numbers of 64 bits
+VCPU = "anon_inode:kvm-vcpu"
+IOCTL, KVM_RUN = "16", "0xae80"  # of x86-64
 INITIAL_PIDS = 0xEFFFFFFC  # PROC_PID_INIT_INO in include/linux/proc_ns.h
 
 
@@ -51,20 +52,31 @@ def vm(pid: int) -> Vm:
 
 def vcpu_count(pid: int) -> int:
     """How many vCPUs a process has open (0 for no VM), by its file descriptors: anon_inode:kvm-vcpu:N."""
-    count, numbered = 0, set[str]()  # no list of them all: a process may have millions open
-    try:
-        with os.scandir(PROC / str(pid) / "fd") as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    link = os.readlink(entry.path)
-                    if link.startswith("anon_inode:kvm-vcpu"):
-                        # One may be open twice; the number, which kernels before 4.19 do not give, tells.
-                        count += 1
-                        if link[-1].isdigit():
-                            numbered.add(link)
-    except OSError:
-        return 0
+    count, numbered = 0, set[int]()
+    for _, number in _vcpu_files(pid):
+        # One may be open twice; the number, which kernels before 4.19 do not give, tells.
+        count += 1
+        if number >= 0:
+            numbered.add(number)
     return len(numbered) or count
+
+
+def _vcpu_files(pid: int) -> Iterator[tuple[str, int]]:
+    """Its descriptors of vCPUs, with their numbers; none where that cannot be known."""
+    with contextlib.suppress(OSError), os.scandir(PROC / str(pid) / "fd") as entries:
+        for entry in entries:  # no list of them all: a process may have millions open
+            if (number := vcpu_number(entry.path)) is not None:
+                yield entry.path, number
+
+
+def vcpu_number(path: str | Path) -> int | None:
+    """The number of the vCPU that a descriptor stands for, -1 on kernels before 4.19, which give none; else None."""
+    with contextlib.suppress(OSError):
+        link = os.readlink(path)
+        if link.startswith(VCPU):
+            number = link[len(VCPU) + 1 :]
+            return int(number) if number.isdecimal() else -1
+    return None
 
 
 def may_see(pid: int) -> bool:
@@ -96,23 +108,26 @@ def threads(pid: int) -> list[int]:
         return []
 
 
-def schedstat(tid: int) -> int | None:
-    """ns that a thread has waited for a CPU while it could run; None where the kernel does not say.
+def is_stopped(tid: int) -> bool:
+    """Whether a thread is stopped by a signal, or by a debugger."""
+    return _read(PROC / str(tid) / "stat").rpartition(") ")[2][:1] in ("T", "t")  # its name may have a bracket, too
 
-    The second number of /proc/TID/schedstat (Documentation/scheduler/sched-stats.rst).
+
+def system_call(tid: int) -> list[str]:
+    """What a thread is asleep in: the number of its system call, in decimal (-1 for none), then its arguments, in
+    hexadecimal; ["running"] for one that is awake; nothing where the kernel or this user's rights do not tell.
     """
-    try:
-        with open(PROC / str(tid) / "schedstat", "rb", buffering=0) as file:
-            return run_delay(file.read(SCHEDSTAT))
-    except OSError:
-        return None
+    return _read(PROC / str(tid) / "syscall").split()
 
 
-def run_delay(schedstat: bytes) -> int | None:
-    """The same from what such a file holds."""
-    fields = schedstat.split()
-    # All 0 is what a kernel writes that does not keep the figures (sched_info_on() in fs/proc/base.c).
-    return int(fields[1]) if len(fields) == 3 and set(fields) != {b"0"} else None
+def in_kvm_run(call: Sequence[str]) -> bool:
+    """Whether a system call as system_call() tells it is KVM_RUN."""
+    return call[:1] == [IOCTL] and call[2:3] == [KVM_RUN]
+
+
+def vcpu_file(pid: int) -> str | None:
+    """The path of a descriptor by which a process has a vCPU open; None if it has none, or nobody may know."""
+    return next((path for path, _ in _vcpu_files(pid)), None)
 
 
 class Watch:
@@ -126,7 +141,7 @@ class Watch:
     def update(self, seen: Iterable[int]) -> dict[int, Vm]:
         """All VMs known: those that `seen` (pids with exits) adds, and processes that opened a vCPU since.
 
-        One whose process has ended stays, marked so, for as long as it is seen.
+        One whose process has ended, or has closed the VM, stays, marked so, for as long as it is seen.
         """
         current, seen = set(pids()), set(seen)
         for pid in current & (self._only or current) - self._others - self._running():
@@ -143,6 +158,11 @@ class Watch:
         # Its rows are added up with those of others by then; a host sees many VMs in its days.
         self.vms = {pid: vm for pid, vm in self.vms.items() if pid in seen or not vm.ended}
         return dict(self.vms)
+
+    def closed(self, pid: int) -> Vm:
+        """It lives on without its VM; it may open another, which its exits will tell."""
+        self.vms[pid] = replace(self.vms[pid], ended=True)
+        return self.vms[pid]
 
     def _running(self) -> set[int]:
         return {pid for pid, known in self.vms.items() if not known.ended}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,13 @@ from ..model.histogram import BUCKETS, bucket_bounds, percentile
 from ..model.interval import Interval
 from ..model.scope import Scope
 from ..model.snapshot import Snapshot
-from ..model.vocabulary import KINDS
+from ..model.vocabulary import KINDS, OUTSIDE
 
 POLLING = frozenset({"poll", "window"})
 CODE = "rip"
 TOUCHED = frozenset(KINDS) - {"", CODE} - POLLING
 TREND = 8  # intervals
+_SUMS = ("count", "exits", "total", *OUTSIDE[1:])
 Sample = dict[tuple[int, int, int, int], float]  # (thread's id, kind, value, extra) → events a second
 
 
@@ -32,7 +33,7 @@ class Access:
     count: int  # events
     exits: int  # that ended
     total: int  # ns: their durations
-    user: int  # ns of it in user space
+    parts: Mapping[str, int]  # ns of it in each of OUTSIDE
     max: int | None
     share: float | None  # of the time of all of its kind
     hist: tuple[int, ...] = ()
@@ -68,7 +69,7 @@ def change(interval: Interval) -> Array | None:
     before = interval.before.details if interval.before else None
     if before is not None and before.since_ns == after.since_ns:
         _, now, then = np.intersect1d(after.touched_ids, before.touched_ids, return_indices=True)
-        for name in ("count", "exits", "total", "user", "hist"):
+        for name in (*_SUMS, "hist"):
             rows[name][now] -= before.touched[name][then]
     return rows
 
@@ -103,7 +104,7 @@ def accesses(
     if not len(rows):
         return []
     _, first, group = np.unique(rows[["kind", "value", "extra"]], return_index=True, return_inverse=True)
-    sums = {name: np.zeros(len(first), "u8") for name in ("count", "exits", "total", "user")}
+    sums = {name: np.zeros(len(first), "u8") for name in _SUMS}
     for name, sum_ in sums.items():
         np.add.at(sum_, group, rows[name])
     hist, longest = np.zeros((len(first), BUCKETS), "u8"), np.zeros(len(first), "u8")
@@ -116,17 +117,21 @@ def accesses(
     for i, at in enumerate(first.tolist()):
         kind, value, extra = (int(rows[name][at]) for name in ("kind", "value", "extra"))
         filled = np.flatnonzero(hist[i])
-        whole = float(times[kind])
+        whole, total = float(times[kind]), int(sums["total"][i])
+        parts = {state: int(sums[state][i]) for state in OUTSIDE[1:]}
         found.append(
             Access(
                 kind=KINDS[kind],
                 value=value,
                 extra=extra,
                 seconds=seconds(interval),
-                **{name: int(sum_[i]) for name, sum_ in sums.items()},
+                count=int(sums["count"][i]),
+                exits=int(sums["exits"][i]),
+                total=total,
+                parts={"kernel": total - sum(parts.values())} | parts,
                 # Since the look began, or what the histogram of the interval allows.
                 max=min(int(longest[i]), bucket_bounds(int(filled[-1]))[1]) if len(filled) else None,
-                share=float(sums["total"][i]) / whole if whole else None,
+                share=total / whole if whole else None,
                 hist=tuple(hist[i].tolist()),
                 trend=[_trend(sample, (kind, value, extra), threads) for sample in lookback],
             )

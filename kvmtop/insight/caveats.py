@@ -10,7 +10,7 @@ SILENT_AFTER = 3.0  # seconds without any exit, after which silence() speaks
 
 def silence(snapshot: Snapshot) -> str | None:
     """Why nothing has been seen after some seconds, in a sentence; None if it has, or it is too early to say."""
-    if len(snapshot.threads) or (snapshot.time_ns - snapshot.start_ns) / 1e9 < SILENT_AFTER:
+    if not snapshot.silent or (snapshot.time_ns - snapshot.start_ns) / 1e9 < SILENT_AFTER:
         return None
     if snapshot.userspace:
         return (

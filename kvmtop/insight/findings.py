@@ -7,13 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import median
 
+import numpy as np
+
 from .. import units
+from ..model.arrays import find
+from ..model.exit_stats import Reason, tops
+from ..model.history import Sample
 from ..model.interval import Interval
-from ..model.reasons import DEVICE, PAUSE, basic, is_one_of
-from ..model.scope import ALL
+from ..model.keys import unpack
+from ..model.reasons import DEVICE, HLT, PAUSE, basic, is_one_of
+from ..model.scope import ALL, Scope
 from ..model.session import Session
+from ..model.vocabulary import OUTSIDE, STATES, Key
 from ..reference import ports
 from ..reference.labels import Labels
 from .accesses import TOUCHED, Access, accesses
@@ -22,13 +30,16 @@ from .vcpus import STUCK_NS, VcpuRow
 
 MOST = 5  # sentences
 
-USER_SHARE = 0.20  # of a vCPU's second in user space
-WAIT_SHARE = 0.20  # of a vCPU's second waiting for a CPU
+USER_SHARE = 0.20  # of a vCPU's second on a CPU in the VMM
+BLOCKED_SHARE = 0.20  # asleep, not halted
+WAIT_SHARE = 0.20  # runnable, but its CPU runs something else
+THROTTLED_SHARE = 0.20  # runnable, but a quota is used up
 KERNEL_SHARE = 0.40
-PAUSE_TIME = 0.02  # of a vCPU's second, with WAIT_SHARE
+PAUSE_TIME = 0.02  # of a vCPU's second, with WAIT_SHARE of it and of another of its VM
 RISE = 4.0  # of a p99 against its median over the minute before
 RISE_EXITS = 100  # that both need
 RISE_SAMPLES = 10
+MOST_RISING = 20  # that are looked at closely
 WASTED_POLLING = 0.05  # of a CPU
 
 
@@ -43,18 +54,25 @@ class Finding:
 def findings(session: Session, interval: Interval, rows: Sequence[VcpuRow], labels: Labels) -> list[Finding]:
     """What stands out in an interval, gravest first, at most MOST. rows: vcpu_rows() of the same interval."""
     found: list[Finding] = []
+    vms = [vm for vm in rows if vm.scope.thread is None]
+    still = {vm.scope.pid for vm in vms if vm.outside}
     vcpus = [vcpu for vcpu in rows if vcpu.scope.thread is not None and not vcpu.ended]
+    # Of those that stand still or are stuck, more is said than that they are blocked.
+    others = [vcpu for vcpu in vcpus if not vcpu.stuck and vcpu.scope.pid not in still]
     rules: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: _lost(interval),
-        lambda: _stuck(vcpus),
+        lambda: _still(vms),
+        lambda: _stuck(interval, vcpus),
+        lambda: _throttled(interval, vcpus),
         lambda: _waiting(interval, vcpus),
+        lambda: _blocked(session, interval, others, labels),
         lambda: _user(session, interval, vcpus, labels),
         lambda: _kernel(session, interval, vcpus),
         lambda: _rising(session, interval),
         lambda: _polling(interval),
     )
     for rule in rules:
-        found += rule()
+        found += islice(rule(), MOST)
     return found[:MOST]
 
 
@@ -62,8 +80,13 @@ def _who(vcpu: VcpuRow) -> str:
     return f"{vcpu.name} of {vcpu.vm}"
 
 
-def _share(vcpu: VcpuRow, part: str) -> float:
-    return (vcpu.shares or {}).get(part, 0.0)
+def _share(vcpu: VcpuRow, state: str) -> float:
+    return (vcpu.shares or {}).get(state, 0.0)
+
+
+def _worst(vcpus: list[VcpuRow], state: str, least: float) -> list[VcpuRow]:
+    """The one vCPU with the most of a state, if it is enough to be worth a sentence."""
+    return sorted((m for m in vcpus if _share(m, state) > least), key=lambda m: -_share(m, state))[:1]
 
 
 def _lost(interval: Interval) -> Iterator[Finding]:
@@ -73,64 +96,149 @@ def _lost(interval: Interval) -> Iterator[Finding]:
         )
 
 
-def _stuck(vcpus: list[VcpuRow]) -> Iterator[Finding]:
+_STILL = {
+    "stopped": ("is stopped by a signal", "/proc says T of all of its threads"),
+    "paused": ("is paused: all of its vCPUs sleep in the VMM", "all vCPUs blocked outside KVM_RUN"),
+}
+
+
+def _still(vms: list[VcpuRow]) -> Iterator[Finding]:
+    for vm in vms:
+        if vm.outside:
+            how, rule = _STILL[vm.outside.where]
+            yield Finding(f"{vm.vm} {how}, for {units.duration(vm.outside.ns)}", rule)
+
+
+def _stuck(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
+    after = interval.after
     for vcpu in vcpus:
         if vcpu.stuck and vcpu.outside:
-            where, lasted = vcpu.outside.where, units.duration(vcpu.outside.ns)
+            (thread,) = after.threads[after.thread_ids == vcpu.scope.thread]
+            within = ""
+            if thread["exit_ns"]:
+                within = f", in an exit for {after.names.name(int(thread['isa']), int(thread['reason']))}"
             yield Finding(
-                f"{_who(vcpu)} has not run guest code for a while: {where} {lasted}",
-                f"outside the guest for {STUCK_NS // 10**9} s, not idle",
+                f"{_who(vcpu)} has not run guest code for a while: {_doing(vcpu.outside.where, thread)}"
+                f" {units.duration(vcpu.outside.ns)}{within}",
+                f"so for {STUCK_NS // 10**9} s, not idle",
             )
+
+
+_DOING = {
+    "kernel": "on a CPU in the kernel",
+    "user": "on a CPU in the VMM",
+    "blocked": "blocked",
+    "wait": "runnable but not scheduled",
+    "throttled": "throttled by a CPU quota",
+}
+
+
+def _doing(where: str, thread: np.void) -> str:
+    """What a stuck vCPU does, in words; thread: a row of dtype THREAD."""
+    if where == "blocked" and thread["exit_ns"]:
+        return "blocked in the VMM" if thread["open"][OUTSIDE.index("user")] else "blocked in the kernel"
+    return _DOING[where]
+
+
+def _throttled(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
+    for vcpu in _worst(vcpus, "throttled", THROTTLED_SHARE):
+        vm = interval.after.vms.get(vcpu.scope.pid or 0)
+        which = f" ({vm.quota})" if vm and vm.quota else ""
+        yield Finding(
+            f"{_who(vcpu)} may not run {units.percent(_share(vcpu, 'throttled'))} of its time: the CPU quota of its"
+            f" cgroup is used up{which}",
+            f"throttled > {THROTTLED_SHARE:.0%} of a vCPU's time",
+        )
 
 
 def _waiting(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
     rows = interval.rows[interval.rows["thread"] >= 0]
     for vcpu in _worst(vcpus, "wait", WAIT_SHARE):
-        wait = _share(vcpu, "wait")
+        waits = f"{_who(vcpu)} waits for a CPU {units.percent(_share(vcpu, 'wait'))} of its time"
         mine = rows[interval.after.thread_ids[rows["thread"]] == vcpu.scope.thread]
         pause = float(mine["time"][is_one_of(mine, PAUSE)].sum()) / (interval.seconds * 1e9)
-        if pause >= PAUSE_TIME:
+        siblings = [one for one in vcpus if one.scope.pid == vcpu.scope.pid and one is not vcpu]
+        holders = _worst(siblings, "wait", WAIT_SHARE)  # who may hold the lock that it spins for
+        if holders and pause >= PAUSE_TIME:
             yield Finding(
-                f"{_who(vcpu)} waits for a CPU {units.percent(wait)} of its time and spends {units.percent(pause)}"
-                " in PAUSE exits: lock-holder preemption, the host has too few CPUs for its vCPUs",
-                f"wait > {WAIT_SHARE:.0%} and PAUSE > {PAUSE_TIME:.0%} of a vCPU's time",
+                f"{waits} and spends {units.percent(pause)} in PAUSE exits, {holders[0].name} waits"
+                f" {units.percent(_share(holders[0], 'wait'))}: lock-holder preemption, the host has too few CPUs for"
+                " its vCPUs",
+                f"wait > {WAIT_SHARE:.0%} of two vCPUs' time in a VM, and PAUSE ≥ {PAUSE_TIME:.0%}",
             )
         else:
+            quota = "" if "throttled" in interval.after.told else ", or its CPU quota is used up"
             yield Finding(
-                f"{_who(vcpu)} waits for a CPU {units.percent(wait)} of its time: its host CPU runs something else",
-                f"wait > {WAIT_SHARE:.0%} of a vCPU's time",
+                f"{waits}: its host CPU runs something else{quota}", f"wait > {WAIT_SHARE:.0%} of a vCPU's time"
             )
 
 
-def _worst(vcpus: list[VcpuRow], part: str, least: float) -> list[VcpuRow]:
-    """The one vCPU with the most of a part, if it is enough to be worth a sentence."""
-    return sorted((m for m in vcpus if _share(m, part) > least), key=lambda m: -_share(m, part))[:1]
+def _blocked(session: Session, interval: Interval, vcpus: list[VcpuRow], labels: Labels) -> Iterator[Finding]:
+    for vcpu in _worst(vcpus, "blocked", BLOCKED_SHARE):
+        where = ""
+        top = _top(session, interval, vcpu, "blocked")
+        if top and not top.parts["user"]:
+            (thread,) = interval.after.threads[interval.after.thread_ids == vcpu.scope.thread]
+            where = "" if thread["open"][OUTSIDE.index("user")] else " in the kernel"
+        yield Finding(
+            f"{_who(vcpu)} is blocked{where} {units.percent(_share(vcpu, 'blocked'))} of its time"
+            f"{_spent(interval, vcpu, 'blocked', top, labels)}",
+            f"blocked > {BLOCKED_SHARE:.0%} of a vCPU's time",
+        )
 
 
 def _user(session: Session, interval: Interval, vcpus: list[VcpuRow], labels: Labels) -> Iterator[Finding]:
     for vcpu in _worst(vcpus, "user", USER_SHARE):
-        lines = sorted(session.lines(interval, vcpu.scope), key=lambda line: -line.reason.user)
-        if not lines or not lines[0].reason.user:
-            continue
-        reason, all_user = lines[0].reason, sum(line.reason.user for line in lines)
-        share = reason.user / all_user
-        where = f", {'all' if share >= 0.9995 else units.percent(share)} of it for {reason.name}"
-        keys = [one for one in accesses(interval, vcpu.scope, TOUCHED - {"user"}) if one.user]
-        key = max(keys, key=lambda one: one.user, default=None)
-        device = f", most on {labels.what(key.kind, key.value, key.extra)}" if key else ""
-        if key:
-            advice = _device(key)
-        elif basic(*reason.key) in DEVICE:
-            advice = "an emulated device is busy"
-        elif reason.idle:  # as with kernel-irqchip=off
-            advice = "the VMM halts vCPUs itself, or was stopped or interrupted (a pause, a debugger, signals)"
-        else:
-            advice = "no device needs that, the VMM was stopped or interrupted (a pause, a debugger, signals)"
+        top = _top(session, interval, vcpu, "user")
         yield Finding(
-            f"{_who(vcpu)} spends {units.percent(_share(vcpu, 'user'))} of its time in user space{where}{device}:"
-            f" {advice}",
+            f"{_who(vcpu)} spends {units.percent(_share(vcpu, 'user'))} of its time in user space"
+            f"{_spent(interval, vcpu, 'user', top, labels)}",
             f"user > {USER_SHARE:.0%} of a vCPU's time",
         )
+
+
+def _kernel(session: Session, interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
+    for vcpu in _worst(vcpus, "kernel", KERNEL_SHARE):
+        yield Finding(
+            f"KVM works {units.percent(_share(vcpu, 'kernel'))} of the time for {_who(vcpu)}"
+            f"{_of_it(interval, vcpu, 'kernel', _top(session, interval, vcpu, 'kernel'))}",
+            f"kernel > {KERNEL_SHARE:.0%} of a vCPU's time",
+        )
+
+
+def _top(session: Session, interval: Interval, vcpu: VcpuRow, state: str) -> Reason | None:
+    """The reason for whose exits a vCPU was longest in a state."""
+    reasons = [line.reason for line in session.lines(interval, vcpu.scope) if line.reason.parts[state] > 0]
+    return max(reasons, key=lambda reason: reason.parts[state], default=None)
+
+
+def _of_it(interval: Interval, vcpu: VcpuRow, state: str, top: Reason | None) -> str:
+    """How much of a vCPU's time in a state was for a reason, in words."""
+    mine = interval.after.thread_ids == vcpu.scope.thread
+    spent = int(interval.budget[mine, STATES.index(state)].sum())
+    if not top or spent <= 0:
+        return ""
+    share = top.parts[state] / spent
+    return f", {'all' if share >= 0.9995 else units.percent(share)} of it for {top.name}"
+
+
+def _spent(interval: Interval, vcpu: VcpuRow, state: str, top: Reason | None, labels: Labels) -> str:
+    """What a vCPU's time in the VMM, on a CPU or blocked, was for, and what follows from that, in words."""
+    text = _of_it(interval, vcpu, state, top)
+    if not top:
+        return text
+    keys = [one for one in accesses(interval, vcpu.scope, TOUCHED - {"user"}) if one.parts["user"] and one.parts[state]]
+    key = max(keys, key=lambda one: one.parts[state], default=None)
+    if key:
+        text += f", most on {labels.what(key.kind, key.value, key.extra)}"
+    code = basic(*top.key)
+    if key and key.kind in ("io", "mmio"):
+        text += f": {_device(key)}"
+    elif not key and top.parts["user"] and code in DEVICE:
+        text += ": an emulated device is busy"
+    elif state == "blocked" and top.parts["user"] and not top.parts["idle"] and code in HLT:
+        text += ": its VMM halts it, not KVM"  # as with kernel-irqchip=off
+    return text
 
 
 def _device(key: Access) -> str:
@@ -141,35 +249,52 @@ def _device(key: Access) -> str:
     return "an emulated device is busy"
 
 
-def _kernel(session: Session, interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
-    for vcpu in _worst(vcpus, "kernel", KERNEL_SHARE):
-        busy = [line.reason for line in session.lines(interval, vcpu.scope) if not line.reason.idle]
-        top = max(busy, key=lambda reason: reason.time - reason.user, default=None)
-        why = f", most of it for {top.name}" if top else ""
-        yield Finding(
-            f"KVM works {units.percent(_share(vcpu, 'kernel'))} of the time for {_who(vcpu)}{why}",
-            f"kernel > {KERNEL_SHARE:.0%} of a vCPU's time",
-        )
-
-
 def _rising(session: Session, interval: Interval) -> Iterator[Finding]:
-    """A reason whose p99 is RISE times what it was in the minute before."""
+    """A reason whose p99 in a VM is RISE times what it was in the minute before, of exits of the same vCPUs."""
     now_ns = interval.after.time_ns  # the reader's thread may append to the history meanwhile: of a copy
-    past = [sample for sample in list(session.history) if now_ns - 60_000_000_000 < sample.time_ns < now_ns]
-    for line in session.lines(interval):
-        now = line.reason.percentile(0.99)
-        if line.reason.idle or line.reason.count < RISE_EXITS or not now or len(past) < RISE_SAMPLES:
-            continue
-        key = line.reason.key
-        many = [sample for sample in past if sample.by_reason(ALL).get(key, (0, 0))[0] >= RISE_EXITS]
-        before = [p for sample in many if (p := sample.p99(ALL, key))]
-        if len(before) >= RISE_SAMPLES and now >= RISE * median(before):
+    minute = [sample for sample in list(session.history) if now_ns - 60_000_000_000 < sample.time_ns <= now_ns]
+    if len(minute) <= RISE_SAMPLES or minute[-1].time_ns != now_ns:
+        return
+    *past, now = minute
+    for scope, key in _candidates(interval, past, now):
+        threads = now.threads_with(scope, key)
+        like = [one for one in past if _many(one, scope, key) and one.threads_with(scope, key) == threads]
+        before = [p for sample in like if (p := sample.p99(scope, key))]
+        p99 = now.p99(scope, key)
+        if len(before) >= RISE_SAMPLES and p99 and p99 >= RISE * median(before):
+            vm = interval.after.vms.get(scope.pid or 0)
             yield Finding(
-                f"p99 of {line.reason.name} rose {now / median(before):.0f}×, from {units.duration(median(before))} to"
-                f" {units.duration(now)}",
-                f"p99 ≥ {RISE:g}× its median over the minute before, {RISE_EXITS} exits each",
+                f"p99 of {interval.after.names.name(*key)} rose {p99 / median(before):.0f}×"
+                f" in {vm.name if vm else f'pid {scope.pid}'}, from {units.duration(median(before))}"
+                f" to {units.duration(p99)}",
+                f"p99 ≥ {RISE:g}× its median over the minute before, {RISE_EXITS} exits each, of the same vCPUs",
             )
             return
+
+
+def _many(sample: Sample, scope: Scope, key: Key) -> bool:
+    return sample.by_reason(scope).get(key, (0, 0))[0] >= RISE_EXITS
+
+
+def _candidates(interval: Interval, past: list[Sample], now: Sample) -> list[tuple[Scope, Key]]:
+    """VMs and reasons whose p99 is RISE times the lowest in the past, the most first: few of many, found at once."""
+    pids, counts, p99s = now.of_vms
+    lowest = np.full(p99s.shape, np.inf)
+    for sample in past:
+        vm, key = find(sample.of_vms[0].astype("u8"), pids.astype("u8")), find(sample.distinct, now.distinct)
+        there = (vm >= 0)[:, None] & (key >= 0) & (sample.of_vms[1][vm][:, key] >= RISE_EXITS)
+        lowest = np.where(there, np.fmin(lowest, sample.of_vms[2][vm][:, key]), lowest)
+    rows, top = interval.rows, tops(interval)
+    mine = rows["thread"] >= 0
+    group = top.vm[rows["thread"][mine]] * len(now.distinct) + interval.reasons[1][mine]
+    asleep = np.bincount(group, (2 * rows["idle"] - rows["time"])[mine], p99s.size).reshape(p99s.shape) > 0
+    rise = np.where((counts >= RISE_EXITS) & ~asleep, p99s / lowest, 0)
+    best = np.argsort(-rise, axis=None, kind="stable")[:MOST_RISING]
+    return [
+        (Scope(int(pids[at // len(now.distinct)])), unpack(int(now.distinct[at % len(now.distinct)])))
+        for at in best.tolist()
+        if rise.flat[at] >= RISE
+    ]
 
 
 def _polling(interval: Interval) -> Iterator[Finding]:

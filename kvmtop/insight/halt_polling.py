@@ -34,9 +34,15 @@ class Polling:
     seconds: float
     hits: int  # the event came while KVM polled
     wasted: int  # it did not, and the vCPU slept after all
-    other: int  # halts that were not polled, or for which the window is not known
-    ns: int  # spent polling
+    other: int  # halts that were not polled
+    success_ns: int  # spent polling, by KVM's own account, in halts whose poll hit
+    fail_ns: int  # the same, where it did not
     window: int | None  # ns; None until KVM has changed it
+
+    @property
+    def ns(self) -> int:
+        """Spent polling."""
+        return self.success_ns + self.fail_ns
 
     @property
     def burnt(self) -> float:
@@ -71,7 +77,7 @@ def polling(interval: Interval, scope: Scope) -> list[Polling]:
     for id in np.unique(rows["id"]).tolist():
         mine = rows[rows["id"] == id]
         polls, windows = mine[mine["kind"] == KINDS.index("poll")], mine[mine["kind"] == KINDS.index("window")]
-        count = {outcome: int(polls["count"][polls["value"] == outcome].sum()) for outcome in range(4)}
+        count = {outcome: int(polls["count"][polls["value"] == outcome].sum()) for outcome in (HIT, WASTED, UNPOLLED)}
         if not sum(count.values()):
             continue
         found.append(
@@ -80,9 +86,10 @@ def polling(interval: Interval, scope: Scope) -> list[Polling]:
                 seconds=seconds(interval),
                 hits=count[HIT],
                 wasted=count[WASTED],
-                other=sum(count.values()) - count[HIT] - count[WASTED],
-                ns=int(polls["total"].sum()),
-                window=int(windows["max"][0]) if len(windows) else 0 if count[UNPOLLED] else None,
+                other=count[UNPOLLED],
+                success_ns=int(polls["total"][polls["value"] == HIT].sum()),
+                fail_ns=int(polls["total"][polls["value"] == WASTED].sum()),
+                window=int(windows["max"][0]) if len(windows) else None,
             )
         )
     return sorted(found, key=lambda one: (-one.ns, one.id))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,26 +12,27 @@ import numpy.typing as npt
 from ..model.arrays import I64, find
 from ..model.exit_stats import tops
 from ..model.history import Sample
-from ..model.interval import Interval, open_ns
+from ..model.interval import Interval
 from ..model.keys import unpack
-from ..model.reasons import IDLE, basic
+from ..model.reasons import HLT, is_one_of
 from ..model.scope import Scope
 from ..model.session import Session
 from ..model.snapshot import Snapshot
-from ..model.vocabulary import PARTS
+from ..model.vocabulary import OUTSIDE, STATES, Vm
 
 F64 = npt.NDArray[np.float64]
 
-STUCK_NS = 3_000_000_000  # an exit open so long, not idle, marks its vCPU
-SHOWN_NS = 100_000_000  # one open so long is worth a word
+STUCK_NS = 3_000_000_000  # so long in one state, neither in the guest nor idle, marks a vCPU
+SHOWN_NS = 100_000_000  # so long is worth a word
+GUEST = STATES.index("guest")
 
 
 @dataclass(frozen=True)
 class Outside:
-    """What a vCPU has been doing outside the guest, for so long that it is worth a word."""
+    """What a vCPU does outside the guest, if it has for so long that it is worth a word; or a VM that stands still."""
 
-    where: str  # of PARTS
-    ns: int
+    where: str  # of OUTSIDE, or "stopped": by a signal; of a VM "stopped" or "paused"
+    ns: int  # without a break
 
 
 @dataclass(slots=True)  # not frozen: that takes three times as long to make, and there may be thousands
@@ -49,7 +50,7 @@ class VcpuRow:
     rate: float
     shares: dict[str, float] | None
     top: str
-    outside: Outside | None  # of a vCPU
+    outside: Outside | None
     ended: bool
     trend: list[float]
 
@@ -70,20 +71,20 @@ def _vcpu_rows(samples: list[Sample], interval: Interval, hidden: frozenset[int]
     threads, top = after.threads, tops(interval)
     names = [after.names.name(*unpack(key)) for key in top.keys.tolist()] + [""]  # -1: the last
     # Everything as vectors: first for each thread, then for each VM, as tops() numbers them.
-    sums = _Sums(after.run_delay)
     exits = _exits(interval) / interval.seconds
     rates = _trends(samples, after)
-    budgets = sums.shares(interval.budget, interval.known)
+    budgets = _shares(interval.budget, interval.known, after.told)
     of_thread = list(zip(exits.tolist(), budgets, top.of_thread.tolist(), rates.tolist(), strict=True))
     by_vm = _by(top.vm, len(top.pids))
-    budgets = sums.shares(by_vm(interval.budget), by_vm(interval.known))
+    budgets = _shares(by_vm(interval.budget), by_vm(interval.known), after.told)
     trends = np.array([_vm_trend(sample, top.pids) for sample in samples]).reshape(len(samples), len(top.pids)).T
     figures = zip(by_vm(exits).tolist(), budgets, top.of_vm.tolist(), trends.tolist(), strict=True)
     of_vm = dict(zip(top.pids.tolist(), figures, strict=True))
     order = np.lexsort((np.arange(len(threads)), threads["vcpu"], top.vm))
     first = np.searchsorted(top.vm[order], np.arange(len(top.pids) + 1)).tolist()
     mine = {pid: order[first[n] : first[n + 1]].tolist() for n, pid in enumerate(top.pids.tolist())}
-    outside, stuck = _outside(after)
+    lasted = _lasted(after)
+    outside, stuck = _outside(after, lasted)
     tids, thread_ids = threads["id"].astype("u4").tolist(), after.thread_ids.tolist()
     numbers, ends, cpus = threads["vcpu"].tolist(), threads["end_ns"].tolist(), after.cpus
     nothing: tuple[float, None, int, list[float]] = (0.0, None, -1, [0.0] * len(samples))
@@ -108,7 +109,7 @@ def _vcpu_rows(samples: list[Sample], interval: Interval, hidden: frozenset[int]
                 rate=rate,
                 shares=parts,
                 top=names[most],
-                outside=None,
+                outside=_still(vm, lasted[alive].tolist()),
                 ended=vm.ended,
                 trend=past,
             )
@@ -173,45 +174,53 @@ def _vm_trend(sample: Sample, pids: I64) -> F64:
     return rates
 
 
-class _Sums:
-    """Turns ns into shares by name of PARTS; without "wait" where this kernel does not tell."""
-
-    def __init__(self, run_delay: Mapping[int, int]) -> None:
-        self._names = PARTS if run_delay else PARTS[:-1]
-
-    def shares(self, ns: Any, known: Any) -> list[dict[str, float] | None]:
-        """ns: shape (n, 5), known: what it is a share of, shape (n,); None where that is nothing."""
-        parts = (ns / np.maximum(known, 1)[:, None]).tolist()
-        return [
-            dict(zip(self._names, row, strict=False)) if total > 0 else None
-            for row, total in zip(parts, known.tolist(), strict=True)
-        ]
+def _shares(ns: Any, known: Any, told: Collection[str]) -> list[dict[str, float] | None]:
+    """ns: shape (n, 7), known: what it is a share of, shape (n,); None where that is nothing, or nothing is told."""
+    names = [state for state in STATES if state in told]
+    parts = (ns[:, [STATES.index(state) for state in names]] / np.maximum(known, 1)[:, None]).tolist()
+    return [
+        dict(zip(names, row, strict=True)) if total > 0 and names else None
+        for row, total in zip(parts, known.tolist(), strict=True)
+    ]
 
 
 def shares(interval: Interval, scope: Scope) -> dict[str, float] | None:
-    """Where the scope's vCPUs spent the interval, of 1; None before the first exit."""
+    """Where the scope's vCPUs spent the interval, of 1, by the states that are told; None where nothing is known."""
     mask = scope.mask(interval.after)
     budget, known = interval.budget, interval.known
     if mask is not None:
         budget, known = budget[mask], known[mask]
-    return _Sums(interval.after.run_delay).shares(budget.sum(axis=0)[None], known.sum()[None])[0]
+    return _shares(budget.sum(axis=0)[None], known.sum()[None], interval.after.told)[0]
 
 
-def _outside(snapshot: Snapshot) -> tuple[dict[int, Outside], set[int]]:
+def _lasted(snapshot: Snapshot) -> I64:
+    """Shape (threads,): ns for which each has been in its state; 0 where that is not known."""
+    since = snapshot.threads["since_ns"].astype("i8")
+    return np.where(since > 0, np.maximum(snapshot.time_ns - since, 0), 0)
+
+
+def _outside(snapshot: Snapshot, lasted: I64) -> tuple[dict[int, Outside], set[int]]:
     """What vCPUs do outside the guest now, if they have for a while; and which are stuck. By row of the threads."""
-    lasted, user = open_ns(snapshot)
+    threads = snapshot.threads
+    told = np.array([state in snapshot.told for state in STATES])
+    worth = (lasted >= SHOWN_NS) & (threads["end_ns"] == 0) & (threads["state"] != GUEST) & told[threads["state"]]
+    rows = np.flatnonzero(worth)
+    mine = threads[rows]
+    # A VMM may halt its vCPUs itself, in their HLT exits, of which KVM then has no part (kernel-irqchip=off).
+    halted = is_one_of(mine, HLT) & (mine["exit_ns"] > 0) & (mine["open"][:, OUTSIDE.index("idle")] == 0)
     found, stuck = {}, set()
-    for row in np.flatnonzero((lasted >= SHOWN_NS) & (snapshot.threads["end_ns"] == 0)).tolist():
-        found[row], is_stuck = _doing(snapshot, row, int(lasted[row]), int(user[row]))
-        if is_stuck:
+    columns = (mine["state"], lasted[rows], unpack(mine["id"])[0], halted)
+    for row, at, ns, pid, asleep in zip(rows.tolist(), *(column.tolist() for column in columns), strict=True):
+        where, vm = STATES[at], snapshot.vms.get(pid)
+        still = vm and (vm.stopped or vm.paused)
+        found[row] = Outside("stopped" if vm and vm.stopped and where == "blocked" else where, ns)
+        if ns >= STUCK_NS and where != "idle" and not (asleep and where == "blocked") and not still:
             stuck.add(row)
     return found, stuck
 
 
-def _doing(snapshot: Snapshot, row: int, lasted: int, user: int) -> tuple[Outside, bool]:
-    thread = snapshot.threads[row]
-    isa, code = int(thread["isa"]), int(thread["reason"])
-    if thread["user_ns"]:
-        return Outside("user", user), lasted >= STUCK_NS
-    idle = basic(isa, code) in IDLE
-    return Outside("idle" if idle else "kernel", lasted), not idle and lasted >= STUCK_NS
+def _still(vm: Vm, lasted: list[int]) -> Outside | None:
+    """How a VM stands still as a whole, and for how long all of its vCPUs have; None where it does not."""
+    if vm.ended or not lasted or not (vm.stopped or vm.paused):
+        return None
+    return Outside("stopped" if vm.stopped else "paused", min(lasted))

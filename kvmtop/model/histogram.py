@@ -29,6 +29,14 @@ def bucket_bounds(index: int) -> tuple[int, int]:
 
 _ENDS = [bucket_bounds(index)[1] for index in range(BUCKETS)]
 
+# ns; of the first and the last the middle of what the others' pattern gives them.
+MIDDLES = np.array(
+    [
+        (max(a, 1 << FIRST_OCTAVE) + min(b, 1 << FIRST_OCTAVE + BUCKETS // 4)) / 2
+        for a, b in map(bucket_bounds, range(BUCKETS))
+    ]
+)
+
 
 def bucket_of(ns: float) -> int:
     """The histogram's bucket of a duration."""
@@ -44,8 +52,7 @@ def percentile(hist: Sequence[int], share: float, low: int | None, high: int | N
     for index, number in enumerate(hist):
         seen += number
         if seen >= rank:
-            start, end = bucket_bounds(index)
-            middle = (max(start, 1 << FIRST_OCTAVE) + min(end, 1 << FIRST_OCTAVE + BUCKETS // 4)) / 2
+            middle = float(MIDDLES[index])
             return min(max(middle, low or 0), middle if high is None else max(high, 0))
     return None
 

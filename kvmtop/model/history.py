@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .arrays import I64, U64, Mask
 from .exit_stats import Groups
-from .histogram import BUCKETS, percentile
+from .histogram import BUCKETS, MIDDLES, percentile
 from .interval import Interval
 from .keys import pack, unpack
 from .scope import ALL, Scope
@@ -104,6 +104,31 @@ class Sample:
         if (scope, key) not in self._p99s:
             self._p99s[scope, key] = percentile(self.hist(scope, key).tolist(), 0.99, None, None)
         return self._p99s[scope, key]
+
+    def threads_with(self, scope: Scope, key: Key) -> frozenset[int]:
+        """The threads of a scope that had exits of a reason; none where that is forgotten."""
+        mine = self._mask(scope) & (self.distinct == np.uint64(pack(*key)))[self.key] & (self.counts > 0)
+        return frozenset(self.threads[self.thread[mine]].tolist())
+
+    @cached_property
+    def of_vms(self) -> tuple[I64, I64, npt.NDArray[np.float64]]:
+        """The VMs' pids, ascending; their exits and p99s (ns; nan without exits), shape (pids, distinct) both.
+
+        Where histograms are forgotten before it was asked for, there are no exits.
+        """
+        pids, vm = np.unique(self.pids, return_inverse=True)
+        shape = len(pids), len(self.distinct)
+        counts, p99s = np.zeros(shape, "i8"), np.full(shape, np.nan)
+        bucket = (vm[self.thread] * shape[1] + self.key)[self.hist_row] * BUCKETS + self.hist_bucket
+        if len(bucket):
+            order = np.argsort(bucket, kind="stable")
+            bucket, seen = bucket[order], np.cumsum(self.hist_count[order].astype("i8"))
+            last = np.flatnonzero(np.diff(bucket // BUCKETS, append=-1))
+            total = np.diff(seen[last], prepend=0)
+            at = np.searchsorted(seen, seen[last] - total + np.ceil(0.99 * total).astype("i8"))
+            counts.flat[bucket[last] // BUCKETS] = total
+            p99s.flat[bucket[last] // BUCKETS] = MIDDLES[bucket[at] % BUCKETS]
+        return pids, counts, p99s
 
     @cached_property
     def thread_rates(self) -> npt.NDArray[np.float64]:

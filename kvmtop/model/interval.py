@@ -69,7 +69,13 @@ class Interval:
 
     @cached_property
     def known(self) -> I64:
-        """Shape (threads,): ns of the interval in which each thread was watched."""
+        """Shape (threads,): ns in which each thread was watched: what its states add up to, where they are told.
+
+        That is not to the ns the interval, since threads are read one after the other.
+        """
+        if "kernel" in self.after.told:
+            watched: I64 = self.budget.sum(axis=1)
+            return watched
         threads = self.after.threads
         start = np.maximum(threads["first_ns"], np.uint64(self.start_ns))
         end = np.where(threads["end_ns"], threads["end_ns"], np.uint64(self.after.time_ns))

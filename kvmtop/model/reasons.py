@@ -10,15 +10,10 @@ from .vocabulary import SVM, VMX, Key
 
 CPUID = {(VMX, 10), (SVM, 0x72)}
 HLT = {(VMX, 12), (SVM, 0x78), (SVM, 0xA6)}  # 0xa6 is idle-HLT
-MWAIT = {(VMX, 36), (SVM, 0x8B), (SVM, 0x8C)}
 PAUSE = {(VMX, 40), (SVM, 0x77)}
 IO = {(VMX, 30), (SVM, 0x7B)}
-MEMORY = {(VMX, 48), (VMX, 49), (SVM, 0x400)}  # EPT_VIOLATION, EPT_MISCONFIG, npf
-
-IDLE = HLT | MWAIT
-# An exit for the host's own interrupts: what preempts a vCPU arrives through it.
-INTERRUPT = {(VMX, 1), (SVM, 0x60)}
-DEVICE = IO | MEMORY  # accesses that a VMM's devices answer
+# Nothing but an access to a device: a port, or a page that KVM has marked as a device's (EPT_MISCONFIG).
+DEVICE = IO | {(VMX, 49)}
 
 
 def basic(isa: int, code: int) -> Key:

@@ -82,7 +82,7 @@ def only(snapshot: Snapshot, pids: Collection[int]) -> Snapshot:
         vms={pid: vm for pid, vm in snapshot.vms.items() if pid in pids},
         cpus={tid: cpu for tid, cpu in snapshot.cpus.items() if tid in tids},
         # It tells that no exit at all is seen where guests run (insight/caveats.py), which others' exits disprove.
-        userspace=0 if len(snapshot.threads) else snapshot.userspace,
+        userspace=snapshot.userspace if snapshot.silent else 0,
         details=snapshot.details and _details(snapshot.details, pids),
     )
 

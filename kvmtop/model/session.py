@@ -21,7 +21,7 @@ class Line:
 
     reason: Reason
     share: float | None  # of the scope's exits
-    time_share: float | None  # of the scope's time outside the guest; None where idle reasons are left out
+    time_share: float | None  # of the scope's time outside the guest, or of what of that is not idle
     trend: list[float] = field(default_factory=list)  # exits/s, oldest first
     total: int = 0  # exits since the start
 
@@ -72,11 +72,12 @@ class Session:
         return total
 
     def lines(self, interval: Interval, scope: Scope = ALL, leave_idle: bool = False, trend: int = 0) -> list[Line]:
-        """The reasons of a scope, by code. leave_idle: time shares are of the time that is not idle."""
+        """The reasons of a scope, by code. leave_idle: time shares are shares of the time that is not idle."""
         mask = scope.mask(interval.after)
         reasons = by_reason(interval, mask)
         exits = sum(reason.count for reason in reasons)
-        time = sum(reason.time for reason in reasons if not (leave_idle and reason.idle))
+        times = [reason.busy if leave_idle else reason.time for reason in reasons]
+        time = sum(times)
         totals = counts(interval.after, mask)
         if baseline := self._baseline:
             mask = scope.mask(baseline)
@@ -89,9 +90,9 @@ class Session:
             Line(
                 reason=reason,
                 share=reason.count / exits if exits else None,
-                time_share=None if not time or (leave_idle and reason.idle) else reason.time / time,
+                time_share=spent / time if time else None,
                 trend=[sample.by_reason(scope).get(reason.key, (0, 0))[0] / sample.seconds for sample in samples],
                 total=totals.get(reason.key, 0),
             )
-            for reason in reasons
+            for reason, spent in zip(reasons, times, strict=True)
         ]

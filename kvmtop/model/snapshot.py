@@ -131,6 +131,7 @@ class Snapshot:
     overwritten: int = 0
     ended_threads: int = 0
     details: Details | None = None  # while somebody looks
+    wall_ns: int = 0  # CLOCK_REALTIME at time_ns; it may be stepped while CLOCK_MONOTONIC goes on. 0: not known
 
     @property
     def caveats(self) -> dict[str, int]:
@@ -141,6 +142,12 @@ class Snapshot:
             "overwritten": self.overwritten,
             "expired": self.ended_threads,  # the last exit of a thread has no entry after it
         }
+
+    @property
+    def silent(self) -> bool:
+        """Whether no vCPU has been seen to leave or enter its guest; some may be known to be halted."""
+        threads = self.threads
+        return not (len(self.cells) or threads["exit_ns"].any() or threads["states"][:, 0].any())
 
     @property
     def isa(self) -> int:

@@ -40,7 +40,7 @@ KINDS = (
     "window",
 )
 
-HIT, WASTED, UNPOLLED, UNSURE = range(4)  # the value of a "poll" row
+HIT, WASTED, UNPOLLED = range(3)  # the value of a "poll" row
 
 Key = tuple[int, int]  # isa, code
 
@@ -75,7 +75,10 @@ MOST_ALIASES = 8
 class Vm:
     """A process with vCPU threads. Its names are untrusted but hold no control characters.
 
-    aliases: what else its owners may call it, such as Proxmox's VMID or its UUID.
+    aliases: what else its owners may call it, such as Proxmox's VMID or its UUID. ended: its process has, or has closed
+    the VM. stopped: all of its threads are, by a signal or a debugger. paused: its VMM keeps all of its vCPUs out of
+    KVM_RUN, and had at least one leave that needed nothing. Both false where that is not known.
+    quota: while its cgroup's CPU quota holds it back, "group: quota of period".
     """
 
     pid: int
@@ -83,6 +86,9 @@ class Vm:
     comm: str = ""
     ended: bool = False
     aliases: tuple[str, ...] = ()
+    stopped: bool = False
+    paused: bool = False
+    quota: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,3 +99,13 @@ class DetailRequest:
     kinds: frozenset[str] = frozenset()
     only: tuple[int, int] | None = None
     slow_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Sleeper:
+    """A vCPU thread that sleeps in KVM_RUN; halted: because its guest waits for an interrupt."""
+
+    pid: int
+    tid: int
+    vcpu: int
+    halted: bool

@@ -160,8 +160,8 @@ MEANINGS: tuple[Meaning, ...] = (
         source="Intel SDM vol. 3, Other Causes of VM Exits, and VM-Exit Information for Vectored Events. AMD APM vol."
         " 2, 15.12. vmx/vmx.c: handle_exception_nmi().",
         notes={
-            "NM excp": "Intercepted where the guest uses AMX with extended feature disable (XFD), and by old kernels"
-            " that load the FPU lazily.",
+            "EXCEPTION_NMI": "KVM intercepts #NM where the guest uses AMX with extended feature disable (XFD).",
+            "NM excp": "The guest used the FPU while it was not available (#NM), as where its registers load lazily.",
         },
         see=("nmi", "PF excp", "UD excp", "GP excp", "DB excp", "AC excp", "MC excp"),
     ),
@@ -556,11 +556,12 @@ MEANINGS: tuple[Meaning, ...] = (
         "Cache write-back",
         {54: "WBINVD", 13: "INVD"},
         {0x89: "wbinvd", 0x76: "invd"},
-        what="The guest flushed all caches (WBINVD) or threw them away (INVD). KVM ignores both unless the VM has a"
-        " device with DMA that is not cache-coherent; then it flushes on all CPUs where the vCPU has run.",
+        what="The guest flushed all caches (WBINVD) or threw them away (INVD). KVM always ignores INVD, and WBINVD"
+        " unless the VM has a device with DMA that is not cache-coherent: then it flushes on all CPUs where the vCPU"
+        " has run.",
         causes="Firmware and kernels at boot; changes of memory types (MTRR) and page attributes; graphics drivers of"
         " passed-through GPUs; CPUs going offline; ACPI sleep.",
-        advice="Harmless in small numbers. With a passed-through GPU and many of them each flush may take a"
+        advice="Harmless in small numbers. With a passed-through GPU and many WBINVD each flush may take a"
         " millisecond: check whether the IOMMU enforces snooping (coherent DMA), and update the guest's driver.",
         source="Intel SDM vol. 3, Instructions That Cause VM Exits (WBINVD exiting; INVD). AMD APM vol. 2, 15.9."
         " x86.c: kvm_emulate_wbinvd(), kvm_emulate_invd(); kvm_arch_has_noncoherent_dma().",

@@ -18,7 +18,7 @@ from ..insight.slow_exits import Slow
 from ..insight.vcpus import VcpuRow, shares, vcpu_rows
 from ..model.exit_stats import by_reason
 from ..model.interval import Interval
-from ..model.reasons import IDLE
+from ..model.reasons import HLT
 from ..model.vocabulary import Key
 from ..reference.labels import Labels
 from ..tables.accesses import access_table
@@ -161,7 +161,7 @@ class Presenter:
             access_table([row for row in rows if row.kind != CODE], width, names),
             access_table([row for row in rows if row.kind == CODE], width, names),
             self._slow(mine, page.size.width - 1, reading),
-            polling_table(polling(interval, scope), interval) if key in IDLE else None,
+            polling_table(polling(interval, scope), interval) if key in HLT else None,
             dropped(details) if details else "",
         )
 

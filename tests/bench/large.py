@@ -43,7 +43,6 @@ class Large:
             cell_ids=np.arange(1, len(cells) + 1).astype("u8"),
             names=names,
             vms=vms,
-            run_delay=dict.fromkeys(tids, 0),
             cpus={tid: tid % 64 for tid in tids},
         )
         self.ready: list[Snapshot] = []
@@ -58,7 +57,7 @@ class Large:
             cells["count"] += exits
             cells["total"] += exits * np.uint64(20_000)
         cells["max"] = 900_000
-        threads["guest"] += SECOND // 2
+        threads["states"] += np.array([SECOND // 2, 0, 0, SECOND - SECOND // 2, 0, 0, 0], "u8")
         threads["pairs"] = np.bincount(cells["thread"], cells["count"])
         self.now = replace(self.now, time_ns=self.now.time_ns + SECOND, threads=threads, cells=cells)
         return self.now

@@ -21,7 +21,7 @@ from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
 from kvmtop.commands.arguments import EVENTS
 from kvmtop.insight.accesses import TOUCHED
 from kvmtop.model.histogram import BUCKETS, FIRST_OCTAVE, bucket_of
-from kvmtop.model.reasons import IDLE
+from kvmtop.model.reasons import HLT as IDLE
 from kvmtop.model.snapshot import SLOW, TOUCH, Details
 from kvmtop.model.vocabulary import HIT, KINDS, UNPOLLED, UNSURE, WASTED, DetailRequest
 

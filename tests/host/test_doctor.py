@@ -23,7 +23,7 @@ from kvmtop.host import doctor, selftest_guest
 from kvmtop.host.doctor import Check
 from kvmtop.host.selftest_guest import Step
 from kvmtop.model.snapshot import Snapshot
-from kvmtop.model.vocabulary import SVM, UNKNOWN, VMX
+from kvmtop.model.vocabulary import STATES, SVM, UNKNOWN, VMX
 
 from ..support.fake import Host
 
@@ -118,15 +118,35 @@ def test_nothing_is_tested_where_something_is_missing(monkeypatch: pytest.Monkey
     assert found[-1].name == "self-test" and found[-1].state == "missing"
 
 
-# A guest that never ends: one that only seems to run, and where there is /dev/kvm a real one.
-
-
 class Probes:
     def __init__(self, pids: list[int]) -> None:
         self.pids = pids
 
     def close(self) -> Snapshot:
         return Host().read()
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (STATES, "BTF-typed probes; all are known"),
+        (STATES[:-1], "BTF-typed probes; not known: throttled"),
+        (("guest",), "BTF-typed probes; not known: kernel, user, idle, blocked, wait, throttled"),
+    ],
+)
+def test_which_states_are_known(monkeypatch: pytest.MonkeyPatch, told: tuple[str, ...], words: str) -> None:
+    class Following(Probes):
+        ways = "BTF-typed probes"
+
+        def __init__(self, pids: list[int]) -> None:
+            super().__init__(pids)
+            self.told = told
+
+    monkeypatch.setattr(collector, "Collector", Following)
+    assert doctor._states() == Check("states", "ok", words)
+
+
+# A guest that never ends: one that only seems to run, and where there is /dev/kvm a real one.
 
 
 @pytest.fixture(params=["fake", "real"])

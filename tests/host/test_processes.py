@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from kvmtop.host import processes
 from kvmtop.host.processes import Watch
 from kvmtop.model.vocabulary import Vm
 from kvmtop.sanitize import clean
+
+from ..support.proc import Proc
 
 
 @pytest.mark.parametrize(
@@ -66,35 +67,6 @@ def test_clean_64_kib() -> None:
 UUID = "4450a55c-1669-da0e-d0bd-3ab45fef0398"
 
 # ---- /proc
-
-
-class Proc:
-    """A directory that looks like /proc."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        (path / "sys").mkdir()
-        (path / "uptime").write_text("1 1\n")
-
-    def add(self, pid: int, comm: str = "cat", argv: Sequence[str | bytes] = (), vcpus: int = 0) -> None:
-        directory = self.path / str(pid)
-        (directory / "fd").mkdir(parents=True)
-        (directory / "task" / str(pid)).mkdir(parents=True)
-        (directory / "comm").write_text(comm + "\n")
-        arguments = [a.encode() if isinstance(a, str) else a for a in argv]
-        (directory / "cmdline").write_bytes(b"".join(a + b"\0" for a in arguments))
-        targets = ["/dev/null", "anon_inode:kvm-vm", "anon_inode:[eventfd]"]
-        for fd, target in enumerate([*targets, *(f"anon_inode:kvm-vcpu:{n}" for n in range(vcpus))]):
-            (directory / "fd" / str(fd)).symlink_to(target)
-
-    def remove(self, pid: int) -> None:
-        (self.path / str(pid)).rename(self.path / f"gone-{pid}-{len(list(self.path.iterdir()))}")
-
-
-@pytest.fixture
-def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proc:
-    monkeypatch.setattr(processes, "PROC", tmp_path)
-    return Proc(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -156,21 +128,29 @@ def test_pids_and_threads(proc: Proc) -> None:
     assert processes.threads(99) == []
 
 
+def test_is_stopped(proc: Proc) -> None:
+    proc.add(7)
+    for tid, state in ((7, "T"), (8, "t"), (9, "S"), (10, "R"), (11, "Z")):
+        proc.thread(7, tid, state=state)
+    assert [processes.is_stopped(tid) for tid in (7, 8, 9, 10, 11, 12)] == [True, True, False, False, False, False]
+
+
 @pytest.mark.parametrize(
-    ("text", "wait"),
+    ("call", "run"),
     [
-        ("123456 789 10\n", 789),
-        ("123456 0 10\n", 0),
-        ("0 0 0\n", None),  # what a kernel without the figures writes for all (sched_info_on() in proc_pid_schedstat)
-        ("", None),
-        (None, None),
+        ("16 0x1c 0xae80 0x0 0x0 0x0 0x0 0x7f 0x7f", True),
+        ("16 0x1c 0xae41 0x0 0x0 0x0 0x0 0x7f 0x7f", False),  # KVM_CREATE_VCPU
+        ("202 0x1c 0xae80 0x0 0x0 0x0 0x0 0x7f 0x7f", False),
+        ("-1 0x7f 0x7f", False),
+        ("running", False),
+        ("", False),
     ],
 )
-def test_schedstat(proc: Proc, text: str | None, wait: int | None) -> None:
+def test_in_kvm_run(proc: Proc, call: str, run: bool) -> None:
     proc.add(7)
-    if text is not None:
-        (proc.path / "7" / "schedstat").write_text(text)
-    assert processes.schedstat(7) == wait
+    proc.thread(7, 7, call)
+    assert processes.in_kvm_run(processes.system_call(7)) == run
+    assert processes.system_call(8) == []
 
 
 @pytest.mark.parametrize(
@@ -301,6 +281,20 @@ def test_watch_a_process_that_was_none_before(proc: Proc) -> None:
     watch.update([])
     proc.add(7, argv=[*QEMU, "new"], vcpus=1)
     assert watch.update([]) == {7: Vm(7, "new", "cat")}
+
+
+def test_watch_a_process_that_closed_its_vm(proc: Proc) -> None:
+    proc.add(7, argv=[*QEMU, "a"], vcpus=1)
+    watch = Watch()
+    watch.update([7])
+    (proc.path / "7/fd/3").unlink()
+    assert watch.closed(7) == Vm(7, "a", "cat", ended=True)
+    assert watch.update([7]) == {7: Vm(7, "a", "cat", ended=True)}
+    (proc.path / "7/fd/3").symlink_to("anon_inode:kvm-vcpu:0")
+    assert not watch.update([7])[7].ended  # it has another
+    watch.closed(7)
+    (proc.path / "7/fd/3").unlink()
+    assert watch.update([]) == {}
 
 
 def test_a_pid_namespace_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

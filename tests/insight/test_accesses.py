@@ -40,10 +40,11 @@ def details(snapshot: Snapshot) -> Details:
 def test_figures_of_the_interval_alone(host: Host) -> None:
     host.touch(101, "io", COM, 0x101, *[9_000_000] * 7)
     before = later(host)
-    host.touch(101, "io", COM, 0x101, 1_000, 1_000, 1_000, 5_000, user=500)
+    host.touch(101, "io", COM, 0x101, 1_000, 1_000, 1_000, 5_000, user=500, wait=100)
     (one,) = accesses(diff(before, later(host, 2 * SECOND)), ALL)
     assert (one.kind, one.value, one.extra) == ("io", COM, 0x101)
-    assert (one.count, one.exits, one.total, one.user, one.seconds) == (4, 4, 8_000, 2_000, 2.0)
+    assert (one.count, one.exits, one.total, one.seconds) == (4, 4, 8_000, 2.0)
+    assert one.parts == {"kernel": 5_600, "user": 2_000, "idle": 0, "blocked": 0, "wait": 400, "throttled": 0}
     assert (one.rate, one.avg, one.share) == (2.0, 2_000, 1.0)
     assert one.max is not None and 5_000 <= one.max < 6_000  # the 9 ms were before
     assert sum(one.hist) == 4

@@ -43,6 +43,15 @@ def test_too_early_to_say(snapshot: Snapshot) -> None:
     assert silence(snapshot) is None
 
 
+def test_a_vcpu_that_is_known_to_be_halted_has_not_been_seen_to_exit() -> None:
+    host = one()
+    host.turn(101, "idle")
+    host.counters["userspace"], host.now = 12, host.now + 4 * SECOND
+    assert "emits no kvm_exit" in str(silence(host.read()))
+    host.leave(101, 0x78)
+    assert silence(host.read()) is None
+
+
 def test_no_silence() -> None:
     host = one()
     host.now += 100 * SECOND

@@ -9,10 +9,12 @@ from kvmtop.model import interval as module
 from kvmtop.model.exit_stats import by_reason, counts
 from kvmtop.model.histogram import BUCKETS, bucket_of
 from kvmtop.model.interval import diff, open_ns
-from kvmtop.model.vocabulary import PARTS, SVM, VMX
+from kvmtop.model.vocabulary import OUTSIDE, STATES, SVM, VMX
 
 from ..support.fake import SECOND, Busy, Host
 from ..support.intervals import HLT, IO, MS, MSR, budget, folded, one, reasons, top_reasons, without
+
+NOTHING = dict.fromkeys(STATES, 0)
 
 
 def test_since_the_start() -> None:
@@ -22,7 +24,14 @@ def test_since_the_start() -> None:
     interval = diff(None, host.read())
     (msr,) = by_reason(interval)
     assert (msr.isa, msr.code, msr.name, msr.key) == (SVM, MSR, "msr", (SVM, MSR))
-    assert (msr.count, msr.total, msr.time, msr.user, msr.min, msr.max) == (2, 6_000, 6_000, 1_000, 2_000, 4_000)
+    assert (msr.count, msr.total, msr.time, msr.parts["user"], msr.min, msr.max) == (
+        2,
+        6_000,
+        6_000,
+        1_000,
+        2_000,
+        4_000,
+    )
     assert (interval.seconds, msr.rate, msr.time_rate, msr.avg) == (2, 1, 3_000, 3_000)
 
 
@@ -37,7 +46,7 @@ def test_between_two_snapshots() -> None:
     interval = diff(before, host.read())
     found = reasons(interval)
     msr, io = found[MSR], found[IO]
-    assert (msr.count, msr.total, msr.time, msr.user) == (2, 9_000, 9_000, 700)
+    assert (msr.count, msr.total, msr.time, msr.parts["user"], msr.parts["kernel"]) == (2, 9_000, 9_000, 700, 8_300)
     assert {n: c for n, c in enumerate(msr.hist) if c} == {bucket_of(1_000): 1, bucket_of(8_000): 1}
     assert (io.count, io.total, io.time, io.rate, io.avg, io.max, io.percentile(0.5)) == (0, 0, 0, 0, None, None, None)
     assert io.min == 9_000  # since the start
@@ -50,7 +59,7 @@ def test_nothing_at_all() -> None:
         assert by_reason(interval) == []
         assert top_reasons(interval) == {}
         assert counts(interval.after) == {}
-        assert interval.budget.shape == (0, 5)
+        assert interval.budget.shape == (0, 7)
         assert interval.known.shape == (0,)
         assert interval.seconds > 0
 
@@ -153,7 +162,7 @@ def test_threads_long_gone_are_in_totals_only(thread: int) -> None:
     here = np.ones(1, bool)
     assert {code: reason.count for code, reason in reasons(diff(None, after), here).items()} == {MSR: 2, IO: 1}
     assert counts(after, here) == {(SVM, MSR): 2, (SVM, IO): 1}
-    assert diff(None, after).budget.shape == (1, 5)
+    assert diff(None, after).budget.shape == (1, 7)
 
 
 def test_buckets_are_the_histograms_differences() -> None:
@@ -188,7 +197,7 @@ def test_buckets_in_chunks(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
 
 @pytest.mark.parametrize(
     ("isa", "halt"),
-    [(SVM, HLT), (SVM, 0xA6), (VMX, 12), (VMX, 36), (VMX, 12 | 1 << 27), (VMX, 12 | 1 << 31)],
+    [(SVM, HLT), (SVM, 0xA6), (VMX, 12)],
 )
 def test_asleep_for_ten_intervals(isa: int, halt: int) -> None:
     host = one(isa=isa)
@@ -203,7 +212,7 @@ def test_asleep_for_ten_intervals(isa: int, halt: int) -> None:
         (hlt,) = by_reason(interval)
         assert hlt.idle
         assert (hlt.count, hlt.time, hlt.time_rate) == (0, SECOND, SECOND)
-        assert budget(interval) == {"guest": 0, "kernel": 0, "user": 0, "idle": SECOND, "wait": 0}
+        assert budget(interval) == NOTHING | {"idle": SECOND}
     host.now += SECOND // 4
     host.enter(101)
     host.now += SECOND * 3 // 4
@@ -211,10 +220,10 @@ def test_asleep_for_ten_intervals(isa: int, halt: int) -> None:
     interval, last = diff(last, now), now
     (hlt,) = by_reason(interval)
     assert (hlt.count, hlt.time, hlt.total) == (1, SECOND // 4, 10 * SECOND + SECOND // 4)
-    assert budget(interval) == {"guest": SECOND * 3 // 4, "kernel": 0, "user": 0, "idle": SECOND // 4, "wait": 0}
+    assert budget(interval) == NOTHING | {"guest": SECOND * 3 // 4, "idle": SECOND // 4}
     host.now += SECOND
     interval = diff(last, host.read())
-    assert [(hlt.count, hlt.time, hlt.user) for hlt in by_reason(interval)] == [(0, 0, 0)]
+    assert [(hlt.count, hlt.time, any(hlt.parts.values())) for hlt in by_reason(interval)] == [(0, 0, False)]
     assert budget(interval)["guest"] == SECOND
 
 
@@ -228,41 +237,57 @@ def test_stuck_in_user_space() -> None:
         host.now += SECOND
         now = host.read()
         interval, last = diff(last, now), now
-        assert [(io.count, io.time, io.user) for io in by_reason(interval)] == [(0, SECOND, SECOND)]
+        assert [(io.count, io.time, io.parts["user"]) for io in by_reason(interval)] == [(0, SECOND, SECOND)]
         assert budget(interval)["user"] == SECOND
-    lasted, user = open_ns(last)
-    assert (lasted.tolist(), user.tolist()) == ([5 * SECOND + SECOND // 2], [5 * SECOND])
+    assert open_ns(last).tolist() == [5 * SECOND + SECOND // 2]
     host.enter(101)
-    assert [(io.count, io.time, io.user) for io in by_reason(diff(last, host.read()))] == [(1, 0, 0)]
+    assert [(io.count, io.time, io.parts["user"]) for io in by_reason(diff(last, host.read()))] == [(1, 0, 0)]
 
 
-def test_open_exits_of_halted_and_in_the_guest() -> None:
+def test_an_open_exit_goes_from_state_to_state() -> None:
+    """Halted, kicked, in the VMM, and asleep in KVM again without another exit (defect 1 of issue 15)."""
+    host = one()
+    host.leave(101, HLT)
+    last = host.read()
+    for state in ("idle", "wait", "user", "blocked", "throttled", "kernel", "idle"):
+        host.turn(101, state)
+        host.now += SECOND
+        now = host.read()
+        interval, last = diff(last, now), now
+        assert budget(interval) == NOTHING | {state: SECOND}
+        (hlt,) = by_reason(interval)
+        assert (hlt.time, hlt.parts[state], hlt.idle) == (SECOND, SECOND, state == "idle")
+    assert open_ns(last).tolist() == [7 * SECOND]
+    host.enter(101)
+    (hlt,) = by_reason(diff(None, host.read()))
+    assert hlt.parts == dict.fromkeys(OUTSIDE, SECOND) | {"idle": 2 * SECOND}
+
+
+def test_no_exit_is_open_in_the_guest_and_before_the_first() -> None:
     host = one(2)
     host.enter(101)
+    host.turn(102, "idle")
     host.now += SECOND
-    lasted, user = open_ns(host.read())
-    assert (lasted.tolist(), user.tolist()) == ([0, 0], [0, 0])
+    assert open_ns(host.read()).tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("where", ["guest", "kernel", "user", "idle"])
+@pytest.mark.parametrize("where", STATES)
 def test_an_ended_thread_stands_still(where: str) -> None:
     host = one()
     host.enter(101)
     if where != "guest":
-        host.leave(101, HLT if where == "idle" else IO)
-    if where == "user":
-        host.to_user(101)
+        host.leave(101, IO, where)
     first = host.read()
     host.now += SECOND // 4
     host.end(100)
     host.now += SECOND * 3 // 4
     second = host.read()
     interval = diff(first, second)
-    assert budget(interval) == {part: SECOND // 4 if part == where else 0 for part in PARTS}
+    assert budget(interval) == NOTHING | {where: SECOND // 4}
     assert interval.known.tolist() == [SECOND // 4]
     host.now += SECOND
     interval = diff(second, host.read())
-    assert interval.budget.tolist() == [[0] * 5]
+    assert interval.budget.tolist() == [[0] * 7]
     assert interval.known.tolist() == [0]
     assert all(reason.time == 0 for reason in by_reason(interval))
     since_start = diff(None, host.read())

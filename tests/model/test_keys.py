@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kvmtop.model.keys import pack, unpack
-from kvmtop.model.reasons import DEVICE, IDLE, basic
+from kvmtop.model.reasons import DEVICE, HLT, basic
 from kvmtop.model.vocabulary import SVM, VMX
 
 PAIRS = [(0, 0), (SVM, 0x400), (VMX, 12 | 1 << 31), (4_194_304, 4_194_303), (2**32 - 1, 2**32 - 1)]
@@ -27,5 +27,5 @@ def test_columns_of_them_are_the_same_numbers_in_64_bits(dtype: str) -> None:
 
 
 def test_the_flags_are_vmxs_only() -> None:
-    assert basic(VMX, 12 | 1 << 27) in IDLE and basic(VMX, 48 | 1 << 26) in DEVICE
-    assert basic(SVM, 0x10078) not in IDLE and basic(SVM, 0x80000010) == (SVM, 0x80000010)
+    assert basic(VMX, 12 | 1 << 27) in HLT and basic(VMX, 49 | 1 << 26) in DEVICE
+    assert basic(SVM, 0x10078) not in HLT and basic(SVM, 0x80000010) == (SVM, 0x80000010)

@@ -18,7 +18,7 @@ from kvmtop.model.exit_stats import add_by_reason, by_reason, counts
 from kvmtop.model.interval import diff
 from kvmtop.model.selection import MOST_WAITING, Selected, Selection
 from kvmtop.model.snapshot import CELL, SLOW, Snapshot
-from kvmtop.model.vocabulary import DetailRequest, Vm
+from kvmtop.model.vocabulary import DetailRequest, Quota, Vm
 from kvmtop.output import csv_rows, json_lines, prometheus, summary
 from kvmtop.output.stream import Tee
 from kvmtop.recording.reader import Recording
@@ -108,13 +108,15 @@ def alone(snapshot: Snapshot, pid: int) -> dict[tuple[int, int], int]:
 
 
 def test_one_vm_of_two() -> None:
-    host, source = Busy(), Selected(Busy(), Selection(("db*",)))  # both of the same seed
+    host, other = Busy(), Busy()  # of the same seed
+    other.quotas = dict.fromkeys(other.vcpus, Quota("/machine.slice", 50_000_000, 100_000_000))
+    source = Selected(other, Selection(("db*",)))
     before = None
     for _ in range(3):
         whole, part = host.read(), source.read()
         assert set(part.vms) == {4100} and part.thread_ids.tolist() == [4101, 4102]
         assert counts(part) == alone(whole, 4100)
-        assert set(part.run_delay) == set(part.cpus) == {4101, 4102}
+        assert set(part.quotas) == set(part.cpus) == {4101, 4102}
         interval = diff(before, part)
         assert (interval.budget.sum(axis=1) > 0).all() and len(interval.budget) == 2
         assert {reason.name for reason in by_reason(interval)} == {"hlt", "io", "msr", "npf", "cpuid", "interrupt"}

@@ -57,13 +57,13 @@ def test_lines_without_exits(host: Host) -> None:
 def test_idle_left_out_of_time_shares(host: Host) -> None:
     session = Session()
     session.add(host.read())
-    host.exits(101, HLT, SECOND // 2)
+    host.exits(101, HLT, SECOND // 2, idle=SECOND // 4)
     host.exits(101, MSR, SECOND // 8)
-    host.exits(101, IO, SECOND // 8)
+    host.exits(101, IO, SECOND // 8, blocked=SECOND // 8)
     tick(session, host)
     all_of_it, without = lines(session), lines(session, leave_idle=True)
     assert [all_of_it[code].time_share for code in (HLT, MSR, IO)] == pytest.approx([2 / 3, 1 / 6, 1 / 6])
-    assert [without[code].time_share for code in (HLT, MSR, IO)] == [None, 0.5, 0.5]
+    assert [without[code].time_share for code in (HLT, MSR, IO)] == [0.5, 0.25, 0.25]  # what a halt costs is its own
     assert without[HLT].share == pytest.approx(1 / 3)  # of the exits they stay a part
 
 

@@ -16,7 +16,7 @@ from kvmtop.bpf.detail import Detail
 from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
 from kvmtop.model.exit_stats import by_reason
 from kvmtop.model.interval import diff
-from kvmtop.model.reasons import IDLE
+from kvmtop.model.reasons import HLT
 from kvmtop.model.vocabulary import KINDS, SVM, UNKNOWN, DetailRequest
 from kvmtop.output import summary
 
@@ -79,7 +79,7 @@ def test_counts_without(missing: set[str]) -> None:
 
 @pytest.mark.parametrize("missing", WITHOUT[-1:], indirect=True)
 def test_details_without(missing: set[str]) -> None:
-    detail = Detail((), IDLE)
+    detail = Detail((), HLT)
     detail.look(DetailRequest(frozenset({"io", "msr", "mmio"})))
     truth.run_guest(*SCRIPT)
     details = detail.read()

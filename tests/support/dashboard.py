@@ -97,4 +97,4 @@ def work(host: Host, tid: int) -> None:
     host.exits(tid, MSR[1], *[2_000] * 10)
     host.exits(tid, IO[1], *[40_000] * 4, user=20_000)
     host.exits(tid, HLT[1], *[200_000_000] * 2)
-    host.vcpus[tid].guest += SECOND - 400_180_000
+    host.vcpus[tid].states["guest"] += SECOND - 400_180_000

@@ -13,7 +13,7 @@ from kvmtop.model.histogram import bucket_of
 from kvmtop.model.provenance import HERE, Origin
 from kvmtop.model.reasons import HLT
 from kvmtop.model.snapshot import CELL, SLOW, THREAD, TOUCH, Details, Snapshot
-from kvmtop.model.vocabulary import KINDS, OUTSIDE, STATES, SVM, DetailRequest, Names, Vm
+from kvmtop.model.vocabulary import KINDS, OUTSIDE, STATES, SVM, DetailRequest, Names, Quota, Vm
 
 SECOND = 1_000_000_000
 NAMES = Names(
@@ -80,7 +80,8 @@ class Host:
         self.names = names
         self.vcpus: dict[int, Vcpu] = {}
         self.vms: dict[int, Vm] = {}
-        self.told = STATES
+        self.told: tuple[str, ...] = STATES
+        self.quotas: dict[int, Quota] = {}
         self.counters = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
         self.closed = False
         self.wish: DetailRequest | None = None
@@ -129,8 +130,8 @@ class Host:
         found, self.slows = self.slows, []
         return np.concatenate([np.zeros(0, SLOW), *found])
 
-    def touch(self, tid: int, kind: str, value: int, extra: int, *durations: int, user: int = 0) -> None:
-        """Let a vCPU touch something in exits of so many ns."""
+    def touch(self, tid: int, kind: str, value: int, extra: int, *durations: int, **parts: int) -> None:
+        """Let a vCPU touch something in exits of so many ns, each with so many in these of OUTSIDE."""
         vcpu = self.vcpus[tid]
         row = self.touches.setdefault((tid, kind, value, extra), np.zeros(1, TOUCH))
         row["id"], row["value"], row["extra"] = vcpu.pid << 32 | tid, value, extra
@@ -139,7 +140,8 @@ class Host:
             row["count"] += 1
             row["exits"] += 1
             row["total"] += ns
-            row["user"] += user
+            for state, part in parts.items():
+                row[state] += part
             row["max"] = max(int(row["max"][0]), ns)
             row["hist"][0, bucket_of(ns)] += 1
 
@@ -153,10 +155,13 @@ class Host:
         value: int = 0,
         extra: int = 0,
         rip: int = 0,
+        **parts: int,
     ) -> None:
-        """Let a vCPU have a slow exit."""
+        """Let a vCPU have a slow exit, with so many ns in user space and in these others of OUTSIDE."""
         vcpu, row = self.vcpus[tid], np.zeros(1, SLOW)
         row["time_ns"], row["id"], row["ns"], row["user"] = self.now, vcpu.pid << 32 | tid, ns, user
+        for state, part in parts.items():
+            row[state] = part
         row["rip"], row["kind"], row["value"], row["extra"] = rip, KINDS.index(kind), value, extra
         row["vcpu"], row["reason"], row["isa"], row["cpu"] = vcpu.number, reason, self.isa, 1
         self.slows.append(row)
@@ -209,6 +214,8 @@ class Host:
             if not vcpu.ended:
                 vcpu.turn(vcpu.state, self.now)
             thread["states"] = [vcpu.states[state] for state in STATES]
+            left = (vcpu.ended or self.now) - vcpu.born - sum(vcpu.states.values())
+            thread["states"][STATES.index("guest")] += max(left, 0)  # where nobody has said what it did
             thread["state"] = STATES.index(vcpu.state or "guest")
             if vcpu.open:
                 thread["isa"], thread["reason"], thread["exit_ns"] = vcpu.open
@@ -228,6 +235,7 @@ class Host:
             names=self.names,
             vms=dict(self.vms),
             cpus={tid: tid % 4 for tid in self.vcpus},
+            quotas=dict(self.quotas),
             told=self.told,
             details=self._details(),
             **self.counters,

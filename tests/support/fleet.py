@@ -8,7 +8,7 @@ from kvmtop.model.arrays import Array
 from kvmtop.model.histogram import BUCKETS
 from kvmtop.model.provenance import HERE, Origin
 from kvmtop.model.snapshot import CELL, SLOW, THREAD, Snapshot
-from kvmtop.model.vocabulary import SVM, DetailRequest, Names, Vm
+from kvmtop.model.vocabulary import OUTSIDE, STATES, SVM, DetailRequest, Names, Vm
 
 from .fake import NAMES, SECOND
 
@@ -38,13 +38,13 @@ class Fleet:
         shape = np.exp(-0.5 * ((np.arange(WIDE) - 6) / 3.5) ** 2)
         self.shape = shape / shape.sum()
         self.vms = {int(pid): Vm(int(pid), f"vm{n:03}", "qemu") for n, pid in enumerate(np.unique(pids))}
-        self.delays = np.zeros(vcpus, "i8")
         self.names = Names({SVM: {0x70 + n: f"reason_{n}" for n in range(REASONS)} | dict(NAMES.reasons[SVM])})
 
     def read(self) -> Snapshot:
         """A second later."""
         random, cells, threads = self.random, self.cells.copy(), self.threads.copy()
-        self.time_ns += SECOND + int(random.integers(0, 1_000_000))
+        passed = SECOND + int(random.integers(0, 1_000_000))
+        self.time_ns += passed
         counts = random.poisson(self.rates)
         hist = random.multinomial(counts, self.shape)
         middles = 2.0 ** (5.125 + (self.first[:, None] + np.arange(WIDE)) / 4)
@@ -58,14 +58,17 @@ class Fleet:
         seen = counts > 0
         cells["min"][seen] = np.minimum(cells["min"][seen], (middles[:, 0] * random.uniform(0.9, 1, len(cells)))[seen])
         cells["max"][seen] = np.maximum(cells["max"][seen], (middles[:, -1] * random.uniform(0.5, 1, len(cells)))[seen])
-        threads["guest"] += random.integers(SECOND // 4, SECOND, len(threads), "u8")
+        spent = random.integers(0, SECOND // len(STATES), threads["states"].shape, "u8")
+        spent[:, 0] += np.uint64(passed) - spent.sum(axis=1)
+        threads["states"] += spent
         inside = random.random(len(threads)) < 0.7
         ago = random.integers(100, 5_000_000, len(threads), "u8")
-        threads["entry_ns"] = np.where(inside, np.uint64(self.time_ns) - ago, np.uint64(0))
-        threads["exit_ns"] = np.where(inside, np.uint64(0), np.uint64(self.time_ns) - ago)
+        threads["state"] = np.where(inside, 0, STATES.index("kernel"))
+        threads["since_ns"] = np.uint64(self.time_ns) - ago
+        threads["exit_ns"] = np.where(inside, np.uint64(0), threads["since_ns"])
+        threads["open"][:, OUTSIDE.index("kernel")] = np.where(inside, np.uint64(0), ago)
         threads["reason"] = 0x70 + random.integers(0, REASONS, len(threads))
         threads["pairs"] += counts.reshape(-1, REASONS).sum(axis=1).astype("u8")
-        self.delays += random.integers(0, 5_000_000, len(threads))
         self.threads, self.cells = threads, cells
         tids = threads["id"].astype("u4").tolist()
         return Snapshot(
@@ -77,7 +80,6 @@ class Fleet:
             thread_ids=np.arange(1, len(threads) + 1, dtype="u8"),
             cell_ids=np.arange(1, len(cells) + 1, dtype="u8"),
             vms=self.vms,
-            run_delay=dict(zip(tids, self.delays.tolist(), strict=True)),
             cpus=dict(zip(tids, random.integers(0, 64, len(tids)).tolist(), strict=True)),
         )
 

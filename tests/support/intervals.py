@@ -11,7 +11,7 @@ from kvmtop.model.exit_stats import Reason, by_reason, tops
 from kvmtop.model.interval import Interval
 from kvmtop.model.keys import unpack
 from kvmtop.model.snapshot import Snapshot
-from kvmtop.model.vocabulary import PARTS, SVM, Key
+from kvmtop.model.vocabulary import STATES, SVM, Key
 
 from .fake import Host
 
@@ -24,7 +24,7 @@ def reasons(interval: Interval, threads: Mask | None = None) -> dict[int, Reason
 
 
 def top_reasons(interval: Interval) -> dict[tuple[int, int], Key]:
-    """The (isa, code) with the most time, idle ones aside, of each VM, (pid, -1), and each thread, (pid, its row)."""
+    """The (isa, code) with the most time, halts aside, of each VM, (pid, -1), and each thread, (pid, its row)."""
     top = tops(interval)
     keys, pids = top.keys.tolist(), top.pids.tolist()
     owners = ([(pid, -1) for pid in pids], [(pids[v], row) for row, v in enumerate(top.vm.tolist())])
@@ -37,7 +37,7 @@ def top_reasons(interval: Interval) -> dict[tuple[int, int], Key]:
 
 
 def budget(interval: Interval, row: int = 0) -> dict[str, int]:
-    return dict(zip(PARTS, interval.budget[row].tolist(), strict=True))
+    return dict(zip(STATES, interval.budget[row].tolist(), strict=True))
 
 
 def one(vcpus: int = 1, isa: int = SVM) -> Host:

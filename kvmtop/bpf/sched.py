@@ -1,0 +1,133 @@
+"""How the scheduler's events reach collector.bpf.c on this kernel, and what they can tell."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..model.vocabulary import STATES
+from . import btf
+from .btf import TYPEDEF, Btf
+from .probes import Probe
+from .tracepoint import Tracefs
+
+# Where the kernel's structures have what collector.bpf.c reads: flag, structure, member; several: any of these.
+_TASK = (
+    ("TASK_PID", "task_struct", ("pid",)),
+    ("TASK_TGID", "task_struct", ("tgid",)),
+    ("TASK_STATE", "task_struct", ("__state", "state")),  # since and before 5.14 (2f064a59a11f)
+)
+_NOTE = (("TASK_NOTES", "task_struct", ("preempt_notifiers.first",)),)
+# What the CPU quota withholds, newest first: since 6.6 (677ea015f231), since 5.19 (64eaf50731ac), before.
+_QUOTA = (("TASK_CFS", "task_struct", ("se.cfs_rq",)), ("CFS_RQ", "cfs_rq", ("rq",)))
+_WITHHELD = (
+    (
+        ("CFS_SUM", "cfs_rq", ("throttled_clock_self_time",)),
+        ("CFS_SINCE", "cfs_rq", ("throttled_clock_self",)),
+        ("RQ_CLOCK", "rq", ("clock",)),
+    ),
+    (
+        ("CFS_SUM", "cfs_rq", ("throttled_clock_pelt_time",)),
+        ("CFS_SINCE", "cfs_rq", ("throttled_clock_pelt",)),
+        ("CFS_COUNT", "cfs_rq", ("throttle_count",)),
+        ("RQ_CLOCK", "rq", ("clock_pelt",)),
+        ("RQ_LOST", "rq", ("lost_idle_time",)),
+    ),
+    (
+        ("CFS_SUM", "cfs_rq", ("throttled_clock_task_time",)),
+        ("CFS_SINCE", "cfs_rq", ("throttled_clock_task",)),
+        ("CFS_COUNT", "cfs_rq", ("throttle_count",)),
+        ("RQ_CLOCK", "rq", ("clock_task",)),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Sched:
+    """flags: -D flags; probes: what to attach; told: the states that are known; how: in words."""
+
+    flags: tuple[str, ...]
+    probes: tuple[Probe, ...]
+    told: tuple[str, ...]
+    how: str
+
+
+def sched(tracefs: Tracefs, use_btf: bool = True) -> Sched:
+    """The best way that this kernel has. use_btf: False does without its types. Raises KvmtopError."""
+    with btf.load() if use_btf else contextlib.nullcontext() as types:
+        if types and (found := _typed(types)):
+            return found
+    return _classic(tracefs)
+
+
+def _typed(types: Btf) -> Sched | None:
+    switch, wake = (types.id(f"btf_trace_{name}", TYPEDEF) for name in ("sched_switch", "sched_wakeup"))
+    task = _offsets(types, _TASK)
+    if task is None or not switch or not wake:
+        return None
+    flags, how = ["-DTYPED", *task], "events with the kernel's types"
+    note, link = _offsets(types, _NOTE), types.offset("kvm_vcpu", "preempt_notifier.link")
+    waiting, vcpu = types.offset("kvm_vcpu", "wait.task"), types.offset("kvm_vcpu", "vcpu_id")
+    if note and link is not None and waiting is not None and vcpu is not None:
+        flags += [*note, f"-DNOTE_TASK={waiting - link}", f"-DNOTE_VCPU=({vcpu - link})"]
+    elif stack := _block():
+        flags += stack
+        how += ", halts by the kernel's stack"
+    else:
+        return None
+    told: tuple[str, ...] = STATES[:-1]
+    quota = _offsets(types, _QUOTA)
+    withheld = next(filter(None, (_offsets(types, way) for way in _WITHHELD)), None)
+    if quota and withheld:
+        flags += quota + withheld
+        told = STATES
+    probes = (
+        Probe("sched", "sched_switch", "on_switch", "typed", switch),
+        Probe("sched", "sched_wakeup", "on_wake", "typed", wake),
+    )
+    return Sched((*flags,), probes, told, how)
+
+
+def _offsets(types: Btf, wanted: tuple[tuple[str, str, tuple[str, ...]], ...]) -> list[str] | None:
+    """The flags of all of them; None where one is missing."""
+    flags = []
+    for flag, structure, paths in wanted:
+        at = next((at for path in paths if (at := types.offset(structure, path)) is not None), None)
+        if at is None:
+            return None
+        flags.append(f"-D{flag}={at}")
+    return flags
+
+
+def _classic(tracefs: Tracefs) -> Sched:
+    """Without types: the events' records, and a halt by the kernel's stack. Nothing is told where one is missing."""
+    switch, wake = (tracefs.format("sched", name) for name in ("sched_switch", "sched_wakeup"))
+    fields: Mapping[str, tuple[object, str]] = {
+        "SWITCH_PREV": (switch, "prev_pid"),
+        "SWITCH_STATE": (switch, "prev_state"),
+        "SWITCH_NEXT": (switch, "next_pid"),
+        "WAKE_PID": (wake, "pid"),
+    }
+    stack = _block()
+    if not switch or not wake or not stack or any(name not in parsed.fields for parsed, name in fields.values()):  # type: ignore[attr-defined]
+        return Sched((), (), ("guest",), "no scheduler events")
+    flags = [f"-D{flag}={parsed.fields[name].offset}" for flag, (parsed, name) in fields.items()]  # type: ignore[attr-defined]
+    probes = (Probe("sched", "sched_switch", "on_switch"), Probe("sched", "sched_wakeup", "on_wake"))
+    return Sched((*flags, *stack), probes, STATES[:-1], "events without types, halts by the kernel's stack")
+
+
+def _block(symbols: Path = Path("/proc/kallsyms")) -> list[str] | None:
+    """Where kvm_vcpu_block lies, as flags; None where the kernel does not say (kernel.kptr_restrict)."""
+    start = None
+    following = 2**64
+    text = re.compile(r"([0-9a-f]{1,16}) [tTwW] (\w+)\t?")
+    with contextlib.suppress(OSError), open(symbols, encoding="ascii", errors="replace") as lines:
+        places = [(int(found[1], 16), found[2]) for line in lines if (found := text.match(line[:200]))]
+        start = next((at for at, name in places if name == "kvm_vcpu_block"), None)
+        following = min((at for at, _ in places if start and at > start), default=following)
+    if not start or following - start > 1 << 16:
+        return None
+    return [f"-DBLOCK_AT={start}ULL", f"-DBLOCK_SIZE={following - start}"]

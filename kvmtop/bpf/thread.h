@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* A vCPU's thread as collector.bpf.c keeps it; thread_rows.py reads it, detail.bpf.c what the last exit was made of. */
+
+/* In the order of model/vocabulary.py. */
+enum state { GUEST, KERNEL, USER, IDLE, BLOCKED, WAIT, THROTTLED, STATES };
+
+#define WAYS 64 /* reason & 63 tells apart all codes that occur together, but for a few rare ones */
+#define ENDED (1ULL << 63)
+#define UNSEEN 1 /* exit_ns of a thread that is outside the guest without an exit that was seen */
+
+struct thread {
+    u64 id; /* pid_tgid; with ENDED once the thread has exited */
+    u64 first_ns;
+    u64 end_ns;
+    u64 exit_ns;       /* of the open exit; 0 in the guest */
+    u64 since_ns;      /* when the state began, if it is not KERNEL */
+    u64 spent[STATES]; /* of all but KERNEL, which has the rest of the time since first_ns */
+    u64 part[STATES];  /* of the open exit; in the guest, of the last one */
+    u64 unpaired;
+    u64 overwritten;
+    u64 pairs; /* exits that its cells hold */
+    u64 task;  /* its task_struct */
+    u64 withheld;   /* what its run queue's quota had withheld when it began to wait, ns */
+    u64 ahead;      /* by how much the run queue's clock was ahead of ours then */
+    u64 peek_since; /* the wait (its since_ns) that on_peek looked at last */
+    u64 peek_ns;    /* how much of that was withheld by then */
+    u32 off;   /* IDLE, BLOCKED or WAIT; 0 on a CPU */
+    u32 where; /* outside the guest: KERNEL or USER */
+    u32 parts; /* part is not all 0, where is USER, or off must be looked at */
+    u32 halts; /* it is in user space because of KVM_EXIT_HLT: the VMM does the halting */
+    u32 reason;
+    u32 isa;
+    u32 vcpu;
+    u32 cpu; /* that it entered the guest on last, where it is until the next exit */
+    u32 cells[WAYS];
+};
+
+struct cpu {
+    u32 slot;      /* of the thread that runs here; 0 for others */
+    u32 top_slot;  /* highest slot and cell ever taken here: how far user space must read */
+    u32 top_cell;
+    u32 number;    /* its own, once a thread has been looked for here */
+    u64 lost;      /* exits not counted, for want of a slot or a cell */
+    u64 userspace; /* kvm_userspace_exit events */
+    u64 pad2[4];   /* a cache line each */
+};
