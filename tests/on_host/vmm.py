@@ -42,12 +42,12 @@ def _turns(number: int) -> bytes:
 
 _CPUID = b"\x66\x31\xc0\x0f\xa2"  # xor eax,eax; cpuid
 GUESTS = {
-    "busy": _turns(50_000) + _CPUID,  # some exits, much of it in the guest
+    "busy": _turns(250_000) + _CPUID,  # about 1,000 exits a second: what tracing adds to an exit must not show
     "hlt": b"\xf4",
-    "mwait": _turns(1_000) + b"\x66\x31\xc0\x66\x31\xc9\x66\x31\xd2\x0f\x01\xc8"
+    "mwait": _turns(20_000) + b"\x66\x31\xc0\x66\x31\xc9\x66\x31\xd2\x0f\x01\xc8"
     b"\x66\x31\xc0\x66\x31\xc9\x0f\x01\xc9",  # some turns; monitor; mwait
-    "rdmsr": _turns(5_000) + b"\x66\xb9" + struct.pack("<I", MSR) + b"\x0f\x32",
-    "out": _turns(5_000) + b"\xe6\x10",
+    "rdmsr": _turns(10_000) + b"\x66\xb9" + struct.pack("<I", MSR) + b"\x0f\x32",
+    "out": _turns(10_000) + b"\xe6\x10",
     "fault": b"\xa0\x00\x80\xe6\x10",  # mov al,[FAR]; out: then the page is taken away again
 }
 
