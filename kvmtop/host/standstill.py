@@ -46,7 +46,7 @@ class Standstill:
     def update(self, snapshot: Snapshot, pids: Collection[int]) -> dict[int, str]:
         """STOPPED, PAUSED or CLOSED for those of these VMs that are so; the others are not, or nobody knows.
 
-        Paused: each vCPU has slept outside KVM_RUN for a second, and since before the last reading, and one at least
+        Paused: no vCPU has exited since the last reading, each has slept outside KVM_RUN for a second, and one at least
         had left the guest for nothing that a VMM must answer. It is so until a vCPU runs: to be woken for a moment, as
         by QEMU's monitor, is not enough.
         """
@@ -59,8 +59,7 @@ class Standstill:
 
         # No exits, and not in the guest: whatever else a thread does, the VM may have been closed.
         quiet = without(np.isin(threads["state"], (GUEST, IDLE)) | (threads["exit_ns"] > before_ns))
-        since_ns = min(before_ns, snapshot.time_ns - LEAST)
-        asleep = without((threads["state"] != BLOCKED) | (threads["since_ns"] > since_ns))
+        asleep = without((threads["state"] != BLOCKED) | (threads["since_ns"] > snapshot.time_ns - LEAST))
         if not before_ns:
             return {}
         self._looks = {pid: look for pid, look in self._looks.items() if pid in quiet}
@@ -95,7 +94,7 @@ def _paused(threads: Array, tids: Sequence[int], was: bool) -> bool:
     if len(threads) and not was and not _taken_out(threads).any():
         return False
     calls = [processes.system_call(tid) for tid in tids]
-    return all(calls) and not any(processes.in_kvm_run(call) or (call == ["running"] and not was) for call in calls)
+    return all(calls) and not any(processes.in_kvm_run(call) or (call == [b"running"] and not was) for call in calls)
 
 
 def _taken_out(threads: Array) -> Mask:
@@ -105,5 +104,5 @@ def _taken_out(threads: Array) -> Mask:
     """
     slept = threads["open"][:, OUTSIDE.index("idle")] > 0
     answered = reasons.is_one_of(threads, ANSWERED) | (reasons.is_one_of(threads, reasons.HLT) & ~slept)
-    mask: Mask = (threads["exit_ns"] == 0) | ~answered
-    return mask
+    taken_out: Mask = ~answered
+    return taken_out

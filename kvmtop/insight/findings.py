@@ -97,8 +97,11 @@ def _lost(interval: Interval) -> Iterator[Finding]:
 
 
 _STILL = {
-    "stopped": ("is stopped by a signal", "/proc says T of all of its threads"),
-    "paused": ("is paused: all of its vCPUs sleep in the VMM", "all vCPUs blocked outside KVM_RUN"),
+    "stopped": ("is stopped by a signal, for {}", "/proc says of all of its threads that they are stopped"),
+    "paused": (
+        "is paused, for {}: all of its vCPUs sleep in the VMM",
+        "all of a VM's vCPUs are blocked outside KVM_RUN",
+    ),
 }
 
 
@@ -106,7 +109,7 @@ def _still(vms: list[VcpuRow]) -> Iterator[Finding]:
     for vm in vms:
         if vm.outside:
             how, rule = _STILL[vm.outside.where]
-            yield Finding(f"{vm.vm} {how}, for {units.duration(vm.outside.ns)}", rule)
+            yield Finding(f"{vm.vm} {how.format(units.duration(vm.outside.ns))}", rule)
 
 
 def _stuck(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
@@ -120,7 +123,7 @@ def _stuck(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
             yield Finding(
                 f"{_who(vcpu)} has not run guest code for a while: {_doing(vcpu.outside.where, thread)}"
                 f" {units.duration(vcpu.outside.ns)}{within}",
-                f"so for {STUCK_NS // 10**9} s, not idle",
+                f"in one state for {STUCK_NS // 10**9} s, neither guest nor idle",
             )
 
 
@@ -162,9 +165,8 @@ def _waiting(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
         if holders and pause >= PAUSE_TIME:
             yield Finding(
                 f"{waits} and spends {units.percent(pause)} in PAUSE exits, {holders[0].name} waits"
-                f" {units.percent(_share(holders[0], 'wait'))}: lock-holder preemption, the host has too few CPUs for"
-                " its vCPUs",
-                f"wait > {WAIT_SHARE:.0%} of two vCPUs' time in a VM, and PAUSE ≥ {PAUSE_TIME:.0%}",
+                f" {units.percent(_share(holders[0], 'wait'))}: lock-holder preemption",
+                f"wait > {WAIT_SHARE:.0%} of the time of two vCPUs of a VM, and PAUSE ≥ {PAUSE_TIME:.0%}",
             )
         else:
             quota = "" if "throttled" in interval.after.told else ", or its CPU quota is used up"

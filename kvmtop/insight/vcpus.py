@@ -221,6 +221,6 @@ def _outside(snapshot: Snapshot, lasted: I64) -> tuple[dict[int, Outside], set[i
 
 def _still(vm: Vm, lasted: list[int]) -> Outside | None:
     """How a VM stands still as a whole, and for how long all of its vCPUs have; None where it does not."""
-    if vm.ended or not lasted or not (vm.stopped or vm.paused):
+    if not lasted or not (vm.stopped or vm.paused):
         return None
     return Outside("stopped" if vm.stopped else "paused", min(lasted))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -115,6 +116,18 @@ def test_an_open_state_counts_up_to_the_reading() -> None:
             after.time_ns - before.time_ns,
         )
         before = after
+
+
+def test_threads_are_read_one_after_the_other() -> None:
+    """Each a little before the Snapshot's instant or after it, but the states are the whole nevertheless."""
+    host = one(2)
+    before = host.read()
+    host.now += SECOND
+    host.exits(101, IO, 300 * MS, user=100 * MS)
+    interval = diff(replace(before, time_ns=before.time_ns + 5 * MS), replace(host.read(), time_ns=host.now - 7 * MS))
+    assert interval.known.tolist() == [SECOND, SECOND]
+    found = shares(interval, ALL)
+    assert found and sum(found.values()) == pytest.approx(1, abs=1e-12)
 
 
 def test_what_a_kernel_does_not_tell_is_unknown() -> None:

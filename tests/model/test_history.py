@@ -7,6 +7,7 @@ from kvmtop.model import history as module
 from kvmtop.model.exit_stats import by_reason
 from kvmtop.model.history import Sample
 from kvmtop.model.interval import diff
+from kvmtop.model.keys import unpack
 from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.session import Session
 from kvmtop.model.vocabulary import SVM
@@ -89,10 +90,20 @@ def test_samples_say_what_by_reason_says(seed: int) -> None:
             assert sums == {key: (r.count, r.time) for key, r in found.items()}
             for key, reason in found.items():
                 assert sample.hist(scope, key).tolist() == list(reason.hist)
+                mine = [vcpu.thread for vcpu in vcpus if vcpu.pid == scope.pid or scope == ALL]
+                mine = [tid for tid in mine if scope.thread in (None, tid)]
+                at = {tid: by_reason(interval, now.thread_ids == tid) for tid in mine}
+                there = {tid for tid, its in at.items() if any(r.key == key and r.count for r in its)}
+                assert sample.threads_with(scope, key) == there
             assert sample.rate(scope) == pytest.approx(sum(r.rate for r in found.values()))
             if scope != ALL:
                 assert sample.rates.get(scope, 0) == pytest.approx(sample.rate(scope))
         assert sample.by_reason(ALL) is sample.by_reason(ALL)  # added up once
+        pids, counts, p99s = sample.of_vms
+        for n, pid in enumerate(pids.tolist()):
+            for m, key in enumerate(map(unpack, sample.distinct.tolist())):
+                assert counts[n, m] == sample.by_reason(Scope(pid)).get(key, (0, 0))[0]
+                assert (None if np.isnan(p99s[n, m]) else p99s[n, m]) == sample.p99(Scope(pid), key)
 
 
 def test_a_sample_does_not_hold_on_to_the_snapshot() -> None:
