@@ -108,8 +108,7 @@ def alone(snapshot: Snapshot, pid: int) -> dict[tuple[int, int], int]:
 
 
 def test_one_vm_of_two() -> None:
-    host, other = Busy(), Busy()  # of the same seed
-    source = Selected(other, Selection(("db*",)))
+    host, source = Busy(), Selected(Busy(), Selection(("db*",)))  # both of the same seed
     before = None
     for _ in range(3):
         whole, part = host.read(), source.read()
