@@ -47,8 +47,8 @@ def host() -> Host:
         ("idle", 125 * SECOND, "idle 2m05s", ""),
         ("wait", SECOND, "waits 1.0s", ""),
         ("throttled", 2_960_000_000, "throttled 3.0s", ""),
-        ("user", 3 * SECOND, "STUCK user 3.0s", "1 stuck"),
-        ("blocked", 3_200_000_000, "STUCK blocked 3.2s", "1 stuck"),
+        ("user", 3 * SECOND, "STUCK user 3s", "1 stuck"),
+        ("blocked", 3_200_000_000, "STUCK blocked 3s", "1 stuck"),
         ("wait", 12 * SECOND, "STUCK waits 12s", "1 stuck"),
         ("throttled", 99 * SECOND, "STUCK throttled 99s", "1 stuck"),
     ],
@@ -104,4 +104,4 @@ def test_a_log_has_every_state(host: Host) -> None:
     assert titles == (
         "VM / VCPU              PID/TID EXITS/S   GUEST  KERNEL    USER    IDLE BLOCKED    WAIT THROTTLED  STATE"
     )
-    assert " ".join(rows[2].split()) == f"vCPU 1 102 0 {'0.0% ' * 6}100% STUCK throttled 5.0s"
+    assert " ".join(rows[2].split()) == f"vCPU 1 102 0 {'0.0% ' * 6}100% STUCK throttled 5s"
