@@ -32,6 +32,7 @@ class Reason:
     min: int | None  # ns, since the start
     max: int | None  # ns; of the interval, from the histogram where no longer one came before
     hist: tuple[int, ...]  # of the `count` exits
+    halts: int = 0  # ns of it, where `parts` does not tell what was idle: a recording counts all of a halt
 
     @property
     def key(self) -> tuple[int, int]:
@@ -39,14 +40,19 @@ class Reason:
         return self.isa, self.code
 
     @property
+    def halted(self) -> int:
+        """ns of its time."""
+        return self.parts.get("idle", self.halts)
+
+    @property
     def idle(self) -> bool:
         """Whether most of its time was spent halted."""
-        return 2 * self.parts.get("idle", 0) > self.time
+        return 2 * self.halted > self.time
 
     @property
     def busy(self) -> int:
         """ns of its time that the vCPU was not halted."""
-        return self.time - self.parts.get("idle", 0)
+        return self.time - self.halted
 
     @property
     def rate(self) -> float:
@@ -137,6 +143,7 @@ def _by_reason(interval: Interval, mine: Mask) -> list[Reason]:
                 min=shortest[i] if longest[i] else None,
                 max=None if top is None else min(longest[i], bucket_bounds(top)[1]),
                 hist=tuple(hist.tolist()),
+                halts=sums["idle"][i],
             )
         )
     return reasons
