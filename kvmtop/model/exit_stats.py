@@ -32,7 +32,7 @@ class Reason:
     min: int | None  # ns, since the start
     max: int | None  # ns; of the interval, from the histogram where no longer one came before
     hist: tuple[int, ...]  # of the `count` exits
-    halts: int = 0  # ns of it, where `parts` does not tell what was idle: a recording counts all of a halt
+    halts: int = 0  # ns of it that stand for idle where `parts` does not tell: an old recording's halts
 
     @property
     def key(self) -> tuple[int, int]:
