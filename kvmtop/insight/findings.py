@@ -18,7 +18,7 @@ from ..model.exit_stats import Reason, tops
 from ..model.history import Sample
 from ..model.interval import Interval
 from ..model.keys import unpack
-from ..model.reasons import DEVICE, HLT, PAUSE, basic, is_one_of
+from ..model.reasons import DEVICE, PAUSE, basic, is_one_of
 from ..model.scope import ALL, Scope
 from ..model.session import Session
 from ..model.vocabulary import OUTSIDE, STATES, Key
@@ -139,7 +139,7 @@ _DOING = {
 def _doing(where: str, thread: np.void) -> str:
     """What a stuck vCPU does, in words; thread: a row of dtype THREAD."""
     if where == "blocked" and thread["exit_ns"]:
-        return "blocked in the VMM" if thread["open"][OUTSIDE.index("user")] else "blocked in the kernel"
+        return "blocked in the VMM" if thread["in_vmm"] else "blocked in the kernel"
     return _DOING[where]
 
 
@@ -214,10 +214,14 @@ def _top(session: Session, interval: Interval, vcpu: VcpuRow, state: str) -> Rea
     return max(reasons, key=lambda reason: reason.parts[state], default=None)
 
 
+def _ns(interval: Interval, vcpu: VcpuRow, state: str) -> int:
+    mine = interval.after.thread_ids == vcpu.scope.thread
+    return int(interval.budget[mine, STATES.index(state)].sum())
+
+
 def _of_it(interval: Interval, vcpu: VcpuRow, state: str, top: Reason | None) -> str:
     """How much of a vCPU's time in a state was for a reason, in words."""
-    mine = interval.after.thread_ids == vcpu.scope.thread
-    spent = int(interval.budget[mine, STATES.index(state)].sum())
+    spent = _ns(interval, vcpu, state)
     if not top or spent <= 0:
         return ""
     share = top.parts[state] / spent
@@ -225,22 +229,24 @@ def _of_it(interval: Interval, vcpu: VcpuRow, state: str, top: Reason | None) ->
 
 
 def _spent(interval: Interval, vcpu: VcpuRow, state: str, top: Reason | None, labels: Labels) -> str:
-    """What a vCPU's time in the VMM, on a CPU or blocked, was for, and what follows from that, in words."""
+    """What a vCPU's time in the VMM, on a CPU or blocked, was for, and what follows from that, in words.
+
+    That a device is busy follows where most of the time was spent on accesses to devices that the VMM answered.
+    """
     text = _of_it(interval, vcpu, state, top)
-    if not top:
-        return text
-    keys = [one for one in accesses(interval, vcpu.scope, TOUCHED - {"user"}) if one.parts["user"] and one.parts[state]]
+    half = _ns(interval, vcpu, state) / 2
+    keys = [one for one in accesses(interval, vcpu.scope, TOUCHED - {"user"}) if one.parts["user"]]
     key = max(keys, key=lambda one: one.parts[state], default=None)
-    if key:
+    if key and key.parts[state] > half:
         text += f", most on {labels.what(key.kind, key.value, key.extra)}"
-    code = basic(*top.key)
-    if key and key.kind in ("io", "mmio"):
-        text += f": {_device(key)}"
-    elif not key and top.parts["user"] and code in DEVICE:
-        text += ": an emulated device is busy"
-    elif state == "blocked" and top.parts["user"] and not top.parts["idle"] and code in HLT:
-        text += ": its VMM halts it, not KVM"  # as with kernel-irqchip=off
-    return text
+        return f"{text}: {_device(key)}" if key.kind in _DEVICES else text
+    of_devices = sum(one.parts[state] for one in keys if one.kind in _DEVICES)
+    if top and top.parts["user"] and basic(*top.key) in DEVICE:
+        of_devices = max(of_devices, top.parts[state])
+    return f"{text}: an emulated device is busy" if of_devices > half else text
+
+
+_DEVICES = ("io", "mmio")
 
 
 def _device(key: Access) -> str:
