@@ -196,20 +196,12 @@ def test_throttled_just_below_and_above_and_by_which_quota(run: Run) -> None:
     (found,) = run.second()
     assert found.text == "vCPU 0 of web may not run 20.1% of its time: the CPU quota of its cgroup is used up"
     assert found.rule == "throttled > 20% of a vCPU's time"
-<<<<<<< HEAD
     run.host.vms[100] = replace(run.host.vms[100], quota="/machine.slice/web: 50 ms of 100 ms")
+    run.host.vms[200] = replace(run.host.vms[200], quota="/other: 1 ms of 2 ms")
     spend(run, 101, throttled=500)
     assert run.texts() == [
         "vCPU 0 of web may not run 50.0% of its time: the CPU quota of its cgroup is used up"
         " (/machine.slice/web: 50 ms of 100 ms)"
-=======
-    run.host.vms[100] = replace(run.host.vms[100], quota="/machine.slice/web: 50ms of 100ms")
-    run.host.vms[200] = replace(run.host.vms[200], quota="/other: 1ms of 2ms")
-    spend(run, 101, throttled=500)
-    assert run.texts() == [
-        "vCPU 0 of web may not run 50.0% of its time: the CPU quota of its cgroup is used up"
-        " (/machine.slice/web: 50ms of 100ms)"
->>>>>>> st-rec
     ]
 
 
