@@ -32,6 +32,7 @@ class Reason:
     min: int | None  # ns, since the start
     max: int | None  # ns; of the interval, from the histogram where no longer one came before
     hist: tuple[int, ...]  # of the `count` exits
+    halted: int = 0  # ns of its time: idle, also where that is not told (a recording of format 1 has it by code)
 
     @property
     def key(self) -> tuple[int, int]:
@@ -41,12 +42,12 @@ class Reason:
     @property
     def idle(self) -> bool:
         """Whether most of its time was spent halted."""
-        return 2 * self.parts.get("idle", 0) > self.time
+        return 2 * self.halted > self.time
 
     @property
     def busy(self) -> int:
         """ns of its time that the vCPU was not halted."""
-        return self.time - self.parts.get("idle", 0)
+        return self.time - self.halted
 
     @property
     def rate(self) -> float:
@@ -132,6 +133,7 @@ def _by_reason(interval: Interval, mine: Mask) -> list[Reason]:
                 min=shortest[i] if longest[i] else None,
                 max=None if top is None else min(longest[i], bucket_bounds(top)[1]),
                 hist=tuple(hist.tolist()),
+                halted=sums["idle"][i],
             )
         )
     return reasons
