@@ -100,6 +100,7 @@ def resolve(rows: Array, instants: I64) -> Array:
     out["open"] = np.where(seen[:, None], np.maximum(part[:, 1:], 0), 0)
     out["exit_ns"] = np.where(seen, rows["exit_ns"], 0)
     out["state"] = np.where((withheld > 0) & (2 * withheld > open_ns), THROTTLED, state)
+    out["in_vmm"] = outside & (rows["where"] == USER)
     out["since_ns"] = np.where(state == KERNEL, np.maximum(rows["since_ns"], out["exit_ns"]), rows["since_ns"])
     return out
 

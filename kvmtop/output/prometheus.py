@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,14 +55,22 @@ class _Times:
     """
 
     def __init__(self, states: Sequence[str]) -> None:
-        self._true, self.shown = np.zeros((2, len(states)), "i8")
+        self._owed, self._shown = dict.fromkeys(states, 0), dict.fromkeys(states, 0)
 
-    def add(self, ns: I64) -> None:
-        """ns: shape (states,)."""
-        self._true += ns
-        owed = self._true - self.shown
-        more = np.maximum(owed, 0)
-        self.shown += (more * (max(owed.sum(), 0) / max(more.sum(), 1))).astype("i8")
+    def add(self, ns: Mapping[str, int]) -> None:
+        """ns: by state; what is not known may be missing."""
+        for state, one in ns.items():
+            self._owed[state] += one
+        more = {state: one for state, one in self._owed.items() if one > 0}
+        whole, grown = sum(more.values()), sum(self._owed.values())
+        for state, one in more.items():
+            paid = one * max(grown, 0) // whole
+            self._owed[state] -= paid
+            self._shown[state] += paid
+
+    def seconds(self, told: Collection[str]) -> dict[str, float]:
+        """By state, of those whose figures are known."""
+        return {state: ns / 1e9 for state, ns in self._shown.items() if state in told}
 
 
 @dataclass
@@ -76,7 +84,7 @@ class _Reason:
 
     def add(self, reason: Reason) -> None:
         self.count += reason.count
-        self.parts.add(np.array([reason.parts.get(state, 0) for state in OUTSIDE]))
+        self.parts.add(reason.parts)
         self.total += reason.total
         self.hist += reason.hist
 
@@ -167,7 +175,7 @@ class Exporter(Wrapper, Collector):
                 continue
             mine = self._vm(_key(vm))
             mask = pids == vm.pid
-            mine.budget.add(interval.budget[mask].sum(axis=0))
+            mine.budget.add(dict(zip(STATES, interval.budget[mask].sum(axis=0).tolist(), strict=True)))
             if vm.pid in active:
                 for reason in by_reason(interval, mask):
                     mine.reason(clean(reason.name)).add(reason)
@@ -198,7 +206,7 @@ class Exporter(Wrapper, Collector):
             return
         after = self._interval.after
         vms = [vm for vm in self._vms.values() if vm is not self._others]
-        vms += [self._others] if self._others.budget.shown.any() or self._others.reasons else []
+        vms += [self._others] if any(self._others.budget.seconds(STATES).values()) or self._others.reasons else []
         yield from _reasons(vms, after.told)
         yield _budget(vms, after.told)
         yield from self._vcpus(self._interval)
@@ -274,9 +282,8 @@ def _reasons(vms: Sequence[_Vm], told: Collection[str]) -> Iterator[Metric]:
         for name, reason in vm.reasons.items():
             values = [*vm.labels, name]
             exits.add_metric(values, reason.count)
-            for where, ns in zip(OUTSIDE, reason.parts.shown.tolist(), strict=True):
-                if where in told:
-                    seconds.add_metric([*values, where], ns / 1e9)
+            for where, spent in reason.parts.seconds(told).items():
+                seconds.add_metric([*values, where], spent)
             duration.add_metric(values, reason.buckets(), reason.total / 1e9)
     yield from (exits, seconds, duration)
 
@@ -290,7 +297,6 @@ def _budget(vms: Sequence[_Vm], told: Collection[str]) -> Metric:
         labels=[*LABELS, "state"],
     )
     for vm in vms:
-        for state, ns in zip(STATES, vm.budget.shown.tolist(), strict=True):
-            if state in told:
-                family.add_metric([*vm.labels, state], ns / 1e9)
+        for state, spent in vm.budget.seconds(told).items():
+            family.add_metric([*vm.labels, state], spent)
     return family

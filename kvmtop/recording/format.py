@@ -65,7 +65,6 @@ MOST_SAMPLES = 5_000_000
 MOST_NAMES = 1 << 14  # of reasons, of which kernels have 200, and of flags
 MOST_CHANGES = 1_000_000  # of VMs: that one is there, has ended, is there no more
 MOST_VMS = MOST_THREADS  # at a time; each that does anything has a vCPU
-MOST_COUNTS = 50_000_000  # of reasons in samples
 MOST_TIME = 1 << 62  # ns
 
 

@@ -38,7 +38,7 @@ class Layout:
     @classmethod
     def of(cls, told: tuple[str, ...]) -> Layout:
         """What is recorded where these states are known."""
-        threads = (name for name in flat(np.zeros(0, THREAD)).dtype.names or () if name != "pad")
+        threads = flat(np.zeros(0, THREAD)).dtype.names or ()
         cells = (name for name in CELL.names or () if name not in ("next", HIST))
         columns = tuple(name for name in threads if name not in STATES or name in told)
         return cls({"threads": columns, "cells": (HIST, *cells, ENDED), "cpus": ("cpu",), "sample": ("wall_ns",)}, told)

@@ -9,7 +9,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +18,6 @@ import numpy as np
 
 from ..errors import KvmtopError
 from ..model.arrays import I64, Array
-from ..model.exit_stats import counts
 from ..model.provenance import Origin
 from ..model.selection import ALL_VMS, Selection, only
 from ..model.snapshot import SLOW, Snapshot
@@ -32,7 +31,6 @@ from .format import (
     MOST_BYTES,
     MOST_CHANGES,
     MOST_COLUMNS,
-    MOST_COUNTS,
     MOST_NAMES,
     MOST_SAMPLES,
     MOST_TIME,
@@ -227,31 +225,6 @@ class Recording:
         """Snapshot n, from 0. Raises KvmtopError."""
         with self._explained():
             return self._only(self._at(n)[1])
-
-    def counts(self, begin: int, end: int) -> dict[tuple[int, int], I64]:
-        """Exits of each reason (isa, code) in the intervals that end with samples begin to end - 1."""
-        found: dict[tuple[int, int], I64] = {}
-        if self._pids or self._selection.patterns:  # the table knows no VMs
-            return self._counts_of_chosen(begin, end)
-        sql = "SELECT sample, isa, code, exits FROM exits WHERE sample >= ? AND sample < ?"
-        with self._explained():
-            for sample, isa, code, exits in self._rows(sql, (int,) * 4, MOST_COUNTS, begin, end):
-                if (isa, code) not in found:
-                    if (len(found) + 1) * (end - begin) > MOST_COUNTS:
-                        raise BadFrame("too many reasons")
-                    found[isa, code] = np.zeros(end - begin, "i8")
-                found[isa, code][sample - begin] = exits
-        return found
-
-    def _counts_of_chosen(self, begin: int, end: int) -> dict[tuple[int, int], I64]:
-        found: dict[tuple[int, int], I64] = defaultdict(lambda: np.zeros(end - begin, "i8"))
-        before = counts(self.at(begin - 1)) if begin else {}
-        for n in range(begin, end):
-            now = counts(self.at(n))
-            for key in now:
-                found[key][n - begin] = max(now[key] - before.get(key, 0), 0)  # less: threads ended long ago
-            before = now
-        return dict(found)
 
     def read(self) -> Snapshot:
         """The next Snapshot; after the last one, that one again."""

@@ -24,7 +24,7 @@ def _states(found: Sequence[Slow]) -> list[str]:
 
 def _part(state: str) -> Column[Slow]:
     title = _TITLES.get(state, state.upper())
-    return Column(state, title, 6, lambda one: one.parts.get(state), units.duration, drop=3)
+    return Column(state, title, 6, lambda one: one.parts.get(state), units.duration, drop=2)
 
 
 def columns(labels: Labels, states: Sequence[str]) -> tuple[Column[Slow], ...]:
@@ -43,8 +43,8 @@ def columns(labels: Labels, states: Sequence[str]) -> tuple[Column[Slow], ...]:
             "where", "WHERE", BAR, lambda one: shares_of(one.parts, one.ns), lambda shares: bar(shares, BAR), left=True
         ),
         *map(_part, states),
-        Column("cpu", "CPU", 3, lambda one: one.cpu, drop=2),
-        Column("what", "TOUCHED", 28, what, left=True, drop=1),
+        Column("cpu", "CPU", 3, lambda one: one.cpu, drop=3),
+        Column("what", "TOUCHED", 26, what, left=True, drop=1, grow=14),
         Column("rip", "GUEST CODE", 34, lambda one: labels.what("rip", one.rip, 0), left=True, drop=5),
     )
 

@@ -32,15 +32,15 @@ def state(row: VcpuRow) -> str:
         return "ended"
     if row.outside:
         stuck = "STUCK " if row.stuck and row.scope.thread is not None else ""
-        return f"{stuck}{_WORDS.get(row.outside.where, row.outside.where)} {_lasted(row.outside.ns)}"
+        return f"{stuck}{_WORDS.get(row.outside.where, row.outside.where)} {_lasted(row.outside.ns, not stuck)}"
     if row.scope.thread is None:
         return f"{row.stuck} stuck" if row.stuck else "" if row.seen else "no exits yet"
     return ""
 
 
-def _lasted(ns: int) -> str:
-    """A duration in few characters: 0.3s, 3.2s, 10s, 2m05s."""
-    return f"{ns / 1e9:.1f}s" if ns < 9.95e9 else f"{ns / 1e9:.0f}s" if ns < 99.5e9 else units.duration(ns)
+def _lasted(ns: int, finely: bool) -> str:
+    """A duration in few characters: 0.3s, 3.2s (finely), 10s, 2m05s."""
+    return units.duration(ns) if ns >= 99.5e9 else f"{ns / 1e9:.{int(finely and ns < 9.95e9)}f}s"
 
 
 def _share(state: str) -> Column[VcpuRow]:
@@ -64,14 +64,14 @@ def columns(here: Scope | None = None, still: Collection[int | None] = ()) -> tu
         return "" if row.scope.thread is not None and row.scope.pid in still and not row.ended else state(row)
 
     return (
-        Column("name", "VM / VCPU", 14, name, left=True, cut=True, grow=8),
+        Column("name", "VM / VCPU", 13, name, left=True, cut=True, grow=8),
         Column("number", "PID/TID", 7, lambda row: row.number, drop=6),
         Column("cpu", "CPU", 4, cpu, drop=5),
         Column("rate", "EXITS/S", 7, lambda row: row.rate, units.rate),
         *map(_share, STATES),
         Column("bar", "WHERE", BAR, lambda row: row.shares, _where, left=True, drop=3),
-        Column("top", "TOP REASON", 12, lambda row: row.top, left=True, drop=4),
-        Column("state", "STATE", 14, now, left=True, drop=1, grow=8),
+        Column("top", "TOP REASON", 10, lambda row: row.top, left=True, drop=4, grow=4),
+        Column("state", "STATE", 16, now, left=True, drop=1, grow=3),
         Column("trend", "TREND", TREND, lambda row: row.trend, _sparkline, drop=7, trend=True),
     )
 

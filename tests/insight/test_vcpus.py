@@ -10,6 +10,7 @@ from kvmtop.insight.vcpus import Outside, VcpuRow, shares, vcpu_rows
 from kvmtop.model.scope import Scope
 from kvmtop.model.session import Session
 from kvmtop.model.vocabulary import OUTSIDE
+from kvmtop.tables.vcpus import cpu
 
 from ..support.fake import SECOND, Host
 
@@ -56,6 +57,7 @@ def test_by_name_with_rates_and_what_takes_most_of_the_time(host: Host) -> None:
         (1, 1, 1),
         (1, 1, 2),
     ]
+    assert [cpu(one) for one in found] == ["1", "@1", "2", "@1", "@2"]  # how many vCPUs; which CPU of the host
     assert found[2].trend[-1] == 20.5
 
 
@@ -109,30 +111,6 @@ def test_a_vcpu_without_an_exit(host: Host, state: str, stuck: bool) -> None:
     assert vcpu.shares and vcpu.shares[state] == 1
 
 
-@pytest.mark.parametrize(("idle", "stuck"), [(0, False), (1, True)])
-def test_a_vmm_that_halts_a_vcpu_itself_is_not_stuck(host: Host, idle: int, stuck: bool) -> None:
-    """With kernel-irqchip=off. One that KVM has halted sleeps in the VMM for another cause."""
-    session = started(host)
-    host.leave(101, HLT, "kernel")
-    host.turn(101, "idle")
-    host.now += idle
-    host.to_user(101)
-    host.turn(101, "blocked")
-    vcpu = listed(host, session, 4)[1]
-    assert (vcpu.outside, bool(vcpu.stuck)) == (Outside("blocked", 4 * SECOND), stuck)
-    host.turn(101, "user")  # as it should never for so long
-    assert listed(host, session, 4)[1].stuck
-
-
-def test_what_its_last_exit_was_for_does_not_matter(host: Host) -> None:
-    session = started(host)
-    host.turn(101, "blocked")
-    host.now += 4 * SECOND
-    snapshot = host.read()
-    snapshot.threads["reason"] = HLT
-    assert vcpu_rows(session, session.add(snapshot))[1].stuck
-
-
 @pytest.mark.parametrize("how", ["stopped", "paused"])
 def test_a_vm_that_stands_still_is_one_line(host: Host, how: str) -> None:
     session = started(host)
@@ -171,6 +149,7 @@ def test_what_has_ended_comes_last_and_can_be_hidden(host: Host) -> None:
     found = listed(host, session)
     assert [(one.outside, one.stuck) for one in found[-2:]] == [(None, 0)] * 2
     assert [(one.name, one.ended, one.alive) for one in found[-2:]] == [("db", True, 0), ("vCPU 0", True, 0)]
+    assert [cpu(one) for one in found[-2:]] == ["0", ""]
     assert {one.scope.pid for one in listed(host, session, hidden=frozenset({100}))} == {200}
 
 

@@ -140,8 +140,12 @@ def test_what_a_kernel_does_not_tell_is_unknown() -> None:
     interval.after.threads["states"][:, 1:] = 0
     assert interval.known.tolist() == [SECOND]
     assert shares(interval, ALL) == {"guest": 0.7}
+    (io,) = by_reason(interval)
+    assert (io.time, io.parts, io.idle, io.busy) == (300 * MS, {}, False, 300 * MS)
     host.told = STATES[:-1]  # nor is the quota's part of waiting
     found = shares(diff(None, host.read()), ALL)
+    (io,) = by_reason(diff(None, host.read()))
+    assert list(io.parts) == list(OUTSIDE[:-1]) and sum(io.parts.values()) == io.time
     assert found and list(found) == list(STATES[:-1]) and sum(found.values()) == pytest.approx(1)
     host.told = ()
     assert shares(diff(None, host.read()), ALL) is None

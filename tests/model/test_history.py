@@ -43,6 +43,7 @@ def test_old_samples_forget_whose_exits_they_were(monkeypatch: pytest.MonkeyPatc
     for _ in range(30):
         session.add(host.read())
         sample = session.history[-1]
+        assert sample.of_vm(4000, KEY)[0] == sample.by_reason(vm)[KEY][0]
         known.append(
             [sample.rate(ALL), sample.rate(ALL, KEY), sample.rate(vm), sample.rate(vcpu), sample.rate(vm, KEY)]
         )
@@ -54,6 +55,7 @@ def test_old_samples_forget_whose_exits_they_were(monkeypatch: pytest.MonkeyPatc
         # Sums over all, the rates of each VM and vCPU, and what was asked for before.
         assert [sample.rate(ALL), sample.rate(ALL, KEY), sample.rate(vm), sample.rate(vcpu)] == expected[:4]
         assert sample.rate(vm, KEY) == expected[4]
+        assert (sample.of_vm(4000, KEY)[0] > 0) == sample.whole
         if not sample.whole:  # unknown is not zero
             assert sample.rate(vcpu, KEY) is None
             assert not sample.hist(vcpu, KEY).any()
@@ -104,6 +106,8 @@ def test_samples_say_what_by_reason_says(seed: int) -> None:
             for m, key in enumerate(map(unpack, sample.distinct.tolist())):
                 assert counts[n, m] == sample.by_reason(Scope(pid)).get(key, (0, 0))[0]
                 assert (None if np.isnan(p99s[n, m]) else p99s[n, m]) == sample.p99(Scope(pid), key)
+                np.testing.assert_equal(sample.of_vm(pid, key), (counts[n, m], p99s[n, m]))
+        np.testing.assert_equal(sample.of_vm(7, KEY), (0, np.nan))
 
 
 def test_a_sample_does_not_hold_on_to_the_snapshot() -> None:

@@ -191,7 +191,7 @@ def test_halt_polling(host: Host) -> None:
     host.touch(102, "window", 0, 0, 200_000)
     (row,) = section(written(writer, host), "halt polling")
     assert row.isprintable() and row.split("  ")[-1].startswith("wasteful: 10.0% of 10 polls hit, 45.0% of a CPU spent")
-    assert re.search(r" 1 +9 +0 +450ms/s +200µs  wasteful", row)
+    assert re.search(r" 1 +9 +0 +450ms/s +450ms/s +200µs  wasteful", row)
 
 
 def test_findings_come_with_their_rules(host: Host) -> None:

@@ -29,7 +29,7 @@ def test_it_fits(host: Host, room: int) -> None:
     late = slow_table(read(host.slow(), host.read()), room, Labels())
     assert width(late) <= max(room, 49)
     assert {heading.key for heading in late[0]} >= {"vm", "vcpu", "reason", "ns", "where"}
-    assert ("what" in cells(late)) == (room >= 79)
+    assert ("what" in cells(late)) == (room >= 77)
     assert {"kernel", "user", "idle", "blocked", "wait"} <= cells(late).keys() or room < 120
 
 
@@ -66,8 +66,8 @@ def test_throttled_has_a_column_where_there_is_any(host: Host) -> None:
     host.linger(101, 0x7B, 5_000_000, wait=4_000_000)
     host.linger(101, 0x7B, 5_000_000, wait=1_000_000, throttled=3_000_000)
     one, two = read(host.slow(), host.read())
-    assert "throttled" not in cells(slow_table([one], 200, Labels()))
-    found = cells(slow_table([one, two], 200, Labels()), 1)
+    assert "throttled" not in cells(slow_table([one], 119, Labels()))
+    found = cells(slow_table([one, two], 119, Labels()), 1)
     assert (found["kernel"], found["wait"], found["throttled"]) == ("1.00ms", "1.00ms", "3.00ms")
 
 

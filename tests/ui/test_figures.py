@@ -180,7 +180,7 @@ async def test_a_stuck_vcpu_is_marked() -> None:
         await d.tick(2)
         assert "STUCK user" in d.text()
         state = [heading.key for heading in d.table("vms").headings].index("state")
-        assert [row.cells[state] for row in d.table("vms").rows][:2] == ["1 stuck", "STUCK user 4.0s"]
+        assert [row.cells[state] for row in d.table("vms").rows][:2] == ["1 stuck", "STUCK user 4s"]
         assert d.cell("io", "time") == "1.00s"  # each second shows its own second
 
 
