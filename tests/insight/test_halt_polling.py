@@ -43,7 +43,7 @@ def test_each_vcpu_and_its_numbers(host: Host) -> None:
     assert found[101] == Polling(
         100 << 32 | 101, 2.0, hits=6, wasted=4, other=1, success_ns=60_000, fail_ns=800_000, window=200_000
     )
-    assert found[102] == Polling(100 << 32 | 102, 2.0, hits=0, wasted=0, other=3, success_ns=0, fail_ns=0, window=0)
+    assert found[102] == Polling(100 << 32 | 102, 2.0, 0, 0, other=3, success_ns=0, fail_ns=0, window=None)
     assert found[201] == Polling(200 << 32 | 201, 2.0, hits=0, wasted=0, other=1, success_ns=0, fail_ns=0, window=None)
 
 
