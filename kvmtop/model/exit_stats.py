@@ -71,11 +71,13 @@ class Reason:
 class Groups:
     """Rows put together by reason: all sums by reason are made here."""
 
-    def __init__(self, column: npt.NDArray[np.integer]) -> None:
-        """column: shape (rows,), which reason each row has, as its position among the reasons."""
+    def __init__(self, column: npt.NDArray[np.integer], which: I64 | None = None) -> None:
+        """column: shape (rows,), which reason each row has, as its position among the reasons; which: these rows only."""
+        wanted = column if which is None else column[which]
         # Of 16 bits: a sort of those takes time in proportion to their number.
-        self.order = np.argsort(column.astype("u2"), kind="stable")
-        column = column[self.order]
+        order = np.argsort(wanted.astype("u2"), kind="stable")
+        self.order = order if which is None else which[order]
+        column = wanted[order]
         self.first = np.flatnonzero(np.diff(column, prepend=-1))
         self.found = column[self.first]  # the reasons that have rows, ascending
 
@@ -110,7 +112,7 @@ def _by_reason(interval: Interval, mine: Mask) -> list[Reason]:
     which = np.flatnonzero(mine)
     if not len(which):
         return []
-    rows, groups = interval.rows[which], Groups(column[which])
+    rows, groups = interval.rows, Groups(column, which)
     sums = {name: groups.add(rows[name]).tolist() for name in ("count", "time", "total", *OUTSIDE)}
     shortest, longest = groups.least(rows["min"]).tolist(), groups.most(rows["max"]).tolist()
     hists = interval.buckets.sums(np.where(mine, column, -1), len(distinct))

@@ -25,14 +25,17 @@ ROW = np.dtype(
         ("reason", "u4"),
         ("isa", "u4"),
         ("thread", "i8"),  # row of the later Snapshot's threads; -1: ended long ago
+        ("time", "i8"),  # ns of the interval spent in such exits, open ones too
+        ("kernel", "i8"),  # ns of it, with those of the other states below: their sum
+        # As in HEAD, so that they are copied and subtracted together.
         ("count", "i8"),  # exits that ended in the interval
         ("total", "i8"),  # ns: their durations
-        ("time", "i8"),  # ns of the interval spent in such exits, open ones too
-        *((state, "i8") for state in OUTSIDE),  # ns of it: their sum
+        *((state, "i8") for state in OUTSIDE[1:]),
         ("min", "i8"),  # since the start
         ("max", "i8"),
     ]
 )
+_SUMS = 2 + len(OUTSIDE[1:])  # words from "count" on that are added up
 
 
 @dataclass(frozen=True)
@@ -112,23 +115,34 @@ class Interval:
 
 def diff(before: Snapshot | None, after: Snapshot) -> Interval:
     """What happened between two Snapshots of one source; since its start where `before` is None."""
-    heads, ids, rows = after.heads, after.cell_ids, np.zeros(len(after.cells), ROW)
-    for name in ("reason", "isa", "count", "total", *OUTSIDE[1:], "max"):
-        rows[name] = heads[name]
-    rows["time"] = heads["total"]
-    rows["min"] = np.minimum(heads["min"], np.uint64(2**63 - 1))
-    rows["thread"] = np.where(ids != 0, heads["thread"].astype("i8"), -1)
+    heads, ids = after.heads, after.cell_ids
     parts = [_open(after, after, 1)]
     if before is not None:
-        if (cells := _cells(before, after)) is not None:
-            rows = rows[cells]
-        at, old = _same_cells(before, after)
-        for name in ("count", "total", *OUTSIDE[1:]):
-            rows[name][at] -= before.heads[name][old].astype("i8")
-        rows["time"][at] -= before.heads["total"][old].astype("i8")
         parts.append(_open(before, after, -1))
-    rows["kernel"] = rows["time"] - sum(rows[state] for state in OUTSIDE[1:])
-    return Interval(before, after, np.concatenate([rows, *parts]))
+    cells = _cells(before, after)
+    number = len(heads) if cells is None else len(cells)
+    rows = np.zeros(number + sum(map(len, parts)), ROW)
+    if cells is not None:
+        heads, ids = heads[cells], ids[cells]
+    first = rows[:number]
+    first["reason"], first["isa"] = heads["reason"], heads["isa"]
+    first["thread"] = np.where(ids != 0, heads["thread"].astype("i8"), -1)
+    mine = _numbers(first)
+    mine[:] = _numbers(heads)
+    np.minimum(heads["min"], np.uint64(2**63 - 1), out=first["min"], casting="unsafe")
+    if before is not None:
+        at, old = _same_cells(before, after)
+        mine[at, :_SUMS] -= _numbers(before.heads)[old, :_SUMS]
+    first["time"] = first["total"]
+    first["kernel"] = first["total"] - mine[:, 2:_SUMS].sum(axis=1)
+    rows[number:] = np.concatenate(parts)
+    return Interval(before, after, rows)
+
+
+def _numbers(table: Array) -> I64:
+    """A table of dtype ROW or HEAD from "count" to its end, a column each; writes go through."""
+    words: I64 = table.view("i8").reshape(len(table), table.dtype.itemsize // 8)
+    return words[:, table.dtype.fields["count"][1] // 8 :]  # type: ignore[index]
 
 
 def _cells(before: Snapshot | None, after: Snapshot) -> I64 | None:
