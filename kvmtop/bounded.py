@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from .errors import KvmtopError
@@ -15,6 +16,15 @@ def head(path: str | Path, most: int = MOST) -> bytes:
     """The first bytes of a file. Raises OSError."""
     with open(path, "rb") as file:
         return file.read(most)
+
+
+def short(path: str | Path, most: int = 1 << 14) -> bytes:
+    """The same by one read, which takes a third of the time: of /proc/TID, asked of thousands. Raises OSError."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(file, most)
+    finally:
+        os.close(file)
 
 
 def text(path: str | Path) -> str:

@@ -444,6 +444,28 @@ static __always_inline void wait(struct thread *t, void *task, u64 now)
 #endif
 }
 
+#ifdef TASK_CFS
+/* How much of a wait its run queue's quota has withheld by now; what on_peek has told of it stays told. */
+static __always_inline u64 of_wait(struct thread *t, u64 withheld, u64 now)
+{
+    u64 ns = now - t->since_ns;
+
+    withheld -= t->withheld;
+    if ((s64)withheld < 0) /* of another queue: it was moved to another CPU or group */
+        withheld = 0;
+    if (withheld > ns)
+        withheld = ns;
+    if (t->peek_since == t->since_ns) {
+        u64 waited = t->peek_at - t->since_ns - t->peek_ns;
+        if (withheld < t->peek_ns)
+            withheld = t->peek_ns;
+        if (withheld > ns - waited)
+            withheld = ns - waited;
+    }
+    return withheld;
+}
+#endif
+
 /* It has a CPU again. */
 static __always_inline void run(struct thread *t, void *task, u64 now)
 {
@@ -456,11 +478,7 @@ static __always_inline void run(struct thread *t, void *task, u64 now)
         u64 ahead = 0, withheld;
 
         WITHHELD(LOAD, task, ahead, now, withheld);
-        withheld -= t->withheld;
-        if ((s64)withheld < 0) /* of another queue: it was moved to another CPU or group */
-            withheld = 0;
-        if (withheld > ns)
-            withheld = ns;
+        withheld = of_wait(t, withheld, now);
         spend(t, THROTTLED, withheld);
         ns -= withheld;
     }
@@ -647,13 +665,11 @@ int on_peek(void *ctx)
 
     if (!t || t->off != WAIT)
         return 0;
-    u64 since = t->since_ns, ahead = t->ahead, task = t->task, before = t->withheld, withheld = 0;
+    u64 since = t->since_ns, ahead = t->ahead, task = t->task, withheld = 0;
     u64 now = bpf_ktime_get_ns();
     WITHHELD(PROBE, task, ahead, now, withheld);
-    withheld -= before;
-    if ((s64)withheld < 0)
-        withheld = 0;
-    t->peek_ns = withheld > now - since ? now - since : withheld;
+    t->peek_ns = of_wait(t, withheld, now);
+    t->peek_at = now;
     t->peek_since = since;
 #endif
     return 0;

@@ -29,7 +29,7 @@ CPU = np.dtype(
         ("slot", "u4"),
         ("top_slot", "u4"),
         ("top_cell", "u4"),
-        ("pad", "u4"),
+        ("number", "u4"),
         ("lost", "u8"),
         ("userspace", "u8"),
         ("pad2", "u8", (4,)),
@@ -221,12 +221,16 @@ class Collector:
     def _threads(self, slots: int) -> tuple[Array, I64]:
         """The rows of so many slots, and when each was so; what is withheld of a wait that is open is known then."""
         rows, instants = thread_rows.read(self._maps["threads"], np.arange(slots))
-        waiting = np.flatnonzero((rows["off"] == thread_rows.WAIT) & (rows["end_ns"] == 0))
+        waiting = np.flatnonzero(thread_rows.waits(rows))
         if len(waiting) and "throttled" in self.told:
             with contextlib.suppress(OSError, KeyError):
                 for slot in waiting.tolist():
                     self._probes.run("on_peek", slot)
-            rows[waiting], instants[waiting] = thread_rows.read(self._maps["threads"], waiting)
+                rows[waiting], instants[waiting] = thread_rows.read(self._maps["threads"], waiting)
+                # A wait that began just now, and was not looked at, counts from the next reading on: what has been
+                # told to be waiting would be throttled then.
+                until = np.where(thread_rows.peeked(rows), rows["peek_at"], rows["since_ns"]).astype("i8")
+                instants = np.where(thread_rows.waits(rows), until, instants)
         return rows, instants
 
     def _ids(self, name: str, indices: np.ndarray[Any, Any]) -> U64:

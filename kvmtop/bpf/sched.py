@@ -123,7 +123,7 @@ def _block(symbols: Path = Path("/proc/kallsyms")) -> list[str] | None:
     """Where kvm_vcpu_block lies, as flags; None where the kernel does not say (kernel.kptr_restrict)."""
     start = None
     following = 2**64
-    text = re.compile(r"([0-9a-f]{1,16}) [tTwW] (\w+)\t?")
+    text = re.compile(r"([0-9a-f]{1,16}) [tTwW] (\S+)")
     with contextlib.suppress(OSError), open(symbols, encoding="ascii", errors="replace") as lines:
         places = [(int(found[1], 16), found[2]) for line in lines if (found := text.match(line[:200]))]
         start = next((at for at, name in places if name == "kvm_vcpu_block"), None)

@@ -24,6 +24,7 @@ struct thread {
     u64 ahead;      /* by how much the run queue's clock was ahead of ours then */
     u64 peek_since; /* the wait (its since_ns) that on_peek looked at last */
     u64 peek_ns;    /* how much of that was withheld by then */
+    u64 peek_at;    /* when it did */
     u32 off;   /* IDLE, BLOCKED or WAIT; 0 on a CPU */
     u32 where; /* outside the guest: KERNEL or USER */
     u32 parts; /* part is not all 0, where is USER, or off must be looked at */

@@ -19,7 +19,7 @@ HEAD = np.dtype(
         ("spent", "u8", (len(STATES),)),
         ("part", "u8", (len(STATES),)),
         *((name, "u8") for name in ("unpaired", "overwritten", "pairs", "task", "withheld", "ahead")),
-        *((name, "u8") for name in ("peek_since", "peek_ns")),
+        *((name, "u8") for name in ("peek_since", "peek_ns", "peek_at")),
         *((name, "u4") for name in ("off", "where", "parts", "halts", "reason", "isa", "vcpu", "cpu")),
     ]
 )
@@ -64,6 +64,16 @@ def _words(rows: Array) -> Any:
     return rows.view("u8").reshape(len(rows), HEAD.itemsize // 8)
 
 
+def waits(rows: Array) -> Any:
+    """Which rows (dtype HEAD) are of threads that wait now."""
+    return (rows["off"] == WAIT) & (rows["end_ns"] == 0)
+
+
+def peeked(rows: Array) -> Any:
+    """Which of them on_peek has looked at: what is withheld of the wait is known up to peek_at."""
+    return waits(rows) & (rows["peek_since"] == rows["since_ns"])
+
+
 def resolve(rows: Array, instants: I64) -> Array:
     """What raw rows (dtype HEAD) come to at these instants: dtype THREAD; what is open counts up to then."""
     out = np.zeros(len(rows), THREAD)
@@ -79,11 +89,7 @@ def resolve(rows: Array, instants: I64) -> Array:
     spent, part = rows["spent"].astype("i8"), rows["part"].astype("i8")
     every = np.arange(len(rows))
     # Of an open wait, what the quota has withheld is known only where somebody has just looked (on_peek).
-    withheld = np.where(
-        alive & (state == WAIT) & (rows["peek_since"] == rows["since_ns"]),
-        np.minimum(rows["peek_ns"].astype("i8"), open_ns),
-        0,
-    )
+    withheld = np.where(peeked(rows), np.minimum(rows["peek_ns"].astype("i8"), open_ns), 0)
     for sums in (spent, part):
         sums[every, state] += open_ns - withheld
         sums[:, THROTTLED] += withheld
@@ -94,6 +100,7 @@ def resolve(rows: Array, instants: I64) -> Array:
     out["open"] = np.where(seen[:, None], np.maximum(part[:, 1:], 0), 0)
     out["exit_ns"] = np.where(seen, rows["exit_ns"], 0)
     out["state"] = np.where((withheld > 0) & (2 * withheld > open_ns), THROTTLED, state)
+    out["in_vmm"] = outside & (rows["where"] == USER)
     out["since_ns"] = np.where(state == KERNEL, np.maximum(rows["since_ns"], out["exit_ns"]), rows["since_ns"])
     return out
 

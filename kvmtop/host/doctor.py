@@ -174,7 +174,8 @@ def _states() -> Check:
         unknown = [state for state in STATES if state not in probes.told]
     finally:
         probes.close()
-    return Check("states", "ok", f"{probes.ways}; {'not known: ' + ', '.join(unknown) if unknown else 'all are known'}")
+    known = f"not known: {', '.join(unknown)}" if unknown else "all are known"
+    return Check("states", "ok", f"{probes.ways}; {known}")
 
 
 def _guest(cpuid: int, out: int, probed: bool) -> tuple[float, Snapshot | None]:

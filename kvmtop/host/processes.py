@@ -16,7 +16,7 @@ from .vm_names import names_of
 
 PROC = Path("/proc")
 VCPU = "anon_inode:kvm-vcpu"
-IOCTL, KVM_RUN = "16", "0xae80"  # of x86-64
+IOCTL, KVM_RUN = b"16", b"0xae80"  # of x86-64
 INITIAL_PIDS = 0xEFFFFFFC  # PROC_PID_INIT_INO in include/linux/proc_ns.h
 
 
@@ -26,6 +26,14 @@ def _read(path: Path) -> str:
         return bounded.text(path)
     except OSError:
         return ""
+
+
+def of_thread(tid: int, name: str) -> bytes:
+    """A short file of a thread, which may vanish at any moment: empty then."""
+    try:
+        return bounded.short(f"{PROC}/{tid}/{name}")
+    except OSError:
+        return b""
 
 
 def namespace() -> str | None:
@@ -110,17 +118,17 @@ def threads(pid: int) -> list[int]:
 
 def is_stopped(tid: int) -> bool:
     """Whether a thread is stopped by a signal, or by a debugger."""
-    return _read(PROC / str(tid) / "stat").rpartition(") ")[2][:1] in ("T", "t")  # its name may have a bracket, too
+    return of_thread(tid, "stat").rpartition(b") ")[2][:1] in (b"T", b"t")  # its name may have a bracket, too
 
 
-def system_call(tid: int) -> list[str]:
+def system_call(tid: int) -> list[bytes]:
     """What a thread is asleep in: the number of its system call, in decimal (-1 for none), then its arguments, in
-    hexadecimal; ["running"] for one that is awake; nothing where the kernel or this user's rights do not tell.
+    hexadecimal; [b"running"] for one that is awake; nothing where the kernel or this user's rights do not tell.
     """
-    return _read(PROC / str(tid) / "syscall").split()
+    return of_thread(tid, "syscall").split()
 
 
-def in_kvm_run(call: Sequence[str]) -> bool:
+def in_kvm_run(call: Sequence[bytes]) -> bool:
     """Whether a system call as system_call() tells it is KVM_RUN."""
     return call[:1] == [IOCTL] and call[2:3] == [KVM_RUN]
 

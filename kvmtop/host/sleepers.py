@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from .. import bounded
 from ..model.vocabulary import Sleeper
 from . import processes
 
@@ -32,24 +31,18 @@ def _sleeper(pid: int, tid: int) -> Sleeper | None:
     call = processes.system_call(tid)
     if before is None or halted is None or not processes.in_kvm_run(call) or _switches(tid) != before:
         return None
-    vcpu = processes.vcpu_number(processes.PROC / str(tid) / "fd" / str(int(call[1], 16)))
+    vcpu = processes.vcpu_number(f"{processes.PROC}/{tid}/fd/{int(call[1], 16)}")
     return None if vcpu is None or vcpu < 0 else Sleeper(pid, tid, vcpu, halted)
 
 
 def _switches(tid: int) -> bytes | None:
     """How often a thread has gone to sleep, in digits."""
-    found = _SWITCHES.search(_read(tid, "status"))
+    found = _SWITCHES.search(processes.of_thread(tid, "status"))
     return found[1] if found else None
 
 
 def _halted(tid: int) -> bool | None:
     """Whether KVM has put a sleeping thread to sleep for want of work; None if the kernel does not say."""
-    where = _read(tid, "stack") or _read(tid, "wchan")  # a stack needs CAP_SYS_ADMIN, and CONFIG_STACKTRACE
+    # A stack needs CAP_SYS_ADMIN, and CONFIG_STACKTRACE.
+    where = processes.of_thread(tid, "stack") or processes.of_thread(tid, "wchan")
     return None if where in (b"", b"0") else bool(_HALTED.search(where))
-
-
-def _read(tid: int, name: str) -> bytes:
-    try:
-        return bounded.head(processes.PROC / str(tid) / name)
-    except OSError:
-        return b""

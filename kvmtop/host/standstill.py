@@ -21,9 +21,10 @@ STOPPED, PAUSED, CLOSED = "stopped", "paused", "closed"
 EVERY = 3_000_000_000  # ns after which a VM is looked at again though nothing has changed
 LEAST = 1_000_000_000  # ns that all of its vCPUs have slept
 GUEST, IDLE, BLOCKED = (STATES.index(state) for state in ("guest", "idle", "blocked"))
-# What a VMM may have to answer: besides devices, MSRs, hypercalls, VMGEXIT, TDCALL; and a vCPU that has shut down.
-VMX_ANSWERED, SVM_ANSWERED = (2, 18, 31, 32, 77, 84, 85), (0x7C, 0x7F, 0x81, 0x403)
-ANSWERED = reasons.DEVICE | {(VMX, code) for code in VMX_ANSWERED} | {(SVM, code) for code in SVM_ANSWERED}
+# What a VMM may have to answer: ports, memory of no RAM, MSRs, hypercalls, VMGEXIT, TDCALL; and a shutdown of the CPU.
+ANSWERED = {(VMX, code) for code in (2, 18, 30, 31, 32, 48, 49, 77, 84, 85)} | {
+    (SVM, code) for code in (0x7B, 0x7C, 0x7F, 0x81, 0x400, 0x403)
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Standstill:
     def update(self, snapshot: Snapshot, pids: Collection[int]) -> dict[int, str]:
         """STOPPED, PAUSED or CLOSED for those of these VMs that are so; the others are not, or nobody knows.
 
-        Paused: each vCPU has slept outside KVM_RUN for a second, and since before the last reading, and one at least
+        Paused: no vCPU has exited since the last reading, each has slept outside KVM_RUN for a second, and one at least
         had left the guest for nothing that a VMM must answer. It is so until a vCPU runs: to be woken for a moment, as
         by QEMU's monitor, is not enough.
         """
@@ -59,8 +60,7 @@ class Standstill:
 
         # No exits, and not in the guest: whatever else a thread does, the VM may have been closed.
         quiet = without(np.isin(threads["state"], (GUEST, IDLE)) | (threads["exit_ns"] > before_ns))
-        since_ns = min(before_ns, snapshot.time_ns - LEAST)
-        asleep = without((threads["state"] != BLOCKED) | (threads["since_ns"] > since_ns))
+        asleep = without((threads["state"] != BLOCKED) | (threads["since_ns"] > snapshot.time_ns - LEAST))
         if not before_ns:
             return {}
         self._looks = {pid: look for pid, look in self._looks.items() if pid in quiet}
@@ -85,17 +85,20 @@ def _look(pid: int, threads: Array | None, last: _Look | None, now: int, key: by
         tids = processes.threads(pid)
         if tids and all(map(processes.is_stopped, tids)):
             state = STOPPED
-        elif _paused(threads, unpack(threads["id"])[1].tolist() or tids, bool(last and last.state == PAUSED)):
+        elif len(threads):
+            was = bool(last and last.state == PAUSED)
+            if (was or _taken_out(threads).any()) and _outside(unpack(threads["id"])[1].tolist(), was):
+                state = PAUSED
+        elif last and _outside(tids, last.state == PAUSED):  # not one that is just being started
             state = PAUSED
     return _Look(now, key, state, file)
 
 
-def _paused(threads: Array, tids: Sequence[int], was: bool) -> bool:
-    """Of threads not known so far, all of the process's, /proc alone tells."""
-    if len(threads) and not was and not _taken_out(threads).any():
-        return False
+def _outside(tids: Sequence[int], awake: bool) -> bool:
+    """Whether none of these threads is in KVM_RUN. awake: whether one that runs may be taken for none of the guest."""
     calls = [processes.system_call(tid) for tid in tids]
-    return all(calls) and not any(processes.in_kvm_run(call) or (call == ["running"] and not was) for call in calls)
+    known = bool(calls) and all(call and (awake or call != [b"running"]) for call in calls)
+    return known and not any(map(processes.in_kvm_run, calls))
 
 
 def _taken_out(threads: Array) -> Mask:
@@ -105,5 +108,5 @@ def _taken_out(threads: Array) -> Mask:
     """
     slept = threads["open"][:, OUTSIDE.index("idle")] > 0
     answered = reasons.is_one_of(threads, ANSWERED) | (reasons.is_one_of(threads, reasons.HLT) & ~slept)
-    mask: Mask = (threads["exit_ns"] == 0) | ~answered
-    return mask
+    taken_out: Mask = ~answered
+    return taken_out

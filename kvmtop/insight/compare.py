@@ -1,15 +1,18 @@
 """Two recordings, or two parts of one, next to each other: what has changed, and whether it is more than chance.
 
-A change is marked where the mean rates of the two differ by more than two standard deviations of the rates of
-the single intervals, of whichever of the two varies more: inside of that, a single interval of either run could
-have shown the same. Two intervals at least on each side are needed to say so.
+Both are cut into pieces of the same length (an interval, or more where there are many), and the rate, the time and the
+percentiles of a reason in the pieces of the one are held against those in the pieces of the other: by a t test of their
+logarithms, which stands for bursts and rare reasons as for steady ones. What a test finds counts if it is large enough
+to care for. A rate or time that is a hundredfold in all counts without a test, which one burst would fail; where there
+are fewer than five pieces nothing but a tenfold change does, as no test tells these from chance.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +21,20 @@ from ..errors import KvmtopError
 from ..model.exit_stats import Reason, by_reason
 from ..model.interval import diff
 from ..model.selection import ALL_VMS, Selection
+from ..model.vocabulary import Key
 from ..recording.reader import Recording
 from ..sanitize import clean
+from .chance import p_value
 
-DEVIATIONS = 2.0
+LEVEL = 0.002  # of each of four tests: fewer than 1 % of the reasons that did not change are marked
+LEAST, MOST = 5, 16  # pieces on each side
+EFFECT, SHIFT = 1.1, 1.25  # of rates and times; of percentiles, which lie in buckets of up to 1.22
+HUNDREDFOLD, TENFOLD, EXITS = 100.0, 10.0, 100
 _RANGE = re.compile(r"(?P<file>.+)@(?P<begin>\d+(\.\d+)?)?\.\.(?P<end>\d+(\.\d+)?)?", re.DOTALL | re.ASCII)
+PERCENTILES = {"p50": (0.5, 10), "p99": (0.99, 100)}  # share, and the exits of a piece that tell it
 
-Key = tuple[int, int]  # isa, code
+
+Reasons = Mapping[Key, Reason]
 
 
 @dataclass(frozen=True)
@@ -33,9 +43,11 @@ class RecordingSpan:
 
     label: str
     seconds: float
-    reasons: dict[Key, Reason]
+    reasons: Reasons
+    path: Path
+    selection: Selection
+    first: int  # of the recording's intervals
     intervals: int
-    rates: dict[Key, list[float]]  # exits a second in each interval; only of reasons that it has
 
     @classmethod
     def read(cls, text: str, selection: Selection = ALL_VMS) -> RecordingSpan:
@@ -46,26 +58,19 @@ class RecordingSpan:
         end = float((match["end"] if match else "") or "inf")
         recording = Recording(path, selection=selection)
         try:
-            return cls._of(recording, text, begin, end)
+            # Interval n lies between the ends n and n + 1. Those that are wholly in the part count.
+            at = np.concatenate([[0.0], (recording.times - recording.start_ns) / 1e9])
+            first, last = int(np.searchsorted(at, begin)), int(np.searchsorted(at, end, "right")) - 1
+            if last <= first:
+                raise KvmtopError(
+                    f"{text}: no whole interval lies between these seconds; the recording has {len(recording)} in"
+                    f" {at[-1]:.1f} s",
+                    2,
+                )
+            seconds, reasons = _between(recording, first, last)
+            return cls(clean(text), seconds, reasons, path, selection, first, last - first)
         finally:
             recording.close()
-
-    @classmethod
-    def _of(cls, recording: Recording, text: str, begin: float, end: float) -> RecordingSpan:
-        # Interval n lies between the ends n and n + 1. Those that are wholly in the part count.
-        ends = np.concatenate([[recording.start_ns], recording.times])
-        at = (ends - recording.start_ns) / 1e9
-        first, last = int(np.searchsorted(at, begin)), int(np.searchsorted(at, end, "right")) - 1
-        if last <= first:
-            raise KvmtopError(
-                f"{text}: no whole interval lies between these seconds; the recording has {len(recording)} in"
-                f" {at[-1]:.1f} s",
-                2,
-            )
-        interval = diff(recording.at(first - 1) if first else None, recording.at(last - 1))
-        seconds = np.maximum(np.diff(at[first : last + 1]), 1e-9)
-        rates = {key: (counts / seconds).tolist() for key, counts in recording.counts(first, last).items()}
-        return cls(clean(text), interval.seconds, {r.key: r for r in by_reason(interval)}, last - first, rates)
 
     @property
     def exits(self) -> float:
@@ -76,22 +81,40 @@ class RecordingSpan:
         """Exits a second of one reason."""
         return self.reasons[key].rate if key in self.reasons else 0.0
 
-    def deviation(self, key: Key) -> float | None:
-        """Of the intervals' rates, in exits a second; None for fewer than two."""
-        if self.intervals < 2:
-            return None
-        return float(np.std(self.rates[key], ddof=1)) if key in self.rates else 0.0
+    def size(self, seconds: float) -> int:
+        """How many intervals take about so many seconds."""
+        return max(round(seconds * self.intervals / self.seconds), 1)
+
+    def pieces(self, size: int, number: int) -> list[Reasons]:
+        """Its reasons in so many pieces of so many intervals, evenly spread. Raises KvmtopError."""
+        starts = self.first + size * np.linspace(0, self.intervals // size - 1, number).astype(int)
+        recording = Recording(self.path, selection=self.selection)
+        try:
+            return [_between(recording, start, start + size)[1] for start in starts.tolist()]
+        finally:
+            recording.close()
+
+
+def _between(recording: Recording, first: int, last: int) -> tuple[float, Reasons]:
+    """The length in seconds and the reasons of intervals first to last - 1."""
+    interval = diff(recording.at(first - 1) if first else None, recording.at(last - 1))
+    return interval.seconds, {reason.key: reason for reason in by_reason(interval)}
 
 
 @dataclass(frozen=True)
 class Change:
-    """One reason in both."""
+    """One reason in both. changed: which of rate, time, p50, p99 did by more than chance; None: too little to tell."""
 
     name: str
     before: Reason | None
     after: Reason | None
     rates: tuple[float, float]
-    notable: bool | None  # None: too few intervals to tell
+    changed: frozenset[str] | None
+
+    @property
+    def notable(self) -> bool | None:
+        """Whether anything changed; None: too little to tell."""
+        return None if self.changed is None else bool(self.changed)
 
     @property
     def times(self) -> tuple[float, float]:
@@ -105,21 +128,70 @@ def growth(before: float, after: float) -> float | None:
 
 
 def changes(a: RecordingSpan, b: RecordingSpan, keeps: Callable[[Reason], bool] = lambda reason: True) -> list[Change]:
-    """The reasons of both that are kept, the one whose time outside the guest changed most first."""
+    """The reasons of both that are kept, the one whose time outside the guest changed most first.
+
+    Raises KvmtopError where one of the files has gone or changed.
+    """
+    length = max(*(part.seconds / part.intervals for part in (a, b)), min(a.seconds, b.seconds) / MOST)
+    sizes = a.size(length), b.size(length)
+    # As many on both sides: else a few that are equal by chance would be held against the spread of many.
+    number = min(a.intervals // sizes[0], b.intervals // sizes[1], MOST)
+    pieces = a.pieces(sizes[0], number), b.pieces(sizes[1], number)
     found = []
     for key in a.reasons.keys() | b.reasons.keys():
-        if not keeps(a.reasons[key] if key in a.reasons else b.reasons[key]):
-            continue
-        rates = a.rate(key), b.rate(key)
-        deviations = a.deviation(key), b.deviation(key)
-        notable = None
-        if deviations[0] is not None and deviations[1] is not None:
-            notable = abs(rates[1] - rates[0]) > DEVIATIONS * max(deviations[0], deviations[1])
         before, after = a.reasons.get(key), b.reasons.get(key)
-        if any(rates) or any(reason and reason.time for reason in (before, after)):
-            name = (after or before).name  # type: ignore[union-attr]
-            found.append(Change(name, before, after, rates, notable))
+        either = after or before
+        assert either
+        if keeps(before or either) and any(reason and (reason.count or reason.time) for reason in (before, after)):
+            whole = before or _none(either, a.seconds), after or _none(either, b.seconds)
+            changed = what_changed(
+                whole, [[piece.get(key) or _none(either, length) for piece in side] for side in pieces]
+            )
+            found.append(Change(either.name, before, after, (a.rate(key), b.rate(key)), changed))
     return sorted(found, key=lambda c: (-abs(c.times[1] - c.times[0]), c.name))
+
+
+def what_changed(whole: tuple[Reason, Reason], pieces: Sequence[Sequence[Reason]]) -> frozenset[str] | None:
+    """Which of a reason's rate, time, p50 and p99 changed by more than chance; None: too little to tell.
+
+    whole: in all of both sides; pieces: in the pieces of each, which are all of about the same length.
+    """
+    counts = [reason.count for reason in whole]
+    few = min(map(len, pieces)) < LEAST
+    mean = sum(reason.time for reason in whole) / (sum(counts) or 1)  # ns of an exit
+    found = set()
+    for name, one in (("rate", 1.0), ("time", mean)):
+        # Half an exit more everywhere: none has no logarithm. In all there is one at least.
+        fold = _fold(*(max(_amount(name, reason), one) / reason.seconds for reason in whole))
+        if fold >= (TENFOLD if few else HUNDREDFOLD) and max(counts) >= EXITS:
+            found.add(name)
+        elif not few and fold >= EFFECT:
+            logs = [[math.log((_amount(name, r) + one / 2) / r.seconds) for r in side] for side in pieces]
+            found |= {name} if p_value(*logs) < LEVEL else set()
+    for name, (share, least) in PERCENTILES.items():
+        values = [reason.percentile(share) for reason in whole]
+        if not all(values):
+            continue
+        fold = _fold(*(value or 0 for value in values))
+        if few:
+            found |= {name} if fold >= TENFOLD and min(counts) >= EXITS else set()
+        elif fold >= SHIFT:
+            logs = [[math.log(r.percentile(share) or 1) for r in side if r.count >= least] for side in pieces]
+            found |= {name} if min(map(len, logs)) >= LEAST and p_value(*logs) < LEVEL else set()
+    return None if few and not found else frozenset(found)
+
+
+def _amount(name: str, reason: Reason) -> float:
+    return max(reason.count if name == "rate" else reason.time, 0)
+
+
+def _fold(a: float, b: float) -> float:
+    return max(a, b) / min(a, b) if min(a, b) > 0 else 1.0
+
+
+def _none(like: Reason, seconds: float) -> Reason:
+    """A reason that never came in so many seconds."""
+    return replace(like, seconds=seconds, count=0, time=0, parts={}, total=0, hist=())
 
 
 def _time(reason: Reason | None) -> float:

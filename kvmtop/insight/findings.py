@@ -18,7 +18,7 @@ from ..model.exit_stats import Reason, tops
 from ..model.history import Sample
 from ..model.interval import Interval
 from ..model.keys import unpack
-from ..model.reasons import DEVICE, HLT, PAUSE, basic, is_one_of
+from ..model.reasons import DEVICE, PAUSE, basic, is_one_of
 from ..model.scope import ALL, Scope
 from ..model.session import Session
 from ..model.vocabulary import OUTSIDE, STATES, Key
@@ -97,8 +97,11 @@ def _lost(interval: Interval) -> Iterator[Finding]:
 
 
 _STILL = {
-    "stopped": ("is stopped by a signal", "/proc says T of all of its threads"),
-    "paused": ("is paused: all of its vCPUs sleep in the VMM", "all vCPUs blocked outside KVM_RUN"),
+    "stopped": ("is stopped by a signal, for {}", "/proc says of all of its threads that they are stopped"),
+    "paused": (
+        "is paused, for {}: all of its vCPUs sleep in the VMM",
+        "all of a VM's vCPUs are blocked outside KVM_RUN",
+    ),
 }
 
 
@@ -106,7 +109,7 @@ def _still(vms: list[VcpuRow]) -> Iterator[Finding]:
     for vm in vms:
         if vm.outside:
             how, rule = _STILL[vm.outside.where]
-            yield Finding(f"{vm.vm} {how}, for {units.duration(vm.outside.ns)}", rule)
+            yield Finding(f"{vm.vm} {how.format(units.duration(vm.outside.ns))}", rule)
 
 
 def _stuck(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
@@ -120,7 +123,7 @@ def _stuck(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
             yield Finding(
                 f"{_who(vcpu)} has not run guest code for a while: {_doing(vcpu.outside.where, thread)}"
                 f" {units.duration(vcpu.outside.ns)}{within}",
-                f"so for {STUCK_NS // 10**9} s, not idle",
+                f"in one state for {STUCK_NS // 10**9} s, neither guest nor idle",
             )
 
 
@@ -136,7 +139,7 @@ _DOING = {
 def _doing(where: str, thread: np.void) -> str:
     """What a stuck vCPU does, in words; thread: a row of dtype THREAD."""
     if where == "blocked" and thread["exit_ns"]:
-        return "blocked in the VMM" if thread["open"][OUTSIDE.index("user")] else "blocked in the kernel"
+        return "blocked in the VMM" if thread["in_vmm"] else "blocked in the kernel"
     return _DOING[where]
 
 
@@ -162,9 +165,8 @@ def _waiting(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
         if holders and pause >= PAUSE_TIME:
             yield Finding(
                 f"{waits} and spends {units.percent(pause)} in PAUSE exits, {holders[0].name} waits"
-                f" {units.percent(_share(holders[0], 'wait'))}: lock-holder preemption, the host has too few CPUs for"
-                " its vCPUs",
-                f"wait > {WAIT_SHARE:.0%} of two vCPUs' time in a VM, and PAUSE ≥ {PAUSE_TIME:.0%}",
+                f" {units.percent(_share(holders[0], 'wait'))}: lock-holder preemption",
+                f"wait > {WAIT_SHARE:.0%} of the time of two vCPUs of a VM, and PAUSE ≥ {PAUSE_TIME:.0%}",
             )
         else:
             quota = "" if "throttled" in interval.after.told else ", or its CPU quota is used up"
@@ -212,10 +214,14 @@ def _top(session: Session, interval: Interval, vcpu: VcpuRow, state: str) -> Rea
     return max(reasons, key=lambda reason: reason.parts[state], default=None)
 
 
+def _ns(interval: Interval, vcpu: VcpuRow, state: str) -> int:
+    mine = interval.after.thread_ids == vcpu.scope.thread
+    return int(interval.budget[mine, STATES.index(state)].sum())
+
+
 def _of_it(interval: Interval, vcpu: VcpuRow, state: str, top: Reason | None) -> str:
     """How much of a vCPU's time in a state was for a reason, in words."""
-    mine = interval.after.thread_ids == vcpu.scope.thread
-    spent = int(interval.budget[mine, STATES.index(state)].sum())
+    spent = _ns(interval, vcpu, state)
     if not top or spent <= 0:
         return ""
     share = top.parts[state] / spent
@@ -223,22 +229,24 @@ def _of_it(interval: Interval, vcpu: VcpuRow, state: str, top: Reason | None) ->
 
 
 def _spent(interval: Interval, vcpu: VcpuRow, state: str, top: Reason | None, labels: Labels) -> str:
-    """What a vCPU's time in the VMM, on a CPU or blocked, was for, and what follows from that, in words."""
+    """What a vCPU's time in the VMM, on a CPU or blocked, was for, and what follows from that, in words.
+
+    That a device is busy follows where most of the time was spent on accesses to devices that the VMM answered.
+    """
     text = _of_it(interval, vcpu, state, top)
-    if not top:
-        return text
-    keys = [one for one in accesses(interval, vcpu.scope, TOUCHED - {"user"}) if one.parts["user"] and one.parts[state]]
+    half = _ns(interval, vcpu, state) / 2
+    keys = [one for one in accesses(interval, vcpu.scope, TOUCHED - {"user"}) if one.parts["user"]]
     key = max(keys, key=lambda one: one.parts[state], default=None)
-    if key:
+    if key and key.parts[state] > half:
         text += f", most on {labels.what(key.kind, key.value, key.extra)}"
-    code = basic(*top.key)
-    if key and key.kind in ("io", "mmio"):
-        text += f": {_device(key)}"
-    elif not key and top.parts["user"] and code in DEVICE:
-        text += ": an emulated device is busy"
-    elif state == "blocked" and top.parts["user"] and not top.parts["idle"] and code in HLT:
-        text += ": its VMM halts it, not KVM"  # as with kernel-irqchip=off
-    return text
+        return f"{text}: {_device(key)}" if key.kind in _DEVICES else text
+    of_devices = sum(one.parts[state] for one in keys if one.kind in _DEVICES)
+    if top and top.parts["user"] and basic(*top.key) in DEVICE:
+        of_devices = max(of_devices, top.parts[state])
+    return f"{text}: an emulated device is busy" if of_devices > half else text
+
+
+_DEVICES = ("io", "mmio")
 
 
 def _device(key: Access) -> str:
@@ -251,36 +259,34 @@ def _device(key: Access) -> str:
 
 def _rising(session: Session, interval: Interval) -> Iterator[Finding]:
     """A reason whose p99 in a VM is RISE times what it was in the minute before, of exits of the same vCPUs."""
-    now_ns = interval.after.time_ns  # the reader's thread may append to the history meanwhile: of a copy
-    minute = [sample for sample in list(session.history) if now_ns - 60_000_000_000 < sample.time_ns <= now_ns]
-    if len(minute) <= RISE_SAMPLES or minute[-1].time_ns != now_ns:
+    now_ns = interval.after.time_ns
+    history = list(session.history)  # the reader's thread may append to it meanwhile
+    minute = [one for one in history if now_ns - 60_000_000_000 < one.time_ns <= now_ns and one.whole]
+    if not minute or minute[-1].time_ns != now_ns:
         return
     *past, now = minute
-    for scope, key in _candidates(interval, past, now):
-        threads = now.threads_with(scope, key)
-        like = [one for one in past if _many(one, scope, key) and one.threads_with(scope, key) == threads]
-        before = [p for sample in like if (p := sample.p99(scope, key))]
-        p99 = now.p99(scope, key)
-        if len(before) >= RISE_SAMPLES and p99 and p99 >= RISE * median(before):
-            vm = interval.after.vms.get(scope.pid or 0)
+    now.of_vms  # noqa: B018  (it stays known when the histograms are forgotten)
+    if len(past) < RISE_SAMPLES:
+        return
+    for pid, key in _candidates(interval, past, now):
+        threads, (_, p99) = now.threads_with(Scope(pid), key), now.of_vm(pid, key)
+        like = [one for one in past if one.threads_with(Scope(pid), key) == threads]
+        before = [was for count, was in (one.of_vm(pid, key) for one in like) if count >= RISE_EXITS]
+        if len(before) >= RISE_SAMPLES and p99 >= RISE * (usual := median(before)):
+            vm = interval.after.vms.get(pid)
             yield Finding(
-                f"p99 of {interval.after.names.name(*key)} rose {p99 / median(before):.0f}×"
-                f" in {vm.name if vm else f'pid {scope.pid}'}, from {units.duration(median(before))}"
-                f" to {units.duration(p99)}",
+                f"p99 of {interval.after.names.name(*key)} rose {p99 / usual:.0f}×"
+                f" in {vm.name if vm else f'pid {pid}'}, from {units.duration(usual)} to {units.duration(p99)}",
                 f"p99 ≥ {RISE:g}× its median over the minute before, {RISE_EXITS} exits each, of the same vCPUs",
             )
             return
 
 
-def _many(sample: Sample, scope: Scope, key: Key) -> bool:
-    return sample.by_reason(scope).get(key, (0, 0))[0] >= RISE_EXITS
-
-
-def _candidates(interval: Interval, past: list[Sample], now: Sample) -> list[tuple[Scope, Key]]:
-    """VMs and reasons whose p99 is RISE times the lowest in the past, the most first: few of many, found at once."""
+def _candidates(interval: Interval, past: list[Sample], now: Sample) -> list[tuple[int, Key]]:
+    """VMs, by pid, and reasons whose p99 is RISE times their lowest in the past, the steepest first: a few of many."""
     pids, counts, p99s = now.of_vms
     lowest = np.full(p99s.shape, np.inf)
-    for sample in past:
+    for sample in (one for one in past if one.of_vms[1].size):
         vm, key = find(sample.of_vms[0].astype("u8"), pids.astype("u8")), find(sample.distinct, now.distinct)
         there = (vm >= 0)[:, None] & (key >= 0) & (sample.of_vms[1][vm][:, key] >= RISE_EXITS)
         lowest = np.where(there, np.fmin(lowest, sample.of_vms[2][vm][:, key]), lowest)
@@ -291,7 +297,7 @@ def _candidates(interval: Interval, past: list[Sample], now: Sample) -> list[tup
     rise = np.where((counts >= RISE_EXITS) & ~asleep, p99s / lowest, 0)
     best = np.argsort(-rise, axis=None, kind="stable")[:MOST_RISING]
     return [
-        (Scope(int(pids[at // len(now.distinct)])), unpack(int(now.distinct[at % len(now.distinct)])))
+        (int(pids[at // len(now.distinct)]), unpack(int(now.distinct[at % len(now.distinct)])))
         for at in best.tolist()
         if rise.flat[at] >= RISE
     ]

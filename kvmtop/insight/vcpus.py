@@ -14,11 +14,10 @@ from ..model.exit_stats import tops
 from ..model.history import Sample
 from ..model.interval import Interval
 from ..model.keys import unpack
-from ..model.reasons import HLT, is_one_of
 from ..model.scope import Scope
 from ..model.session import Session
 from ..model.snapshot import Snapshot
-from ..model.vocabulary import OUTSIDE, STATES, Vm
+from ..model.vocabulary import STATES, Vm
 
 F64 = npt.NDArray[np.float64]
 
@@ -205,22 +204,19 @@ def _outside(snapshot: Snapshot, lasted: I64) -> tuple[dict[int, Outside], set[i
     told = np.array([state in snapshot.told for state in STATES])
     worth = (lasted >= SHOWN_NS) & (threads["end_ns"] == 0) & (threads["state"] != GUEST) & told[threads["state"]]
     rows = np.flatnonzero(worth)
-    mine = threads[rows]
-    # A VMM may halt its vCPUs itself, in their HLT exits, of which KVM then has no part (kernel-irqchip=off).
-    halted = is_one_of(mine, HLT) & (mine["exit_ns"] > 0) & (mine["open"][:, OUTSIDE.index("idle")] == 0)
     found, stuck = {}, set()
-    columns = (mine["state"], lasted[rows], unpack(mine["id"])[0], halted)
-    for row, at, ns, pid, asleep in zip(rows.tolist(), *(column.tolist() for column in columns), strict=True):
+    columns = (threads["state"][rows], lasted[rows], unpack(threads["id"][rows])[0])
+    for row, at, ns, pid in zip(rows.tolist(), *(column.tolist() for column in columns), strict=True):
         where, vm = STATES[at], snapshot.vms.get(pid)
         still = vm and (vm.stopped or vm.paused)
         found[row] = Outside("stopped" if vm and vm.stopped and where == "blocked" else where, ns)
-        if ns >= STUCK_NS and where != "idle" and not (asleep and where == "blocked") and not still:
+        if ns >= STUCK_NS and where != "idle" and not still:
             stuck.add(row)
     return found, stuck
 
 
 def _still(vm: Vm, lasted: list[int]) -> Outside | None:
     """How a VM stands still as a whole, and for how long all of its vCPUs have; None where it does not."""
-    if vm.ended or not lasted or not (vm.stopped or vm.paused):
+    if not lasted or not (vm.stopped or vm.paused):
         return None
     return Outside("stopped" if vm.stopped else "paused", min(lasted))

@@ -27,7 +27,7 @@ class Reason:
     seconds: float
     count: int
     time: int  # ns of the interval, open exits too
-    parts: Mapping[str, int]  # ns of it in each of OUTSIDE
+    parts: Mapping[str, int]  # ns of it in each of OUTSIDE that is told
     total: int  # ns: durations of the `count` exits
     min: int | None  # ns, since the start
     max: int | None  # ns; of the interval, from the histogram where no longer one came before
@@ -41,12 +41,12 @@ class Reason:
     @property
     def idle(self) -> bool:
         """Whether most of its time was spent halted."""
-        return 2 * self.parts["idle"] > self.time
+        return 2 * self.parts.get("idle", 0) > self.time
 
     @property
     def busy(self) -> int:
         """ns of its time that the vCPU was not halted."""
-        return self.time - self.parts["idle"]
+        return self.time - self.parts.get("idle", 0)
 
     @property
     def rate(self) -> float:
@@ -115,6 +115,7 @@ def _by_reason(interval: Interval, mine: Mask) -> list[Reason]:
     rows, groups = interval.rows, Groups(column, which)
     sums = {name: groups.add(rows[name]).tolist() for name in ("count", "time", "total", *OUTSIDE)}
     shortest, longest = groups.least(rows["min"]).tolist(), groups.most(rows["max"]).tolist()
+    told = [state for state in OUTSIDE if state in interval.after.told]
     hists = interval.buckets.sums(np.where(mine, column, -1), len(distinct))
     reasons = []
     for i, (at, (isa, code)) in enumerate(zip(groups.found.tolist(), groups.keys(distinct), strict=True)):
@@ -128,7 +129,7 @@ def _by_reason(interval: Interval, mine: Mask) -> list[Reason]:
                 seconds=interval.seconds,
                 count=sums["count"][i],
                 time=sums["time"][i],
-                parts={state: sums[state][i] for state in OUTSIDE},
+                parts={state: sums[state][i] for state in told},
                 total=sums["total"][i],
                 min=shortest[i] if longest[i] else None,
                 max=None if top is None else min(longest[i], bucket_bounds(top)[1]),

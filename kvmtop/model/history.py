@@ -20,7 +20,7 @@ HISTORY = 300  # intervals
 
 MOST_BUCKETS = 2_000_000  # filled buckets that the history keeps (9 bytes each), over all intervals
 
-MOST_ROWS = 4_000_000  # sums by (thread, reason) that it keeps (22 bytes each)
+MOST_ROWS = 4_000_000  # sums by (thread, reason) that it keeps (22 bytes each, and 8 at most of their VMs')
 
 
 class Sample:
@@ -111,14 +111,14 @@ class Sample:
         return frozenset(self.threads[self.thread[mine]].tolist())
 
     @cached_property
-    def of_vms(self) -> tuple[I64, I64, npt.NDArray[np.float64]]:
+    def of_vms(self) -> tuple[I64, npt.NDArray[np.uint32], npt.NDArray[np.float32]]:
         """The VMs' pids, ascending; their exits and p99s (ns; nan without exits), shape (pids, distinct) both.
 
         Where histograms are forgotten before it was asked for, there are no exits.
         """
         pids, vm = np.unique(self.pids, return_inverse=True)
         shape = len(pids), len(self.distinct)
-        counts, p99s = np.zeros(shape, "i8"), np.full(shape, np.nan)
+        counts, p99s = np.zeros(shape, "u4"), np.full(shape, np.nan, "f4")
         bucket = (vm[self.thread] * shape[1] + self.key)[self.hist_row] * BUCKETS + self.hist_bucket
         if len(bucket):
             order = np.argsort(bucket, kind="stable")
@@ -129,6 +129,12 @@ class Sample:
             counts.flat[bucket[last] // BUCKETS] = total
             p99s.flat[bucket[last] // BUCKETS] = MIDDLES[bucket[at] % BUCKETS]
         return pids, counts, p99s
+
+    def of_vm(self, pid: int, key: Key) -> tuple[int, float]:
+        """A VM's exits of a reason, and their p99; 0 and nan without any, or where it is forgotten."""
+        pids, counts, p99s = self.of_vms
+        at = (pids == pid)[:, None] & (self.distinct == np.uint64(pack(*key)))
+        return (int(counts[at][0]), float(p99s[at][0])) if at.any() else (0, np.nan)
 
     @cached_property
     def thread_rates(self) -> npt.NDArray[np.float64]:
@@ -162,6 +168,7 @@ class Sample:
             a[:0].copy() for a in (self.thread, self.key, self.counts, self.times)
         )
         less.whole = False
+        vars(less).pop("of_vms", None)
         return less
 
 

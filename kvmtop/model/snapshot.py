@@ -34,7 +34,7 @@ THREAD = np.dtype(
         ("vcpu", "u4"),
         ("cpu", "u4"),  # of the host, that it left or entered the guest on last
         ("state", "u4"),  # that it is in, of STATES; of an ended one, that it was in
-        ("pad", "u4"),
+        ("in_vmm", "u4"),  # whether it is outside KVM_RUN, as far as exits to user space and KVM_RUN's start tell
     ]
 )
 

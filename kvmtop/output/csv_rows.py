@@ -16,6 +16,7 @@ from ..model.interval import Interval
 from ..model.provenance import HERE, Origin
 from ..model.scope import Scope
 from ..model.session import Session
+from ..model.vocabulary import OUTSIDE
 from ..sanitize import clean
 from ..tables.row_choice import RowChoice
 from .json_lines import PERCENTILES, Object, ended_before, head, reason
@@ -23,7 +24,8 @@ from .stream import Output
 
 TITLES = (
     *("time", "elapsed", "length", "vm", "pid", "isa", "code", "name", "count", "rate", "share"),
-    *("time_ns", "time_share", "user_ns", "avg_ns", *PERCENTILES, "max_ns", "min_ns", "total", "lost"),
+    *("time_ns", "time_share", *(f"{state}_ns" for state in OUTSIDE), "avg_ns"),
+    *(*PERCENTILES, "max_ns", "min_ns", "total", "lost"),
 )
 
 

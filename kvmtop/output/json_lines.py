@@ -7,7 +7,7 @@ never changes. Times are ns where the name ends in _ns, shares are of 1, and wha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,16 +24,15 @@ from ..model.provenance import HERE, Origin
 from ..model.scope import ALL, Scope
 from ..model.session import Line, Session
 from ..model.snapshot import Snapshot
-from ..model.vocabulary import PARTS, UNKNOWN, isa_name
+from ..model.vocabulary import OUTSIDE, STATES, UNKNOWN, isa_name
 from ..reference.labels import Labels
 from ..sanitize import clean
 from ..tables.halt_polling import verdict
 from ..tables.row_choice import RowChoice
-from ..tables.vcpus import state
 from . import summary
 from .stream import Output
 
-SCHEMA = 1
+SCHEMA = 2
 PERCENTILES = {"p50_ns": 0.5, "p99_ns": 0.99, "p99_9_ns": 0.999}
 Object = dict[str, Any]
 
@@ -47,7 +46,12 @@ def _rounded(value: float | None, digits: int = 6) -> float | None:
 
 
 def _budget(found: Mapping[str, float] | None) -> Object | None:
-    return {part: _rounded(found.get(part)) for part in PARTS} if found else None
+    return {state: _rounded(found.get(state)) for state in STATES} if found else None
+
+
+def _parts(found: Mapping[str, int], told: Collection[str] = OUTSIDE) -> Object:
+    """What a time is divided into, in ns."""
+    return {f"{state}_ns": found.get(state) if state in told else None for state in OUTSIDE}
 
 
 def head(kind: str, snapshot: Snapshot, seconds: float, origin: Origin) -> Object:
@@ -89,13 +93,13 @@ def reason(line: Line) -> Object:
         "isa": _isa(r.isa),
         "code": r.code,
         "name": clean(r.name),
-        "idle": r.idle,
+        "idle": r.idle if "idle" in r.parts else None,
         "count": r.count,
         "rate": round(r.rate, 3),
         "share": _rounded(line.share),
         "time_ns": r.time,
         "time_share": _rounded(line.time_share),
-        "user_ns": r.user,
+        **_parts(r.parts),
         "avg_ns": _rounded(r.avg, 1),
         **{name: _rounded(r.percentile(share), 1) for name, share in PERCENTILES.items()},
         "max_ns": r.max,
@@ -112,7 +116,7 @@ def reasons(session: Session, interval: Interval) -> list[Object]:
 def vms(session: Session, interval: Interval) -> list[Object]:
     """The VMs with their vCPUs. One that had ended before the interval began is left out."""
     after = interval.after
-    lasted, user = open_ns(after)
+    lasted = open_ns(after).tolist()
     rows = {thread: row for row, thread in enumerate(after.thread_ids.tolist())}
 
     def member(m: VcpuRow) -> Object:
@@ -120,7 +124,6 @@ def vms(session: Session, interval: Interval) -> list[Object]:
             "rate": round(m.rate, 3),
             "budget": _budget(m.shares),
             "top": clean(m.top) or None,
-            "state": state(m) or None,
             "stuck": bool(m.stuck),
             "ended": m.ended,
         }
@@ -131,15 +134,21 @@ def vms(session: Session, interval: Interval) -> list[Object]:
         opened = None
         if lasted[row] and not m.ended:
             name = clean(after.names.name(int(thread["isa"]), int(thread["reason"])))
-            opened = {"reason": name, "ns": int(lasted[row]), "user_ns": int(user[row])}
+            parts = _parts(dict(zip(OUTSIDE, thread["open"].tolist(), strict=True)), after.told)
+            opened = {"reason": name, "ns": lasted[row], **parts}
+        state, since = STATES[thread["state"]], int(thread["since_ns"])
+        told = since and state in after.told and not m.ended
+        now = {"state": state if told else None, "state_ns": max(after.time_ns - since, 0) if told else None}
         where = {"vcpu": int(thread["vcpu"]), "tid": m.number, "cpu": after.cpus.get(m.number)}
-        return {**where, **member(m), "open": opened}
+        return {**where, **member(m), **now, "open": opened}
 
     found: list[Object] = []
     for m in vcpu_rows(session, interval, ended_before(interval), trend=0):
         if m.scope.thread is None:
             name = {"name": clean(m.vm) or f"pid {m.number}", "pid": m.number, "alive": m.alive}
-            found.append({**name, **member(m), "vcpus": []})
+            vm = after.vms[m.number]
+            still = {"stopped": vm.stopped, "paused": vm.paused, "quota": clean(vm.quota) or None}
+            found.append({**name, **member(m), **still, "vcpus": []})
         elif not m.ended or m.shares is not None:
             found[-1]["vcpus"].append(vcpu(m))
     return found
@@ -184,7 +193,7 @@ def touched(session: Session, interval: Interval, labels: Labels) -> list[Object
             "rate": round(one.rate, 3),
             "exits": one.exits,
             "time_ns": one.total,
-            "user_ns": one.user,
+            **_parts(one.parts, interval.after.told),
             "share": None if one.share is None else round(one.share, 6),
             "avg_ns": None if one.avg is None else round(one.avg, 1),
             "p99_ns": one.percentile(0.99),
@@ -213,9 +222,7 @@ def slow(session: Session, interval: Interval, labels: Labels) -> Object | None:
                 "code": one.code,
                 "name": clean(one.name),
                 "ns": one.ns,
-                "kernel_ns": one.kernel,
-                "user_ns": one.user,
-                "idle_ns": one.idle,
+                **_parts(one.parts, interval.after.told),
                 "cpu": one.cpu,
                 "rip": one.rip,
                 "info": list(one.info),
@@ -238,7 +245,8 @@ def polling(session: Session, interval: Interval, labels: Labels) -> list[Object
             "hits": one.hits,
             "wasted": one.wasted,
             "other": one.other,
-            "polling_ns": one.ns,
+            "success_ns": one.success_ns,
+            "fail_ns": one.fail_ns,
             "window_ns": one.window,
             "verdict": verdict(one),
         }

@@ -1,8 +1,8 @@
 """The counters for Prometheus: GET /metrics, in its text format or OpenMetrics'.
 
 A service reads its source anew at each scrape, so that a value belongs to the time of its scrape. All values of a
-scrape come from one Snapshot. At most MOST_VMS VMs and MOST_REASONS reasons of each have series of their own (25 to a
-VM and reason, 7 to a VM: no more than 108,000 in all); what comes later is counted under the name "(others)".
+scrape come from one Snapshot. At most MOST_VMS VMs and MOST_REASONS reasons of each have series of their own (28 to a
+VM and reason, 10 to a VM: no more than 121,000 in all); what comes later is counted under the name "(others)".
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,7 +35,7 @@ from ..model.provenance import HERE, Origin
 from ..model.session import Session
 from ..model.snapshot import Snapshot
 from ..model.source import Source, Wrapper
-from ..model.vocabulary import PARTS, Vm, isa_name
+from ..model.vocabulary import OUTSIDE, STATES, Vm, isa_name
 from ..sanitize import clean
 
 MOST_VMS, MOST_REASONS = 128, 32
@@ -47,23 +47,44 @@ OTHERS = "(others)"
 BOUNDS = (*range(9, 21), *range(22, 33, 2))
 
 
+class _Times:
+    """ns by state, as counters, none of which may go back: Prometheus would take that for a restart.
+
+    What is true may: part of a wait that is still open can turn out to be throttled. The others then grow by less for a
+    while, so that the sum is right.
+    """
+
+    def __init__(self, states: Sequence[str]) -> None:
+        self._owed, self._shown = dict.fromkeys(states, 0), dict.fromkeys(states, 0)
+
+    def add(self, ns: Mapping[str, int]) -> None:
+        """ns: by state; what is not known may be missing."""
+        for state, one in ns.items():
+            self._owed[state] += one
+        more = {state: one for state, one in self._owed.items() if one > 0}
+        whole, grown = sum(more.values()), sum(self._owed.values())
+        for state, one in more.items():
+            paid = one * max(grown, 0) // whole
+            self._owed[state] -= paid
+            self._shown[state] += paid
+
+    def seconds(self, told: Collection[str]) -> dict[str, float]:
+        """By state, of those whose figures are known."""
+        return {state: ns / 1e9 for state, ns in self._shown.items() if state in told}
+
+
 @dataclass
 class _Reason:
     """What one VM spent on one reason. Times in ns."""
 
     count: int = 0
-    kernel: int = 0
-    user: int = 0
-    idle: int = 0
+    parts: _Times = field(default_factory=lambda: _Times(OUTSIDE))
     total: int = 0
     hist: I64 = field(default_factory=lambda: np.zeros(BUCKETS, "i8"))
 
     def add(self, reason: Reason) -> None:
         self.count += reason.count
-        inside = max(reason.time - reason.user, 0)
-        self.idle += inside if reason.idle else 0
-        self.kernel += 0 if reason.idle else inside
-        self.user += reason.user
+        self.parts.add(reason.parts)
         self.total += reason.total
         self.hist += reason.hist
 
@@ -76,12 +97,12 @@ class _Reason:
 
 @dataclass
 class _Vm:
-    """The counters of one VM: they only grow. budget: ns of PARTS."""
+    """The counters of one VM: they only grow."""
 
     name: str
     pid: str
     reasons: dict[str, _Reason] = field(default_factory=dict)
-    budget: I64 = field(default_factory=lambda: np.zeros(len(PARTS), "i8"))
+    budget: _Times = field(default_factory=lambda: _Times(STATES))
 
     @property
     def labels(self) -> list[str]:
@@ -116,7 +137,6 @@ class Exporter(Wrapper, Collector):
         self._vms: dict[_Key, _Vm] = {}
         self._ended: dict[_Key, int] = {}  # when it was seen first that the VM had ended, ns
         self._others = _Vm(OTHERS, "")
-        self._waiting_known = False
 
     def read(self) -> Snapshot:
         """The counters now. Raises KvmtopError."""
@@ -146,7 +166,6 @@ class Exporter(Wrapper, Collector):
 
     def _add(self, snapshot: Snapshot) -> None:
         interval = self._interval = diff(self._interval.after if self._interval else None, snapshot)
-        self._waiting_known |= bool(snapshot.run_delay)  # without a thread that is alive, there is none
         pids = unpack(snapshot.threads["id"])[0].astype("i8")
         rows = interval.rows[interval.rows["thread"] >= 0]
         active = set(pids[rows["thread"][(rows["count"] != 0) | (rows["time"] != 0)]].tolist())
@@ -156,7 +175,7 @@ class Exporter(Wrapper, Collector):
                 continue
             mine = self._vm(_key(vm))
             mask = pids == vm.pid
-            mine.budget += interval.budget[mask].sum(axis=0)
+            mine.budget.add(dict(zip(STATES, interval.budget[mask].sum(axis=0).tolist(), strict=True)))
             if vm.pid in active:
                 for reason in by_reason(interval, mask):
                     mine.reason(clean(reason.name)).add(reason)
@@ -187,9 +206,9 @@ class Exporter(Wrapper, Collector):
             return
         after = self._interval.after
         vms = [vm for vm in self._vms.values() if vm is not self._others]
-        vms += [self._others] if self._others.budget.any() or self._others.reasons else []
-        yield from _reasons(vms)
-        yield _budget(vms, self._waiting_known)
+        vms += [self._others] if any(self._others.budget.seconds(STATES).values()) or self._others.reasons else []
+        yield from _reasons(vms, after.told)
+        yield _budget(vms, after.told)
         yield from self._vcpus(self._interval)
         for name, value, text in (
             ("kvmtop_lost_exits", after.lost, "Exits that were not counted, because a BPF map was full."),
@@ -208,14 +227,16 @@ class Exporter(Wrapper, Collector):
         yield InfoMetricFamily("kvmtop_build", "The program, the kernel and the virtualization it reads.", value=info)
 
     def _vcpus(self, interval: Interval) -> Iterator[Metric]:
-        """How many vCPUs each VM has, and how many of them are stuck, now."""
+        """How many vCPUs each VM has, how many of them are stuck, and whether it stands still, now."""
         found = [m for m in vcpu_rows(Session(), interval, trend=0) if m.scope.thread is not None and not m.ended]
-        stuck = [m for m in found if m.stuck]
-        for name, text, wanted in (
-            ("kvmtop_vcpus", "vCPU threads that are alive.", found),
-            ("kvmtop_stuck_vcpus", "vCPUs that have been outside the guest for 3 s or more without being idle.", stuck),
+        stuck = (m.scope.pid for m in found if m.stuck)
+        still = (vm.pid for vm in interval.after.vms.values() if vm.stopped or vm.paused)
+        for name, text, pids in (
+            ("kvmtop_vcpus", "vCPU threads that are alive.", (m.scope.pid for m in found)),
+            ("kvmtop_stuck_vcpus", _STUCK, stuck),
+            ("kvmtop_paused_vms", "VMs that their VMM has paused, or that a signal has stopped.", still),
         ):
-            number = Counter(m.scope.pid for m in wanted)
+            number = Counter(pids)
             sums: Counter[tuple[str, ...]] = Counter()
             for key, vm in self._vms.items():
                 sums[tuple(vm.labels)] += 0 if key in self._ended else number[key[0]]
@@ -226,6 +247,10 @@ class Exporter(Wrapper, Collector):
 
 
 LABELS = ["vm", "pid"]
+_STUCK = (
+    "vCPUs that have been in one state for 3 s or more, neither in the guest nor halted; without those of a VM that is"
+    " paused or stopped as a whole."
+)
 
 
 def _wanted(accept: str) -> str:
@@ -240,13 +265,14 @@ def _key(vm: Vm) -> _Key:
     return vm.pid, clean(vm.name) or f"pid {vm.pid}"
 
 
-def _reasons(vms: Sequence[_Vm]) -> Iterator[Metric]:
+def _reasons(vms: Sequence[_Vm], told: Collection[str]) -> Iterator[Metric]:
     labels = [*LABELS, "reason"]
     exits = CounterMetricFamily("kvmtop_exits", "Exits that have ended.", labels=labels)
     seconds = CounterMetricFamily(
         "kvmtop_exit_seconds",
-        "Time outside the guest, with exits that are still open, by where it was spent: in the kernel, idle there"
-        " (halted), or in user space (the VMM).",
+        "Time of the exits, those that are still open included, by where it was spent: kernel (on a CPU, in KVM), user"
+        " (on a CPU, in the VMM), idle (halted), blocked (asleep for anything else), wait (for a CPU), throttled (by a"
+        " CPU quota).",
         labels=[*labels, "where"],
     )
     duration = HistogramMetricFamily(
@@ -256,21 +282,21 @@ def _reasons(vms: Sequence[_Vm]) -> Iterator[Metric]:
         for name, reason in vm.reasons.items():
             values = [*vm.labels, name]
             exits.add_metric(values, reason.count)
-            for where, ns in (("kernel", reason.kernel), ("user", reason.user), ("idle", reason.idle)):
-                if ns or where != "idle":
-                    seconds.add_metric([*values, where], ns / 1e9)
+            for where, spent in reason.parts.seconds(told).items():
+                seconds.add_metric([*values, where], spent)
             duration.add_metric(values, reason.buckets(), reason.total / 1e9)
     yield from (exits, seconds, duration)
 
 
-def _budget(vms: Sequence[_Vm], waiting_known: bool) -> Metric:
+def _budget(vms: Sequence[_Vm], told: Collection[str]) -> Metric:
     family = CounterMetricFamily(
         "kvmtop_vcpu_seconds",
-        "Where the time of the vCPUs went: guest, kernel, user, idle (halted), wait (for a CPU)."
-        " The parts add up to the time that the vCPUs were watched.",
+        "Where the time of the vCPUs went: guest, kernel (on a CPU, in KVM), user (on a CPU, in the VMM), idle"
+        " (halted), blocked (asleep for anything else), wait (for a CPU), throttled (by a CPU quota)."
+        " The states add up to the time that the vCPUs were watched.",
         labels=[*LABELS, "state"],
     )
     for vm in vms:
-        for part, ns in zip(PARTS if waiting_known else PARTS[:-1], vm.budget.tolist(), strict=False):
-            family.add_metric([*vm.labels, part], ns / 1e9)
+        for state, spent in vm.budget.seconds(told).items():
+            family.add_metric([*vm.labels, state], spent)
     return family

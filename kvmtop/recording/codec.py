@@ -1,13 +1,13 @@
 """A Snapshot's counters in few bytes: what changed since an earlier Snapshot, column by column.
 
-A frame is zlib over four tables: threads, cells, ns waited for a CPU by tid, host CPU by tid. A table begins
-with its number of rows, whether their ids are others than in the earlier Snapshot, and if so the ids, each as
-its difference from the one before. The other numbers are differences from the row of the same id in the earlier
-Snapshot (from 0 where it has none). Cells begin with their histograms: the distances between the buckets that
-changed, row after row, and by how much; `count` and `total` are differences from what those let expect.
-Differences are zigzag (0, -1, 1, -2 become 0, 1, 2, 3), modulo 2**64. A column is a byte that says how many bytes
-its largest number needs, then all lowest bytes, all second ones, and so on: what hardly changes becomes runs of
-zeros, which zlib takes well.
+A frame is zlib over the tables of a Layout. A table begins with its number of rows, whether their ids are others than
+in the earlier Snapshot, and if so the ids, each as its difference from the one before. The columns are differences
+from the row of the same id in the earlier Snapshot (from 0 where it has none). `hist` is the distances between the
+buckets that changed, row after row, and by how much; `count` and `total` after it are differences from what those let
+expect; `ended` is a bit a row. Differences are zigzag (0, -1, 1, -2 become 0, 1, 2, 3), modulo 2**64. A column is a
+byte that says how many bytes its largest number needs, then all lowest bytes, all second ones, and so on: what hardly
+changes becomes runs of zeros, which zlib takes well. It takes well, too, what grows by the same everywhere: the time
+of vCPUs that stay in one state.
 
 Frames are read from files that anybody may have written: what does not fit raises BadFrame, and no frame
 makes more than the memory that the limits in format.py allow.
@@ -16,125 +16,118 @@ makes more than the memory that the limits in format.py allow.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from ..model.arrays import I64, U64, Array, find
 from ..model.histogram import BUCKETS, FIRST_OCTAVE
 from ..model.keys import pack
 from ..model.snapshot import CELL, THREAD, Snapshot
-from .format import MOST_BYTES, MOST_CELLS, MOST_PAIRS, MOST_REASONS, MOST_THREADS
+from ..model.vocabulary import STATES
+from .format import MOST_BYTES, MOST_CELLS, MOST_PAIRS, MOST_REASONS, MOST_THREADS, MOST_TIME, BadFrame
+from .layout import ENDED, HIST, Layout, flat
 
 LEVEL = 6  # of zlib: 9 gains 1 % and takes twice as long
 
-# The columns, in this order. Left out: what links the rows of the BPF maps (THREAD's cells, CELL's next).
-_THREAD = [
-    *("id", "first_ns", "end_ns", "exit_ns", "entry_ns", "user_ns", "user", "guest", "unpaired", "overwritten"),
-    *("pairs", "reason", "isa", "vcpu", "cpu"),
-]
-_CELL = ["reason", "isa", "thread", "count", "total", "user", "min", "max"]
 _ENDED = np.uint64(1 << 63)  # marks the ids made for cells without one
-
 _SHIFT = BUCKETS.bit_length() - 1
 _HIST = CELL.fields["hist"][1] // 8 if CELL.fields else 0  # where a cell's histogram begins, in words
-
-Rows = U64  # shape (columns, rows)
-
-
-class BadFrame(Exception):
-    """These bytes are no frame."""
+_CPU, _SAMPLE = np.dtype([("cpu", "i8")]), np.dtype([("wall_ns", "u8")])
+_MOST = {"threads": MOST_THREADS, "cells": MOST_CELLS, "cpus": MOST_THREADS, "sample": 1}
 
 
 @dataclass(frozen=True)
 class Counters:
-    """What a frame holds of a Snapshot, under the same names."""
+    """What a frame holds of a Snapshot, under the same names. threads: a dtype of the frame's format."""
 
     threads: Array = field(default_factory=lambda: np.zeros(0, THREAD))
     cells: Array = field(default_factory=lambda: np.zeros(0, CELL))
     thread_ids: U64 = field(default_factory=lambda: np.zeros(0, "u8"))
     cell_ids: U64 = field(default_factory=lambda: np.zeros(0, "u8"))
-    run_delay: Mapping[int, int] = field(default_factory=dict)
     cpus: Mapping[int, int] = field(default_factory=dict)
+    told: tuple[str, ...] = STATES
+    wall_ns: int = 0
 
 
 NOTHING = Counters()  # what a frame that stands for itself is different from
 
 
-def encode(now: Snapshot, before: Snapshot | Counters = NOTHING) -> bytes:
+def _tables(now: Snapshot | Counters) -> dict[str, tuple[U64, Array]]:
+    """Kind → the ids of its rows, and the rows."""
+    cpus = np.array(list(now.cpus.values()), "i8").view(_CPU)  # below 0: two's complement
+    return {
+        "threads": (now.thread_ids, flat(now.threads)),
+        "cells": (_keys(now.cell_ids, now.cells), now.cells),
+        "cpus": (np.array(list(now.cpus), "i8").view("u8"), cpus),
+        "sample": (np.zeros(1, "u8"), np.array([now.wall_ns], _SAMPLE)),
+    }
+
+
+def encode(now: Snapshot, layout: Layout, before: Snapshot | Counters = NOTHING) -> bytes:
     """The frame of `now`, for a reader who has `before`. Raises BadFrame if it were too large to be read."""
     if len(now.threads) > MOST_THREADS or len(now.cells) > MOST_CELLS:
         raise BadFrame("too many vCPUs for a recording")
     _check_reasons(now.threads, now.cells)
-    out = _Writer()
-    at = out.ids(now.thread_ids, before.thread_ids)
-    out.rows(_rows(now.threads, _THREAD) - _take(_rows(before.threads, _THREAD), at))
-    at = out.ids(_keys(now.cell_ids, now.cells), _keys(before.cell_ids, before.cells))
-    change = now.cells["hist"] - _take(before.cells["hist"].T, at).T
-    where = np.flatnonzero(change)
-    out.column(np.array([len(where)], "u8"))
-    out.column(np.diff(where, prepend=-1).astype("u8"))
-    grown = change.reshape(-1)[where]
-    out.column(_zigzag(grown))
-    expected = _expected(len(now.cells), *np.divmod(where, BUCKETS), grown)
-    out.rows(_rows(now.cells, _CELL) - _take(_rows(before.cells, _CELL), at) - expected)
-    out.column(np.packbits(now.cell_ids == 0).astype("u8"))
-    for new, old in ((now.run_delay, before.run_delay), (now.cpus, before.cpus)):
-        (tids, values), (old_tids, old_values) = _pairs(new), _pairs(old)
-        out.rows(values - _take(old_values, out.ids(tids, old_tids)))
+    out, new_tables, old_tables = _Writer(), _tables(now), _tables(before)
+    for kind, names in layout.tables.items():
+        (ids, rows), (old_ids, old) = new_tables[kind], old_tables[kind]
+        at = out.ids(ids, old_ids)
+        expected: dict[str, U64] = {}
+        for name in names:
+            if name == HIST:
+                expected = out.buckets(rows[HIST] - _take(old[HIST], at))
+            elif name == ENDED:
+                out.column(np.packbits(now.cell_ids == 0).astype("u8"))
+            else:
+                change = _wide(rows[name]) - _take(_wide(old[name]), at)
+                out.column(_zigzag(change - expected.get(name, np.uint64(0))))
     payload = b"".join(out.parts)
     if len(payload) > MOST_BYTES:
         raise BadFrame("too many vCPUs for a recording")
     return zlib.compress(payload, LEVEL)
 
 
-def decode(frame: bytes, before: Snapshot | Counters = NOTHING) -> Counters:
+def decode(frame: bytes, layout: Layout, before: Counters = NOTHING) -> Counters:
     """The counters of a frame. Raises BadFrame."""
-    return unpacked(_inflate(frame), before)
+    return unpacked(_inflate(frame), layout, before)
 
 
-def unpacked(payload: bytes, before: Snapshot | Counters = NOTHING) -> Counters:
+def unpacked(payload: bytes, layout: Layout, before: Counters = NOTHING) -> Counters:
     """The counters of a frame that zlib has unpacked. Raises BadFrame."""
-    data = _Reader(payload)
-    thread_ids, at = data.ids(before.thread_ids, MOST_THREADS)
-    rows = _take(_rows(before.threads, _THREAD), at)
-    threads = _fill(np.zeros(len(thread_ids), THREAD), rows + data.rows(rows.shape), _THREAD)
-    keys, at = data.ids(_keys(before.cell_ids, before.cells), MOST_CELLS)
-    cells = before.cells.copy() if at is None else np.zeros(len(keys), CELL)
-    if at is not None:
-        cells["hist"][at >= 0] = before.cells["hist"][at[at >= 0]]
-    row, bucket, grown = data.buckets(len(keys))
-    cells.view("u8")[row * (CELL.itemsize // 8) + _HIST + bucket] += grown
-    rows = _take(_rows(before.cells, _CELL), at)
-    cells = _fill(cells, rows + data.rows(rows.shape) + _expected(len(keys), row, bucket, grown), _CELL)
-    ended = np.unpackbits(data.column((len(keys) + 7) // 8).astype("u1"), count=len(keys)).astype(bool)
-    if (cells["thread"][~ended] >= len(threads)).any():
+    data, known = _Reader(payload), _tables(before)
+    for kind, names in layout.tables.items():
+        if kind in known:
+            known[kind] = data.table(names, *known[kind], _MOST[kind])
+        else:
+            data.skip(names)
+    data.end()
+    (thread_ids, threads), (cell_ids, cells), (tids, cpus), (_, sample) = (known[kind] for kind in _MOST)
+    if (cells["thread"][cell_ids != 0] >= len(threads)).any():
         raise BadFrame("a counter of no thread")
     _check_reasons(threads, cells)
-    mappings = []
-    for old_tids, old_values in (_pairs(before.run_delay), _pairs(before.cpus)):
-        tids, at = data.ids(old_tids, MOST_THREADS)
-        rows = _take(old_values, at)
-        values = (rows + data.rows(rows.shape)).view("i8")[0]
-        if (np.abs(values) >> 62).any():  # their differences must fit, too
-            raise BadFrame("a time or CPU too large")
-        mappings.append(dict(zip(tids.view("i8").tolist(), values.tolist(), strict=True)))
-    data.end()
-    return Counters(threads, cells, thread_ids, np.where(ended, np.uint64(0), keys), *mappings)
+    if "state" in (threads.dtype.names or ()) and threads["state"].max(initial=0) >= len(STATES):
+        raise BadFrame("a state that there is not")
+    wall_ns = int(sample["wall_ns"].sum())
+    if (np.abs(cpus["cpu"]) >> 62).any() or wall_ns >= MOST_TIME:  # differences of CPUs must fit, too
+        raise BadFrame("a CPU or time too large")
+    on = dict(zip(tids.view("i8").tolist(), cpus["cpu"].tolist(), strict=True))
+    return Counters(threads.view(before.threads.dtype), cells, thread_ids, cell_ids, on, layout.told, wall_ns)
 
 
 _MIDDLES = np.array([((9 + 2 * (n & 3)) << FIRST_OCTAVE + (n >> 2)) >> 3 for n in range(BUCKETS)], "u8")
 
 
-def _expected(cells: int, row: I64, bucket: I64, grown: U64) -> Rows:
-    """How much the columns of so many cells grow with their histograms: count, and roughly total."""
-    rows = np.zeros((len(_CELL), cells), "u8")
+def _expected(cells: int, row: I64, bucket: I64, grown: U64) -> dict[str, U64]:
+    """How much columns of so many cells grow with their histograms: count, and roughly total."""
+    columns = {"count": np.zeros(cells, "u8"), "total": np.zeros(cells, "u8")}
     first = np.flatnonzero(np.diff(row, prepend=-1))
     if len(first):
-        rows[_CELL.index("count"), row[first]] = np.add.reduceat(grown, first)
-        rows[_CELL.index("total"), row[first]] = np.add.reduceat(grown * _MIDDLES[bucket], first)
-    return rows
+        columns["count"][row[first]] = np.add.reduceat(grown, first)
+        columns["total"][row[first]] = np.add.reduceat(grown * _MIDDLES[bucket], first)
+    return columns
 
 
 def _check_reasons(threads: Array, cells: Array) -> None:
@@ -162,21 +155,8 @@ def _keys(ids: U64, cells: Array) -> U64:
     return keys
 
 
-def _rows(array: Array, names: list[str]) -> Rows:
-    return np.array([array[name] for name in names], "u8").reshape(len(names), len(array))
-
-
-def _fill(array: Array, rows: Rows, names: list[str]) -> Array:
-    for name, values in zip(names, rows, strict=True):
-        if array.dtype[name].itemsize < 8 and values.max(initial=0) >> np.uint64(32):
-            raise BadFrame(f"{name} too large")
-        array[name] = values
-    return array
-
-
-def _pairs(mapping: Mapping[int, int]) -> tuple[U64, Rows]:
-    """Ids, and one column; negative numbers (a clock that went back) as two's complement."""
-    return np.array(list(mapping), "i8").view("u8"), np.array([list(mapping.values())], "i8").view("u8")
+def _wide(column: npt.NDArray[np.integer]) -> U64:
+    return column.astype("u8")
 
 
 def _find(ids: U64, old: U64) -> I64 | None:
@@ -184,12 +164,12 @@ def _find(ids: U64, old: U64) -> I64 | None:
     return None if np.array_equal(ids, old) else find(old, ids)
 
 
-def _take(rows: Rows, at: I64 | None) -> Rows:
-    """The rows that _find found, zeros for those it did not. Shape (columns, rows), as the result's."""
+def _take(column: U64, at: I64 | None) -> U64:
+    """The rows that _find found, zeros for those it did not."""
     if at is None:
-        return rows
-    taken = np.zeros((len(rows), len(at)), "u8")
-    taken[:, at >= 0] = rows[:, at[at >= 0]]
+        return column
+    taken = np.zeros((len(at), *column.shape[1:]), "u8")
+    taken[at >= 0] = column[at[at >= 0]]
     return taken
 
 
@@ -219,9 +199,14 @@ class _Writer:
             self.column(_zigzag(np.diff(ids, prepend=np.uint64(0))))
         return at
 
-    def rows(self, rows: Rows) -> None:
-        for row in rows:
-            self.column(_zigzag(row))
+    def buckets(self, change: U64) -> dict[str, U64]:
+        """By how much histograms changed, shape (rows, BUCKETS); what is expected of other columns then."""
+        where = np.flatnonzero(change)
+        grown = change.reshape(-1)[where]
+        self.column(np.array([len(where)], "u8"))
+        self.column(np.diff(where, prepend=-1).astype("u8"))
+        self.column(_zigzag(grown))
+        return _expected(len(change), *np.divmod(where, BUCKETS), grown)
 
 
 class _Reader:
@@ -250,8 +235,43 @@ class _Reader:
         at = _find(ids, old)
         return ids, np.arange(count) if at is None else at
 
-    def rows(self, shape: tuple[int, ...]) -> Rows:
-        return np.array([_unzigzag(self.column(shape[1])) for _ in range(shape[0])], "u8").reshape(shape)
+    def table(self, names: Sequence[str], old_ids: U64, old: Array, most: int) -> tuple[U64, Array]:
+        """The ids and rows of a table, of which there are not more; `old` has the columns that are wanted."""
+        ids, at = self.ids(old_ids, most)
+        rows = old.copy() if at is None else np.zeros(len(ids), old.dtype)
+        expected, ended = dict[str, U64](), np.zeros(len(ids), bool)
+        for name in names:
+            wanted = name in (old.dtype.names or ())
+            if name == HIST:
+                row, bucket, grown = self.buckets(len(ids))
+                if wanted:
+                    if at is not None:
+                        rows[HIST][at >= 0] = old[HIST][at[at >= 0]]
+                    rows.view("u8")[row * (CELL.itemsize // 8) + _HIST + bucket] += grown
+                expected = _expected(len(ids), row, bucket, grown)
+            elif name == ENDED:
+                ended = np.unpackbits(self.column((len(ids) + 7) // 8).astype("u1"), count=len(ids)).astype(bool)
+            else:
+                change = _unzigzag(self.column(len(ids))) + expected.get(name, np.uint64(0))
+                if wanted:
+                    values = _take(_wide(old[name]), at) + change
+                    if old.dtype[name].itemsize < 8 and values.max(initial=0) >> np.uint64(32):
+                        raise BadFrame(f"{name} too large")
+                    rows[name] = values.view("i8") if old.dtype[name].kind == "i" else values
+        return np.where(ended, np.uint64(0), ids), rows
+
+    def skip(self, names: Sequence[str]) -> None:
+        """A table that nobody here knows."""
+        count, others = self.column(2).tolist()
+        if count > MOST_CELLS:
+            raise BadFrame("a table of a wrong length")
+        if others:
+            self.column(count)
+        for name in names:
+            if name == HIST:
+                self.buckets(count)
+            else:
+                self.column((count + 7) // 8 if name == ENDED else count)
 
     def buckets(self, cells: int) -> tuple[I64, I64, U64]:
         """Which buckets of so many cells changed, in ascending order, and by how much."""

@@ -2,12 +2,14 @@
 
 The file is a SQLite database; `sqlite3 FILE` shows it:
 
+    columns  which tables the frames hold, with which columns, in this order: layout.py
     runs     one row: version of kvmtop, host, kernel, title, when counting began (s since 1970, and in the
              clock of the Snapshots, CLOCK_MONOTONIC in ns)
     reasons  isa (1 VMX, 2 SVM), code, the kernel's name for it
     flags    VMX's flag bits, by the kernel's names
-    vms      a row for each change: from this sample on, the VM of this pid has this name and state; before it, a row
-             of the state alias for each further name, which older versions of kvmtop take for a name for no time
+    vms      a row for each change: from this sample on, the VM of this pid has this name and state: running,
+             stopped, paused (or both, with a space between), ended, gone; before it, rows of other states, skipped
+             by readers that do not know them: alias for each further name, quota for the last that held it back
     vcpus    from this sample on there is this thread: its id in the frames, pid, tid, vCPU
     samples  a row a Snapshot: time_ns, and what could not be counted; final is the one after the last interval
     exits    by sample and reason: exits that ended since the sample before, and ns that they lasted
@@ -27,8 +29,10 @@ some milliseconds a sample, the other always: so nobody else can put a file ther
 from __future__ import annotations
 
 APPLICATION = 0x6B766D74  # "kvmt": SQLite's application_id, for file(1)
-FORMAT = 1  # SQLite's user_version
-SCHEMA = """\
+FORMAT = 2  # SQLite's user_version; format1.py says what the one before was
+COLUMNS = "CREATE TABLE columns (position INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL) STRICT;"
+SCHEMA = f"""\
+{COLUMNS}
 CREATE TABLE runs (run INTEGER PRIMARY KEY, version TEXT NOT NULL, host TEXT NOT NULL, kernel TEXT NOT NULL, title TEXT NOT NULL, began REAL NOT NULL, start_ns INTEGER NOT NULL) STRICT;
 CREATE TABLE reasons (isa INTEGER NOT NULL, code INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (isa, code)) STRICT;
 CREATE TABLE flags (flag INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
@@ -38,7 +42,8 @@ CREATE TABLE samples (sample INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, exit
 CREATE TABLE exits (sample INTEGER NOT NULL, isa INTEGER NOT NULL, code INTEGER NOT NULL, exits INTEGER NOT NULL, ns INTEGER NOT NULL, PRIMARY KEY (sample, isa, code)) STRICT, WITHOUT ROWID;
 CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
 """  # noqa: E501
-ALIAS = "alias"
+ALIAS, QUOTA = "alias", "quota"
+STANDING = {"running", "stopped", "paused", "ended", "gone"}
 GROUP = 32  # samples; the first of each stands for itself
 # Columns of samples and what a Snapshot calls them.
 SCALARS = {
@@ -54,13 +59,17 @@ MOST_THREADS = 1 << 16
 MOST_CELLS = 1 << 17  # 1.1 kB each in memory
 MOST_REASONS = 1 << 10
 MOST_PAIRS = 1 << 24  # of a thread and a reason
+MOST_COLUMNS = 1 << 8  # of all tables
 MOST_BYTES = 1 << 26  # of a frame, unpacked
 MOST_SAMPLES = 5_000_000
 MOST_NAMES = 1 << 14  # of reasons, of which kernels have 200, and of flags
 MOST_CHANGES = 1_000_000  # of VMs: that one is there, has ended, is there no more
 MOST_VMS = MOST_THREADS  # at a time; each that does anything has a vCPU
-MOST_COUNTS = 50_000_000  # of reasons in samples
 MOST_TIME = 1 << 62  # ns
+
+
+class BadFrame(Exception):
+    """This is no frame, or nothing else that a recording may hold."""
 
 
 def base(sample: int) -> int | None:

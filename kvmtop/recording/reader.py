@@ -9,7 +9,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,30 +18,33 @@ import numpy as np
 
 from ..errors import KvmtopError
 from ..model.arrays import I64, Array
-from ..model.exit_stats import counts
 from ..model.provenance import Origin
 from ..model.selection import ALL_VMS, Selection, only
 from ..model.snapshot import SLOW, Snapshot
 from ..model.vocabulary import MOST_ALIASES, DetailRequest, Names, Vm
 from ..sanitize import clean
-from . import codec
+from . import codec, format1
 from .format import (
     ALIAS,
     APPLICATION,
     FORMAT,
     MOST_BYTES,
     MOST_CHANGES,
-    MOST_COUNTS,
+    MOST_COLUMNS,
     MOST_NAMES,
     MOST_SAMPLES,
     MOST_TIME,
     MOST_VMS,
+    QUOTA,
     SCALARS,
     SCHEMA,
+    STANDING,
+    BadFrame,
     base,
     words,
 )
 from .journal import copy, journal_of
+from .layout import Layout
 
 QUERY_SECONDS = 20.0  # a damaged file may lead in circles
 KEPT = 16  # unpacked Snapshots
@@ -58,7 +61,7 @@ class Recording:
     def __init__(self, path: Path, pids: Sequence[int] = (), selection: Selection = ALL_VMS) -> None:
         """pids and selection: the VMs to see, none for all."""
         self.path, self._pids, self._selection = path, pids, selection
-        self._kept: OrderedDict[int, Snapshot] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[codec.Counters, Snapshot]] = OrderedDict()
         self._lock = threading.RLock()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._known: tuple[int, dict[int, Vm]] = (0, {})  # VMs after so many changes
@@ -78,7 +81,7 @@ class Recording:
         try:
             with self._lock:
                 yield
-        except (sqlite3.Error, codec.BadFrame, OverflowError, MemoryError, UnicodeError) as error:
+        except (sqlite3.Error, BadFrame, OverflowError, MemoryError, UnicodeError) as error:
             raise KvmtopError(f"{self.path} is damaged, or no recording: {words(error)[:200]}", 2) from None
         except OSError as error:
             raise KvmtopError(f"cannot read {self.path}: {words(error)}", 2) from None
@@ -100,12 +103,15 @@ class Recording:
             raise KvmtopError(f"{path} is cut off: it has {size} bytes of {pages * page}", 2)
         if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
             raise KvmtopError(f"{path} is not a recording of kvmtop", 2)
-        if (version := database.execute("PRAGMA user_version").fetchone()[0]) != FORMAT:
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        schema = {FORMAT: SCHEMA, format1.FORMAT1: format1.SCHEMA1}.get(version)
+        if schema is None:
             raise KvmtopError(
-                f"{path} was written by another version of kvmtop (format {version}; this one reads {FORMAT})", 2
+                f"{path} was written by another version of kvmtop (format {version}; this one reads 1 to {FORMAT})", 2
             )
+        self._old = version == format1.FORMAT1
         # Exactly our tables: no view, trigger, index or expression of somebody else's is ever run.
-        expected = sorted(line.removesuffix(";") for line in SCHEMA.splitlines())
+        expected = sorted(line.removesuffix(";") for line in schema.splitlines())
         found = database.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_autoindex_%' LIMIT 99")
         if sorted(str(sql) for (sql,) in found) != expected:
             raise KvmtopError(f"{path} is not a recording of kvmtop: its tables are others", 2)
@@ -150,9 +156,9 @@ class Recording:
         self._deadline = time.monotonic() + QUERY_SECONDS
         for number, row in enumerate(self._database.execute(sql, values)):
             if number >= most:
-                raise codec.BadFrame(f"more than {most} rows")
+                raise BadFrame(f"more than {most} rows")
             if tuple(map(type, row)) != tuple(types):
-                raise codec.BadFrame("a value of a wrong type")
+                raise BadFrame("a value of a wrong type")
             yield row
 
     def _load(self) -> None:
@@ -165,9 +171,13 @@ class Recording:
         self.began: float = runs[0][4]
         self.start_ns: int = runs[0][5]
         if not 0 <= self.began < 1 << 37 or not 0 <= self.start_ns < MOST_TIME:
-            raise codec.BadFrame("a time that cannot be")
+            raise BadFrame("a time that cannot be")
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.began))
         self.origin = Origin(host, kernel, version, title or f"{host}, {kernel}, {when}", self.began)
+        self._layout, self._nothing = format1.LAYOUT1, format1.NOTHING1
+        if not self._old:
+            sql = "SELECT kind, name FROM columns ORDER BY position"
+            self._layout, self._nothing = Layout.read(self._rows(sql, (text, text), MOST_COLUMNS)), codec.NOTHING
         reasons: dict[int, dict[int, str]] = {}
         for isa, code, name in self._rows("SELECT isa, code, name FROM reasons", (number, number, text), MOST_NAMES):
             reasons.setdefault(isa, {})[code] = clean(name)
@@ -176,9 +186,9 @@ class Recording:
         sql = f"SELECT sample, time_ns, exits, final, {', '.join(SCALARS)} FROM samples ORDER BY sample"
         rows: I64 = np.fromiter(self._rows(sql, (number,) * 9, MOST_SAMPLES), np.dtype((np.int64, 9)))
         if not len(rows) or (rows[:, 0] != np.arange(len(rows))).any() or rows[:, 3][:-1].any():
-            raise codec.BadFrame("samples are missing")
+            raise BadFrame("samples are missing")
         if (rows < 0).any() or (rows >= MOST_TIME).any() or (np.diff(rows[:, 1], prepend=self.start_ns) < 0).any():
-            raise codec.BadFrame("a clock that went back")
+            raise BadFrame("a clock that went back")
         self._scalars = rows[:, 4:]
         self._times = rows[:, 1]
         # The final reading closes no interval of the run; one that was recorded alone is all there is.
@@ -187,19 +197,23 @@ class Recording:
         self.exits: I64 = rows[: self.count, 2]
         sql = "SELECT sample, pid, name, comm, state FROM vms ORDER BY sample, rowid"
         self._changes: list[tuple[int, Vm, bool]] = []  # of VMs: from which sample, what, whether it is there
-        aliases: dict[int, list[str]] = {}
+        facts: dict[tuple[str, int], list[str]] = {}
         known: set[int] = set()
         for sample, pid, name, comm, state in self._rows(sql, (number, number, text, text, text), MOST_CHANGES):
             name = clean(name)
-            if state == ALIAS:
-                aliases.setdefault(pid, []).append(name)
+            now, there = set(state[:99].split()), state != "gone"
+            if not now <= STANDING:
+                if state in (ALIAS, QUOTA):
+                    facts.setdefault((state, pid), []).append(name)
                 continue
-            others = tuple(filter(None, aliases.pop(pid, [])))[:MOST_ALIASES]
-            there = state != "gone"
-            self._changes.append((sample, Vm(pid, name or f"pid {pid}", clean(comm), state == "ended", others), there))
+            aliases, quotas = (tuple(filter(None, facts.pop((of, pid), []))) for of in (ALIAS, QUOTA))
+            standing = {word: word in now for word in ("ended", "stopped", "paused")}
+            quota, aliases = "".join(quotas[:1]), aliases[:MOST_ALIASES]
+            vm = Vm(pid, name or f"pid {pid}", clean(comm), aliases=aliases, quota=quota, **standing)
+            self._changes.append((sample, vm, there))
             known.add(pid) if there else known.discard(pid)
             if len(known) > MOST_VMS:
-                raise codec.BadFrame(f"more than {MOST_VMS} VMs at a time")
+                raise BadFrame(f"more than {MOST_VMS} VMs at a time")
 
     def __len__(self) -> int:
         return self.count
@@ -210,32 +224,7 @@ class Recording:
     def at(self, n: int) -> Snapshot:
         """Snapshot n, from 0. Raises KvmtopError."""
         with self._explained():
-            return self._only(self._at(n))
-
-    def counts(self, begin: int, end: int) -> dict[tuple[int, int], I64]:
-        """Exits of each reason (isa, code) in the intervals that end with samples begin to end - 1."""
-        found: dict[tuple[int, int], I64] = {}
-        if self._pids or self._selection.patterns:  # the table knows no VMs
-            return self._counts_of_chosen(begin, end)
-        sql = "SELECT sample, isa, code, exits FROM exits WHERE sample >= ? AND sample < ?"
-        with self._explained():
-            for sample, isa, code, exits in self._rows(sql, (int,) * 4, MOST_COUNTS, begin, end):
-                if (isa, code) not in found:
-                    if (len(found) + 1) * (end - begin) > MOST_COUNTS:
-                        raise codec.BadFrame("too many reasons")
-                    found[isa, code] = np.zeros(end - begin, "i8")
-                found[isa, code][sample - begin] = exits
-        return found
-
-    def _counts_of_chosen(self, begin: int, end: int) -> dict[tuple[int, int], I64]:
-        found: dict[tuple[int, int], I64] = defaultdict(lambda: np.zeros(end - begin, "i8"))
-        before = counts(self.at(begin - 1)) if begin else {}
-        for n in range(begin, end):
-            now = counts(self.at(n))
-            for key in now:
-                found[key][n - begin] = max(now[key] - before.get(key, 0), 0)  # less: threads ended long ago
-            before = now
-        return dict(found)
+            return self._only(self._at(n)[1])
 
     def read(self) -> Snapshot:
         """The next Snapshot; after the last one, that one again."""
@@ -259,7 +248,7 @@ class Recording:
                 self._folder.cleanup()
         return snapshot
 
-    def _at(self, n: int) -> Snapshot:
+    def _at(self, n: int) -> tuple[codec.Counters, Snapshot]:
         against = base(n)
         if n in self._kept:
             while against is not None and against in self._kept:  # what its neighbours are packed against, too
@@ -267,23 +256,23 @@ class Recording:
                 against = base(against)
             self._kept.move_to_end(n)
             return self._kept[n]
-        before = codec.NOTHING if against is None else self._at(against)
+        before = self._nothing if against is None else self._at(against)[0]
         rows = list(self._rows("SELECT frame FROM frames WHERE sample = ?", (bytes,), 1, n))
         if not rows:
-            raise codec.BadFrame(f"frame {n} is missing")
-        counters = codec.decode(rows[0][0], before)
+            raise BadFrame(f"frame {n} is missing")
+        counters, time_ns = codec.decode(rows[0][0], self._layout, before), int(self._times[n])
         snapshot = Snapshot(
-            time_ns=int(self._times[n]),
+            time_ns=time_ns,
             start_ns=self.start_ns,
             names=self._names,
             vms=self._vms(n),
-            **vars(counters),
+            **vars(format1.today(counters, time_ns) if self._old else counters),
             **dict(zip(SCALARS.values(), self._scalars[n].tolist(), strict=True)),
         )
-        self._kept[n] = snapshot
+        self._kept[n] = counters, snapshot
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
-        return snapshot
+        return counters, snapshot
 
     def _vms(self, n: int) -> dict[int, Vm]:
         end = bisect.bisect_right(self._changes, n, key=lambda change: change[0])

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from .. import __version__
@@ -17,7 +18,7 @@ from ..model.exit_stats import Groups
 from ..model.keys import unpack
 from ..model.snapshot import Snapshot
 from ..model.source import Source, Wrapper
-from ..model.vocabulary import Key, Vm
+from ..model.vocabulary import STATES, Key, Vm
 from . import codec
 from .format import (
     ALIAS,
@@ -27,11 +28,14 @@ from .format import (
     MOST_CHANGES,
     MOST_SAMPLES,
     MOST_VMS,
+    QUOTA,
     SCALARS,
     SCHEMA,
+    BadFrame,
     base,
     words,
 )
+from .layout import Layout
 
 PAGE = 1024  # bytes: half of the last page of each frame is lost
 
@@ -50,6 +54,7 @@ class Recorder(Wrapper):
         self._vms: dict[int, Vm] = {}
         self._changes = 0  # of VMs
         self._threads: set[int] = set()
+        self._layout = Layout.of(STATES)
         self._lock = threading.Lock()
         self._beside = [Path(f"{path}-journal"), Path(f"{path}-wal")]
         for place in self._beside:
@@ -123,7 +128,7 @@ class Recorder(Wrapper):
                 self._database.execute("BEGIN")
                 self._write(snapshot, final)
                 self._database.execute("COMMIT")
-        except (sqlite3.Error, OSError, codec.BadFrame) as error:
+        except (sqlite3.Error, OSError, BadFrame) as error:
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
             self._trouble = f"recording ended after {self._next} samples: cannot write {self._path} ({words(error)})"
@@ -143,29 +148,29 @@ class Recorder(Wrapper):
             old_count, old_ns = self._sums.get(key, (0, 0))
             if count > old_count:
                 grown.append((n, *key, count - old_count, ns - old_ns))
-        put("INSERT INTO frames VALUES (?, ?)", (n, codec.encode(snapshot, before)))
+        put("INSERT INTO frames VALUES (?, ?)", (n, codec.encode(snapshot, self._layout, before)))
         scalars = [getattr(snapshot, name) for name in SCALARS.values()]
         exits = sum(row[3] for row in grown)
         put("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (n, snapshot.time_ns, exits, *scalars, final))
         self._database.executemany("INSERT INTO exits VALUES (?, ?, ?, ?, ?)", grown)
-        rows = []
-        changed = [pid for pid in snapshot.vms.keys() | self._vms.keys() if snapshot.vms.get(pid) != self._vms.get(pid)]
-        for pid in sorted(changed, key=snapshot.vms.__contains__):  # those that are there no more first: they make room
-            now = snapshot.vms.get(pid)
-            state = "gone" if now is None else "ended" if now.ended else "running"
+        rows, vms = [], {pid: _with_quota(vm, self._vms.get(pid)) for pid, vm in snapshot.vms.items()}
+        changed = [pid for pid in vms.keys() | self._vms.keys() if vms.get(pid) != self._vms.get(pid)]
+        for pid in sorted(changed, key=vms.__contains__):  # those that are there no more first: they make room
+            now = vms.get(pid)
+            state = "gone" if now is None else "ended" if now.ended else _standing(now)
             vm = now or self._vms[pid]
-            names = [*((alias, ALIAS) for alias in vm.aliases), (vm.name, state)]
-            rows += [(n, pid, name, vm.comm, of) for name, of in names]
+            facts = [*((alias, ALIAS) for alias in vm.aliases), *[(vm.quota, QUOTA)][: bool(vm.quota)]]
+            rows += [(n, pid, name, vm.comm, of) for name, of in (*facts, (vm.name, state))]
         self._changes += len(rows)
-        if len(snapshot.vms) > MOST_VMS or self._changes > MOST_CHANGES:
-            raise codec.BadFrame("too many VMs for a recording")
+        if len(vms) > MOST_VMS or self._changes > MOST_CHANGES:
+            raise BadFrame("too many VMs for a recording")
         self._database.executemany("INSERT INTO vms VALUES (?, ?, ?, ?, ?)", rows)
         threads = snapshot.thread_ids.view("i8").tolist()
         for row, thread in enumerate(threads):
             if thread not in self._threads:
                 id, vcpu = int(snapshot.threads["id"][row]), int(snapshot.threads["vcpu"][row])
                 put("INSERT INTO vcpus VALUES (?, ?, ?, ?, ?)", (n, thread, *unpack(id), vcpu))
-        self._sums, self._vms, self._threads = sums, dict(snapshot.vms), set(threads)
+        self._sums, self._vms, self._threads = sums, vms, set(threads)
         chain = {n}
         while (last := min(chain)) % GROUP:
             chain.add(last & (last - 1))
@@ -176,9 +181,20 @@ class Recorder(Wrapper):
         began = time.time() - (time.monotonic_ns() - snapshot.start_ns) / 1e9
         host = (__version__, platform.node(), platform.release(), self._title, began, snapshot.start_ns)
         self._database.execute("INSERT INTO runs VALUES (1, ?, ?, ?, ?, ?, ?)", host)
+        self._layout = Layout.of(snapshot.told)
+        self._database.executemany("INSERT INTO columns (kind, name) VALUES (?, ?)", self._layout.rows)
         names = [(isa, code, name) for isa, table in snapshot.names.reasons.items() for code, name in table.items()]
         self._database.executemany("INSERT INTO reasons VALUES (?, ?, ?)", names)
         self._database.executemany("INSERT INTO flags VALUES (?, ?)", list(snapshot.names.flags.items()))
+
+
+def _standing(vm: Vm) -> str:
+    return " ".join(word for word in ("stopped", "paused") if getattr(vm, word)) or "running"
+
+
+def _with_quota(vm: Vm, before: Vm | None) -> Vm:
+    """It keeps the quota that it had: one that holds it back in each second interval would be a change in each."""
+    return replace(vm, quota=before.quota) if before and before.quota and not vm.quota else vm
 
 
 def _make(path: Path) -> None:

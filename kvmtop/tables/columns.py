@@ -63,8 +63,11 @@ def fitting(columns: Iterable[Column[T]], width: int, gap: int = 1) -> list[Colu
 
 def headings(columns: Sequence[Column[T]], width: int) -> list[Heading]:
     """The heads of columns, so that they and their gaps fill so many characters, as far as they may."""
-    spare = width - sum(column.width + 1 for column in columns)
-    return [column.heading(spare) for column in columns]
+    spare, found = width - sum(column.width + 1 for column in columns), []
+    for column in columns:  # the first takes or gives most
+        found.append(column.heading(spare))
+        spare -= found[-1].width - column.width
+    return found
 
 
 def laid_out(columns: Iterable[Column[T]], items: Iterable[T], width: int, row: Callable[[T, list[Cell]], Row]) -> Rows:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from .. import units
-from ..insight.compare import DEVIATIONS, Change, RecordingSpan, changes, growth
+from ..insight.compare import (
+    EFFECT,
+    EXITS,
+    HUNDREDFOLD,
+    LEAST,
+    LEVEL,
+    SHIFT,
+    TENFOLD,
+    Change,
+    RecordingSpan,
+    changes,
+    growth,
+)
 from ..model.exit_stats import Reason
 from . import columns
 from .columns import Column, laid_out, logged
@@ -14,7 +26,10 @@ from .text import lines
 
 Pair = tuple[float, float]
 
-CHANCE = f"more than {DEVIATIONS:g} standard deviations of the single intervals' rates"
+CHANCE = (
+    f"by {EFFECT - 1:.0%} at least (percentiles: {SHIFT - 1:.0%}) and more than chance (t test of the intervals: p <"
+    f" {LEVEL:.1%}), or to x{HUNDREDFOLD:g} in {EXITS} exits"
+)
 
 
 def _pair(
@@ -51,10 +66,22 @@ def _growth(pair: Pair) -> float | None:
     return float("inf") if pair[1] and not pair[0] else growth(*pair)
 
 
+# What a change shows itself in, the plainest first.
+_FIGURES: dict[str, Callable[[Reason], float | None]] = {
+    "rate": lambda reason: reason.rate,
+    "time": lambda reason: reason.time_rate,
+    "p99": lambda reason: reason.percentile(0.99),
+    "p50": lambda reason: reason.percentile(0.5),
+}
+
+
 def _verdict(change: Change) -> str:
-    if not change.notable:
-        return "?" if change.notable is None else "noise"
-    return "less" if change.rates[1] < change.rates[0] else "more"
+    if not change.changed:
+        return "?" if change.changed is None else "noise"
+    name = next(name for name in _FIGURES if name in change.changed)
+    before, after = (_FIGURES[name](side) or 0 if side else 0 for side in (change.before, change.after))
+    words = ("less", "more") if name == "rate" else ("shorter", "longer")
+    return words[after > before]
 
 
 COLUMNS: tuple[Column[Change], ...] = (
@@ -69,8 +96,8 @@ COLUMNS: tuple[Column[Change], ...] = (
         7,
         lambda change: change,
         _verdict,
-        f"more or less: the rate changed by {CHANCE}, of whichever of the two varies more; noise: it did not;"
-        " ?: there are too few intervals to tell",
+        f"more or less: the rate changed {CHANCE}; longer or shorter: the time or the percentiles did; noise: none of"
+        f" them; ?: fewer than {LEAST} intervals, and not x{TENFOLD:g} in {EXITS} exits",
         lambda change: {True: 2, None: 1, False: 0}[change.notable],
     ),
     *_pair("time", lambda reason: reason.time_rate, units.duration, "time outside the guest in each second", 1, 0.0),
@@ -79,20 +106,31 @@ COLUMNS: tuple[Column[Change], ...] = (
     *_pair("p99", lambda reason: reason.percentile(0.99), units.duration, "99 % of the exits are shorter", 3),
 )
 BY_KEY = {column.key: column for column in COLUMNS}
-_MARK: Column[Change] = Column("mark", "", 1, lambda change: {True: "*", False: "", None: "?"}[change.notable])
+
+
+def _mark(name: str) -> Column[Change]:
+    def mark(change: Change) -> str:
+        return ("?" if name == "rate" else "") if change.changed is None else "*" * (name in change.changed)
+
+    return Column(f"{name}_mark", "", 1, mark)
+
+
 LOGGED = logged(
-    (*COLUMNS, _MARK),
+    (*COLUMNS, *map(_mark, _FIGURES)),
     ("reason", "REASON", 20),
     ("rate_a", "EXITS/S A", 9),
     ("rate_b", "B", 7),
     ("rate_change", "CHANGE", 7),
-    ("mark", "", 1),
+    ("rate_mark", "", 1),
     ("time_a", "TIME/S A", 8),
     ("time_b", "B", 7),
+    ("time_mark", "", 1),
     ("p50_a", "P50 A", 7),
     ("p50_b", "B", 7),
+    ("p50_mark", "", 1),
     ("p99_a", "P99 A", 7),
     ("p99_b", "B", 7),
+    ("p99_mark", "", 1),
 )
 
 
@@ -124,5 +162,5 @@ def text(a: RecordingSpan, b: RecordingSpan, found: Sequence[Change] | None = No
     yield ""
     yield from lines(LOGGED, changes(a, b) if found is None else found)
     yield ""
-    yield f"* the rate changed by {CHANCE} in either"
-    yield "  (? there are too few intervals to tell)"
+    yield f"* changed {CHANCE}"
+    yield f"  (? fewer than {LEAST} intervals: only x{TENFOLD:g} in {EXITS} exits is marked)"

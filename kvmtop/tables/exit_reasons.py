@@ -10,8 +10,22 @@ from ..model.session import Line
 from . import columns
 from .columns import Column, laid_out
 from .rows import Cell, Row, Rows
+from .states import bar, shares_of
 
 TREND = 10  # intervals in the sparkline
+BAR = 7  # characters
+
+
+def _share(line: Line, *states: str) -> float | None:
+    """Of its time, in these states together; None where the first is not known."""
+    time, parts = line.reason.time, line.reason.parts
+    return sum(parts.get(state, 0) for state in states) / time if time and states[0] in parts else None
+
+
+def _off(shares: dict[str, float] | None) -> float | None:
+    """The share that a vCPU neither ran nor was halted."""
+    return sum(shares.get(state, 0.0) for state in ("blocked", "wait", "throttled")) if shares else None
+
 
 COLUMNS: tuple[Column[Line], ...] = (
     Column(
@@ -40,10 +54,39 @@ COLUMNS: tuple[Column[Line], ...] = (
         "user",
         "USER%",
         6,
-        lambda line: line.reason.user / line.reason.time if line.reason.time else None,
+        lambda line: _share(line, "user"),
         units.percent,
-        "how much of that time the VMM (QEMU …) took in user space; the rest is KVM's",
+        "how much of that time the VMM (QEMU …) ran in user space",
         drop=5,
+    ),
+    Column(
+        "blocked",
+        "BLOCK%",
+        6,
+        lambda line: _share(line, "blocked"),
+        units.percent,
+        "how much of that time the vCPU slept without being halted: locks, files, page faults, a stop",
+        drop=10,
+    ),
+    Column(
+        "wait",
+        "WAIT%",
+        6,
+        lambda line: _share(line, "wait", "throttled"),
+        units.percent,
+        "how much of that time the vCPU could have run but did not: its CPU was busy, or its quota used up",
+        drop=9,
+    ),
+    Column(
+        "where",
+        "WHERE",
+        BAR,
+        lambda line: shares_of(line.reason.parts, line.reason.time),
+        lambda shares: bar(shares, BAR) if shares else units.DASH,
+        "that time by state, as in the bar above; sorted by what was blocked, waiting and throttled",
+        order=_off,
+        drop=6,
+        left=True,
     ),
     Column("avg", "AVG", 6, lambda line: line.reason.avg, units.duration, "average duration of an exit"),
     Column(
@@ -84,10 +127,10 @@ COLUMNS: tuple[Column[Line], ...] = (
         drop=7,
         trend=True,
     ),
-    Column("total", "TOTAL", 6, lambda line: line.total, units.number, "exits since the start", drop=6),
+    Column("total", "TOTAL", 6, lambda line: line.total, units.number, "exits since the start", drop=8),
 )
 BY_KEY = {column.key: column for column in COLUMNS}
-LOGGED = tuple(column for column in COLUMNS if column.key != "trend")  # a log is its own trend
+LOGGED = tuple(column for column in COLUMNS if column.key not in ("trend", "where"))  # a log is its own trend
 
 
 def ordered(lines: Sequence[Line], key: str, descending: bool = True) -> list[Line]:

@@ -30,6 +30,10 @@ def verdict(one: Polling) -> str:
     return words + ("; lower kvm's halt_poll_ns" if one.verdict is Verdict.WASTEFUL else "")
 
 
+def _in_a_second(ns: float) -> str:
+    return f"{units.duration(ns)}/s"
+
+
 def columns(interval: Interval) -> tuple[Column[Polling], ...]:
     """The columns. interval: has the names of VMs and the numbers of vCPUs."""
     after = interval.after
@@ -43,9 +47,10 @@ def columns(interval: Interval) -> tuple[Column[Polling], ...]:
     return (
         Column("who", "VM / VCPU", 20, who, left=True, cut=True),
         Column("hits", "HITS", 6, lambda one: one.hits),
-        Column("wasted", "WASTED", 6, lambda one: one.wasted),
+        Column("misses", "MISSES", 6, lambda one: one.wasted),
         Column("other", "OTHER", 6, lambda one: one.other),
-        Column("ns", "POLLING", 9, lambda one: one.ns / one.seconds, lambda ns: f"{units.duration(ns)}/s"),
+        Column("ns", "POLLING", 9, lambda one: one.ns / one.seconds, _in_a_second),
+        Column("wasted", "WASTED", 9, lambda one: one.fail_ns / one.seconds, _in_a_second),
         Column("window", "WINDOW", 6, lambda one: one.window, units.duration),
         Column("verdict", "VERDICT", 60, verdict, left=True),
     )
@@ -57,9 +62,10 @@ def polling_columns(interval: Interval) -> list[Column[Polling]]:
         columns(interval),
         ("who", TITLES["poll"], 30),
         ("hits", "HITS", 7),
-        ("wasted", "WASTED", 7),
+        ("misses", "MISSES", 7),
         ("other", "OTHER", 7),
         ("ns", "POLLING", 9),
+        ("wasted", "WASTED", 9),
         ("window", "WINDOW", 7),
         ("verdict", "VERDICT", 60),
     )

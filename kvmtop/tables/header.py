@@ -12,7 +12,7 @@ from ..insight.vcpus import shares
 from ..model.interval import Interval
 from ..model.scope import ALL, Scope
 from ..model.snapshot import Snapshot
-from ..model.vocabulary import PARTS, Key, Vm, isa_name
+from ..model.vocabulary import STATES, Key, Vm, isa_name
 
 Place = tuple[Scope, Key | None]  # what is looked at: a scope, or a reason in it
 
@@ -62,7 +62,8 @@ def log_header(interval: Interval, when: float | None = None) -> str:
         f"{interval.seconds:.2f}s",
     ]
     if where := shares(interval, ALL):
-        parts.append(" ".join(f"{name} {units.percent(where.get(name))}" for name in PARTS))
+        told = (state for state in STATES if where.get(state) != 0)  # of what is unknown, that it is
+        parts.append(" ".join(f"{state} {units.percent(where.get(state))}" for state in told))
     parts += [f"{name} {count}" for name, count in after.caveats.items() if count]
     return "  ".join(parts)
 

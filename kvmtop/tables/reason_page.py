@@ -5,17 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from .. import units
+from ..model.exit_stats import Reason
 from ..model.histogram import BUCKETS, bucket_bounds, bucket_of
 from ..model.history import Sample
 from ..model.interval import Interval
 from ..model.keys import unpack
 from ..model.scope import Scope
 from ..model.session import Session
-from ..model.vocabulary import Key
+from ..model.vocabulary import OUTSIDE, Key
 from ..reference import exit_reasons
 from .columns import Column
 from .page import Page
-from .rows import Lazy, Row, Rows, Ticks
+from .rows import Cell, Lazy, Row, Rows, Ticks
+from .states import bar, shares_of
+
+BAR = 12  # characters
 
 
 def meaning(isa: int, code: int) -> str:
@@ -41,14 +45,14 @@ def page(session: Session, interval: Interval, scope: Scope, key: Key, points: i
     low_octave, high_octave = first // 4, last // 4
 
     marks, facts = [], ["no such exit in this interval"]
-    if line and line.reason.count:
+    if line and (line.reason.count or line.reason.time):
         reason = line.reason
         values = [(label, reason.percentile(share)) for label, share in _PERCENTILES] + [("max", reason.max)]
         marks = [(label, bucket_of(value) - first) for label, value in values if value is not None]
         facts = [
             f"{units.rate(reason.rate)} exits/s",
             f"{units.duration(reason.time_rate)}/s",
-            f"user {units.percent(reason.user / reason.time) if reason.time else units.DASH}",
+            *(f"{state} {units.percent(share)}" for state, share in _shares(reason).items() if share >= 0.0005),
             f"min {units.duration(reason.min)}",
             f"avg {units.duration(reason.avg)}",
             *(f"{label} {units.duration(value)}" for label, value in values),
@@ -72,19 +76,28 @@ def page(session: Session, interval: Interval, scope: Scope, key: Key, points: i
     )
 
 
+def _shares(reason: Reason) -> dict[str, float]:
+    return shares_of(reason.parts, reason.time) or {}
+
+
 def _who(interval: Interval, scope: Scope, key: Key) -> Rows:
     """Which vCPUs have the reason, most time first."""
-    after, rows = interval.after, interval.rows
+    after, rows, told = interval.after, interval.rows, interval.after.told
     mine = rows[(rows["thread"] >= 0) & (rows["isa"] == key[0]) & (rows["reason"] == key[1])]
     mask = scope.mask(after)
     count = np.bincount(mine["thread"], mine["count"], len(after.threads))
     time = np.bincount(mine["thread"], mine["time"], len(after.threads))
+    parts = {state: np.bincount(mine["thread"], mine[state], len(after.threads)) for state in OUTSIDE if state in told}
     total = max(float(time.sum() if mask is None else time[mask].sum()), 1.0)
     has = (count != 0) | (time != 0) if mask is None else mask & ((count != 0) | (time != 0))
     order = np.argsort(-time)
     order = order[has[order]]
     pids = unpack(after.threads["id"][order])[0].tolist()
     keys = [Scope(pid, thread) for pid, thread in zip(pids, after.thread_ids[order].tolist(), strict=True)]
+
+    def where(at: int) -> Cell:
+        spent = {state: int(ns[order[at]]) for state, ns in parts.items()}
+        return bar(shares_of(spent, int(time[order[at]])), BAR)
 
     vms, vcpus = after.vms, after.threads["vcpu"][order]
     columns: list[Column[int]] = [  # of positions in `order`
@@ -93,6 +106,7 @@ def _who(interval: Interval, scope: Scope, key: Key) -> Rows:
         Column("rate", "EXITS/S", 7, lambda at: float(count[order[at]]) / interval.seconds, units.rate),
         Column("time", "TIME/S", 7, lambda at: float(time[order[at]]) / interval.seconds, units.duration),
         Column("share", "TIME%", 6, lambda at: float(time[order[at]]) / total, units.percent),
+        Column("where", "WHERE", BAR, where, lambda cell: cell, left=True),
     ]
     rows_of = Lazy(keys, lambda at: Row(keys[at], [column.cell(at) for column in columns]))
     return [column.heading() for column in columns], rows_of

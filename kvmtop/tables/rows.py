@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar, overload
 
 Key = object  # hashable and equal for the same row at every time
-Cell = str | Sequence[tuple[str, str]]  # plain text, or runs of (text, colour)
+Cell = str | Sequence[tuple[str, str]]  # plain text, or a bar as runs of (text, state)
 
 _T = TypeVar("_T")
 

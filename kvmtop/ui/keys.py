@@ -34,7 +34,7 @@ DASHBOARD = (
     key("greater_than_sign,full_stop", "step_sort(1)", "Sort", "Sort by the column on the right", key_display=">"),
     key("r", "reverse", "Reverse", "Reverse the order"),
     shown("t", "totals", "Totals", "Figures since the start instead of the last interval"),
-    key("i", "idle", "Idle", "Leave idle reasons (HLT, MWAIT) out of time shares, or count them"),
+    key("i", "idle", "Idle", "Leave idle time out of time shares, or count it"),
     SLOWER,
     FASTER,
     key("z", "reset", "Reset", "Count totals and trends from now on"),

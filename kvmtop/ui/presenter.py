@@ -35,7 +35,7 @@ from ..widgets.line import Line
 from ..widgets.overview import Overview, PaneTitles
 from ..widgets.reason_page import ReasonPage
 from ..widgets.slow_page import SlowPage
-from ..widgets.time_bar import Budget, stacked
+from ..widgets.time_bar import Budget
 from .feed import POINTS, Feed, Reading
 from .viewpoint import Viewpoint
 
@@ -132,7 +132,7 @@ class Presenter:
             reasons.show(*reason_table(lines, width), (at.sorting, at.descending))
         if width := vms.size.width:
             found = self._members(reading, interval)
-            vms.show(*vcpu_table(found, at.scope, width, _runs))
+            vms.show(*vcpu_table(found, at.scope, width))
         if overview.shows_chart:
             samples = list(reading.session.history)[-POINTS:]
             place = " › ".join(name for name, _ in trail(at.scope, reading.snapshot, None))
@@ -170,10 +170,3 @@ class Presenter:
 
     def _names(self, reading: Reading) -> Labels:
         return replace(self._labels, names=reading.snapshot.names)
-
-
-def _runs(shares: dict[str, float] | None, width: int) -> list[tuple[str, str]]:
-    text = stacked(shares, width)
-    if not text.spans:
-        return [(text.plain, "")]
-    return [(text.plain[span.start : span.end], str(span.style)) for span in text.spans]

@@ -20,7 +20,7 @@ class Viewpoint:
     slowest: bool = False
     sorting: str = "time"  # a column of the reasons
     descending: bool = True
-    leave_idle: bool = False  # idle reasons out of time shares
+    leave_idle: bool = False  # idle time out of time shares
     since_start: bool = False  # totals instead of the last interval
     telling: bool = True  # what stands out
     filters: dict[str, str] = field(default_factory=lambda: {"reasons": "", "vms": ""})  # by table

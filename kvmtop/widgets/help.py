@@ -13,7 +13,8 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from .time_bar import legend
+from ..tables.states import GLYPHS, MEANINGS
+from .theme import STYLES
 
 
 class Help(ModalScreen[None]):
@@ -46,12 +47,13 @@ class Help(ModalScreen[None]):
             if not self._times:
                 return
             yield Static(Text("\nWhere a vCPU's time goes", "bold"))
-            yield Static(legend(None))
             yield Static(
-                "guest: running guest code. kernel: KVM at work on an exit. user: the VMM (QEMU …). idle: halted."
-                " wait: ready to run, but its CPU was busy with something else.\n"
-                "An exit that is still open counts with the time it has lasted so far. A vCPU outside the guest for"
-                " 3 s that is not idle is marked STUCK."
+                _grid([(Text(GLYPHS[one], STYLES[one]) + f" {one}", words) for one, words in MEANINGS.items()])
+            )
+            yield Static(
+                "\nWhat is still open counts with the time it has lasted so far. A vCPU that has not been in the guest,"
+                " nor idle, for 3 s is marked STUCK, with its state and how long it has been in it; not where its whole"
+                " VM stands still, which its VM's line says."
             )
 
     def action_scroll(self, by: int) -> None:
@@ -72,10 +74,10 @@ def keys_of(app: App[Any], bindings: Sequence[BindingType]) -> list[tuple[str, s
     ]
 
 
-def _grid(pairs: Sequence[tuple[str, str]]) -> Grid:
+def _grid(pairs: Sequence[tuple[str | Text, str]]) -> Grid:
     grid = Grid.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column()
     for left, right in pairs:
-        grid.add_row(Text(left, "bold"), Text(right))
+        grid.add_row(Text(left, "bold") if isinstance(left, str) else left, Text(right))
     return grid

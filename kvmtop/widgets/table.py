@@ -18,6 +18,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from ..tables.rows import Heading, Key, Lazy, Row
+from .theme import STYLES
 
 
 @dataclass
@@ -245,7 +246,8 @@ class Table(ScrollView, can_focus=True):
                 plain = ""
             elif not isinstance(text, str):
                 segments.append(Segment(plain, style))
-                segments += [Segment(run, style + _style(colour)) for run, colour in text]
+                segments += [Segment(run, style + _style(STYLES[state])) for run, state in text]
+                segments.append(Segment(" " * (heading.width - sum(cell_len(run) for run, _ in text)), style))
                 plain = ""
             else:
                 plain += cell

@@ -1,7 +1,4 @@
-"""Colours: Okabe and Ito's, which people with any colour vision tell apart, and one character for each part.
-
-In every bar the character alone tells the part, so that nothing is lost without colour.
-"""
+"""Colours: Okabe and Ito's, which people with any colour vision tell apart."""
 
 from __future__ import annotations
 
@@ -10,20 +7,26 @@ from typing import Any
 from textual.app import App
 from textual.theme import Theme
 
+from ..tables.states import UNKNOWN
+
 ORANGE = "#E69F00"
 SKY = "#56B4E9"
 GREEN = "#009E73"
 YELLOW = "#F0E442"
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
+PURPLE = "#CC79A7"
 
-# guest, kernel, user, idle, wait: as PARTS of model/vocabulary.py
-PARTS = {
-    "guest": (GREEN, "█"),
-    "kernel": (ORANGE, "▓"),
-    "user": (SKY, "▒"),
-    "idle": ("#808080", "░"),
-    "wait": (VERMILION, "╳"),
+# By state of model/vocabulary.py; their characters are those of tables/states.py.
+STYLES = {
+    "guest": GREEN,
+    "kernel": ORANGE,
+    "user": SKY,
+    "idle": "#808080",
+    "blocked": BLUE,
+    "wait": VERMILION,
+    "throttled": PURPLE,
+    UNKNOWN: "dim",
 }
 
 # Variables of our own in kvmtop.tcss and the widgets: the cursor's row, with and without the keys, the shade

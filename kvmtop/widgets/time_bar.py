@@ -1,4 +1,4 @@
-"""Where time goes, as one line: guest, kernel, user, idle, waiting for a CPU."""
+"""Where time goes, as one line: a bar of the states, and their legend."""
 
 from __future__ import annotations
 
@@ -8,33 +8,39 @@ from rich.text import Text
 from textual.widgets import Static
 
 from .. import units
-from .theme import PARTS
+from ..tables.states import GLYPHS, UNKNOWN, bar
+from .theme import STYLES
+
+LEAST = 8  # characters of the bar
 
 
-def stacked(shares: Mapping[str, float] | None, width: int) -> Text:
-    """A bar of so many cells, each part with its colour and its character; empty where nothing is known."""
-    text = Text(no_wrap=True)
-    if not shares or width <= 0:
-        return text.append("·" * max(width, 0), "dim")
-    done, drawn = 0.0, 0
-    for name, (colour, character) in PARTS.items():
-        done += shares.get(name, 0)
-        end = min(round(done * width), width)
-        text.append(character * (end - drawn), colour)
-        drawn = max(drawn, end)
-    return text.append(" " * (width - drawn))
+def _words(state: str, share: float | None, short: bool) -> tuple[float, Text]:
+    """A state in the legend: its share as it is shown, and the words."""
+    number = units.DASH if share is None else f"{100 * share:.0f}%" if short else units.percent(share)
+    glyph, blank = (GLYPHS.get(state, units.DASH), STYLES[state]), "" if short else " "
+    text = Text.assemble(" ", glyph, blank, state or "unknown", " ", (f"{number:<{3 if short else 5}}", "bold"))
+    return float(number.strip("%–") or 0), text
 
 
-def legend(shares: Mapping[str, float] | None, short: bool = False) -> Text:
-    """The parts with their shares."""
-    text = Text(no_wrap=True)
-    for name, (colour, character) in PARTS.items():
-        share = units.DASH
-        if shares:
-            value = shares.get(name)
-            share = f"{100 * value:.0f}%" if short and value is not None else units.percent(value)
-        text.append(character, colour).append(f" {name} ").append(f"{share:<{4 if short else 6}}", "bold")
-    return text
+def time_line(shares: Mapping[str, float] | None, width: int) -> Text:
+    """The bar and its legend in so many characters. shares: of 1, by state; None where nothing is known yet.
+
+    Where it is narrow, the legend leaves out first what is zero, so that the bar has a quarter of the line, then what
+    is smallest, so that it has LEAST; of equal ones the last.
+    """
+    known: dict[str, float | None] = {**shares} if shares else dict.fromkeys(GLYPHS)
+    if shares and (rest := 1 - sum(shares.values())) >= 0.0005:
+        known[UNKNOWN] = rest
+    legend = {state: _words(state, share, width < 110) for state, share in known.items()}
+    room = width - sum(text.cell_len for _, text in legend.values())
+    for state in sorted(reversed(legend), key=lambda state: legend[state][0]):
+        number, text = legend[state]
+        if room >= (LEAST if number else max(width // 4, LEAST)):
+            break
+        room += text.cell_len
+        del legend[state]
+    runs = ((run, STYLES[state]) for run, state in bar(shares, room))
+    return Text.assemble(*runs, *(text for _, text in legend.values()), no_wrap=True)
 
 
 class Budget(Static):
@@ -44,6 +50,4 @@ class Budget(Static):
 
     def show(self, shares: Mapping[str, float] | None) -> None:
         """Shares of 1 by name; None where nothing is known yet."""
-        words = legend(shares, short=self.size.width < 80)
-        room = self.size.width - 2 - words.cell_len - 1
-        self.update(Text.assemble(stacked(shares, room), " ", words) if room >= 8 else words, layout=False)
+        self.update(time_line(shares, self.size.width - 2), layout=False)

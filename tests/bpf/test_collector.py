@@ -1,25 +1,38 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from kvmtop.bpf.collector import _offsets, _Rows
+from kvmtop.bpf import collector, thread_rows
+from kvmtop.bpf.collector import CPU, _offsets, _Rows
 from kvmtop.bpf.tracepoint import Tracepoint
 from kvmtop.errors import KvmtopError
 from kvmtop.model.arrays import Array
 from kvmtop.model.exit_stats import add_by_reason
 from kvmtop.model.snapshot import CELL, THREAD
-from kvmtop.model.vocabulary import SVM, VMX
+from kvmtop.model.vocabulary import OUTSIDE, STATES, SVM, VMX
 
 from ..support.formats import X86, parsed, text
+from . import c
 
 EVENTS = ("kvm_exit", "kvm_entry", "kvm_userspace_exit")
+FPU = Tracepoint.parse(
+    "name: kvm_fpu\nID: 1\nformat:\n"
+    "\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n\n"
+    "\tfield:u32 load;\toffset:8;\tsize:4;\tsigned:0;\n\n"  # the same in all kernels
+    'print fmt: "%s", __print_symbolic(REC->load, {0, "unload"}, {1, "load"})\n'
+)
+HERE = Path(collector.__file__).parent
+PROGRAM, HEADER = (HERE / "collector.bpf.c").read_text(), (HERE / "thread.h").read_text()
 
 
 def offsets(kernel: str, event: str = "", given: str = "") -> list[str]:
     """The flags for a kernel, with another text for this event's format file."""
     formats = {e: Tracepoint.parse(given) if e == event else parsed(kernel, e) for e in EVENTS}
-    return _offsets(formats, parsed(kernel, "kvm_vcpu_wakeup"))
+    return _offsets({**formats, "kvm_fpu": FPU})
 
 
 def lines(given: str, without: str) -> str:
@@ -37,7 +50,7 @@ def test_offsets(kernel: str) -> None:
         f"-DEXIT_VCPU={48 if kernel == '5.4' else 56}",
         "-DUSER_REASON=8",
         "-DUSER_ERRNO=12",
-        "-DWAKEUP_NS=8",
+        "-DFPU_LOAD=8",
     ]
 
 
@@ -84,9 +97,10 @@ def test_a_needed_field_that_is_missing(event: str, field: str) -> None:
         offsets("6.12", event, lines(text("6.12", event), without=field))
 
 
-def test_no_kvm_vcpu_wakeup() -> None:
-    with pytest.raises(KvmtopError, match="the field ns of kvm_vcpu_wakeup is not"):
-        _offsets({event: parsed("6.12", event) for event in EVENTS}, None)
+def test_kvm_fpu_without_its_field() -> None:
+    formats = {event: parsed("6.12", event) for event in EVENTS}
+    with pytest.raises(KvmtopError, match="the field load of kvm_entry is not"):
+        _offsets({**formats, "kvm_fpu": formats["kvm_entry"]})
 
 
 @pytest.mark.parametrize("kernel", [*X86, "arm64"])
@@ -101,6 +115,38 @@ def test_a_cut_format_gives_good_offsets_or_one_error(kernel: str, event: str) -
         assert set(found) <= {"-DENTRY_VCPU=8", *offsets(kernel)}
 
 
+# Structures and numbers that C and Python share
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "dtypes"),
+    [
+        (HEADER, "thread", (thread_rows.HEAD, np.dtype([("cells", "u4", (64,))]))),
+        (HEADER, "cpu", (CPU,)),
+        (PROGRAM, "cell", (CELL,)),
+    ],
+    ids=["thread", "cpu", "cell"],
+)
+def test_structures_are_the_same_byte_for_byte(text: str, name: str, dtypes: tuple[np.dtype[np.void], ...]) -> None:
+    c.same(c.fields(text, name), *dtypes)
+
+
+def test_rows_are_the_whole_structure() -> None:
+    row = thread_rows.ROW
+    assert row.itemsize == sum(size for _, _, size in c.fields(HEADER, "thread"))
+    assert row.fields and row.fields["head"][1] == 0 and row.fields["cells"][1] == thread_rows.HEAD.itemsize
+    assert CPU.itemsize == 64  # a cache line
+
+
+def test_states_are_those_of_the_c_text() -> None:
+    numbered = re.search(r"enum state \{ (.*), STATES \};", HEADER)
+    assert numbered and tuple(numbered[1].lower().split(", ")) == STATES
+    assert [getattr(thread_rows, state.upper()) for state in STATES] == list(range(len(STATES)))
+    assert STATES[1:] == OUTSIDE and OUTSIDE[0] == "kernel"  # which no part of C is about
+    assert "#define UNSEEN 1 " in HEADER and thread_rows.UNSEEN == 1
+    assert "#define ENDED (1ULL << 63)" in HEADER and int(thread_rows.ENDED) == 1 << 63
+
+
 # Cells and threads
 
 
@@ -109,6 +155,7 @@ def cell(isa: int, reason: int, count: int, low: int = 1, high: int = 9, thread:
     made["isa"], made["reason"], made["thread"] = isa, reason, thread
     made["count"], made["total"], made["user"] = count, 100 * count, 10 * count
     made["min"], made["max"] = low, high
+    made["wait"] = 7 * count
     made["hist"][0, [3, 127]] = count, 1
     return made
 
@@ -132,7 +179,7 @@ def test_add_by_reason() -> None:
         (SVM, 0x7A): 4,
     }
     hlt = sums[SVM, 0x78]
-    assert (hlt["total"], hlt["user"], hlt["min"], hlt["max"]) == (600, 60, 50, 2**40)
+    assert (hlt["total"], hlt["user"], hlt["wait"], hlt["min"], hlt["max"]) == (600, 60, 42, 50, 2**40)
     assert (hlt["hist"][3], hlt["hist"][127], hlt["hist"].sum()) == (6, 2, 8)
     assert (cells == before).all()
 

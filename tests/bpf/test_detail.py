@@ -15,17 +15,17 @@ import pytest
 
 from kvmtop.bpf import detail, privileges
 from kvmtop.bpf import syscalls as kernel
-from kvmtop.bpf.detail import _SOURCES, CONFIG, CPU, FEW, ROWS, Detail, flags
+from kvmtop.bpf.detail import _SOURCES, CONFIG, FEW, ROWS, TALLY, Detail, flags
 from kvmtop.bpf.probes import Probe
 from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
 from kvmtop.commands.arguments import EVENTS
 from kvmtop.insight.accesses import TOUCHED
-from kvmtop.model.histogram import BUCKETS, FIRST_OCTAVE, bucket_of
-from kvmtop.model.reasons import HLT as IDLE
+from kvmtop.model.histogram import FIRST_OCTAVE, bucket_of
 from kvmtop.model.snapshot import SLOW, TOUCH, Details
-from kvmtop.model.vocabulary import HIT, KINDS, UNPOLLED, UNSURE, WASTED, DetailRequest
+from kvmtop.model.vocabulary import HIT, KINDS, UNPOLLED, WASTED, DetailRequest
 
 from ..support.formats import FORMATS, X86, text
+from . import c
 
 SOURCE = Path(detail.__file__).with_name("detail.bpf.c").read_text()
 WITH_TOUCHES = ("6.1", "6.12", "6.18")
@@ -101,46 +101,26 @@ def test_a_tracepoint_without_a_field_or_with_one_of_no_number_is_left_out() -> 
 
 # ---- numbers and structures that C and Python share
 
-_SIZES = {"u64": 8, "u32": 4}
-
-
-def fields(name: str) -> list[tuple[str, int, int]]:
-    """A C structure's fields: name, offset, bytes; naturally aligned."""
-    body = re.search(rf"^struct {name} {{(.*?)^}};", SOURCE, re.M | re.S)
-    assert body
-    found, offset = [], 0
-    lengths = {"BUCKETS": BUCKETS, "KINDS": len(KINDS)}
-    for kind, field, length in re.findall(r"^    (u64|u32) (\w+)(?:\[(\w+)\])?;", body[1], re.M):
-        size = _SIZES[kind]
-        assert offset % size == 0, "a hole that Python does not know of"
-        whole = size * (int(lengths.get(length, 0) or length) if length else 1)
-        found.append((field, offset, whole))
-        offset += whole
-    assert len(found) == len(re.findall(r";", re.sub(r"/\*.*?\*/", "", body[1])))  # none was overlooked
-    return found
-
 
 @pytest.mark.parametrize(
-    ("name", "dtype"), [("row", TOUCH), ("slow", SLOW), ("cpu", CPU), ("config", CONFIG)], ids=lambda x: str(x)[:6]
+    ("name", "dtype"), [("row", TOUCH), ("slow", SLOW), ("tally", TALLY), ("config", CONFIG)], ids=lambda x: str(x)[:6]
 )
 def test_structures_are_the_same_byte_for_byte(name: str, dtype: np.dtype[np.void]) -> None:
-    assert dtype.fields and dtype.names
-    ours = [(field, dtype.fields[field][1], dtype.fields[field][0].itemsize) for field in dtype.names]
-    assert fields(name) == ours
-    assert dtype.itemsize == sum(size for _, _, size in ours) and dtype.itemsize % 8 == 0
+    c.same(c.fields(SOURCE, name), dtype)
 
 
 def test_a_row_begins_with_its_key() -> None:
-    assert fields("row")[: len(fields("key"))] == fields("key")
-    assert sum(size for _, _, size in fields("key")) == detail.KEY_SIZE
+    key = c.fields(SOURCE, "key")
+    assert c.fields(SOURCE, "row")[: len(key)] == key
+    assert sum(size for _, _, size in key) == detail.KEY_SIZE
 
 
 def test_kinds_are_those_of_the_c_text() -> None:
     assert set(re.findall(r"KIND_(\w+)", SOURCE.partition('#include "bucket.h"')[2])) == {k.upper() for k in KINDS if k}
     assert re.search(rf"^#define KINDS {len(KINDS)}$", SOURCE, re.M)
     assert len(KINDS) <= 32  # a bit each in config.kinds
-    assert [HIT, WASTED, UNPOLLED, UNSURE] == [0, 1, 2, 3]
-    assert "enum { HIT, WASTED, UNPOLLED, UNKNOWN };" in SOURCE
+    assert [HIT, WASTED, UNPOLLED] == [0, 1, 2]
+    assert "enum { HIT, WASTED, UNPOLLED };" in SOURCE
     assert {kind for source in _SOURCES for kind in source.kinds} < set(KINDS)
     assert set(EVENTS) == set(KINDS) - {"", "window"} and len(set(EVENTS)) == len(EVENTS)
     assert set(EVENTS) >= TOUCHED

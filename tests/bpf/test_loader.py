@@ -83,4 +83,4 @@ def test_an_explanation_is_short(files: Files) -> None:
 def test_a_compiler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, child: str, words: str) -> None:
     monkeypatch.setattr(loader, "_CHILD", f"import os; {child}")
     with pytest.raises(KvmtopError, match=words):
-        loader.load(Path("collector.bpf.c"), [], {"on_exit": False}, ["threads"])
+        loader.load(Path("collector.bpf.c"), [], {"on_exit": ("classic", 0)}, ["threads"])

@@ -88,6 +88,8 @@ def test_what_holds_up_vms(source: Live, proc: Proc) -> None:
     vm = source.read().vms[4000]
     assert (vm.paused, vm.stopped, vm.ended) == (False, False, True)
     assert source.read().vms[4000].ended
+    host.vcpus.clear()
+    assert 4000 not in source.read().vms
 
 
 def test_a_quota(source: Live, proc: Proc) -> None:

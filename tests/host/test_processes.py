@@ -116,6 +116,7 @@ def test_vcpu_count(proc: Proc) -> None:
     (proc.path / "8" / "fd" / "10").symlink_to("/tmp/anon_inode:kvm-vcpu:0")
     proc.add(10)
     (proc.path / "10" / "fd" / "9").symlink_to("anon_inode:kvm-vcpu")  # before Linux 4.18
+    (proc.path / "7" / "fd" / "9").symlink_to("anon_inode:kvm-vcpu:2")  # open twice
     assert [processes.vcpu_count(pid) for pid in (7, 8, 9, 10)] == [3, 0, 0, 1]
 
 

@@ -29,6 +29,8 @@ def test_who_sleeps_in_kvm_run(proc: Proc) -> None:
     proc.thread(7, 11, "202 0x5 0xae80", "futex_wait")
     proc.thread(7, 12, kvm_run(1), HALTED)  # no vCPU's descriptor
     proc.thread(7, 13, kvm_run(99), HALTED)
+    (proc.path / "7/fd/98").symlink_to("anon_inode:kvm-vcpu")  # which one, is not known
+    proc.thread(7, 14, kvm_run(98), HALTED)
     proc.add(50, vcpus=1)
     proc.thread(50, 50, kvm_run(3), "kvm_vcpu_halt")
     assert list(sleepers([7, 50, 99])) == [Sleeper(7, 8, 0, True), Sleeper(7, 9, 17, False), Sleeper(50, 50, 0, True)]
@@ -56,16 +58,16 @@ def test_without_a_stack(proc: Proc, stack: str | None, wchan: str | None, halte
 def test_one_that_slept_anew_meanwhile(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
     proc.add(7, vcpus=1)
     proc.thread(7, 7, kvm_run(3), HALTED)
-    head = bounded.head
+    short = bounded.short
 
-    def reading(path: Path) -> bytes:
-        found = head(path)
+    def reading(name: str) -> bytes:
+        found, path = short(name), Path(name)
         if path.name == "stack":
             status = path.with_name("status")
             status.write_text(status.read_text().replace("ctxt_switches:\t7", "ctxt_switches:\t8"))
         return found
 
-    monkeypatch.setattr(bounded, "head", reading)
+    monkeypatch.setattr(bounded, "short", reading)
     assert list(sleepers([7])) == []
 
 
@@ -73,15 +75,15 @@ def test_one_that_slept_anew_meanwhile(proc: Proc, monkeypatch: pytest.MonkeyPat
 def test_one_that_vanishes_meanwhile(last: str, proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
     proc.add(7, vcpus=1)
     proc.thread(7, 7, kvm_run(3), HALTED)
-    head = bounded.head
+    short = bounded.short
 
-    def reading(path: Path) -> bytes:
-        found = head(path)
+    def reading(name: str) -> bytes:
+        found, path = short(name), Path(name)
         if path.name == last and path.exists():
             proc.remove(7)
         return found
 
-    monkeypatch.setattr(bounded, "head", reading)
+    monkeypatch.setattr(bounded, "short", reading)
     assert list(sleepers([7])) == []
 
 

@@ -38,7 +38,7 @@ def details(snapshot: Snapshot) -> Details:
 
 
 def test_figures_of_the_interval_alone(host: Host) -> None:
-    host.touch(101, "io", COM, 0x101, *[9_000_000] * 7)
+    host.touch(101, "io", COM, 0x101, *[9_000_000] * 7, user=10_000, wait=10_000)
     before = later(host)
     host.touch(101, "io", COM, 0x101, 1_000, 1_000, 1_000, 5_000, user=500, wait=100)
     (one,) = accesses(diff(before, later(host, 2 * SECOND)), ALL)

@@ -9,10 +9,10 @@ import pytest
 from kvmtop import cli
 from kvmtop.errors import KvmtopError
 from kvmtop.insight.compare import Change, RecordingSpan, changes, growth
-from kvmtop.recording.reader import Recording
-from kvmtop.tables.compare import text
+from kvmtop.tables.compare import BY_KEY, LOGGED, text
+from kvmtop.tables.text import lines
 
-from ..support.pair import MSR, record
+from ..support.pair import IO, MSR, record
 
 
 def by_name(a: str, b: str) -> dict[str, Change]:
@@ -32,12 +32,40 @@ def test_what_changed_and_what_did_not(pair: tuple[str, str]) -> None:
     assert next(iter(found)) == "io"  # 2 ms/s became 1.2 ms/s: the most
 
 
-def test_two_deviations_are_the_limit(tmp_path: Path) -> None:
-    """90 and 110 in turns: their deviation is 10.54 of ten."""
-    a = record(tmp_path / "a", [{MSR: (90 + 20 * (n % 2), 100)} for n in range(10)])
-    for more, notable in ((20, False), (21, False), (22, True)):
-        b = record(tmp_path / f"b{more}", [{MSR: (90 + more + 20 * (n % 2), 100)} for n in range(10)])
-        assert by_name(a, b)["msr"].notable is notable
+def test_each_figure_is_marked_on_its_own(tmp_path: Path) -> None:
+    """90 and 110 in turns; then twice as long, then twice as many, each half as long."""
+    turns = [{MSR: (90 + 20 * (n % 2), 2000), IO: (100, 1000)} for n in range(20)]
+    a = record(tmp_path / "a", turns)
+    longer = [turn | {MSR: (turn[MSR][0], 4000)} for turn in turns]
+    more = [turn | {MSR: (2 * turn[MSR][0], 1000)} for turn in turns]
+    for name, side, changed, verdict in (
+        ("same", turns[::-1], set(), "noise"),
+        ("longer", longer, {"time", "p50", "p99"}, "longer"),
+        ("more", more, {"rate", "p50", "p99"}, "more"),
+    ):
+        found = by_name(a, record(tmp_path / name, side))
+        assert (found["msr"].changed, found["io"].changed) == (frozenset(changed), frozenset())
+        assert found["msr"].notable is bool(changed) and found["io"].notable is False
+        assert BY_KEY["verdict"].cell(found["msr"]) == verdict
+        line = next(line for line in lines(LOGGED, [found["msr"]]) if line.startswith("msr"))
+        assert line.count("*") == len(changed)
+
+
+def test_halves_of_a_run_and_what_a_few_seconds_of_it_tell(tmp_path: Path) -> None:
+    """Pieces are as long on both sides, whatever their intervals are."""
+    file = record(tmp_path / "run", [{MSR: (90 + 20 * (n % 2) if n < 40 else 200, 1000)} for n in range(80)])
+
+    def changed(a: str, b: str) -> frozenset[str] | None:
+        (found,) = changes(*(RecordingSpan.read(f"{file}@{part}") for part in (a, b)))
+        return found.changed
+
+    assert changed("0..20", "20..40") == changed("0..5", "5..40") == changed("7..40", "0..6") == frozenset()
+    assert changed("0..40", "40..80") == changed("0..5", "40..80") == {"rate", "time"}
+    assert changed("0..40", "40..45") == {"rate", "time"}
+    assert changed("0..4", "40..80") is None
+    span = RecordingSpan.read(f"{file}@0..40")
+    assert [piece[2, MSR].count for piece in span.pieces(span.size(5), 3)] == [490, 510, 510]
+    assert len(span.pieces(1, 16)) == 16
 
 
 def test_parts_of_one(tmp_path: Path) -> None:
@@ -46,8 +74,8 @@ def test_parts_of_one(tmp_path: Path) -> None:
     assert (a.intervals, b.intervals, a.seconds, b.seconds) == (5, 5, 5.0, 5.0)
     (change,) = changes(a, b)
     assert change.rates == (10, 40) and change.notable
-    assert RecordingSpan.read(f"{file}@..5").rates == a.rates == RecordingSpan.read(f"{file}@0..5.5").rates
-    assert RecordingSpan.read(f"{file}@5..").rates == b.rates
+    assert RecordingSpan.read(f"{file}@..5").reasons == a.reasons == RecordingSpan.read(f"{file}@0..5.5").reasons
+    assert RecordingSpan.read(f"{file}@5..").reasons == b.reasons
     assert RecordingSpan.read(file).intervals == 10
     (single,) = changes(RecordingSpan.read(f"{file}@0..1"), b)
     assert single.notable is None
@@ -59,12 +87,6 @@ def test_parts_of_one(tmp_path: Path) -> None:
 def test_an_at_sign_in_a_name(tmp_path: Path) -> None:
     file = record(tmp_path / "run@1..2", [{MSR: (10, 1000)}] * 3)
     assert RecordingSpan.read(file).intervals == 3 and RecordingSpan.read(f"{file}@1..2").intervals == 1
-
-
-def test_the_rates_of_the_intervals_are_those_of_the_snapshots(pair: tuple[str, str]) -> None:
-    found = Recording(Path(pair[1]))
-    assert found.counts(0, 10)[2, MSR].tolist() == [95, 115] * 5
-    assert found.counts(3, 5)[2, MSR].tolist() == [115, 95]
 
 
 def test_as_text(pair: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:

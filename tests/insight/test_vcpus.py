@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kvmtop.insight.vcpus import Outside, VcpuRow, shares, vcpu_rows
 from kvmtop.model.scope import Scope
 from kvmtop.model.session import Session
-from kvmtop.tables.vcpus import cpu, state
+from kvmtop.model.vocabulary import OUTSIDE
+from kvmtop.tables.vcpus import cpu
 
 from ..support.fake import SECOND, Host
 
@@ -73,45 +76,87 @@ def test_a_vm_is_the_sum_of_its_vcpus(host: Host) -> None:
     assert shares(session.interval, Scope(200)) == vm.shares
 
 
-@pytest.mark.parametrize(
-    ("reason", "user", "seconds", "words", "stuck"),
-    [
-        (MSR, False, 0.05, "", False),
-        (MSR, False, 0.5, "kernel 500ms", False),
-        (MSR, False, 4, "STUCK kernel 4.00s", True),
-        (IO, True, 4, "STUCK user 4.00s", True),
-        (HLT, False, 40, "idle 40.0s", False),
-        (HLT, True, 4, "STUCK user 4.00s", True),  # a VMM that handles HLT itself and does not come back
-    ],
-)
-def test_what_a_vcpu_does_now(host: Host, reason: int, user: bool, seconds: float, words: str, stuck: bool) -> None:
+@pytest.mark.parametrize("where", OUTSIDE)
+def test_what_a_vcpu_does_now(host: Host, where: str) -> None:
     session = started(host)
-    host.leave(101, reason)
-    if user:
-        host.to_user(101)
-    vm, vcpu = listed(host, session, seconds)[:2]
-    assert (state(vcpu), vcpu.stuck) == (words, stuck)
-    assert (state(vm), vm.stuck) == ("1 stuck" if stuck else "", stuck)
-    where = "user" if user else "idle" if reason == HLT else "kernel"
-    assert vcpu.outside == (Outside(where, int(seconds * SECOND)) if words else None)
+    host.leave(101, MSR, where)
+    for seconds, worth, stuck in ((0.05, False, False), (0.45, True, False), (2.499_999_999, True, False)):
+        vm, vcpu = listed(host, session, seconds)[:2]
+        lasted = host.now - session.history[0].time_ns
+        assert vcpu.outside == (Outside(where, lasted) if worth else None)
+        assert (vcpu.stuck, vm.stuck, vm.outside) == (stuck, stuck, None)
+    vm, vcpu = listed(host, session, 1e-9)[:2]  # 3 s
+    assert vcpu.stuck == vm.stuck == (where != "idle")
+
+
+def test_the_age_is_that_of_the_state(host: Host) -> None:
+    """Halted for an hour, kicked, and halted again: idle, and never stuck (defect 1 of issue 15)."""
+    session = started(host)
+    host.leave(101, HLT)
+    listed(host, session, 3600)
+    for state in ("user", "idle", "kernel", "user"):
+        host.turn(101, state)
+        vcpu = listed(host, session, 2)[1]
+        assert (vcpu.outside, vcpu.stuck) == (Outside(state, 2 * SECOND), False)
+    assert listed(host, session, 1)[1].stuck
+
+
+@pytest.mark.parametrize(("state", "stuck"), [("idle", False), ("blocked", True), ("wait", True), ("throttled", True)])
+def test_a_vcpu_without_an_exit(host: Host, state: str, stuck: bool) -> None:
+    """As a secondary vCPU that nobody starts, or one that has waited since before kvmtop's start."""
+    host.turn(101, state)
+    session = started(host)
+    vcpu = listed(host, session, 5)[1]
+    assert (vcpu.outside, vcpu.stuck) == (Outside(state, 5 * SECOND), stuck)
+    assert vcpu.shares and vcpu.shares[state] == 1
+
+
+@pytest.mark.parametrize("how", ["stopped", "paused"])
+def test_a_vm_that_stands_still_is_one_line(host: Host, how: str) -> None:
+    session = started(host)
+    host.leave(201, IO, "blocked")
+    host.now += SECOND
+    host.leave(202, HLT, "blocked")
+    host.leave(101, IO, "blocked")
+    host.vms[200] = replace(host.vms[200], stopped=how == "stopped", paused=how == "paused")
+    db, its, vm, *vcpus = listed(host, session, 4)
+    assert (vm.outside, vm.stuck) == (Outside(how, 4 * SECOND), 0)
+    where = "stopped" if how == "stopped" else "blocked"
+    assert [vcpu.outside for vcpu in vcpus] == [Outside(where, 5 * SECOND), Outside(where, 4 * SECOND)]
+    assert not any(vcpu.stuck for vcpu in vcpus)
+    assert (db.outside, db.stuck, its.stuck, its.outside) == (None, 1, True, Outside("blocked", 4 * SECOND))
+    host.end(200)
+    assert listed(host, session)[2].outside is None
+
+
+def test_what_is_not_told_is_not_said(host: Host) -> None:
+    host.told = ("guest",)
+    session = started(host)
+    host.leave(101, MSR)
+    host.enter(201)
+    found = listed(host, session, 5)
+    assert [(one.outside, one.stuck) for one in found] == [(None, 0)] * 5
+    assert [one.shares for one in found[3:]] == [{"guest": 1.0}] * 2
+    host.told = ()
+    assert [one.shares for one in listed(host, session)] == [None] * 5
 
 
 def test_what_has_ended_comes_last_and_can_be_hidden(host: Host) -> None:
     session = started(host)
-    host.exits(101, MSR, 1000)
+    host.leave(101, MSR, "blocked")
+    host.now += 5 * SECOND
     host.end(100)
     found = listed(host, session)
-    assert [(one.name, state(one), one.ended, one.alive, cpu(one)) for one in found[-2:]] == [
-        ("db", "ended", True, 0, "0"),
-        ("vCPU 0", "ended", True, 0, ""),
-    ]
+    assert [(one.outside, one.stuck) for one in found[-2:]] == [(None, 0)] * 2
+    assert [(one.name, one.ended, one.alive) for one in found[-2:]] == [("db", True, 0), ("vCPU 0", True, 0)]
+    assert [cpu(one) for one in found[-2:]] == ["0", ""]
     assert {one.scope.pid for one in listed(host, session, hidden=frozenset({100}))} == {200}
 
 
 def test_a_vm_before_its_first_exit(host: Host) -> None:
     host.add(300, "new", vcpus=0)
     new = listed(host, started(host))[2]
-    assert (new.name, state(new), new.shares, new.rate, new.top) == ("new", "no exits yet", None, 0.0, "")
+    assert (new.name, new.seen, new.shares, new.rate, new.top) == ("new", 0, None, 0.0, "")
 
 
 def test_the_list_is_the_callers_own(host: Host) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -117,6 +118,18 @@ def test_an_open_state_counts_up_to_the_reading() -> None:
         before = after
 
 
+def test_threads_are_read_one_after_the_other() -> None:
+    """Each a little before the Snapshot's instant or after it, but the states are the whole nevertheless."""
+    host = one(2)
+    before = host.read()
+    host.now += SECOND
+    host.exits(101, IO, 300 * MS, user=100 * MS)
+    interval = diff(replace(before, time_ns=before.time_ns + 5 * MS), replace(host.read(), time_ns=host.now - 7 * MS))
+    assert interval.known.tolist() == [SECOND, SECOND]
+    found = shares(interval, ALL)
+    assert found and sum(found.values()) == pytest.approx(1, abs=1e-12)
+
+
 def test_what_a_kernel_does_not_tell_is_unknown() -> None:
     """As of an old recording, which knows the guest's time only."""
     host = one()
@@ -127,8 +140,12 @@ def test_what_a_kernel_does_not_tell_is_unknown() -> None:
     interval.after.threads["states"][:, 1:] = 0
     assert interval.known.tolist() == [SECOND]
     assert shares(interval, ALL) == {"guest": 0.7}
+    (io,) = by_reason(interval)
+    assert (io.time, io.parts, io.idle, io.busy) == (300 * MS, {}, False, 300 * MS)
     host.told = STATES[:-1]  # nor is the quota's part of waiting
     found = shares(diff(None, host.read()), ALL)
+    (io,) = by_reason(diff(None, host.read()))
+    assert list(io.parts) == list(OUTSIDE[:-1]) and sum(io.parts.values()) == io.time
     assert found and list(found) == list(STATES[:-1]) and sum(found.values()) == pytest.approx(1)
     host.told = ()
     assert shares(diff(None, host.read()), ALL) is None

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from kvmtop.model.vocabulary import HIT, KINDS, UNKNOWN, VMX, WASTED, DetailRequest
+from kvmtop.model.vocabulary import HIT, KINDS, STATES, UNKNOWN, VMX, WASTED, DetailRequest
 from kvmtop.output import batch
 from kvmtop.reference.guest_symbols import Symbols
 from kvmtop.reference.labels import Labels
@@ -53,45 +53,49 @@ def host() -> Host:
 
 
 def test_table(host: Host) -> None:
-    host.delays = dict.fromkeys(host.vcpus, 0)
     writer = Written()
     writer.session.add(host.read())
     a_second(host)
     lines = written(writer, host)
     assert header(lines[0]) == (
-        "SVM  2 VMs  3 vCPUs  1.50k exits/s  1.00s  guest 82.8% kernel 0.2% user 0.3% idle 16.7% wait 0.0%"
+        "SVM  2 VMs  3 vCPUs  1.50k exits/s  1.00s  guest 82.8% kernel 0.2% user 0.3% idle 16.7%"
     )
     assert reasons(lines) == [
-        "REASON               EXITS/S EXITS%  TIME/S  TIME%  USER%    AVG    P50    P99    MAX  TOTAL",
-        "hlt                      1.0   0.1%   500ms  96.8%   0.0%  500ms  500ms  500ms  500ms      1",
-        "io                       300  20.0%  12.0ms   2.3%  75.0% 40.0µs 40.0µs 40.0µs 40.0µs    300",
-        "cpuid                  1.20k  79.8%  2.40ms   0.5%   0.0% 2.00µs 2.00µs 2.00µs 2.00µs  1.20k",
-        "0x009                    2.0   0.1%  2.00ms   0.4%   0.0% 1.00ms 1.00ms 1.00ms 1.00ms      2",
+        "REASON               EXITS/S EXITS%  TIME/S  TIME%  USER% BLOCK%  WAIT%    AVG    P50    P99    MAX  TOTAL",
+        "hlt                      1.0   0.1%   500ms  96.8%   0.0%   0.0%   0.0%  500ms  500ms  500ms  500ms      1",
+        "io                       300  20.0%  12.0ms   2.3%  75.0%   0.0%   0.0% 40.0µs 40.0µs 40.0µs 40.0µs    300",
+        "cpuid                  1.20k  79.8%  2.40ms   0.5%   0.0%   0.0%   0.0% 2.00µs 2.00µs 2.00µs 2.00µs  1.20k",
+        "0x009                    2.0   0.1%  2.00ms   0.4%   0.0%   0.0%   0.0% 1.00ms 1.00ms 1.00ms 1.00ms      2",
     ]
     assert lines[len(reasons(lines)) + 1 :] == [
         "",
-        "VM / VCPU              PID/TID EXITS/S   GUEST  KERNEL    USER    IDLE    WAIT  STATE",
-        "[31mweb 01 -of-the-lo      100   1.50k   74.3%    0.3%    0.4%   25.0%    0.0%",
-        "  vCPU 0                   101   1.50k   98.6%    0.5%    0.9%    0.0%    0.0%",
-        "  vCPU 1                   102     1.0   50.0%    0.0%    0.0%   50.0%    0.0%",
-        "db                         200     2.0   99.8%    0.2%    0.0%    0.0%    0.0%",
-        "  vCPU 0                   201     2.0   99.8%    0.2%    0.0%    0.0%    0.0%",
-        "old                        300       0       –       –       –       –       –  ended",
-        "  vCPU 0                   301       0       –       –       –       –       –  ended",
+        "VM / VCPU              PID/TID EXITS/S   GUEST  KERNEL    USER    IDLE BLOCKED    WAIT THROTTLED  STATE",
+        "[31mweb 01 -of-the-lo      100   1.50k   74.3%    0.3%    0.4%   25.0%    0.0%    0.0%      0.0%",
+        "  vCPU 0                   101   1.50k   98.6%    0.5%    0.9%    0.0%    0.0%    0.0%      0.0%",
+        "  vCPU 1                   102     1.0   50.0%    0.0%    0.0%   50.0%    0.0%    0.0%      0.0%",
+        "db                         200     2.0   99.8%    0.2%    0.0%    0.0%    0.0%    0.0%      0.0%",
+        "  vCPU 0                   201     2.0   99.8%    0.2%    0.0%    0.0%    0.0%    0.0%      0.0%",
+        "old                        300       0       –       –       –       –       –       –         –  ended",
+        "  vCPU 0                   301       0       –       –       –       –       –       –         –  ended",
     ]
 
     host.now += SECOND * 5 // 2
     host.exits(101, 0x72, *[2_000] * 5)
     host.counters.update(lost=4, unpaired=5, overwritten=6)
     lines = written(writer, host)
-    assert header(lines[0]).startswith("SVM  2 VMs  3 vCPUs  2.0 exits/s  2.50s  guest 0.0% ")
+    assert header(lines[0]).startswith("SVM  2 VMs  3 vCPUs  2.0 exits/s  2.50s  guest 100% kernel 0.0%  ")
     assert header(lines[0]).endswith("  lost 4  unpaired 5  overwritten 6")
     assert reasons(lines)[1:] == [
-        "cpuid                    2.0   100%  4.00µs   100%   0.0% 2.00µs 2.00µs 2.00µs 2.00µs  1.21k",
-        "0x009                      0   0.0%       0   0.0%      –      –      –      –      –      2",
-        "hlt                        0   0.0%       0   0.0%      –      –      –      –      –      1",
-        "io                         0   0.0%       0   0.0%      –      –      –      –      –    300",
+        "cpuid                    2.0   100%  4.00µs   100%   0.0%   0.0%   0.0% 2.00µs 2.00µs 2.00µs 2.00µs  1.21k",
+        "0x009                      0   0.0%       0   0.0%      –      –      –      –      –      –      –      2",
+        "hlt                        0   0.0%       0   0.0%      –      –      –      –      –      –      –      1",
+        "io                         0   0.0%       0   0.0%      –      –      –      –      –      –      –    300",
     ]
+
+    host.told = STATES[:-1]
+    host.leave(101, 0x7B, "wait")
+    host.now += SECOND
+    assert "  1.00s  guest 66.7% wait 33.3% throttled –  lost 4" in written(writer, host)[0]
 
 
 def test_no_control_characters(host: Host) -> None:
@@ -187,7 +191,7 @@ def test_halt_polling(host: Host) -> None:
     host.touch(102, "window", 0, 0, 200_000)
     (row,) = section(written(writer, host), "halt polling")
     assert row.isprintable() and row.split("  ")[-1].startswith("wasteful: 10.0% of 10 polls hit, 45.0% of a CPU spent")
-    assert re.search(r" 1 +9 +0 +450ms/s +200µs  wasteful", row)
+    assert re.search(r" 1 +9 +0 +450ms/s +450ms/s +200µs  wasteful", row)
 
 
 def test_findings_come_with_their_rules(host: Host) -> None:
@@ -204,7 +208,9 @@ def test_slow_exits_come_before_their_interval(host: Host) -> None:
     writer = details(host, "io", slow_ns=1)
     host.linger(101, 0x7B, 7_000_000, kind="io", value=0x3F8, extra=0x101)
     first, second = written(writer, host)[:2]
-    assert " vCPU 0 io 7.00ms (kernel 7.00ms user 0 idle 0) " in first and first.endswith("port 0x3f8 COM1 out 1 B")
+    assert " vCPU 0 io 7.00ms (kernel 7.00ms user 0 idle 0 blocked 0 wait 0) " in first and first.endswith(
+        "port 0x3f8 COM1 out 1 B"
+    )
     assert first.isprintable() and header(second).startswith("SVM")
 
 

@@ -5,6 +5,7 @@ import io
 import pytest
 
 from kvmtop.model.session import Session
+from kvmtop.model.vocabulary import OUTSIDE
 from kvmtop.output import csv_rows
 from kvmtop.output.csv_rows import TITLES, interval_rows
 from kvmtop.output.json_lines import interval_line
@@ -31,7 +32,8 @@ def test_csv_adds_up_over_the_vms() -> None:
             of_it = [row for row in mine if int(row["code"]) == reason["code"]]
             assert sum(int(row["count"]) for row in of_it) == reason["count"] > 0
             assert sum(int(row["time_ns"]) for row in of_it) == reason["time_ns"]
-            assert sum(int(row["user_ns"]) for row in of_it) == reason["user_ns"]
+            for state in OUTSIDE:
+                assert sum(int(row[f"{state}_ns"]) for row in of_it) == reason[f"{state}_ns"]
             assert sum(int(row["total"]) for row in of_it) == reason["total"]
         for vm in whole["vms"]:
             of_it = [row for row in mine if int(row["pid"]) == vm["pid"]]
@@ -45,9 +47,21 @@ def test_csv_of_an_open_exit_and_of_none(host: Host) -> None:
     session.add(host.read())
     host.leave(101, 0x78)
     host.now += SECOND
+    host.turn(101, "wait")
+    host.now += SECOND
     (row,) = rows(",".join(TITLES) + "\n" + interval_rows(session, session.add(host.read())))
-    assert (row["name"], row["count"], row["time_ns"], row["avg_ns"], row["share"]) == ("hlt", "0", str(SECOND), "", "")
+    assert (row["name"], row["count"], row["avg_ns"], row["share"]) == ("hlt", "0", "", "")
+    assert int(row["time_ns"]) == 2 * SECOND
+    parts = {state: int(row[f"{state}_ns"]) for state in OUTSIDE}
+    assert parts == dict.fromkeys(OUTSIDE, 0) | {"idle": SECOND, "wait": SECOND}
     host.enter(101)
     session.add(host.read())
     host.now += SECOND
     assert interval_rows(session, session.add(host.read())) == ""
+
+
+def test_csv_of_what_is_unknown(host: Host) -> None:
+    host.told = ("guest",)
+    host.exits(101, 0x7B, 1000, user=400)
+    (row,) = rows(",".join(TITLES) + "\n" + interval_rows(Session(), Session().add(host.read())))
+    assert (row["time_ns"], {row[f"{state}_ns"] for state in OUTSIDE}) == ("1000", {""})

@@ -9,7 +9,7 @@ import pytest
 import kvmtop
 from kvmtop import sanitize
 from kvmtop.model.session import Session
-from kvmtop.model.vocabulary import UNKNOWN, VMX, DetailRequest
+from kvmtop.model.vocabulary import HIT, OUTSIDE, STATES, UNKNOWN, UNPOLLED, VMX, WASTED, DetailRequest
 from kvmtop.output import summary
 from kvmtop.output.csv_rows import TITLES, interval_rows
 from kvmtop.output.json_lines import interval_line, summary_line
@@ -30,7 +30,7 @@ def test_the_schema_is_one_and_can_fail(host: Host) -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     good = interval(Session(), host)
     bad: list[Object] = [
-        {**good, "schema": 2},
+        {**good, "schema": 1},
         {**good, "isa": "AMD"},
         {**good, "length": -1.0},
         {**good, "surprise": 1},
@@ -50,7 +50,7 @@ def test_an_interval(host: Host) -> None:
     host.counters.update(lost=4, unpaired=5, overwritten=6, ended_threads=7)
     found = interval(session, host)
     assert (found["schema"], found["type"], found["isa"], found["length"], found["elapsed"]) == (
-        1,
+        2,
         "interval",
         "SVM",
         1,
@@ -59,7 +59,7 @@ def test_an_interval(host: Host) -> None:
     assert (found["kernel"], found["kvmtop"]) == (os.uname().release, kvmtop.__version__)
     assert found["totals"] == {"vms": 2, "vcpus": 3, "exits": 1503, "rate": 1503}
     assert found["budget"] == pytest.approx(
-        {"guest": 0.8279, "kernel": 0.0025, "user": 0.003, "idle": 0.1667, "wait": 0}, abs=1e-4
+        dict.fromkeys(STATES, 0) | {"guest": 0.8279, "kernel": 0.0025, "user": 0.003, "idle": 0.1667}, abs=1e-4
     )
     assert sum(found["budget"].values()) == pytest.approx(1, abs=1e-5)
     assert found["honesty"] == {"lost": 4, "unpaired": 5, "overwritten": 6, "expired": 7}
@@ -75,7 +75,12 @@ def test_an_interval(host: Host) -> None:
         "share": 0.199601,
         "time_ns": 12_000_000,
         "time_share": 0.023238,
+        "kernel_ns": 3_000_000,
         "user_ns": 9_000_000,
+        "idle_ns": 0,
+        "blocked_ns": 0,
+        "wait_ns": 0,
+        "throttled_ns": 0,
         "avg_ns": 40_000,
         "p50_ns": 40_000,
         "p99_ns": 40_000,
@@ -91,7 +96,7 @@ def test_an_interval(host: Host) -> None:
         (0, 101, 1, "io", None),
         (1, 102, 2, None, None),
     ]
-    assert web["vcpus"][1]["budget"] == {"guest": 0.5, "kernel": 0, "user": 0, "idle": 0.5, "wait": 0}
+    assert web["vcpus"][1]["budget"] == dict.fromkeys(STATES, 0) | {"guest": 0.5, "idle": 0.5}
     assert (db["name"], db["rate"], len(db["vcpus"])) == ("db", 2, 1)
 
     host.now += 2 * SECOND
@@ -112,24 +117,58 @@ def test_what_is_unknown_is_null() -> None:
     host.add(100, "a")
     host.now += SECOND
     host.exits(101, 10, 1000)
-    snapshot = replace(host.read(), run_delay={}, cpus={})
-    (found,) = lines(interval_line(session, Session().add(snapshot), Labels()))
+    host.leave(101, 12)
+    host.now += SECOND
+    host.told = tuple(state for state in STATES if state != "throttled")
+    (found,) = lines(interval_line(session, session.add(replace(host.read(), cpus={})), Labels()))
     assert found["isa"] == "VMX"
-    assert found["budget"]["wait"] is None and found["budget"]["kernel"] is not None
-    assert found["vms"][0]["vcpus"][0]["cpu"] is None
+    assert found["budget"]["throttled"] is None and found["budget"]["wait"] == 0
+    (vcpu,) = found["vms"][0]["vcpus"]
+    assert (vcpu["cpu"], vcpu["state"], vcpu["open"]["throttled_ns"], vcpu["open"]["idle_ns"]) == (
+        *(None, "idle", None),
+        SECOND,
+    )
+    assert {reason["throttled_ns"] for reason in found["reasons"]} == {None}
+
+    host.now += SECOND
+    host.told = ("guest",)  # as an old recording
+    found = interval(session, host)
+    assert {state for state, share in found["budget"].items() if share is not None} == {"guest"}
+    (vcpu,) = found["vms"][0]["vcpus"]
+    assert (vcpu["state"], vcpu["state_ns"]) == (None, None)
+    assert (vcpu["open"]["ns"], vcpu["open"]["idle_ns"]) == (2 * SECOND, None)
+    assert {reason["idle"] for reason in found["reasons"]} == {None}
 
 
 def test_a_stuck_vcpu(host: Host) -> None:
     session = Session()
     host.leave(101, 0x7B)
+    host.now += SECOND
     host.to_user(101)
     session.add(host.read())
     host.now += 31 * SECOND
     web = interval(session, host)["vms"][1]
-    assert (web["stuck"], web["state"]) == (True, "1 stuck")
-    assert web["vcpus"][0]["open"] == {"reason": "io", "ns": 31 * SECOND, "user_ns": 31 * SECOND}
-    assert (web["vcpus"][0]["stuck"], web["vcpus"][1]["stuck"]) == (True, False)
-    assert web["vcpus"][0]["budget"]["user"] == 1
+    assert (web["stuck"], web["stopped"], web["paused"]) == (True, False, False)
+    first, second = web["vcpus"]
+    nothing = {f"{state}_ns": 0 for state in OUTSIDE}
+    assert first["open"] == nothing | {
+        "reason": "io",
+        "ns": 32 * SECOND,
+        "kernel_ns": SECOND,
+        "user_ns": 31 * SECOND,
+    }
+    assert (first["state"], first["state_ns"]) == ("user", 31 * SECOND)
+    assert (first["stuck"], second["stuck"]) == (True, False)
+    assert (second["state"], second["state_ns"]) == (None, None)  # nothing seen of it yet
+    assert first["budget"]["user"] == 1
+
+
+def test_a_vm_that_stands_still(host: Host) -> None:
+    host.vms[100] = replace(host.vms[100], paused=True)
+    host.vms[200] = replace(host.vms[200], stopped=True, quota="/a\x1b\nb: 20 ms of 100 ms")
+    db, web = interval(Session(), host)["vms"]
+    assert (db["stopped"], db["paused"], web["stopped"], web["paused"]) == (True, False, False, True)
+    assert (db["quota"], web["quota"]) == (clean("/a\x1b\nb: 20 ms of 100 ms"), None)
 
 
 def test_what_has_ended_is_told_once(host: Host) -> None:
@@ -206,14 +245,27 @@ def test_details() -> None:
     host.exits(101, 0x7B, 2_000_000)
     host.touch(101, "io", 0x3F8, 0x101, 2_000_000, user=1_500_000)
     host.touch(102, "io", 0x3F8, 0x101, 1_000_000)
-    host.linger(101, 0x7B, 2_000_000, 1_500_000, "io", 0x3F8, 0x101, rip=0xFFFFFFFF81000000)
+    host.touch(102, "poll", HIT, 0, 30_000)
+    host.touch(102, "poll", WASTED, 0, 200_000, 200_000)
+    host.touch(102, "poll", UNPOLLED, 0, 0)
+    host.touch(102, "window", 0, 0, 200_000)
+    host.linger(
+        *(101, 0x7B, 2_000_000, 1_500_000, "io", 0x3F8, 0x101),
+        rip=0xFFFFFFFF81000000,
+        wait=300_000,
+    )
     (found,) = lines(interval_line(session, session.add(host.read()), Labels()))
     keys = {(row["pid"], row["tid"]): row["count"] for row in found["touched"]}
     assert keys == {(None, None): 2, (100, None): 2, (100, 101): 1, (100, 102): 1}
     whole = found["touched"][0]
     assert whole["what"].startswith("port 0x3f8 COM1") and whole["rate"] == 2.0
-    assert (whole["time_ns"], whole["user_ns"], whole["max_ns"]) == (3_000_000, 1_500_000, 2_000_000)
+    assert (whole["time_ns"], whole["max_ns"]) == (3_000_000, 2_000_000)
+    assert (whole["kernel_ns"], whole["user_ns"], whole["idle_ns"]) == (1_500_000, 1_500_000, 0)
     (slow,) = found["slow"]["exits"]
-    assert (slow["ns"], slow["kernel_ns"], slow["user_ns"]) == (2_000_000, 500_000, 1_500_000)
+    assert (slow["ns"], slow["kernel_ns"], slow["user_ns"], slow["wait_ns"]) == (2_000_000, 200_000, 1_500_000, 300_000)
     assert slow["what"] == whole["what"] and slow["rip"] == 0xFFFFFFFF81000000
-    assert found["slow"]["threshold_ns"] == 1_000_000 and found["polling"] == []
+    assert found["slow"]["threshold_ns"] == 1_000_000
+    (polls,) = found["polling"]
+    assert polls.pop("verdict").startswith("cheap: 33.3% of 3 polls hit")
+    numbers = {"hits": 1, "wasted": 2, "other": 1, "success_ns": 30_000, "fail_ns": 400_000, "window_ns": 200_000}
+    assert polls == {"pid": 100, "tid": 102, **numbers}

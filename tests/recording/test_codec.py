@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 
 from kvmtop.model.snapshot import CELL, THREAD, Snapshot
+from kvmtop.model.vocabulary import STATES
 from kvmtop.recording import codec
-from kvmtop.recording.codec import BadFrame, Counters
-from kvmtop.recording.format import MOST_BYTES, MOST_CELLS
+from kvmtop.recording.codec import Counters
+from kvmtop.recording.format import MOST_BYTES, MOST_CELLS, BadFrame
+from kvmtop.recording.layout import Layout
 
 from ..support.fake import SECOND, Busy, Host
 from ..support.fleet import Fleet
 from ..support.recordings import same
+
+LAYOUT = Layout.of(STATES)
 
 
 def shuffled(snapshot: Snapshot, rnd: random.Random) -> Snapshot:
@@ -35,8 +39,7 @@ def shuffled(snapshot: Snapshot, rnd: random.Random) -> Snapshot:
         thread_ids=snapshot.thread_ids[keep],
         cells=np.concatenate([cells, earlier]),
         cell_ids=np.concatenate([snapshot.cell_ids[rows], np.zeros(2, "u8")]),
-        run_delay={7: -3, 2**22: 1 << 60} | dict(list(snapshot.run_delay.items())[1:]),
-        cpus={},
+        cpus={7: -3, 2**22: 1 << 60} | dict(list(snapshot.cpus.items())[1:]),
     )
 
 
@@ -51,7 +54,7 @@ def test_a_chain_of_differences() -> None:
         if turn == 40:
             host.leave(4101, 0x7B)
         snapshot = shuffled(host.read(), rnd) if turn % 7 == 6 else host.read()
-        before = codec.decode(codec.encode(snapshot, known), before)
+        before = codec.decode(codec.encode(snapshot, LAYOUT, known), LAYOUT, before)
         known = snapshot
         assert same(before, snapshot), turn
 
@@ -60,13 +63,14 @@ def test_each_number_may_be_anything() -> None:
     """Also numbers that no counter has: 64 bits each, and some that went down."""
     random = np.random.default_rng(5)
     known: Snapshot | Counters = codec.NOTHING
+    back = codec.NOTHING
     for _ in range(30):
         threads, cells = np.zeros(9, THREAD), np.zeros(31, CELL)
         for array in (threads, cells):
             for name in array.dtype.names or ():
                 bits = 8 * array.dtype[name].base.itemsize
                 array[name] = random.integers(0, 1 << int(random.integers(1, bits)), array[name].shape, "u8")
-        threads["cells"], cells["thread"] = 0, random.integers(0, 9, 31)
+        threads["state"], cells["thread"] = random.integers(0, len(STATES), 9), random.integers(0, 9, 31)
         cells["min"][::3] = ~np.uint64(0)
         snapshot = Snapshot(
             time_ns=SECOND,
@@ -76,57 +80,59 @@ def test_each_number_may_be_anything() -> None:
             thread_ids=random.permutation(9).astype("u8") + np.uint64(1),
             cell_ids=random.permutation(50)[:31].astype("u8") << np.uint64(40) | np.uint64(1),
         )
-        assert same(codec.decode(codec.encode(snapshot, known), known), snapshot)
-        assert same(codec.decode(codec.encode(snapshot)), snapshot)
+        back = codec.decode(codec.encode(snapshot, LAYOUT, known), LAYOUT, back)
+        assert same(back, snapshot)
+        assert same(codec.decode(codec.encode(snapshot, LAYOUT), LAYOUT), snapshot)
         known = snapshot
 
 
 def test_nothing_at_all() -> None:
     empty = Host().read()
-    assert same(codec.decode(codec.encode(empty)), empty)
+    assert same(codec.decode(codec.encode(empty, LAYOUT), LAYOUT), empty)
 
 
 def test_what_did_not_change_costs_nothing() -> None:
     snapshot = Fleet(64).read()
-    assert len(codec.encode(snapshot, snapshot)) < 200
+    assert len(codec.encode(snapshot, LAYOUT, snapshot)) < 200
 
 
 def test_too_large_is_said_when_it_is_written() -> None:
     few = Fleet(4).read()
     many = replace(few, cells=np.zeros(MOST_CELLS + 1, CELL), cell_ids=np.arange(MOST_CELLS + 1, dtype="u8"))
     with pytest.raises(BadFrame):
-        codec.encode(many)
+        codec.encode(many, LAYOUT)
 
 
 def test_what_is_no_frame() -> None:
     host, rnd = Busy(), random.Random(11)
     before, after = host.read(), host.read()
-    good = zlib.decompress(codec.encode(after, before))
-    known = codec.decode(codec.encode(before))
-    assert same(codec.unpacked(good, known), after)
+    good = zlib.decompress(codec.encode(after, LAYOUT, before))
+    known = codec.decode(codec.encode(before, LAYOUT), LAYOUT)
+    assert same(codec.unpacked(good, LAYOUT, known), after)
     for end in range(len(good)):
         with pytest.raises(BadFrame):
-            codec.unpacked(good[:end], known)
+            codec.unpacked(good[:end], LAYOUT, known)
     with pytest.raises(BadFrame):
-        codec.unpacked(good + b"\0", known)
+        codec.unpacked(good + b"\0", LAYOUT, known)
     told = 0
     for _ in range(3000):
         bad = bytearray(good)
         for _ in range(rnd.randrange(1, 4)):
             bad[rnd.randrange(len(bad))] = rnd.choice((0, 1, 8, 0x7F, 0x80, 0xFF, rnd.randrange(256)))
         try:
-            counters = codec.unpacked(bytes(bad), rnd.choice((known, codec.NOTHING)))
+            counters = codec.unpacked(bytes(bad), LAYOUT, rnd.choice((known, codec.NOTHING)))
         except BadFrame:
             told += 1
         else:
             assert (counters.cells["thread"][counters.cell_ids != 0] < len(counters.threads)).all()
+            assert (counters.threads["state"] < len(STATES)).all()
     assert told > 300
 
 
 def test_a_bomb_is_not_unpacked() -> None:
     with pytest.raises(BadFrame):
-        codec.decode(zlib.compress(bytes(MOST_BYTES + 1), 9))
-    good = codec.encode(Busy().read())
+        codec.decode(zlib.compress(bytes(MOST_BYTES + 1), 9), LAYOUT)
+    good = codec.encode(Busy().read(), LAYOUT)
     for bad in (b"", b"x", good[:-1], good + b"x"):
         with pytest.raises(BadFrame):
-            codec.decode(bad)
+            codec.decode(bad, LAYOUT)

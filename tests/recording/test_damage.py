@@ -44,7 +44,13 @@ def test_other_tables(file: Path, change: Callable[[sqlite3.Connection], None]) 
 @pytest.mark.parametrize(
     ("sql", "words"),
     [
-        ("PRAGMA user_version=2", "another version of kvmtop (format 2; this one reads 1)"),
+        ("PRAGMA user_version=3", "another version of kvmtop (format 3; this one reads 1 to 2)"),
+        ("PRAGMA user_version=1", "its tables are others"),
+        ("UPDATE columns SET kind = 'cpus' WHERE position = 2", "in two places"),
+        ("UPDATE columns SET name = 'id' WHERE position = 2", "a column twice"),
+        ("UPDATE columns SET name = hex(zeroblob(33)) WHERE position = 2", "too long a name"),
+        ("DELETE FROM columns", "damaged"),
+        ("DELETE FROM columns WHERE name = 'hist'", "damaged"),
         ("PRAGMA application_id=7", "not a recording of kvmtop"),
         ("PRAGMA journal_mode=WAL", "another mode of SQLite"),
         ("DELETE FROM runs", "ended before the first interval"),
@@ -75,6 +81,7 @@ def test_a_flood_of_vms_or_of_names(file: Path) -> None:
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 70000)"
     for into, words in (
         ("vms SELECT 0, i, 'x', '', 'running'", "more than 65536 VMs at a time"),
+        ("columns SELECT 100 + i, 'more', 'x' || i", "rows"),
         ("reasons SELECT 7, i, 'x'", "rows"),
         ("flags SELECT i, 'x'", "rows"),
     ):

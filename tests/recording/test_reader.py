@@ -8,12 +8,13 @@ import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
+from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import Names, Vm
 from kvmtop.output import summary
 from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder
 
-from ..support.fake import Busy
+from ..support.fake import SECOND, Busy
 from ..support.nobody import as_nobody
 from ..support.recordings import complaint, equal, record
 
@@ -32,7 +33,6 @@ def test_every_snapshot_comes_back(file: Path) -> None:
         if turn == 60:
             del host.vms[4000]
             host.counters |= {"lost": 7, "userspace": 8, "unpaired": 9, "overwritten": 10, "ended_threads": 11}
-            host.delays[4101] = 12_345
         snapshots.append(recorder.read())
     final = recorder.close()
     found = Recording(file)
@@ -104,6 +104,33 @@ def test_further_names(file: Path) -> None:
         database.execute("INSERT INTO vms VALUES (0, 4100, 'db01', '', 'running')")
         database.commit()
     assert Recording(file).at(0).vms[4100].aliases == tuple("01234567")
+
+
+def test_what_stands_still_and_what_holds_it_back(file: Path) -> None:
+    host, quota = Busy(), "/machine/web01: 20 ms of 100 ms"
+    recorder = Recorder(host, file)
+    for changes in ({}, {"stopped": True}, {"stopped": True, "paused": True}, {"quota": quota}, {}, {"paused": True}):
+        host.vms[4000] = replace(Vm(4000, "web01", "qemu", aliases=("100",)), **changes)
+        recorder.read()
+    recorder.close()
+    found = [Recording(file).at(n).vms[4000] for n in range(6)]
+    assert [(vm.stopped, vm.paused) for vm in found] == [(0, 0), (1, 0), (1, 1), (0, 0), (0, 0), (0, 1)]
+    assert [vm.quota for vm in found] == ["", "", "", quota, quota, quota]  # the last: it would come and go
+    assert {vm.aliases for vm in found} == {("100",)}
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT count(*) FROM vms WHERE pid = 4000").fetchone() == (2 + 2 + 2 + 3 + 3,)
+        database.execute("UPDATE vms SET state = 'of a later version' WHERE state = 'quota'")
+        database.commit()
+    assert [Recording(file).at(n).vms[4000] for n in range(6)] == [replace(vm, quota="") for vm in found]
+
+
+def test_a_wall_clock_that_is_stepped(file: Path) -> None:
+    class Stepped(Busy):
+        def read(self) -> Snapshot:
+            return replace(super().read(), wall_ns=10**18 + (self.now if self.now < 1003 * SECOND else 5))
+
+    snapshots = record(file, 5, Stepped())
+    assert [found.wall_ns for found in Recording(file)] == [snapshot.wall_ns for snapshot in snapshots[:5]]
 
 
 def test_a_recording_that_ended_at_once_has_its_final_sample(file: Path) -> None:

@@ -27,7 +27,7 @@ def a_second(host: Host) -> None:
     host.exits(102, 0x78, SECOND // 2)
     host.exits(201, 0x9, 1_000_000, 1_000_000)
     for tid, inside in ((101, SECOND - 14_400_000), (102, SECOND // 2), (201, SECOND - 2_000_000)):
-        host.vcpus[tid].guest = inside
+        host.vcpus[tid].states["guest"] += inside
 
 
 def closed(schema: Any) -> Any:

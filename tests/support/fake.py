@@ -13,7 +13,7 @@ from kvmtop.model.histogram import bucket_of
 from kvmtop.model.provenance import HERE, Origin
 from kvmtop.model.reasons import HLT
 from kvmtop.model.snapshot import CELL, SLOW, THREAD, TOUCH, Details, Snapshot
-from kvmtop.model.vocabulary import KINDS, OUTSIDE, STATES, SVM, DetailRequest, Names, Quota, Vm
+from kvmtop.model.vocabulary import KINDS, OUTSIDE, STATES, SVM, DetailRequest, Names, Vm
 
 SECOND = 1_000_000_000
 NAMES = Names(
@@ -53,6 +53,7 @@ class Vcpu:
     state: str = ""  # that it is in; nothing is known before its first event
     since: int = 0  # up to when it is counted
     began: int = 0  # when the state began
+    in_vmm: bool = False
     open: tuple[int, int, int] | None = None  # isa, reason, exit_ns
     parts: dict[str, int] = field(default_factory=dict)  # of the open exit up to `since`
     ended: int = 0
@@ -63,6 +64,7 @@ class Vcpu:
             self.states[self.state] += now - self.since
             if self.open:
                 self.parts[self.state] = self.parts.get(self.state, 0) + now - self.since
+        self.in_vmm = state == "user" or (self.in_vmm and state not in ("guest", "kernel"))
         if state != self.state:
             self.state, self.began = state, now
         self.since = now
@@ -81,7 +83,6 @@ class Host:
         self.vcpus: dict[int, Vcpu] = {}
         self.vms: dict[int, Vm] = {}
         self.told: tuple[str, ...] = STATES
-        self.quotas: dict[int, Quota] = {}
         self.counters = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
         self.closed = False
         self.wish: DetailRequest | None = None
@@ -216,6 +217,7 @@ class Host:
             thread["states"] = [vcpu.states[state] for state in STATES]
             left = (vcpu.ended or self.now) - vcpu.born - sum(vcpu.states.values())
             thread["states"][STATES.index("guest")] += max(left, 0)  # where nobody has said what it did
+            thread["in_vmm"] = vcpu.in_vmm
             thread["state"] = STATES.index(vcpu.state or "guest")
             if vcpu.open:
                 thread["isa"], thread["reason"], thread["exit_ns"] = vcpu.open
@@ -235,7 +237,6 @@ class Host:
             names=self.names,
             vms=dict(self.vms),
             cpus={tid: tid % 4 for tid in self.vcpus},
-            quotas=dict(self.quotas),
             told=self.told,
             details=self._details(),
             **self.counters,

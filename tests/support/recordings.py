@@ -20,7 +20,7 @@ from kvmtop.tables.reason_page import page
 
 from .fake import Busy
 
-LEFT_OUT = {"cells", "next"}  # links of the BPF maps
+LEFT_OUT = {"next", "pad"}
 
 
 def same(found: Snapshot | Counters, snapshot: Snapshot) -> bool:
@@ -32,12 +32,23 @@ def same(found: Snapshot | Counters, snapshot: Snapshot) -> bool:
         and all((a[n] == b[n]).all() for (a, b), which in zip(arrays, names, strict=True) for n in which)
         and np.array_equal(found.thread_ids, snapshot.thread_ids)
         and np.array_equal(found.cell_ids, snapshot.cell_ids)
-        and found.run_delay == snapshot.run_delay
         and found.cpus == snapshot.cpus
+        and found.told == snapshot.told
     )
 
 
-SCALARS = ("time_ns", "start_ns", "lost", "userspace", "unpaired", "overwritten", "ended_threads", "names", "vms")
+SCALARS = (
+    "time_ns",
+    "start_ns",
+    "wall_ns",
+    "lost",
+    "userspace",
+    "unpaired",
+    "overwritten",
+    "ended_threads",
+    "names",
+    "vms",
+)
 
 
 def record(path: Path, samples: int = 10, host: Busy | None = None) -> list[Snapshot]:

@@ -15,7 +15,7 @@ from kvmtop.tables.accesses import access_table
 
 from ..support.rows import cells, width
 
-COM = Access("io", 0x3F8, 0x101, 2.0, 8, 4, 40_000, 20_000, 16_000, 0.25, (), (1.0, 2.0, 4.0))
+COM = Access("io", 0x3F8, 0x101, 2.0, 8, 4, 40_000, {"user": 20_000}, 16_000, 0.25, (), (1.0, 2.0, 4.0))
 COM_P99 = sum(bucket_bounds(bucket_of(10_000))) / 2
 
 

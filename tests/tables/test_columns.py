@@ -44,6 +44,16 @@ def test_who_may_grow_takes_what_is_left_and_gives_what_is_missing(width: int, f
     assert widths == [first, 5, 6, 5, 3]
 
 
+@pytest.mark.parametrize(
+    ("width", "widths"),
+    [(12, [5, 5]), (14, [7, 5]), (15, [8, 5]), (17, [8, 7]), (99, [8, 9]), (10, [4, 4]), (0, [4, 3])],
+)
+def test_what_the_first_leaves_the_next_may_take(width: int, widths: list[int]) -> None:
+    first: Column[Item] = Column("first", "FIRST", 5, len, grow=3, shrink=1)
+    then: Column[Item] = Column("then", "THEN", 5, len, grow=4, shrink=2)
+    assert [heading.width for heading in headings((first, then), width)] == widths
+
+
 def test_laid_out() -> None:
     heads, rows = laid_out(COLUMNS, ITEMS, 24, lambda item, cells: Row(item[0], cells, dim=item[1] is None))
     assert [(head.key, head.title, head.left) for head in heads] == [

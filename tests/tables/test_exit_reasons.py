@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kvmtop.model.exit_stats import Reason
 from kvmtop.model.histogram import BUCKETS, bucket_of
 from kvmtop.model.session import Line
-from kvmtop.model.vocabulary import SVM
+from kvmtop.model.vocabulary import OUTSIDE, SVM
 from kvmtop.tables.columns import Column, fitting
 from kvmtop.tables.exit_reasons import BY_KEY, COLUMNS, ordered
 
@@ -18,8 +20,14 @@ def line(
     hist = [0] * BUCKETS
     hist[bucket_of(ns)] = count
     total, longest = count * ns, ns if count else None
-    reason = Reason(SVM, 0x72, name, False, 2.0, count, total, total // 4, total, ns, longest, tuple(hist))
+    parts = dict.fromkeys(OUTSIDE, 0) | {"kernel": total // 2, "user": total // 4, "wait": total - 3 * (total // 4)}
+    reason = Reason(SVM, 0x72, name, 2.0, count, total, parts, total, ns, longest, tuple(hist))
     return Line(reason, share, share, list(trend), count)
+
+
+def words(column: Column[Line], of: Line) -> str:
+    cell = column.cell(of)
+    return cell if isinstance(cell, str) else "".join(run for run, _ in cell)
 
 
 def width(columns: list[str], gap: int = 1) -> int:
@@ -69,8 +77,7 @@ def test_each_column_is_known_and_explained() -> None:
     ids=["usual", "nothing", "many", "long", "little"],
 )
 def test_each_cell_fits(column: Column[Line], extreme: Line) -> None:
-    text = column.cell(extreme)
-    assert 0 < len(text) <= column.width
+    assert 0 < len(words(column, extreme)) <= column.width
 
 
 def test_unknown_is_not_zero() -> None:
@@ -83,6 +90,9 @@ def test_unknown_is_not_zero() -> None:
         "time": "0",
         "time_share": "–",
         "user": "–",
+        "blocked": "–",
+        "wait": "–",
+        "where": "–",
         "avg": "–",
         "p50": "–",
         "p99": "–",
@@ -90,6 +100,31 @@ def test_unknown_is_not_zero() -> None:
         "trend": "",
         "total": "0",
     }
+
+
+def parted(name: str, told: tuple[str, ...] = OUTSIDE, **parts: int) -> Line:
+    """A reason whose time is in these states."""
+    whole = {state: parts.get(state, 0) for state in told}
+    one = line(name)
+    return replace(one, reason=replace(one.reason, time=sum(parts.values()), parts=whole))
+
+
+def test_where_the_time_goes() -> None:
+    one = parted("x", kernel=10, user=20, blocked=30, wait=25, throttled=15)
+    cells = {key: words(BY_KEY[key], one) for key in ("user", "blocked", "wait", "where")}
+    assert cells == {"user": "20.0%", "blocked": "30.0%", "wait": "40.0%", "where": "▓▒▞▞╳╳╱"}
+    assert words(BY_KEY["wait"], parted("x", ("kernel", "wait"), kernel=10, wait=30)) == "75.0%"
+
+
+def test_what_is_not_told_is_a_dash() -> None:
+    one = parted("x", ("user",), kernel=30, user=10, blocked=0)
+    assert {words(BY_KEY[key], one) for key in ("blocked", "wait")} == {"–"}
+    assert words(BY_KEY["user"], one) == "25.0%" and words(BY_KEY["where"], one) == "▒▒–––––"
+
+
+def test_ordered_by_where() -> None:
+    lines = [parted("a", kernel=9, wait=1), parted("b", blocked=1, throttled=1), parted("c", idle=2), parted("d")]
+    assert names(ordered(lines, "where")) == ["b", "a", "c", "d"]
 
 
 def names(lines: list[Line]) -> list[str]:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from kvmtop.model.scope import ALL
-from kvmtop.model.vocabulary import SVM, Names
+from kvmtop.model.vocabulary import Names
 
 from ..support.dashboard import HLT, IO, driving, work
-from ..support.fake import Host
+from ..support.fake import SECOND, Host
 
 
 async def test_shows_what_the_interval_brought() -> None:
@@ -85,7 +85,7 @@ async def test_totals_reset_and_idle() -> None:
         await d.press("t")
         assert d.cell("msr", "rate") == "20" and "since start" in d.text()  # 40 in two seconds
         await d.press("t", "i")
-        assert d.cell("hlt", "time_share") == "–" and d.cell("io", "time_share") == "88.9%"
+        assert d.cell("hlt", "time_share") == "0.0%" and d.cell("io", "time_share") == "88.9%"
         await d.press("i", "z")
         work(d.host, 4001)
         await d.tick()
@@ -174,15 +174,27 @@ async def test_many_reasons_and_vcpus() -> None:
 
 async def test_a_stuck_vcpu_is_marked() -> None:
     async with driving() as d:
-        thread = d.host.vcpus[4101]
-        thread.open = (SVM, IO[1], d.host.now, d.host.now)
+        d.host.leave(4101, IO[1], "user")
         await d.tick(2)
-        assert "user 2.00s" in d.text() and "STUCK" not in d.text()
+        assert "user 2.0s" in d.text() and "STUCK" not in d.text()
         await d.tick(2)
         assert "STUCK user" in d.text()
         state = [heading.key for heading in d.table("vms").headings].index("state")
-        assert [row.cells[state] for row in d.table("vms").rows][:2] == ["1 stuck", "STUCK user 4.00s"]
+        assert [row.cells[state] for row in d.table("vms").rows][:2] == ["1 stuck", "STUCK user 4s"]
         assert d.cell("io", "time") == "1.00s"  # each second shows its own second
+
+
+async def test_where_an_exits_time_goes() -> None:
+    async with driving() as d:
+        d.host.leave(4101, IO[1])
+        d.host.now += SECOND // 4
+        d.host.turn(4101, "wait")
+        d.host.now -= SECOND // 4  # tick() adds a second
+        await d.tick()
+        line = next(line for line in d.text().split("\n") if line.startswith("io "))
+        assert d.cell("io", "wait") == "75.0%" and "▓▓╳╳╳╳╳" in line
+        await d.press("home", "enter")
+        assert "kernel 25.0% · wait 75.0%" in d.text()
 
 
 async def test_lost_exits_are_said() -> None:

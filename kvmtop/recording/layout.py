@@ -1,0 +1,68 @@
+"""Which tables the frames of a recording hold, and which columns, in which order: the recording says it itself.
+
+A reader takes the columns that it knows, by their names, skips the others, and leaves zeros for those that are missing.
+So whoever records more adds columns or tables and needs no new format.
+
+    threads  the columns of THREAD, but states and open by the names of STATES and OUTSIDE (open_kernel …); `state` is a
+             number in STATES, to which others may be added at the end
+    cells    those of CELL; `hist`, and `ended` (left by threads that ended long ago), are packed in ways of their own
+    cpus     by tid
+    sample   what there is one of
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..model.arrays import Array
+from ..model.snapshot import CELL, THREAD
+from ..model.vocabulary import OUTSIDE, STATES
+from .format import MOST_COLUMNS, BadFrame
+
+HIST, ENDED = "hist", "ended"
+LONGEST = 64  # letters of a name
+
+_PARTS = {"states": STATES, "open": tuple(f"open_{state}" for state in OUTSIDE)}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """tables: kind → its columns, in the order of the frames. told: the states whose figures they have."""
+
+    tables: dict[str, tuple[str, ...]]
+    told: tuple[str, ...]
+
+    @classmethod
+    def of(cls, told: tuple[str, ...]) -> Layout:
+        """What is recorded where these states are known."""
+        threads = flat(np.zeros(0, THREAD)).dtype.names or ()
+        cells = (name for name in CELL.names or () if name not in ("next", HIST))
+        columns = tuple(name for name in threads if name not in STATES or name in told)
+        return cls({"threads": columns, "cells": (HIST, *cells, ENDED), "cpus": ("cpu",), "sample": ("wall_ns",)}, told)
+
+    @classmethod
+    def read(cls, rows: Iterable[tuple[str, str]]) -> Layout:
+        """That of a file, from (kind, column) in order. Raises BadFrame."""
+        tables: dict[str, list[str]] = {}
+        for number, (kind, name) in enumerate(rows):
+            if number >= MOST_COLUMNS or max(len(kind), len(name)) > LONGEST:
+                raise BadFrame("too many columns, or too long a name")
+            if (kind in tables and kind != next(reversed(tables))) or name in tables.setdefault(kind, []):
+                raise BadFrame("a column twice, or a table in two places")
+            tables[kind].append(name)
+        told = tuple(state for state in STATES if state in tables.get("threads", ()))
+        return cls({kind: tuple(names) for kind, names in tables.items()}, told)
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """What read() is given."""
+        return [(kind, name) for kind, names in self.tables.items() for name in names]
+
+
+def flat(array: Array) -> Array:
+    """The same threads with a name for each state, as the columns of a frame are called."""
+    names = array.dtype.names or ()
+    return array.view([(part, array.dtype[name].base.str) for name in names for part in _PARTS.get(name, (name,))])

@@ -1,0 +1,56 @@
+"""Structures as the C text has them, and as numpy has them."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from kvmtop.model.histogram import BUCKETS
+from kvmtop.model.vocabulary import KINDS, STATES
+
+_SIZES = {"u64": 8, "u32": 4}
+_LENGTHS = {
+    "BUCKETS": BUCKETS,
+    "KINDS": len(KINDS),
+    "STATES": len(STATES),
+    "PARTS": len(STATES) - STATES.index("user"),
+    "STATES - USER": len(STATES) - STATES.index("user"),
+    "WAYS": 64,
+}
+
+Field = tuple[str, int, int]  # name, offset, bytes
+
+
+def fields(text: str, name: str) -> list[Field]:
+    """A C structure's fields, naturally aligned."""
+    body = re.search(rf"^struct {name} {{(.*?)^}};", text, re.M | re.S)
+    assert body
+    found, offset = [], 0
+    for kind, field, length in re.findall(r"^    (u64|u32) (\w+)(?:\[([^]]+)\])?;", body[1], re.M):
+        size = _SIZES[kind]
+        assert offset % size == 0, "a hole that Python does not know of"
+        whole = size * (int(_LENGTHS.get(length, 0) or length) if length else 1)
+        found.append((field, offset, whole))
+        offset += whole
+    assert len(found) == len(re.findall(r";", re.sub(r"/\*.*?\*/", "", body[1], flags=re.S)))  # none was overlooked
+    return found
+
+
+def same(theirs: list[Field], *dtypes: np.dtype[np.void]) -> None:
+    """Numpy's fields, these dtypes one after the other, are C's: C's `part` is a column for each state there."""
+    ours, start = [], 0
+    for dtype in dtypes:
+        assert dtype.fields and dtype.names
+        ours += [(name, start + dtype.fields[name][1], dtype.fields[name][0].itemsize) for name in dtype.names]
+        assert dtype.itemsize == sum(dtype.fields[name][0].itemsize for name in dtype.names)
+        start += dtype.itemsize
+    assert start % 8 == 0
+    wanted: list[Field] = []
+    states = STATES[STATES.index("user") :]
+    for name, offset, size in theirs:
+        if name == "part" and size == 8 * len(states):
+            wanted += [(state, offset + 8 * i, 8) for i, state in enumerate(states)]
+        else:
+            wanted.append((name, offset, size))
+    assert ours == wanted

@@ -1,0 +1,453 @@
+"""The state machine of collector.bpf.c, in this machine's kernel, against the threads' own clocks."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kvmtop.bpf.collector import Collector
+from kvmtop.model.vocabulary import OUTSIDE, STATES, Sleeper
+
+from . import machine
+from .machine import WAYS, Mark, Player, asleep, enter, leave, nap, row, run, spin, states, to_user
+
+CPUID, HLT, IO = 0x72, 0x78, 0x7B
+KVM_EXIT_HLT = 5
+MS = 1_000_000
+RARE = 60 * MS  # what a busy machine may do to a thread between two of its lines
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def counting(way: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
+    with machine.machine(tmp_path_factory.mktemp("machine"), way, threads=64) as one:
+        yield one
+
+
+def state(found: np.void) -> str:
+    return STATES[found["state"]]
+
+
+def halted(way: str) -> str:
+    """What a nap is in KVM: only by the stack is nanosleep a halt (machine.HALT)."""
+    return "blocked" if way == "notes" else "idle"
+
+
+def test_each_state_is_what_the_threads_own_clocks_say(counting: Collector, way: str) -> None:
+    """On a CPU by the thread's CPU time, waiting by its run_delay, asleep the rest; to the reason and to the state."""
+
+    def act(player: Player) -> None:
+        schedstat, marks = os.open("/proc/self/schedstat", os.O_RDONLY), []
+
+        def mark(name: str) -> None:
+            marks.append((name, Mark.take(schedstat)))
+
+        for turn in range(24):
+            mark("kernel")
+            leave((CPUID, HLT, IO)[turn % 3])
+            nap(turn % 4)
+            spin(3)
+            if turn % 2:
+                mark("user")
+                to_user()
+                spin(2)
+                nap(turn % 3)
+                mark("kernel")
+                run()
+                spin(1)
+            mark("guest")
+            enter()
+            spin(2)
+        mark("kernel")
+        leave(IO)
+        for (name, before), (_, after) in itertools.pairwise(marks):
+            player.tell(f"{name} {after.now - before.now} {after.cpu - before.cpu} {after.delay - before.delay}")
+        player.step()
+
+    with Player(act) as player:
+        told = player.wait()
+        found, _ = row(counting, player.pid)
+        cells = machine.cells(counting, player.pid)
+    wanted = dict.fromkeys(STATES, 0)
+    for line in told.splitlines():
+        where, *numbers = line.split()
+        now, cpu, delay = map(int, numbers)
+        wanted[where] += cpu
+        wanted["wait"] += delay
+        wanted[halted(way)] += now - cpu - delay
+    # After the last mark: to the end of the play, outside.
+    counted, last = states(found), dict(zip(OUTSIDE, found["open"].tolist(), strict=True))
+    counted = {name: ns - last.get(name, 0) for name, ns in counted.items()}
+    assert counted == {name: pytest.approx(ns, rel=0.05, abs=3 * MS) for name, ns in wanted.items()}
+    # To the nanosecond: what it did outside the guest is in the cells of its exits, but for waits in the guest.
+    for name, ns in machine.parts(cells).items():
+        assert ns == counted[name] or (name == "wait" and ns < counted[name]), name
+    assert {int(cell["reason"]): int(cell["count"]) for cell in cells} == {CPUID: 8, HLT: 8, IO: 8}
+
+
+def test_what_is_open_grows_to_the_nanosecond_and_nothing_else_does(counting: Collector) -> None:
+    def act(player: Player) -> None:
+        leave(IO, vcpu=3)
+        player.step()
+        to_user()
+        player.step()
+        to_user(KVM_EXIT_HLT)
+        player.step()
+        to_user(KVM_EXIT_HLT, error=-4)  # a signal: errno says so, and the reason is an old one
+        player.step()
+        enter()
+        player.step()
+
+    with Player(act) as player:
+        for name in ("blocked", "blocked", "idle", "blocked", "blocked"):
+            player.next() if name != "blocked" or "first" in locals() else player.wait()
+            first, then = row(counting, player.pid)
+            time.sleep(0.03)
+            second, now = row(counting, player.pid)
+            assert state(first) == state(second) == name
+            assert states(second) == {**states(first), name: states(first)[name] + now - then}
+            assert first["since_ns"] == second["since_ns"] < then
+            assert first["vcpu"] == 3
+            grown = dict(zip(OUTSIDE, (second["open"] - first["open"]).tolist(), strict=True))
+            inside = not first["exit_ns"]
+            assert grown == dict.fromkeys(OUTSIDE, 0) | ({name: 0} if inside else {name: now - then})
+        assert inside  # the last: asleep in the guest, as far as events say
+
+
+def test_entries_and_exits_that_do_not_pair(counting: Collector) -> None:
+    def act(player: Player) -> None:
+        enter()
+        spin(5)
+        enter()  # a failed VM-entry: what lies between is the guest's
+        spin(5)
+        leave(CPUID)
+        spin(5)
+        leave(IO)  # VMX's fast path: the guest ran since the exit before
+        player.step()
+
+    with Player(act) as player:
+        player.wait()
+        found, _ = row(counting, player.pid)
+    assert (found["unpaired"], found["overwritten"], found["pairs"]) == (1, 1, 0)
+    # What was switched out and in again between the two exits stays the kernel's.
+    assert 10 * MS < states(found)["guest"] < 17 * MS and states(found)["guest"] + states(found)["kernel"] > 15 * MS
+    assert found["open"][0] < 5 * MS
+
+
+def test_bystanders_have_no_row(counting: Collector) -> None:
+    with Player(lambda player: player.step()) as player:
+        player.wait()
+        assert player.pid not in (counting.read().threads["id"] & np.uint64(0xFFFFFFFF)).tolist()
+
+
+def test_stopped_by_a_signal_is_blocked_wherever_it_was(counting: Collector) -> None:
+    def act(player: Player) -> None:
+        leave(CPUID)
+        enter()
+        player.step()
+        spin(10_000)
+
+    with Player(act) as player:
+        player.wait()
+        player.go()
+        time.sleep(0.05)
+        os.kill(player.pid, signal.SIGSTOP)
+        asleep(player.pid, "T")
+        first, then = row(counting, player.pid)
+        time.sleep(0.1)
+        second, now = row(counting, player.pid)
+        assert state(first) == state(second) == "blocked"
+        assert states(second) == {**states(first), "blocked": states(first)["blocked"] + now - then}
+        os.kill(player.pid, signal.SIGCONT)
+        while states(row(counting, player.pid)[0])["guest"] < states(second)["guest"] + 5 * MS:
+            time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def hog(cpu: int, seconds: float) -> Iterator[None]:
+    """A SCHED_FIFO thread that leaves a CPU to nobody else for so long, from the block's beginning on."""
+    ready, started = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.sched_setaffinity(0, {cpu})
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+        os.write(started, b".")
+        spin(1000 * seconds)
+        os._exit(0)
+    os.read(ready, 1)
+    os.close(ready)
+    os.close(started)
+    try:
+        yield
+    finally:
+        os.waitpid(pid, 0)
+
+
+needs_two = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: whoever hogs it hogs the test, too")
+
+
+@needs_two
+@pytest.mark.parametrize("sleeps", [False, True], ids=["preempted", "woken"])
+def test_who_could_run_and_does_not_waits_while_he_waits(counting: Collector, way: str, sleeps: bool) -> None:
+    mine, his = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
+
+    def act(player: Player) -> None:
+        os.sched_setaffinity(0, {his})
+        leave(CPUID)
+        player.step()
+        enter()
+        leave(IO)
+        if sleeps:
+            nap(100)
+        else:
+            spin(10_000)
+        player.step()
+
+    before = os.sched_getaffinity(0)
+    with Player(act) as player:
+        player.wait()
+        os.sched_setaffinity(0, {mine})
+        try:
+            player.go()
+            time.sleep(0.05)
+            with hog(his, 0.4):
+                time.sleep(0.1)
+                first, then = row(counting, player.pid)
+                time.sleep(0.05)
+                second, now = row(counting, player.pid)
+                assert state(first) == state(second) == "wait"
+                assert now - int(first["since_ns"]) > 50 * MS
+                assert states(second) == {**states(first), "wait": states(first)["wait"] + now - then}
+                assert second["open"][OUTSIDE.index("wait")] > 50 * MS
+            if sleeps:
+                player.wait()
+                found, _ = row(counting, player.pid)
+                assert int(found["open"][OUTSIDE.index(halted(way))]) == pytest.approx(100 * MS, rel=0.4)
+        finally:
+            os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def group(quota_us: int, period_us: int) -> Iterator[Path]:
+    """A cgroup whose threads may use so much of a CPU: little, for a busy machine gives no more. Skips where none can be had."""
+    name = f"kvmtop-test-{os.getpid()}"
+    for root, files in (
+        (Path("/sys/fs/cgroup/cpu"), {"cpu.cfs_period_us": f"{period_us}", "cpu.cfs_quota_us": f"{quota_us}"}),
+        (Path("/sys/fs/cgroup"), {"cpu.max": f"{quota_us} {period_us}"}),
+    ):
+        made = root / name
+        try:
+            if "cpu.max" in files:
+                (root / "cgroup.subtree_control").write_text("+cpu")
+            made.mkdir()
+        except OSError:
+            continue
+        try:
+            if all((made / file).exists() for file in files):
+                for file, value in files.items():
+                    (made / file).write_text(value)
+                yield made
+                return
+        finally:
+            made.rmdir()
+    pytest.skip("no cgroup with a CPU quota can be made here")
+
+
+def withheld(made: Path) -> int:
+    """ns, by the cgroup's own account; what is still open is not in it."""
+    stat = dict(line.split() for line in (made / "cpu.stat").read_text().splitlines())
+    return int(stat["throttled_time"] if "throttled_time" in stat else 1000 * int(stat["throttled_usec"]))
+
+
+def test_what_a_quota_withholds_is_throttled(counting: Collector) -> None:
+    if "throttled" not in counting.told:
+        pytest.skip("throttled is not told in this way")
+
+    def act(player: Player) -> None:
+        schedstat = os.open("/proc/self/schedstat", os.O_RDONLY)
+        leave(CPUID)
+        player.step()
+        enter()
+        before = Mark.take(schedstat)
+        spin(40)
+        after = Mark.take(schedstat)
+        leave(IO)
+        player.tell(f"{after.delay - before.delay}")
+        player.step()
+
+    with group(5_000, 100_000) as made, Player(act) as player:
+        player.wait()
+        start, _ = row(counting, player.pid)
+        (made / "cgroup.procs").write_text(f"{player.pid}")
+        player.go()
+        shown, last = 0, start
+        for _ in range(50):
+            time.sleep(0.01)
+            found, _ = row(counting, player.pid)
+            shown += state(found) == "throttled"
+            assert (found["states"] >= last["states"]).all(), (states(last), states(found))
+            last = found
+        told = player.wait()
+        found, _ = row(counting, player.pid)
+        counted, theirs = states(found), withheld(made)
+        player.kill()
+    print(shown, counted, theirs, told)
+    assert shown > 5  # on_peek sees it while it lasts
+    assert counted["throttled"] == pytest.approx(theirs, rel=0.1, abs=10 * MS) and theirs > 200 * MS
+    assert counted["wait"] + counted["throttled"] - states(start)["wait"] == pytest.approx(
+        int(told), rel=0.05, abs=RARE
+    )
+
+
+@pytest.mark.parametrize("where", ["guest", "kernel", "user", "blocked", "stopped"])
+def test_a_thread_that_ends_keeps_what_it_had(counting: Collector, where: str) -> None:
+    def act(player: Player) -> None:
+        leave(CPUID)
+        if where == "guest":
+            enter()
+        if where in ("user", "blocked"):
+            to_user()
+        player.step()
+        spin(10_000)
+
+    with Player(act) as player:
+        player.wait()
+        if where in ("guest", "kernel", "user"):
+            player.go()
+            time.sleep(0.05)
+        if where == "stopped":
+            os.kill(player.pid, signal.SIGSTOP)
+            asleep(player.pid, "T")
+        before, then = row(counting, player.pid)
+        player.kill()
+        found, end = row(counting, player.pid)
+        assert then < end == found["end_ns"]
+        assert (found["states"] >= before["states"]).all()
+        assert state(found) == ("kernel" if where == "stopped" else "user" if where == "blocked" else where)
+        # It stays as it was, and its slot is another's.
+        for _ in range(2):
+            snapshot = counting.read()
+            kept = snapshot.threads[snapshot.threads["id"] == player.pid << 32 | player.pid]
+            assert len(kept) == 1 and kept[0] == found
+        with pytest.raises(AssertionError, match="0 rows"):
+            row(counting, player.pid)
+
+
+def play(seed: int) -> Callable[[Player], None]:
+    """Anything a vCPU may do, in any order, for ever."""
+
+    def act(player: Player) -> None:
+        chance = random.Random(seed)
+        outside: list[Callable[[], None]] = [
+            *[lambda: to_user(chance.choice((2, KVM_EXIT_HLT)), chance.choice((0, 0, -4)))] * 3,
+            *[run] * 3,
+            *[lambda: nap(chance.random())] * 2,
+            lambda: spin(chance.random()),
+            os.sched_yield,
+        ]
+        player.step()
+        while True:
+            leave(chance.choice((CPUID, HLT, IO)))
+            for _ in range(chance.choice((0, 0, 1, 2, 5))):
+                chance.choice(outside)()
+            enter()
+            spin(chance.choice((0, 0, 0.1)))
+
+    return act
+
+
+def test_no_state_ever_goes_backwards(counting: Collector) -> None:
+    before: dict[int, np.void] = {}
+    with contextlib.ExitStack() as all:
+        players = [all.enter_context(Player(play(seed))) for seed in range(3)]
+        for player in players:
+            player.wait()
+            player.go()
+        for turn in range(300):
+            time.sleep(0.003)
+            if turn % 3:
+                threads = counting.read().threads
+                found: dict[int, np.void] = {int(one["id"]) >> 32: one for one in threads}
+            else:
+                found = {}
+                for player in players:
+                    with contextlib.suppress(AssertionError):
+                        found[player.pid] = row(counting, player.pid)[0]
+            for player in players:
+                now, last = found.get(player.pid), before.get(player.pid)
+                if now is None:
+                    continue
+                before[player.pid] = now
+                if last is None:
+                    continue
+                assert (now["states"] >= last["states"]).all(), (turn, states(last), states(now))
+                assert now["first_ns"] == last["first_ns"]
+    assert len(before) == 3
+    for one in before.values():
+        assert {name for name, ns in states(one).items() if ns} >= {"guest", "kernel", "user", "idle", "wait"}
+
+
+def test_a_sleeper_is_seeded_and_goes_on_as_any_other(counting: Collector) -> None:
+    def act(player: Player) -> None:
+        player.step()
+        enter()
+        spin(20)
+        leave(HLT, vcpu=5)
+        player.step()
+
+    for halts in (True, False):
+        with Player(act) as player:
+            player.wait()
+            start = time.monotonic_ns()
+            counting.seed([Sleeper(player.pid, player.pid, 4, halts)])
+            name = "idle" if halts else "blocked"
+            first, then = row(counting, player.pid)
+            time.sleep(0.02)
+            second, now = row(counting, player.pid)
+            assert state(second) == name and second["vcpu"] == 4
+            assert start <= first["first_ns"] == first["since_ns"] < then
+            assert states(second) == {**dict.fromkeys(STATES, 0), name: now - int(first["first_ns"])}
+            assert second["exit_ns"] == 0 and not second["open"].any()
+            counting.seed([Sleeper(player.pid, player.pid, 9, halts)])  # known already
+            assert row(counting, player.pid)[0]["vcpu"] == 4
+            player.next()
+            third, _ = row(counting, player.pid)
+            assert states(third)["guest"] == pytest.approx(20 * MS, rel=0.1, abs=MS)
+            assert (third["unpaired"], third["overwritten"], third["vcpu"]) == (0, 0, 5)
+            assert states(third)[name] >= states(second)[name]
+
+
+def test_a_sleeper_that_wakes_just_then(counting: Collector) -> None:
+    """It runs when it is seeded: what it does until its next exit is lost to it, and not a nanosecond more."""
+
+    def act(player: Player) -> None:
+        player.step()
+        spin(100)
+        leave(CPUID)
+        player.step()
+
+    with Player(act) as player:
+        player.wait()
+        player.go()
+        time.sleep(0.02)
+        counting.seed([Sleeper(player.pid, player.pid, 0, True)])
+        player.wait()
+        found, end = row(counting, player.pid)
+        assert state(found) == "blocked"
+        assert states(found)["guest"] == states(found)["user"] == 0
+        outside = dict(zip(OUTSIDE, found["open"].tolist(), strict=True))
+        assert states(found)["kernel"] == outside["kernel"] + states(found)["kernel"] - outside["kernel"]
+        assert found["exit_ns"] > found["first_ns"] and sum(outside.values()) == end - int(found["exit_ns"])

@@ -1,0 +1,261 @@
+"""Guests that spend their time in each of the ways that kvmtop must tell apart."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..hosts import qemu
+
+ON_CPU = ["taskset", "-c", "1"]  # the reader is on another
+HOG = [*ON_CPU, sys.executable, "-c", "while True: pass"]
+CPUS = len(os.sched_getaffinity(0))
+
+
+@dataclass
+class Running:
+    """A scenario at work."""
+
+    tids: Callable[[], set[int]]  # of all of its vCPUs so far
+    # What happens in the middle of which interval.
+    acts: Mapping[int, Callable[[], object]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One way to spend time."""
+
+    name: str
+    begin: Callable[[], contextlib.AbstractContextManager[Running]]
+    long: bool = True
+    merged: tuple[str, ...] = ()  # states that are told only in sum: it leaves for user space at high rates
+    cpus: int = 2  # that it needs
+    gone: bool = False  # its vCPUs come and go
+
+
+class Vm:
+    """A process that runs tests.on_host.vmm."""
+
+    def __init__(self, *arguments: str, before: list[str] | None = None) -> None:
+        """before: what runs it."""
+        argv = [*(before or []), sys.executable, "-m", "tests.on_host.vmm", *arguments]
+        self._said = os.memfd_create("vmm")
+        self.process = subprocess.Popen(argv, stdout=self._said, process_group=0)
+
+    def said(self) -> str:
+        size = os.fstat(self._said).st_size
+        return os.pread(self._said, size, 0).decode()
+
+    def tids(self) -> set[int]:
+        return set(map(int, re.findall(r"^vcpu (\d+)$", self.said(), re.MULTILINE)))
+
+    def ready(self) -> Vm:
+        """Wait for it. Raises AssertionError if it ends, or says nothing for a minute."""
+        end = time.monotonic() + 60
+        while "ready" not in self.said():
+            assert self.process.poll() is None and time.monotonic() < end, self.process.returncode
+            time.sleep(0.05)
+        return self
+
+    def signal(self, number: int) -> None:
+        os.killpg(self.process.pid, number)
+
+    def close(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.signal(signal.SIGKILL)
+        self.process.wait()
+        os.close(self._said)
+
+
+@contextlib.contextmanager
+def _vm(*arguments: str, before: list[str] | None = None) -> Iterator[Vm]:
+    vm = Vm(*arguments, before=before)
+    try:
+        yield vm.ready()
+    finally:
+        vm.close()
+
+
+@contextlib.contextmanager
+def _process(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def alone(*arguments: str, before: list[str] | None = None) -> Callable[[], contextlib.AbstractContextManager[Running]]:
+    """A VM, there before kvmtop."""
+
+    @contextlib.contextmanager
+    def begin() -> Iterator[Running]:
+        with _vm(*arguments, before=before) as vm:
+            yield Running(vm.tids)
+
+    return begin
+
+
+def hogged(*how: str) -> Callable[[], contextlib.AbstractContextManager[Running]]:
+    """A busy VM, and from the first interval to the fifth a hog on its CPU."""
+
+    @contextlib.contextmanager
+    def begin() -> Iterator[Running]:
+        with _vm("busy", before=ON_CPU) as vm, contextlib.ExitStack() as hogs:
+            yield Running(vm.tids, {0: lambda: hogs.enter_context(_process([*how, *HOG])), 4: hogs.close})
+
+    return begin
+
+
+@contextlib.contextmanager
+def later() -> Iterator[Running]:
+    """A VM that starts when kvmtop runs, with a vCPU that is never started."""
+    with contextlib.ExitStack() as stack:
+        vms: list[Vm] = []
+        yield Running(
+            lambda: {tid for vm in vms for tid in vm.tids()},
+            {0: lambda: vms.append(stack.enter_context(_vm("busy", "--irqchip", "--vcpus", "2", "--unstarted", "1")))},
+        )
+
+
+@contextlib.contextmanager
+def stopped() -> Iterator[Running]:
+    """SIGSTOP and SIGCONT in turn."""
+    with _vm("busy") as vm:
+        stop, resume = (lambda: vm.signal(signal.SIGSTOP)), (lambda: vm.signal(signal.SIGCONT))
+        yield Running(vm.tids, {0: stop, 2: resume, 4: stop})
+
+
+def _vcpus(pid: int) -> set[int]:
+    """By the names that QEMU gives them."""
+    found = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if re.fullmatch(r"CPU \d+/KVM", (task / "comm").read_text().strip()):
+            found.add(int(task.name))
+    return found
+
+
+def linux(
+    *extra: str, acts: Mapping[int, str] | None = None
+) -> Callable[[], contextlib.AbstractContextManager[Running]]:
+    """A real QEMU with Linux that idles with some work; acts: what is said to its monitor."""
+
+    @contextlib.contextmanager
+    def begin() -> Iterator[Running]:
+        with qemu.guest("web01", 2, 192, "6.1", *extra) as process:
+            qemu.wait_until_up(process, 180)
+            tids = _vcpus(process.pid)
+            assert len(tids) == 2
+            said = {at: _to_monitor(process, word) for at, word in (acts or {}).items()}
+            yield Running(lambda: tids, said)
+
+    return begin
+
+
+def _to_monitor(process: subprocess.Popen[bytes], word: str) -> Callable[[], None]:
+    return lambda: qemu.monitor(process, word)
+
+
+def cgroups() -> Path:
+    """Where cgroup v2 is mounted, by us if it is not."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    found = next((Path(mount[1]) for mount in mounts if mount[2] == "cgroup2"), None)
+    if found is None:
+        found = Path("/sys/fs/cgroup")
+        subprocess.run(["mount", "-t", "cgroup2", "none", found], check=True)
+    if "cpu" not in (found / "cgroup.subtree_control").read_text().split():
+        (found / "cgroup.subtree_control").write_text("+cpu")
+    return found
+
+
+def quota(
+    percent: int, *arguments: str, parent: bool = False, hog: bool = False, before: list[str] = ON_CPU
+) -> Callable[[], contextlib.AbstractContextManager[Running]]:
+    """A VM in a cgroup that may have so much of a CPU; parent: the one above it may, and hog: there is another load."""
+
+    @contextlib.contextmanager
+    def begin() -> Iterator[Running]:
+        above = cgroups() / "kvmtop-test"
+        group = above / "vm"
+        above.mkdir()
+        try:
+            (above / "cgroup.subtree_control").write_text("+cpu")
+            group.mkdir()
+            with contextlib.ExitStack() as stack:
+                vm = stack.enter_context(_vm(*arguments, before=before))
+                (group / "cgroup.procs").write_text(str(vm.process.pid))
+                ((above if parent else group) / "cpu.max").write_text(f"{percent * 1000} 100000")
+                if hog:
+                    stack.enter_context(_process(HOG))
+                yield Running(vm.tids)
+        finally:
+            for folder in (group, above):
+                with contextlib.suppress(FileNotFoundError):
+                    _remove(folder)
+
+    return begin
+
+
+def _remove(group: Path) -> None:
+    end = time.monotonic() + 5
+    while True:  # what was in it may still be ending
+        try:
+            group.rmdir()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def churn() -> Iterator[Running]:
+    """VMs that start and end in mid-interval, about two of them at a time."""
+    vm = Vm("busy", "--churn", "0.7")
+    try:
+        vm.ready()
+        yield Running(vm.tids)
+    finally:
+        vm.close()
+
+
+SCENARIOS = [
+    Scenario("busy alone", alone("busy", before=ON_CPU)),
+    Scenario("hog, nice 0", hogged(), long=False),
+    Scenario("hog, nice 5", hogged("nice", "-n", "5")),
+    Scenario("hog, FIFO", hogged("chrt", "-f", "1")),
+    Scenario("halted", alone("hlt", "--irqchip")),
+    Scenario("halted, kicked", alone("hlt", "--irqchip", "--kick", "1.7"), long=False),
+    Scenario("never started, before", alone("busy", "--irqchip", "--vcpus", "2", "--unstarted", "1"), long=False),
+    Scenario("never started, after", later),
+    Scenario("SIGSTOP", stopped, long=False),
+    Scenario("QEMU", linux()),
+    Scenario("QEMU's stop", linux(acts={0: "stop", 2: "cont", 4: "stop"})),
+    Scenario(
+        "QEMU, kernel-irqchip=off", linux("-machine", "pc,kernel-irqchip=off", "-cpu", "host,kvm-asyncpf-int=off")
+    ),
+    Scenario("HLT left to the VMM", alone("hlt"), merged=("kernel", "user")),
+    Scenario("MWAIT", alone("mwait")),
+    Scenario("RDMSR left to the VMM", alone("rdmsr"), merged=("kernel", "user")),
+    Scenario("OUT", alone("out"), merged=("kernel", "user")),
+    Scenario("userfaultfd", alone("fault")),
+    Scenario("cpu.max 20 %", quota(20, "busy")),
+    Scenario("cpu.max 20 %, hog", quota(20, "busy", hog=True)),
+    Scenario("cpu.max 50 %", quota(50, "busy")),
+    Scenario("cpu.max 50 %, hog", quota(50, "busy", hog=True), long=False),
+    Scenario("cpu.max 50 % of the parent", quota(50, "busy", parent=True)),
+    Scenario("cpu.max 50 % of the parent, hog", quota(50, "busy", parent=True, hog=True)),
+    Scenario("cpu.max, four vCPUs", quota(100, "busy", "--vcpus", "4", before=[])),
+    Scenario("cpu.max, four vCPUs, hog", quota(100, "busy", "--vcpus", "4", before=[], hog=True)),
+    Scenario("VMs start and end", churn, gone=True),
+    Scenario("3 vCPUs on 2 CPUs", alone("busy", "--vcpus", "3")),
+]

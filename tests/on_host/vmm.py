@@ -1,0 +1,185 @@
+"""A small VMM for the tests: guests without an operating system that spend their time in one known way.
+
+    python -m tests.on_host.vmm busy --vcpus 2
+
+It says "vcpu TID" for each vCPU's thread, then "ready", and runs until it is killed.
+Interface: Documentation/virt/kvm/api.rst, include/uapi/linux/kvm.h and userfaultfd.h.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import fcntl
+import mmap
+import os
+import signal
+import struct
+import threading
+import time
+from collections.abc import Callable
+
+_CREATE_VM, _VCPU_MMAP_SIZE = 0xAE01, 0xAE04
+_CREATE_VCPU, _SET_MEMORY, _CREATE_IRQCHIP, _ENABLE_CAP = 0xAE41, 0x4020AE46, 0xAE60, 0x4068AEA3
+_RUN, _SET_REGS, _GET_SREGS, _SET_SREGS, _SET_MP_STATE = 0xAE80, 0x4090AE82, 0x8138AE83, 0x4138AE84, 0x4004AE99
+_EXIT_IO, _EXIT_HLT, _EXIT_INTR, _EXIT_RDMSR = 2, 5, 10, 29
+_CAP_USER_SPACE_MSR, _UNKNOWN_MSRS = 188, 2
+_RUNNABLE, _UNINITIALIZED = 0, 1  # mp_state
+_USERFAULTFD, _UFFD_USER_MODE = 323, 0  # its system call
+_UFFD_API, _UFFD_REGISTER, _UFFD_ZEROPAGE = 0xC018AA3F, 0xC020AA00, 0xC020AA04
+_PAGE = 4096
+
+MEMORY, CODE = 0x10000, 0x1000
+FAR = 0x8000  # the page that "fault" reads
+MSR = 0x12345678  # KVM knows none of this number
+
+# 16-bit code; 0x66 makes an operand 32 bits wide.
+
+
+def _turns(number: int) -> bytes:
+    return b"\x66\xb9" + struct.pack("<I", number) + b"\x66\x49\x75\xfc"  # mov ecx,number; dec ecx; jnz
+
+
+_CPUID = b"\x66\x31\xc0\x0f\xa2"  # xor eax,eax; cpuid
+GUESTS = {
+    "busy": _turns(250_000) + _CPUID,  # about 1,000 exits a second: what tracing adds to an exit must not show
+    "hlt": b"\xf4",
+    "mwait": _turns(20_000) + b"\x66\x31\xc0\x66\x31\xc9\x66\x31\xd2\x0f\x01\xc8"
+    b"\x66\x31\xc0\x66\x31\xc9\x0f\x01\xc9",  # some turns; monitor; mwait
+    "rdmsr": _turns(10_000) + b"\x66\xb9" + struct.pack("<I", MSR) + b"\x0f\x32",
+    "out": _turns(10_000) + b"\xe6\x10",
+    "fault": b"\xa0\x00\x80\xe6\x10",  # mov al,[FAR]; out: then the page is taken away again
+}
+
+
+class Vmm:
+    """One VM of this process."""
+
+    def __init__(
+        self,
+        guest: str,
+        vcpus: int = 1,
+        irqchip: bool = False,
+        unstarted: int = 0,
+        halt: float = 0.02,
+        fault: float = 0.3,
+    ) -> None:
+        """unstarted: so many of the vCPUs (the last ones) are never started; halt: seconds that the VMM sleeps where
+        HLT comes to it; fault: seconds until a page comes by userfaultfd."""
+        self.halt, self.fault = halt, fault
+        kvm = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+        self.vm = fcntl.ioctl(kvm, _CREATE_VM, 0)
+        if irqchip:
+            fcntl.ioctl(self.vm, _CREATE_IRQCHIP, 0)
+        if guest == "rdmsr":
+            cap = struct.pack("<IIQ", _CAP_USER_SPACE_MSR, 0, _UNKNOWN_MSRS).ljust(104, b"\0")
+            fcntl.ioctl(self.vm, _ENABLE_CAP, cap)
+        self.memory = mmap.mmap(-1, MEMORY, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        code = _CPUID + GUESTS[guest]
+        code += b"\xe9" + struct.pack("<h", -len(GUESTS[guest]) - 3)  # jmp, back over all but the first CPUID
+        self.memory[CODE : CODE + len(code)] = code
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        fcntl.ioctl(self.vm, _SET_MEMORY, struct.pack("<IIQQQ", 0, 0, 0, MEMORY, self.address))
+        if guest == "fault":
+            self._take_pages()
+        size = fcntl.ioctl(kvm, _VCPU_MMAP_SIZE, 0)
+        self.vcpus = [fcntl.ioctl(self.vm, _CREATE_VCPU, number) for number in range(vcpus)]
+        self.runs = [mmap.mmap(fd, size) for fd in self.vcpus]
+        for number, fd in enumerate(self.vcpus):
+            sregs = bytearray(312)
+            fcntl.ioctl(fd, _GET_SREGS, sregs)
+            struct.pack_into("<QIH", sregs, 0, 0, 0xFFFF, 0)  # cs: base, limit, selector
+            fcntl.ioctl(fd, _SET_SREGS, bytes(sregs))
+            fcntl.ioctl(fd, _SET_REGS, struct.pack("<18Q", *[0] * 16, CODE, 2))
+            if irqchip:
+                state = _UNINITIALIZED if number >= vcpus - unstarted else _RUNNABLE
+                fcntl.ioctl(fd, _SET_MP_STATE, struct.pack("<I", state))
+        self.threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """A thread for each vCPU, for ever."""
+        for number in range(len(self.vcpus)):
+            thread = threading.Thread(target=self._loop, args=(number,), daemon=True)
+            thread.start()
+            self.threads.append(thread)
+            print(f"vcpu {thread.native_id}", flush=True)
+        print("ready", flush=True)
+
+    def kick(self) -> None:
+        """A signal to each vCPU's thread: KVM_RUN returns, and is entered again."""
+        for thread in self.threads:
+            assert thread.ident is not None
+            signal.pthread_kill(thread.ident, signal.SIGUSR1)
+
+    def _loop(self, number: int) -> None:
+        fd, run = self.vcpus[number], self.runs[number]
+        reason = memoryview(run)[8:12].cast("I")
+        while True:
+            try:
+                fcntl.ioctl(fd, _RUN, 0)
+            except InterruptedError:
+                continue
+            if reason[0] == _EXIT_HLT:
+                time.sleep(self.halt)
+            elif reason[0] == _EXIT_IO:
+                if hasattr(self, "_uffd"):
+                    self.memory.madvise(mmap.MADV_DONTNEED, FAR, _PAGE)
+            elif reason[0] not in (_EXIT_RDMSR, _EXIT_INTR):
+                os.write(2, f"vCPU {number} left with KVM exit reason {reason[0]}\n".encode())
+                os._exit(1)
+
+    def _take_pages(self) -> None:
+        fd = ctypes.CDLL(None, use_errno=True).syscall(_USERFAULTFD, os.O_CLOEXEC)
+        if fd < 0:
+            raise OSError(ctypes.get_errno(), "userfaultfd")
+        fcntl.ioctl(fd, _UFFD_API, struct.pack("<QQQ", 0xAA, 0, 0))
+        fcntl.ioctl(fd, _UFFD_REGISTER, struct.pack("<QQQQ", self.address + FAR, _PAGE, 1, 0))
+        self._uffd = fd
+        threading.Thread(target=self._give_pages, daemon=True).start()
+
+    def _give_pages(self) -> None:
+        while os.read(self._uffd, 32):
+            time.sleep(self.fault)
+            fcntl.ioctl(self._uffd, _UFFD_ZEROPAGE, struct.pack("<QQQq", self.address + FAR, _PAGE, 0, 0))
+
+
+def _churn(make: Callable[[], Vmm], every: float, life: float) -> None:
+    """VMs that start and end, each in a process of its own."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    while True:
+        if not os.fork():
+            signal.alarm(30)  # whatever happens
+            make().start()
+            time.sleep(life)
+            os._exit(0)
+        time.sleep(every)
+
+
+def main() -> None:
+    """`python -m tests.on_host.vmm`."""
+    parser = argparse.ArgumentParser(prog="python -m tests.on_host.vmm")
+    parser.add_argument("guest", choices=GUESTS)
+    parser.add_argument("--vcpus", type=int, default=1)
+    parser.add_argument("--irqchip", action="store_true", help="HLT waits in the kernel, and nothing ends it")
+    parser.add_argument("--unstarted", type=int, default=0, help="so many vCPUs are never started")
+    parser.add_argument("--kick", type=float, default=0, metavar="S", help="a signal to each vCPU every S seconds")
+    parser.add_argument(
+        "--churn", type=float, default=0, metavar="S", help="a new VM every S seconds, for 1.5 times that"
+    )
+    options = parser.parse_args()
+
+    def make() -> Vmm:
+        return Vmm(options.guest, options.vcpus, options.irqchip, options.unstarted)
+
+    if options.churn:
+        _churn(make, options.churn, 1.5 * options.churn)
+    vmm = make()
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    vmm.start()
+    while True:
+        time.sleep(options.kick or 1000)
+        vmm.kick()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from kvmtop.model.vocabulary import STATES
+from kvmtop.tables.states import GLYPHS, MEANINGS, UNKNOWN, bar, shares_of
+
+
+def test_each_state_has_a_character_of_its_own_and_a_meaning() -> None:
+    assert tuple(GLYPHS) == tuple(MEANINGS) == STATES
+    assert len(set(GLYPHS.values())) == len(STATES)
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 80])
+def test_a_bar_is_as_wide_as_it_shall_be(width: int) -> None:
+    for shares in (None, {}, {"guest": 1.0}, dict.fromkeys(STATES, 1 / 7), {"guest": 0.3, "wait": 0.699999}):
+        assert len("".join(run for run, _ in bar(shares, width))) == width
+    assert bar({"guest": 1.0}, 0) == []
+
+
+def test_a_bar_has_the_states_in_order_and_what_is_not_known() -> None:
+    every = {state: 1 / 7 for state in reversed(STATES)}
+    assert "".join(run for run, _ in bar(every, 14)) == "██▓▓▒▒░░▞▞╳╳╱╱"
+    assert [state for _, state in bar(every, 14)] == list(STATES)
+    assert bar({"guest": 0.25, "throttled": 0.25}, 4) == [("█", "guest"), ("╱", "throttled"), ("––", UNKNOWN)]
+    assert bar(None, 3) == [("–––", UNKNOWN)]
+
+
+def test_shares() -> None:
+    assert shares_of({"kernel": 30, "wait": 10}, 40) == {"kernel": 0.75, "wait": 0.25}
+    assert shares_of({"kernel": 0}, 0) is None
