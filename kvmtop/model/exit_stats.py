@@ -72,7 +72,7 @@ class Groups:
     """Rows put together by reason: all sums by reason are made here."""
 
     def __init__(self, column: npt.NDArray[np.integer], which: I64 | None = None) -> None:
-        """column: shape (rows,), which reason each row has, as its position among the reasons; which: these rows only."""
+        """column: shape (rows,), which reason each row has, as its position among the reasons; which: only these."""
         wanted = column if which is None else column[which]
         # Of 16 bits: a sort of those takes time in proportion to their number.
         order = np.argsort(wanted.astype("u2"), kind="stable")
