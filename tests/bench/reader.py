@@ -26,7 +26,7 @@ from kvmtop.insight.vcpus import vcpu_rows
 from kvmtop.model.arrays import Array
 from kvmtop.model.exit_stats import counts
 from kvmtop.model.session import Session
-from kvmtop.model.vocabulary import STATES, SVM
+from kvmtop.model.vocabulary import SVM
 
 PER_VM = 4  # vCPUs
 BUCKETS_EACH = 12  # of a reason's histogram that fill, next to each other
@@ -72,11 +72,12 @@ class Filled:
     def __init__(self, who: list[tuple[int, int]], reasons: int, active: float) -> None:
         self.count, self.reasons = len(who), reasons
         self.collector = Collector(threads=self.count)
+        self.collector._probes.detach()  # a guest that runs here would take a slot
         self.threads, self.cells, self.cpus = (self.map(name) for name in ("threads", "cells", "cpus"))
         ids = np.array([pid << 32 | tid for pid, tid in who], "u8")
         now = time.monotonic_ns()
         mine = self.threads["head"][1 : self.count + 1]
-        mine["id"], mine["first_ns"], mine["since_ns"], mine["isa"] = ids, now, now, SVM
+        mine["id"], mine["first_ns"], mine["since_ns"], mine["isa"] = ids, now - 10**12, now, SVM
         mine["vcpu"] = np.arange(self.count) % PER_VM
         # Cells lie as they are taken: all vCPUs' first reason, then all their second.
         own = self.cells[1 : self.count * reasons + 1]
@@ -106,7 +107,8 @@ class Filled:
         rows = 1 + self.moving
         heads = self.threads["head"]
         heads["pairs"][rows] += BUCKETS_EACH * self.reasons
-        heads["spent"][rows, STATES.index("user")] += BUCKETS_EACH * 1_000 * self.reasons
+        heads["spent"][rows, 0] += 500_000_000
+        heads["since_ns"][rows] = time.monotonic_ns()
         self.exits += len(self.moving) * BUCKETS_EACH * self.reasons
 
     def kernel_memory(self) -> int:
