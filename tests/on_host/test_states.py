@@ -50,10 +50,10 @@ def recorder() -> Iterator[ftrace.Recorder]:
 def observe(scenario: Scenario, recorder: ftrace.Recorder) -> tuple[list[Snapshot], list[ftrace.Event], set[int]]:
     """kvmtop's readings, what ftrace recorded around them, and the threads of the vCPUs."""
     with scenario.begin() as running:
-        recorder.start()
-        before = ftrace.asleep(running.tids())
-        live = Live()
+        live = Live()  # ftrace's probes come first in any case
         try:
+            recorder.start()
+            before = ftrace.asleep(running.tids())
             time.sleep(1)
             readings = [live.read()]
             for number in range(INTERVALS):
