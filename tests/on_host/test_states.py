@@ -105,8 +105,8 @@ def compare(
                 found.append(
                     Deviation(tid, number, state, off, width, parts[state] / of, lower[state] / of, upper[state] / of)
                 )
-    # What was counted up to another instant than the reading's own shows as a sum that is not the interval.
-    assert min(late) > -1e6 and statistics.median(late) < 1e6, late
+    # Of the interval they are then 100 % with a difference: on an emulated host reading takes some ms.
+    assert min(late) > -1e6 and statistics.median(late) < 30e6, late
     return found
 
 
