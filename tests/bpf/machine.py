@@ -237,10 +237,10 @@ def states(found: np.void) -> dict[str, int]:
     return dict(zip(STATES, found["states"].tolist(), strict=True))
 
 
-def cells(one: Collector, pid: int) -> Array:
-    """The thread's cells."""
+def cells(one: Collector, pid: int, tid: int = 0) -> Array:
+    """The cells of a process's thread, the first without one."""
     snapshot = one.read()
-    owner = snapshot.threads["id"] == pid << 32 | pid
+    owner = snapshot.threads["id"] == pid << 32 | (tid or pid)
     found: Array = snapshot.cells[owner[snapshot.cells["thread"]] & (snapshot.cell_ids != 0)]
     return found
 

@@ -12,7 +12,10 @@ import fcntl
 import os
 from pathlib import Path
 
-EVENTS = ("kvm/kvm_exit", "kvm/kvm_entry", "kvm/kvm_userspace_exit", "kvm/kvm_vcpu_wakeup", "sched/sched_process_exit")
+EVENTS = (
+    *(f"kvm/kvm_{name}" for name in ("exit", "entry", "userspace_exit", "fpu", "vcpu_wakeup")),
+    *(f"sched/sched_{name}" for name in ("switch", "wakeup", "process_exit")),
+)
 INSTANCES = [Path(f"/sys/kernel/tracing/instances/held{n}") for n in (1, 2)]
 TRIGGER = "traceoff"  # the cheapest user of an event
 

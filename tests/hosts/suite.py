@@ -43,7 +43,9 @@ ON_INTEL = [
     "tests/on_host/test_churn.py::test_full_maps_count_what_they_lose",
 ]
 # What depends on the kernel runs on both; what is kvmtop's own (signals, files, the network) on one.
-ON_BOTH = [f"tests/on_host/test_{name}.py" for name in ("budget", "churn", "counts", "details", "percentiles")]
+ON_BOTH = [
+    f"tests/on_host/test_{name}.py" for name in ("budget", "churn", "counts", "details", "percentiles", "states")
+]
 
 
 @dataclass

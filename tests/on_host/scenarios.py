@@ -39,6 +39,7 @@ class Scenario:
     merged: tuple[str, ...] = ()  # states that are told only in sum: it leaves for user space at high rates
     cpus: int = 2  # that it needs
     gone: bool = False  # its vCPUs come and go
+    seeded: bool = False  # kvmtop starts when it is there
 
 
 class Vm:
@@ -229,25 +230,31 @@ def churn() -> Iterator[Running]:
 
 
 SCENARIOS = [
-    Scenario("busy alone", alone("busy", before=ON_CPU)),
+    Scenario("busy alone", alone("busy", before=ON_CPU), seeded=True),
     Scenario("hog, nice 0", hogged(), long=False),
     Scenario("hog, nice 5", hogged("nice", "-n", "5")),
     Scenario("hog, FIFO", hogged("chrt", "-f", "1")),
-    Scenario("halted", alone("hlt", "--irqchip")),
-    Scenario("halted, kicked", alone("hlt", "--irqchip", "--kick", "1.7"), long=False),
-    Scenario("never started, before", alone("busy", "--irqchip", "--vcpus", "2", "--unstarted", "1"), long=False),
-    Scenario("never started, after", later),
-    Scenario("SIGSTOP", stopped, long=False),
+    Scenario("halted", alone("hlt", "--irqchip"), seeded=True, cpus=1),
+    Scenario("halted, kicked", alone("hlt", "--irqchip", "--kick", "1.7"), long=False, cpus=1),
+    Scenario(
+        "never started, before",
+        alone("busy", "--irqchip", "--vcpus", "2", "--unstarted", "1"),
+        long=False,
+        seeded=True,
+        cpus=1,
+    ),
+    Scenario("never started, after", later, cpus=1),
+    Scenario("SIGSTOP", stopped, long=False, cpus=1),
     Scenario("QEMU", linux()),
     Scenario("QEMU's stop", linux(acts={0: "stop", 2: "cont", 4: "stop"})),
     Scenario(
         "QEMU, kernel-irqchip=off", linux("-machine", "pc,kernel-irqchip=off", "-cpu", "host,kvm-asyncpf-int=off")
     ),
-    Scenario("HLT left to the VMM", alone("hlt"), merged=("kernel", "user")),
-    Scenario("MWAIT", alone("mwait")),
-    Scenario("RDMSR left to the VMM", alone("rdmsr"), merged=("kernel", "user")),
-    Scenario("OUT", alone("out"), merged=("kernel", "user")),
-    Scenario("userfaultfd", alone("fault")),
+    Scenario("HLT left to the VMM", alone("hlt"), merged=("kernel", "user"), cpus=1),
+    Scenario("MWAIT", alone("mwait"), cpus=1),
+    Scenario("RDMSR left to the VMM", alone("rdmsr"), merged=("kernel", "user"), cpus=1),
+    Scenario("OUT", alone("out"), merged=("kernel", "user"), cpus=1),
+    Scenario("userfaultfd", alone("fault"), cpus=1),
     Scenario("cpu.max 20 %", quota(20, "busy")),
     Scenario("cpu.max 20 %, hog", quota(20, "busy", hog=True)),
     Scenario("cpu.max 50 %", quota(50, "busy")),

@@ -28,6 +28,7 @@ from kvmtop.ui.feed import POINTS
 from kvmtop.ui.player import Player
 from kvmtop.ui.replay_feed import ReplayFeed, handy
 from kvmtop.widgets.help import Help
+from kvmtop.widgets.table import Table
 from kvmtop.widgets.timeline import Timeline
 
 from ..support.fake import Busy
@@ -121,6 +122,20 @@ async def test_it_says_that_it_is_a_recording_and_what_of(file: Path, clock: Clo
             assert d.lines()[0].startswith(" RECORDING of a made-up host")
             assert d.lines()[-2].endswith("0:03:20") and re.search(r" 0:00:0\d ", d.lines()[-2])
             assert "▁" in d.lines()[-2] or "█" in d.lines()[-2]
+
+
+async def test_an_old_recording_says_what_it_does_not_know() -> None:
+    async with driving(Path(__file__).parents[1] / "data" / "recordings" / "format1.kvmtop") as d:
+        await d.press("space", "right")
+        await d.until(functools.partial(at, d, 1))
+        assert re.search(r"█–+ █ guest \d\d\.\d% – unknown \d\d\.\d%$", d.lines()[2])
+        table = d.app.query_one("#reasons", Table)
+        keys = [heading.key for heading in table.headings]
+        cells = {str(row.cells[0]): dict(zip(keys, row.cells, strict=True)) for row in table.rows}
+        assert {(one["user"], one["wait"], one["where"]) for one in cells.values()} == {("–", "–", "–")}
+        await d.press("i")  # halts are known by their code
+        at_share = keys.index("time_share")
+        assert next(row.cells[at_share] for row in table.rows if row.cells[0] == "hlt") == "0.0%"
 
 
 async def test_it_plays_in_its_own_time(file: Path, clock: Clock) -> None:
