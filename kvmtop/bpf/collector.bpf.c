@@ -177,13 +177,11 @@ static __always_inline void spend(struct thread *t, u32 state, u64 ns)
 /* The state on a CPU ends now; that of KERNEL needs no account. */
 static __always_inline void leave(struct thread *t, u64 now)
 {
-    if (!t->exit_ns) {
+    if (!t->exit_ns)
         t->spent[GUEST] += now - t->since_ns;
-    } else {
-        if (t->where == USER)
-            spend(t, USER, now - t->since_ns);
-        t->parts = 1;
-    }
+    else if (t->where == USER)
+        spend(t, USER, now - t->since_ns);
+    t->parts = 1; /* in the guest, too: a classic tracepoint may lose the switch back, and the next exit must see it */
     t->since_ns = now;
 }
 
@@ -394,11 +392,10 @@ static __always_inline u64 is_vcpu(u32 tid)
  * before, the same for the clocks of PELT (5.19) and of tasks, in which the time stood still.
  */
 #ifdef TASK_CFS
-#define WITHHELD(READ, task, ahead, now, result)                      \
+#define WITHHELD(READ, cfs, ahead, now, result)                       \
     do {                                                              \
-        u64 cfs = 0, rq = 0, clock = 0, since = 0, sum = 0;           \
+        u64 rq = 0, clock = 0, since = 0, sum = 0;                    \
         u32 throttled = 1;                                            \
-        READ(u64, cfs, task, TASK_CFS);                               \
         READ(u64, sum, cfs, CFS_SUM);                                 \
         READ(u64, since, cfs, CFS_SINCE);                             \
         THROTTLE_COUNT(READ, throttled, cfs);                         \
@@ -435,12 +432,13 @@ static __always_inline void wait(struct thread *t, void *task, u64 now)
 {
     t->off = WAIT;
 #ifdef TASK_CFS
-    u64 ahead = 0, withheld;
+    u64 ahead = 0, withheld, cfs;
 
-    WITHHELD(LOAD, task, ahead, now, withheld);
+    LOAD(u64, cfs, task, TASK_CFS);
+    WITHHELD(LOAD, cfs, ahead, now, withheld);
     t->withheld = withheld;
     t->ahead = ahead;
-    t->task = (u64)task;
+    t->cfs = cfs;
 #endif
 }
 
@@ -451,7 +449,7 @@ static __always_inline u64 of_wait(struct thread *t, u64 withheld, u64 now)
     u64 ns = now - t->since_ns;
 
     withheld -= t->withheld;
-    if ((s64)withheld < 0) /* of another queue: it was moved to another CPU or group */
+    if ((s64)withheld < 0) /* its group is gone */
         withheld = 0;
     if (withheld > ns)
         withheld = ns;
@@ -475,9 +473,17 @@ static __always_inline void run(struct thread *t, void *task, u64 now)
         t->parts = 1;
 #ifdef TASK_CFS
     if (t->off == WAIT) {
-        u64 ahead = 0, withheld;
+        u64 ahead = 0, withheld, cfs, same;
 
-        WITHHELD(LOAD, task, ahead, now, withheld);
+        LOAD(u64, cfs, task, TASK_CFS);
+        if (cfs == t->cfs) {
+            LOAD(u64, same, task, TASK_CFS); /* clang would take t->cfs instead, which the verifier does not know */
+            WITHHELD(LOAD, same, ahead, now, withheld);
+        } else { /* moved to another CPU or group: what withheld is where it waited */
+            cfs = t->cfs;
+            ahead = t->ahead;
+            WITHHELD(PROBE, cfs, ahead, now, withheld);
+        }
         withheld = of_wait(t, withheld, now);
         spend(t, THROTTLED, withheld);
         ns -= withheld;
@@ -665,9 +671,9 @@ int on_peek(void *ctx)
 
     if (!t || t->off != WAIT)
         return 0;
-    u64 since = t->since_ns, ahead = t->ahead, task = t->task, withheld = 0;
+    u64 since = t->since_ns, ahead = t->ahead, cfs = t->cfs, withheld = 0;
     u64 now = bpf_ktime_get_ns();
-    WITHHELD(PROBE, task, ahead, now, withheld);
+    WITHHELD(PROBE, cfs, ahead, now, withheld);
     t->peek_ns = of_wait(t, withheld, now);
     t->peek_at = now;
     t->peek_since = since;

@@ -19,7 +19,7 @@ struct thread {
     u64 unpaired;
     u64 overwritten;
     u64 pairs; /* exits that its cells hold */
-    u64 task;  /* its task_struct */
+    u64 cfs;        /* the run queue of its group and CPU that it began to wait on */
     u64 withheld;   /* what its run queue's quota had withheld when it began to wait, ns */
     u64 ahead;      /* by how much the run queue's clock was ahead of ours then */
     u64 peek_since; /* the wait (its since_ns) that on_peek looked at last */

@@ -109,7 +109,11 @@ class Mark:
 
     @classmethod
     def take(cls, schedstat: int) -> Mark:
-        return cls(time.monotonic_ns(), time.thread_time_ns(), int(os.pread(schedstat, 99, 0).split()[1]))
+        """Its clocks, read within 100 µs: nobody else ran meanwhile."""
+        while True:
+            found = cls(time.monotonic_ns(), time.thread_time_ns(), int(os.pread(schedstat, 99, 0).split()[1]))
+            if time.monotonic_ns() - found.now < 100_000:
+                return found
 
 
 def call(number: int, *arguments: int) -> None:
