@@ -363,7 +363,11 @@ int on_fpu(void *ctx)
     cpu = this_cpu();
     if (!cpu || SKIP(id >> 32) || !(t = find(cpu, id)) || t->where != USER)
         return 1;
-    leave(t, bpf_ktime_get_ns());
+    u64 now = bpf_ktime_get_ns();
+    u64 ns = now - t->since_ns; /* as leave() has it: who is in user space has an open exit, with parts */
+    t->spent[USER] += ns;
+    t->part[USER] += ns;
+    t->since_ns = now;
     t->where = KERNEL;
     return 1;
 }
@@ -568,25 +572,24 @@ static __always_inline void woken(u32 tid, void *task)
 int on_switch(void *ctx)
 {
     void *prev = (void *)ARGUMENT(1), *next = (void *)ARGUMENT(2);
-    struct cpu *cpu = this_cpu();
     u64 note = 0;
-    u32 tid;
+    u32 pid, tid, state = 0;
 
-    if (!cpu)
-        return 0;
 #ifdef TASK_NOTES
     LOAD(u64, note, prev, TASK_NOTES);
 #endif
+    LOAD(u32, pid, prev, TASK_PID);
     LOAD(u32, tid, next, TASK_PID);
     u64 comes = is_vcpu(tid);
-    u32 slot = cpu->slot;
-    if (!slot && !comes && !note)
+    if (!(comes | is_vcpu(pid) | note))
         return 0;
+    struct cpu *cpu = this_cpu();
+    if (!cpu)
+        return 0;
+    u32 slot = cpu->slot;
     u64 now = bpf_ktime_get_ns();
     struct thread *t = threads.lookup(&slot);
-    u32 pid, state = 0;
     cpu->slot = 0;
-    LOAD(u32, pid, prev, TASK_PID);
     if (!(u8)ARGUMENT(0))
         LOAD(u32, state, prev, TASK_STATE);
     if (slot && t && (u32)t->id == pid) {
