@@ -181,7 +181,7 @@ static __always_inline void leave(struct thread *t, u64 now)
         t->spent[GUEST] += now - t->since_ns;
     else if (t->where == USER)
         spend(t, USER, now - t->since_ns);
-    t->parts = 1; /* in the guest, too: a classic tracepoint may lose the switch back, and the next exit must see it */
+    t->parts |= SOME; /* in the guest, too: a classic tracepoint may lose the switch back, and the next exit must see it */
     t->since_ns = now;
 }
 
@@ -192,6 +192,7 @@ static __always_inline void awake(struct thread *t, u64 now)
         spend(t, t->off, now - t->since_ns);
         t->since_ns = now;
         t->off = 0;
+        t->parts = ALL;
     }
 }
 
@@ -215,9 +216,12 @@ int on_exit(void *ctx)
     }
     if (t->parts) {
         awake(t, now);
+        t->part[USER] = 0;
+        if (t->parts & OFF_CPU) {
 #pragma unroll
-        for (int i = USER; i < STATES; i++)
-            t->part[i] = 0;
+            for (int i = IDLE; i < STATES; i++)
+                t->part[i] = 0;
+        }
         t->parts = 0;
         t->where = KERNEL;
     }
@@ -293,9 +297,12 @@ int on_entry(void *ctx)
     if (ns > c->max)
         c->max = ns;
     if (t->parts) {
+        c->part[0] += t->part[USER];
+        if (t->parts & OFF_CPU) {
 #pragma unroll
-        for (int i = USER; i < STATES; i++)
-            c->part[i - USER] += t->part[i];
+            for (int i = IDLE; i < STATES; i++)
+                c->part[i - USER] += t->part[i];
+        }
     }
 #ifdef DURATIONS
     struct duration d = {t->reason, t->isa, ns};
@@ -335,7 +342,7 @@ int on_user(void *ctx)
     if (!t->exit_ns)
         t->exit_ns = UNSEEN;
     t->where = USER;
-    t->parts = 1;
+    t->parts |= SOME;
     t->halts = reason == KVM_EXIT_HLT && error >= 0;
     return 1;
 }
@@ -361,7 +368,11 @@ int on_fpu(void *ctx)
     cpu = this_cpu();
     if (!cpu || SKIP(id >> 32) || !(t = find(cpu, id)) || t->where != USER)
         return 1;
-    leave(t, bpf_ktime_get_ns());
+    u64 now = bpf_ktime_get_ns();
+    u64 ns = now - t->since_ns; /* as leave() has it: who is in user space has an open exit, with parts */
+    t->spent[USER] += ns;
+    t->part[USER] += ns;
+    t->since_ns = now;
     t->where = KERNEL;
     return 1;
 }
@@ -470,7 +481,7 @@ static __always_inline void run(struct thread *t, void *task, u64 now)
     u64 ns = now - t->since_ns;
 
     if (t->exit_ns)
-        t->parts = 1;
+        t->parts = ALL;
 #ifdef TASK_CFS
     if (t->off == WAIT) {
         u64 ahead = 0, withheld, cfs, same;
@@ -563,7 +574,7 @@ static __always_inline void woken(u32 tid, void *task)
         return; /* it has not been switched out yet */
     u64 now = bpf_ktime_get_ns();
     if (t->exit_ns)
-        t->parts = 1;
+        t->parts = ALL;
     spend(t, t->off, now - t->since_ns);
     t->since_ns = now;
     wait(t, task, now);
@@ -574,25 +585,28 @@ static __always_inline void woken(u32 tid, void *task)
 int on_switch(void *ctx)
 {
     void *prev = (void *)ARGUMENT(1), *next = (void *)ARGUMENT(2);
-    struct cpu *cpu = this_cpu();
     u64 note = 0;
-    u32 tid;
+    u32 pid, tid, state = 0;
 
-    if (!cpu)
-        return 0;
 #ifdef TASK_NOTES
     LOAD(u64, note, prev, TASK_NOTES);
 #endif
+    LOAD(u32, pid, prev, TASK_PID);
     LOAD(u32, tid, next, TASK_PID);
     u64 comes = is_vcpu(tid);
-    u32 slot = cpu->slot;
-    if (!slot && !comes && !note)
+    u64 known = comes | is_vcpu(pid);
+    if (!known) {
+        asm volatile(""); /* or clang makes one test of both, and the verifier knows note as a pointer */
+        if (!note)
+            return 0;
+    }
+    struct cpu *cpu = this_cpu();
+    if (!cpu)
         return 0;
+    u32 slot = cpu->slot;
     u64 now = bpf_ktime_get_ns();
     struct thread *t = threads.lookup(&slot);
-    u32 pid, state = 0;
     cpu->slot = 0;
-    LOAD(u32, pid, prev, TASK_PID);
     if (!(u8)ARGUMENT(0))
         LOAD(u32, state, prev, TASK_STATE);
     if (slot && t && (u32)t->id == pid) {
@@ -609,7 +623,7 @@ int on_switch(void *ctx)
                 t->vcpu = vcpu;
                 t->exit_ns = UNSEEN;
                 t->off = IDLE;
-                t->parts = 1;
+                t->parts = SOME;
             }
         }
 #endif
@@ -697,7 +711,7 @@ int on_seed(void *ctx)
     t->vcpu = vcpu;
     t->exit_ns = UNSEEN;
     t->off = state == IDLE ? IDLE : BLOCKED;
-    t->parts = 1; /* should it have woken up meanwhile, its next exit or entry sees it */
+    t->parts = SOME; /* should it have woken up meanwhile, its next exit or entry sees it */
     return 1;
 }
 
