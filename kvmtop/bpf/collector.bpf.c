@@ -594,10 +594,9 @@ int on_switch(void *ctx)
     LOAD(u32, pid, prev, TASK_PID);
     LOAD(u32, tid, next, TASK_PID);
     u64 comes = is_vcpu(tid);
-    u64 known = comes | is_vcpu(pid);
-    if (!known) {
-        asm volatile(""); /* or clang makes one test of both, and the verifier knows note as a pointer */
-        if (!note)
+    if (!comes) {
+        asm volatile(""); /* or clang makes one test of them, and the verifier knows note as a pointer */
+        if (!note && !is_vcpu(pid))
             return 0;
     }
     struct cpu *cpu = this_cpu();
