@@ -116,8 +116,7 @@ def compare(
                 found.append(
                     Deviation(tid, number, state, off, width, parts[state] / of, lower[state] / of, upper[state] / of)
                 )
-    # Of the interval they are then 100 % with a difference: on an emulated host reading takes some ms.
-    assert min(late) > -1e6 and statistics.median(late) < 30e6, late
+    assert min(late) >= 0, late
     return found
 
 
