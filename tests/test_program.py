@@ -40,7 +40,7 @@ sys.exit(cli.main(sys.argv[2:]))
         ("Busy.read", "--live -i 0.1", ""),  # in that of a live run
         ("app.KvmtopApp.on_tick", "--live -i 0.1", "# reason"),  # in a message
         ("app.KvmtopApp.compose", "--live -i 0.1", "# reason"),  # before there is a screen
-        ("compare_app.Comparison._draw", "compare run run", "standard deviations"),
+        ("compare_app.Comparison._draw", "compare run run", "more than chance"),
     ],
 )
 def test_a_fault(place: str, argv: str, last: str, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ STEPS = (  # what is pressed, the frame's title, and what the screen has then
 NUMBERS = (
     r"SVM",
     r"All VMs",
-    r"wait +[\d.–]+%?",
+    r"█ guest .*[%–](?= *$)",  # the legend of the bar
     r"REASON",
     r"TOTAL",
     r"VM / VCPU",

@@ -177,13 +177,11 @@ static __always_inline void spend(struct thread *t, u32 state, u64 ns)
 /* The state on a CPU ends now; that of KERNEL needs no account. */
 static __always_inline void leave(struct thread *t, u64 now)
 {
-    if (!t->exit_ns) {
+    if (!t->exit_ns)
         t->spent[GUEST] += now - t->since_ns;
-    } else {
-        if (t->where == USER)
-            spend(t, USER, now - t->since_ns);
-        t->parts = 1;
-    }
+    else if (t->where == USER)
+        spend(t, USER, now - t->since_ns);
+    t->parts |= SOME; /* in the guest, too: a classic tracepoint may lose the switch back, and the next exit must see it */
     t->since_ns = now;
 }
 
@@ -194,6 +192,7 @@ static __always_inline void awake(struct thread *t, u64 now)
         spend(t, t->off, now - t->since_ns);
         t->since_ns = now;
         t->off = 0;
+        t->parts = ALL;
     }
 }
 
@@ -217,9 +216,12 @@ int on_exit(void *ctx)
     }
     if (t->parts) {
         awake(t, now);
+        t->part[USER] = 0;
+        if (t->parts & OFF_CPU) {
 #pragma unroll
-        for (int i = USER; i < STATES; i++)
-            t->part[i] = 0;
+            for (int i = IDLE; i < STATES; i++)
+                t->part[i] = 0;
+        }
         t->parts = 0;
         t->where = KERNEL;
     }
@@ -295,9 +297,12 @@ int on_entry(void *ctx)
     if (ns > c->max)
         c->max = ns;
     if (t->parts) {
+        c->part[0] += t->part[USER];
+        if (t->parts & OFF_CPU) {
 #pragma unroll
-        for (int i = USER; i < STATES; i++)
-            c->part[i - USER] += t->part[i];
+            for (int i = IDLE; i < STATES; i++)
+                c->part[i - USER] += t->part[i];
+        }
     }
 #ifdef DURATIONS
     struct duration d = {t->reason, t->isa, ns};
@@ -337,7 +342,7 @@ int on_user(void *ctx)
     if (!t->exit_ns)
         t->exit_ns = UNSEEN;
     t->where = USER;
-    t->parts = 1;
+    t->parts |= SOME;
     t->halts = reason == KVM_EXIT_HLT && error >= 0;
     return 1;
 }
@@ -363,7 +368,11 @@ int on_fpu(void *ctx)
     cpu = this_cpu();
     if (!cpu || SKIP(id >> 32) || !(t = find(cpu, id)) || t->where != USER)
         return 1;
-    leave(t, bpf_ktime_get_ns());
+    u64 now = bpf_ktime_get_ns();
+    u64 ns = now - t->since_ns; /* as leave() has it: who is in user space has an open exit, with parts */
+    t->spent[USER] += ns;
+    t->part[USER] += ns;
+    t->since_ns = now;
     t->where = KERNEL;
     return 1;
 }
@@ -394,11 +403,10 @@ static __always_inline u64 is_vcpu(u32 tid)
  * before, the same for the clocks of PELT (5.19) and of tasks, in which the time stood still.
  */
 #ifdef TASK_CFS
-#define WITHHELD(READ, task, ahead, now, result)                      \
+#define WITHHELD(READ, cfs, ahead, now, result)                       \
     do {                                                              \
-        u64 cfs = 0, rq = 0, clock = 0, since = 0, sum = 0;           \
+        u64 rq = 0, clock = 0, since = 0, sum = 0;                    \
         u32 throttled = 1;                                            \
-        READ(u64, cfs, task, TASK_CFS);                               \
         READ(u64, sum, cfs, CFS_SUM);                                 \
         READ(u64, since, cfs, CFS_SINCE);                             \
         THROTTLE_COUNT(READ, throttled, cfs);                         \
@@ -435,12 +443,13 @@ static __always_inline void wait(struct thread *t, void *task, u64 now)
 {
     t->off = WAIT;
 #ifdef TASK_CFS
-    u64 ahead = 0, withheld;
+    u64 ahead = 0, withheld, cfs;
 
-    WITHHELD(LOAD, task, ahead, now, withheld);
+    LOAD(u64, cfs, task, TASK_CFS);
+    WITHHELD(LOAD, cfs, ahead, now, withheld);
     t->withheld = withheld;
     t->ahead = ahead;
-    t->task = (u64)task;
+    t->cfs = cfs;
 #endif
 }
 
@@ -451,7 +460,7 @@ static __always_inline u64 of_wait(struct thread *t, u64 withheld, u64 now)
     u64 ns = now - t->since_ns;
 
     withheld -= t->withheld;
-    if ((s64)withheld < 0) /* of another queue: it was moved to another CPU or group */
+    if ((s64)withheld < 0) /* its group is gone */
         withheld = 0;
     if (withheld > ns)
         withheld = ns;
@@ -472,12 +481,20 @@ static __always_inline void run(struct thread *t, void *task, u64 now)
     u64 ns = now - t->since_ns;
 
     if (t->exit_ns)
-        t->parts = 1;
+        t->parts = ALL;
 #ifdef TASK_CFS
     if (t->off == WAIT) {
-        u64 ahead = 0, withheld;
+        u64 ahead = 0, withheld, cfs, same;
 
-        WITHHELD(LOAD, task, ahead, now, withheld);
+        LOAD(u64, cfs, task, TASK_CFS);
+        if (cfs == t->cfs) {
+            LOAD(u64, same, task, TASK_CFS); /* clang would take t->cfs instead, which the verifier does not know */
+            WITHHELD(LOAD, same, ahead, now, withheld);
+        } else { /* moved to another CPU or group: what withheld is where it waited */
+            cfs = t->cfs;
+            ahead = t->ahead;
+            WITHHELD(PROBE, cfs, ahead, now, withheld);
+        }
         withheld = of_wait(t, withheld, now);
         spend(t, THROTTLED, withheld);
         ns -= withheld;
@@ -557,7 +574,7 @@ static __always_inline void woken(u32 tid, void *task)
         return; /* it has not been switched out yet */
     u64 now = bpf_ktime_get_ns();
     if (t->exit_ns)
-        t->parts = 1;
+        t->parts = ALL;
     spend(t, t->off, now - t->since_ns);
     t->since_ns = now;
     wait(t, task, now);
@@ -568,25 +585,27 @@ static __always_inline void woken(u32 tid, void *task)
 int on_switch(void *ctx)
 {
     void *prev = (void *)ARGUMENT(1), *next = (void *)ARGUMENT(2);
-    struct cpu *cpu = this_cpu();
     u64 note = 0;
-    u32 tid;
+    u32 pid, tid, state = 0;
 
-    if (!cpu)
-        return 0;
 #ifdef TASK_NOTES
     LOAD(u64, note, prev, TASK_NOTES);
 #endif
+    LOAD(u32, pid, prev, TASK_PID);
     LOAD(u32, tid, next, TASK_PID);
     u64 comes = is_vcpu(tid);
-    u32 slot = cpu->slot;
-    if (!slot && !comes && !note)
+    if (!comes) {
+        asm volatile(""); /* or clang makes one test of them, and the verifier knows note as a pointer */
+        if (!note && !is_vcpu(pid))
+            return 0;
+    }
+    struct cpu *cpu = this_cpu();
+    if (!cpu)
         return 0;
+    u32 slot = cpu->slot;
     u64 now = bpf_ktime_get_ns();
     struct thread *t = threads.lookup(&slot);
-    u32 pid, state = 0;
     cpu->slot = 0;
-    LOAD(u32, pid, prev, TASK_PID);
     if (!(u8)ARGUMENT(0))
         LOAD(u32, state, prev, TASK_STATE);
     if (slot && t && (u32)t->id == pid) {
@@ -603,7 +622,7 @@ int on_switch(void *ctx)
                 t->vcpu = vcpu;
                 t->exit_ns = UNSEEN;
                 t->off = IDLE;
-                t->parts = 1;
+                t->parts = SOME;
             }
         }
 #endif
@@ -665,9 +684,9 @@ int on_peek(void *ctx)
 
     if (!t || t->off != WAIT)
         return 0;
-    u64 since = t->since_ns, ahead = t->ahead, task = t->task, withheld = 0;
+    u64 since = t->since_ns, ahead = t->ahead, cfs = t->cfs, withheld = 0;
     u64 now = bpf_ktime_get_ns();
-    WITHHELD(PROBE, task, ahead, now, withheld);
+    WITHHELD(PROBE, cfs, ahead, now, withheld);
     t->peek_ns = of_wait(t, withheld, now);
     t->peek_at = now;
     t->peek_since = since;
@@ -691,7 +710,7 @@ int on_seed(void *ctx)
     t->vcpu = vcpu;
     t->exit_ns = UNSEEN;
     t->off = state == IDLE ? IDLE : BLOCKED;
-    t->parts = 1; /* should it have woken up meanwhile, its next exit or entry sees it */
+    t->parts = SOME; /* should it have woken up meanwhile, its next exit or entry sees it */
     return 1;
 }
 

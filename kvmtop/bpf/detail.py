@@ -57,7 +57,7 @@ _SOURCES = (
     _Source(("cr",), "kvm_cr", "on_cr", (("CR_NUMBER", "cr"), ("CR_RW", "rw"))),
     _Source(("apic",), "kvm_apic", "on_apic", (("APIC_REGISTER", "reg"), ("APIC_RW", "rw"))),
     _Source(("poll",), "kvm_halt_poll_ns", "on_poll", (("POLL_NEW", "new"),)),
-    _Source(("poll",), "kvm_vcpu_wakeup", "on_wakeup", (("WAKEUP_NS", "ns"),)),
+    _Source(("poll",), "kvm_vcpu_wakeup", "on_wakeup", ()),
 )
 _BASE = (
     ("kvm_userspace_exit", "on_user", (("USER_REASON", "reason"), ("USER_ERRNO", "errno"))),

@@ -6,6 +6,8 @@ enum state { GUEST, KERNEL, USER, IDLE, BLOCKED, WAIT, THROTTLED, STATES };
 
 #define WAYS 64 /* reason & 63 tells apart all codes that occur together, but for a few rare ones */
 #define ENDED (1ULL << 63)
+#define OFF_CPU 2 /* in parts */
+enum { SOME = 1, ALL = SOME | OFF_CPU };
 #define UNSEEN 1 /* exit_ns of a thread that is outside the guest without an exit that was seen */
 
 struct thread {
@@ -19,7 +21,7 @@ struct thread {
     u64 unpaired;
     u64 overwritten;
     u64 pairs; /* exits that its cells hold */
-    u64 task;  /* its task_struct */
+    u64 cfs;        /* the run queue of its group and CPU that it began to wait on */
     u64 withheld;   /* what its run queue's quota had withheld when it began to wait, ns */
     u64 ahead;      /* by how much the run queue's clock was ahead of ours then */
     u64 peek_since; /* the wait (its since_ns) that on_peek looked at last */
@@ -27,7 +29,7 @@ struct thread {
     u64 peek_at;    /* when it did */
     u32 off;   /* IDLE, BLOCKED or WAIT; 0 on a CPU */
     u32 where; /* outside the guest: KERNEL or USER */
-    u32 parts; /* part is not all 0, where is USER, or off must be looked at */
+    u32 parts; /* 0: part is all 0, it runs in the kernel; SOME: only part[USER] may not be 0; ALL */
     u32 halts; /* it is in user space because of KVM_EXIT_HLT: the VMM does the halting */
     u32 reason;
     u32 isa;

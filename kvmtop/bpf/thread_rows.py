@@ -18,7 +18,7 @@ HEAD = np.dtype(
         *((name, "u8") for name in ("id", "first_ns", "end_ns", "exit_ns", "since_ns")),
         ("spent", "u8", (len(STATES),)),
         ("part", "u8", (len(STATES),)),
-        *((name, "u8") for name in ("unpaired", "overwritten", "pairs", "task", "withheld", "ahead")),
+        *((name, "u8") for name in ("unpaired", "overwritten", "pairs", "cfs", "withheld", "ahead")),
         *((name, "u8") for name in ("peek_since", "peek_ns", "peek_at")),
         *((name, "u4") for name in ("off", "where", "parts", "halts", "reason", "isa", "vcpu", "cpu")),
     ]

@@ -21,7 +21,7 @@ from ..model.keys import unpack
 from ..model.reasons import DEVICE, PAUSE, basic, is_one_of
 from ..model.scope import ALL, Scope
 from ..model.session import Session
-from ..model.vocabulary import OUTSIDE, STATES, Key
+from ..model.vocabulary import STATES, Key
 from ..reference import ports
 from ..reference.labels import Labels
 from .accesses import TOUCHED, Access, accesses
@@ -181,7 +181,7 @@ def _blocked(session: Session, interval: Interval, vcpus: list[VcpuRow], labels:
         top = _top(session, interval, vcpu, "blocked")
         if top and not top.parts["user"]:
             (thread,) = interval.after.threads[interval.after.thread_ids == vcpu.scope.thread]
-            where = "" if thread["open"][OUTSIDE.index("user")] else " in the kernel"
+            where = "" if thread["in_vmm"] else " in the kernel"
         yield Finding(
             f"{_who(vcpu)} is blocked{where} {units.percent(_share(vcpu, 'blocked'))} of its time"
             f"{_spent(interval, vcpu, 'blocked', top, labels)}",

@@ -34,17 +34,16 @@ class Sample:
         after, (distinct, column) = interval.after, interval.reasons
         rows = interval.rows
         which = np.flatnonzero((rows["thread"] >= 0) & ((rows["count"] != 0) | (rows["time"] != 0)))
-        rows = rows[which]
         self.time_ns, self.seconds = after.time_ns, interval.seconds
         self.distinct: U64 = distinct
         self.threads: U64 = after.thread_ids.copy()
         self.pids: I64 = unpack(after.threads["id"])[0].astype("i8")
         if like and np.array_equal(like.threads, self.threads) and np.array_equal(like.pids, self.pids):
             self.threads, self.pids = like.threads, like.pids
-        self.thread = rows["thread"].astype("u4")  # position in threads
+        self.thread = rows["thread"][which].astype("u4")  # position in threads
         self.key = column[which].astype("u2")  # position in distinct
-        self.counts: I64 = rows["count"].copy()
-        self.times: I64 = rows["time"].copy()
+        self.counts: I64 = rows["count"][which]
+        self.times: I64 = rows["time"][which]
         buckets = interval.buckets
         row, bucket, count = buckets.row, buckets.bucket, buckets.count
         if len(which) < len(interval.rows):

@@ -17,9 +17,10 @@ from .arrays import I64, U64, Array, Mask, find
 from .histogram import BUCKETS, Buckets
 from .keys import pack
 from .reasons import among
-from .snapshot import Snapshot
+from .snapshot import HEAD, Snapshot
 from .vocabulary import OUTSIDE, Key
 
+# As HEAD, word for word, as far as that goes: copied and subtracted as a whole.
 ROW = np.dtype(
     [
         ("reason", "u4"),
@@ -27,12 +28,14 @@ ROW = np.dtype(
         ("thread", "i8"),  # row of the later Snapshot's threads; -1: ended long ago
         ("count", "i8"),  # exits that ended in the interval
         ("total", "i8"),  # ns: their durations
-        ("time", "i8"),  # ns of the interval spent in such exits, open ones too
-        *((state, "i8") for state in OUTSIDE),  # ns of it: their sum
+        *((state, "i8") for state in OUTSIDE[1:]),  # ns of `time`: with "kernel" all of it
         ("min", "i8"),  # since the start
         ("max", "i8"),
+        ("time", "i8"),  # ns of the interval spent in such exits, open ones too
+        ("kernel", "i8"),
     ]
 )
+_SUMS = slice(2, 4 + len(OUTSIDE[1:]))  # the words from `count` on that add up
 
 
 @dataclass(frozen=True)
@@ -112,23 +115,30 @@ class Interval:
 
 def diff(before: Snapshot | None, after: Snapshot) -> Interval:
     """What happened between two Snapshots of one source; since its start where `before` is None."""
-    heads, ids, rows = after.heads, after.cell_ids, np.zeros(len(after.cells), ROW)
-    for name in ("reason", "isa", "count", "total", *OUTSIDE[1:], "max"):
-        rows[name] = heads[name]
-    rows["time"] = heads["total"]
-    rows["min"] = np.minimum(heads["min"], np.uint64(2**63 - 1))
-    rows["thread"] = np.where(ids != 0, heads["thread"].astype("i8"), -1)
     parts = [_open(after, after, 1)]
+    cells = _cells(before, after)
+    heads, ids = (after.heads, after.cell_ids) if cells is None else (after.heads[cells], after.cell_ids[cells])
     if before is not None:
-        if (cells := _cells(before, after)) is not None:
-            rows = rows[cells]
-        at, old = _same_cells(before, after)
-        for name in ("count", "total", *OUTSIDE[1:]):
-            rows[name][at] -= before.heads[name][old].astype("i8")
-        rows["time"][at] -= before.heads["total"][old].astype("i8")
         parts.append(_open(before, after, -1))
-    rows["kernel"] = rows["time"] - sum(rows[state] for state in OUTSIDE[1:])
-    return Interval(before, after, np.concatenate([rows, *parts]))
+    number = len(heads)
+    rows = np.empty(number + sum(map(len, parts)), ROW)
+    rows[number:] = np.concatenate(parts)
+    mine = rows[:number]
+    numbers = words(mine)
+    numbers[:, : HEAD.itemsize // 8] = words(heads)
+    mine["thread"] = np.where(ids != 0, heads["thread"].astype("i8"), -1)
+    mine["min"] = np.minimum(heads["min"], np.uint64(2**63 - 1))
+    if before is not None:
+        at, old = _same_cells(before, after)
+        numbers[at, _SUMS] -= words(before.heads)[old, _SUMS]
+    mine["time"] = mine["total"]
+    mine["kernel"] = mine["total"] - numbers[:, _SUMS][:, 2:].sum(axis=1)
+    return Interval(before, after, rows)
+
+
+def words(rows: Array) -> I64:
+    """Rows of a structured dtype, side by side, as numbers of 64 bits; shape (rows, words)."""
+    return rows.view("i8").reshape(len(rows), rows.dtype.itemsize // 8)
 
 
 def _cells(before: Snapshot | None, after: Snapshot) -> I64 | None:

@@ -22,7 +22,9 @@ class Origin:
     began: float | None = None  # s since 1970, when counting began; None: Snapshots are of now
 
     def wall(self, snapshot: Snapshot) -> float:
-        """When a Snapshot was taken; s since 1970."""
+        """When a Snapshot was taken, by the host's clock as it was then; s since 1970."""
+        if snapshot.wall_ns:
+            return snapshot.wall_ns / 1e9
         return time.time() if self.began is None else self.began + (snapshot.time_ns - snapshot.start_ns) / 1e9
 
     @property

@@ -54,6 +54,9 @@ class Layout:
                 raise BadFrame("a column twice, or a table in two places")
             tables[kind].append(name)
         told = tuple(state for state in STATES if state in tables.get("threads", ()))
+        # They divide one time: where one is missing, the others are not what they say.
+        divided = {*OUTSIDE} - {"throttled"} <= {*told} and {*told} - {"guest", "kernel"} <= {*tables.get("cells", ())}
+        told = told if divided else tuple(state for state in told if state == "guest")
         return cls({kind: tuple(names) for kind, names in tables.items()}, told)
 
     @property

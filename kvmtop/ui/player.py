@@ -48,18 +48,19 @@ class Player(KvmtopApp):
         """The whole run in the timeline; a reason's page without what no recording has."""
         self.query_one(ReasonPage).add_class("-recorded")
         self.query_one(Timeline).load(self.replay.rates)
-        self._show_time(0)
+        self._show_time(0, self.replay.recording.began)
 
     def on_tick(self, tick: Tick) -> None:
         """KvmtopApp's is called, too."""
         if self.is_running:
-            self._show_time(tick.reading.snapshot.time_ns - self.replay.recording.start_ns)
+            snapshot, recording = tick.reading.snapshot, self.replay.recording
+            self._show_time(snapshot.time_ns - recording.start_ns, recording.origin.wall(snapshot))
 
-    def _show_time(self, now: int) -> None:
-        """ns since the beginning."""
+    def _show_time(self, now: int, wall: float) -> None:
+        """now: ns since the beginning; wall: s since 1970."""
         recording = self.replay.recording
         length = max(int(recording.times[-1]) - recording.start_ns, 1)
-        clock = time.strftime("%H:%M:%S", time.localtime(recording.began + now / 1e9))
+        clock = time.strftime("%H:%M:%S", time.localtime(wall))
         self.query_one(Timeline).show(now / length, f"{clock} {units.clock(now)}", units.clock(length))
 
     # Keys

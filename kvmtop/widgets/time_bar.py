@@ -50,4 +50,4 @@ class Budget(Static):
 
     def show(self, shares: Mapping[str, float] | None) -> None:
         """Shares of 1 by name; None where nothing is known yet."""
-        self.update(time_line(shares, self.size.width - 2), layout=False)
+        self.update(time_line(shares, self.size.width), layout=False)

@@ -74,10 +74,10 @@ def _idle() -> float:
 
 
 @contextlib.contextmanager
-def command(*argv: str, seen: str, divide: int = 1) -> Iterator[Seen]:
+def command(*argv: str, seen: str, divide: int = 1, cwd: str | None = None) -> Iterator[Seen]:
     """A tool that runs until SIGINT, and tells at its end how many events it saw: the pattern's first group."""
     with tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd)
 
         def count() -> int | None:
             if process.poll() is None:

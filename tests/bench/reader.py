@@ -72,11 +72,12 @@ class Filled:
     def __init__(self, who: list[tuple[int, int]], reasons: int, active: float) -> None:
         self.count, self.reasons = len(who), reasons
         self.collector = Collector(threads=self.count)
+        self.collector._probes.detach()  # a guest that runs here would take a slot
         self.threads, self.cells, self.cpus = (self.map(name) for name in ("threads", "cells", "cpus"))
         ids = np.array([pid << 32 | tid for pid, tid in who], "u8")
         now = time.monotonic_ns()
-        mine = self.threads[1 : self.count + 1]
-        mine["id"], mine["first_ns"], mine["entry_ns"], mine["isa"] = ids, now, now, SVM
+        mine = self.threads["head"][1 : self.count + 1]
+        mine["id"], mine["first_ns"], mine["since_ns"], mine["isa"] = ids, now - 10**12, now, SVM
         mine["vcpu"] = np.arange(self.count) % PER_VM
         # Cells lie as they are taken: all vCPUs' first reason, then all their second.
         own = self.cells[1 : self.count * reasons + 1]
@@ -104,8 +105,10 @@ class Filled:
             self.cells["min"][rows] = 900
             self.cells["max"][rows] = 100_000_000
         rows = 1 + self.moving
-        self.threads["pairs"][rows] += BUCKETS_EACH * self.reasons
-        self.threads["guest"][rows] += 500_000_000
+        heads = self.threads["head"]
+        heads["pairs"][rows] += BUCKETS_EACH * self.reasons
+        heads["spent"][rows, 0] += 500_000_000
+        heads["since_ns"][rows] = time.monotonic_ns()
         self.exits += len(self.moving) * BUCKETS_EACH * self.reasons
 
     def kernel_memory(self) -> int:
@@ -142,7 +145,7 @@ def measure(number: int, reasons: int, active: float) -> dict[str, float]:
             assert sum(sum(line.reason.hist) for line in lines) == expected
             assert round(sum(m.rate for m in found if m.scope.thread is None) * interval.seconds) == expected
             assert len(snapshot.threads) == number
-        filled.threads["id"][:] = 0  # theirs are no threads that the kernel could end
+        filled.threads["head"]["id"][:] = 0  # theirs are no threads that the kernel could end
         live.close()
         medians = {name: float(np.median(ms)) for name, ms in spent.items()}
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -3,9 +3,10 @@ on tracepoints of system calls, so that no KVM is needed."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
+import resource
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,19 +14,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kvmtop.bpf import detail, privileges
+from kvmtop.bpf import btf, detail, privileges
 from kvmtop.bpf import syscalls as kernel
+from kvmtop.bpf.collector import Collector
 from kvmtop.bpf.detail import _SOURCES, CONFIG, FEW, ROWS, TALLY, Detail, flags
 from kvmtop.bpf.probes import Probe
-from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
+from kvmtop.bpf.tracepoint import Tracepoint
 from kvmtop.commands.arguments import EVENTS
 from kvmtop.insight.accesses import TOUCHED
 from kvmtop.model.histogram import FIRST_OCTAVE, bucket_of
 from kvmtop.model.snapshot import SLOW, TOUCH, Details
-from kvmtop.model.vocabulary import HIT, KINDS, UNPOLLED, WASTED, DetailRequest
+from kvmtop.model.vocabulary import HIT, KINDS, OUTSIDE, UNPOLLED, WASTED, DetailRequest
 
 from ..support.formats import FORMATS, X86, text
 from . import c
+from .machine import call, cells, enter, leave, machine, spin, to_user
 
 SOURCE = Path(detail.__file__).with_name("detail.bpf.c").read_text()
 WITH_TOUCHES = ("6.1", "6.12", "6.18")
@@ -82,8 +85,6 @@ def test_what_all_need_is_in_every_kernel(kernel: str) -> None:
         "EXIT_INFO2",
         "USER_REASON",
         "USER_ERRNO",
-        "WAKEUP_NS",
-        "WAKEUP_WAITED",
     }
     assert ("vector" in kinds) == ("intr_info" in text(kernel).partition("print fmt")[0])
 
@@ -130,12 +131,11 @@ def test_kinds_are_those_of_the_c_text() -> None:
 # ---- the programs, in the kernel
 
 loads = pytest.mark.skipif(os.geteuid() != 0 or not privileges.may_load_bpf(), reason="only root loads BPF programs")
-SYSCALLS = Path("/sys/kernel/tracing/events/syscalls")
 ISA, CPUID, HLT, IO, USER_HLT = 2, 0x72, 0x78, 0x7B, 5
-# What no other code in this process calls, and what does nothing but fail.
-GETSID, GETUID, GETPGID, MOST, LEAST, GETPRIORITY, MINCORE = 124, 102, 121, 146, 147, 140, 27
+# What no other code in this process calls, and what does nothing but fail; kvm_exit and its like are machine.py's.
+MOST, LEAST, GETPRIORITY, MINCORE = 146, 147, 140, 27
 ON = {
-    "getsid": (
+    "timer_settime": (
         "on_exit",
         [
             "EXIT_REASON=FIELD(u32,16)",
@@ -146,46 +146,52 @@ ON = {
             "EXIT_INFO2=12",
         ],
     ),
-    "getuid": ("on_entry", []),
-    "getpgid": ("on_user", ["USER_REASON=FIELD(u32,16)", "USER_ERRNO=0"]),
+    "timer_delete": ("on_entry", []),
+    "mq_notify": ("on_user", ["USER_REASON=FIELD(u32,16)", "USER_ERRNO=FIELD(s32,24)"]),
     "sched_get_priority_max": ("on_pio", ["PIO_PORT=FIELD(u32,16)", "PIO_RW=1", "PIO_SIZE=2"]),
     "sched_get_priority_min": ("on_msr", ["MSR_INDEX=FIELD(u32,16)", "MSR_WRITE=0"]),
-    "getpriority": ("on_wakeup", ["WAKEUP_NS=FIELD(u64,16)", "WAKEUP_WAITED=FIELD(u64,24)"]),
-    "mincore": ("on_poll", ["POLL_NEW=FIELD(u32,16)", "POLL_OLD=FIELD(u32,24)"]),
+    "getpriority": ("on_wakeup", []),
+    "mincore": ("on_poll", ["POLL_NEW=FIELD(u32,16)"]),
 }
-_libc = ctypes.CDLL(None)
-
-
-def call(number: int, *arguments: int) -> None:
-    _libc.syscall(ctypes.c_long(number), *(ctypes.c_ulong(argument) for argument in arguments))
-
-
-def leave(reason: int) -> None:
-    call(GETSID, reason)
-
-
-def enter() -> None:
-    call(GETUID)
+# What KVM has polled so far: two numbers in the kernel's memory that this process may set, limits that limit nothing.
+POLLED = {"HIT": 10, "MISS": resource.RLIMIT_MSGQUEUE}  # RLIMIT_LOCKS: without a use since Linux 2.4.25
 
 
 def port(number: int) -> None:
     call(MOST, number)
 
 
+def polled(hit: int, miss: int) -> None:
+    """So many ns so far, of polls that hit and of others."""
+    for which, ns in (("HIT", hit), ("MISS", miss)):
+        resource.setrlimit(POLLED[which], (ns, resource.getrlimit(POLLED[which])[1]))
+
+
+@pytest.fixture(scope="module")
+def collecting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
+    with machine(tmp_path_factory.mktemp("detail"), "notes", pids=[os.getpid()], threads=16) as one:
+        yield one
+
+
 @pytest.fixture(scope="module", params=[True, False], ids=["mapped", "by system call"])
-def loaded(request: pytest.FixtureRequest) -> Iterator[Detail]:
-    if os.geteuid() != 0 or not privileges.may_load_bpf():
-        pytest.skip("only root loads BPF programs")
-    Tracefs()  # mounts it
-    if not (SYSCALLS / "sys_enter_getsid").exists():
-        pytest.skip("this kernel has no tracepoints of system calls (CONFIG_FTRACE_SYSCALLS)")
+def loaded(request: pytest.FixtureRequest, collecting: Collector) -> Iterator[Detail]:
     probes = [Probe("syscalls", f"sys_enter_{name}", function) for name, (function, _) in ON.items()]
     found = [f"-DAT_{flag}" for _, them in ON.values() for flag in them]
+    with btf.load() as types:
+        signal = types.offset("task_struct", "signal") if types else None
+        limits = types.offset("signal_struct", "rlim") if types else None
+    if signal is None or limits is None:
+        pytest.skip("this kernel does not tell its types")
+    account = [f"-DTASK_NOTES={signal}", *(f"-DNOTE_{name}={limits + 16 * which}" for name, which in POLLED.items())]
+    before = [(which, resource.getrlimit(which)) for which in POLLED.values()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(detail, "flags", lambda formats: (found, probes, ["io", "msr", "rip", "user", "poll"]))
-        one = Detail([os.getpid()], IDLE, use_mmap=request.param)
+        patch.setattr(detail, "polling", lambda: account)
+        one = Detail([os.getpid()], collecting.shared(), use_mmap=request.param)
     yield one
     one.close()
+    for which, limit in before:
+        resource.setrlimit(which, limit)
 
 
 @pytest.fixture
@@ -198,7 +204,7 @@ def anew(loaded: Detail) -> Detail:
 
 def rows(details: Details | None) -> dict[tuple[str, int, int], np.void]:
     assert details is not None
-    assert set(details.touched["id"].tolist()) <= {os.getpid() << 32 | _libc.syscall(186)}  # gettid
+    assert set(details.touched["id"].tolist()) <= {os.getpid() << 32 | threading.get_native_id()}
     return {(KINDS[row["kind"]], int(row["value"]), int(row["extra"])): row for row in details.touched}
 
 
@@ -220,6 +226,7 @@ def test_each_event_counts_and_each_exit_is_timed_once(anew: Detail) -> None:
     found = rows(anew.read())
     assert set(found) == {("io", 0x3F8, 0x201), ("io", 0x60, 0x201), ("rip", 0xFFFFFFFF81000010, 0)}
     com = found["io", 0x3F8, 0x201]
+    assert com["blocked"] >= 6_000_000 and com["blocked"] + com["wait"] < com["total"]
     assert (com["count"], com["exits"], com["hist"].sum()) == (6, 3, 3)
     assert 6_000_000 <= com["total"] <= between and com["user"] == 0
     assert 2_000_000 <= com["max"] <= com["total"] and com["hist"][bucket_of(float(com["max"]))] >= 1
@@ -228,18 +235,45 @@ def test_each_event_counts_and_each_exit_is_timed_once(anew: Detail) -> None:
     assert [int(found["io", 0x60, 0x201][name]) for name in ("count", "exits", "total")] == [1, 0, 0]
 
 
-def test_user_space_is_taken_apart_and_halting_there_is_not(anew: Detail) -> None:
+def test_an_exit_is_divided_by_the_collectors_states(anew: Detail, collecting: Collector) -> None:
     anew.look(DetailRequest(frozenset({"io", "user"})))
     for reason in (2, USER_HLT):
         leave(IO)
         port(reason)
-        call(GETPGID, reason)
-        time.sleep(0.003)
+        spin(2)
+        to_user(reason)
+        spin(3)
+        time.sleep(0.004)
         enter()
+    leave(IO)
+    port(7)
+    enter()  # so soon that it is all the kernel's
     found = rows(anew.read())
-    assert 3_000_000 <= found["io", 2, 0x201]["user"] <= found["io", 2, 0x201]["total"]
-    assert found["io", USER_HLT, 0x201]["user"] == 0 and found["io", USER_HLT, 0x201]["total"] >= 3_000_000
+    for reason, asleep in ((2, "blocked"), (USER_HLT, "idle")):
+        row = found["io", reason, 0x201]
+        parts = {state: int(row[state]) for state in OUTSIDE[1:] if row[state]}
+        kernel = int(row["total"]) - sum(parts.values())
+        assert set(parts) - {"wait"} == {"user", asleep} and 2_000_000 <= kernel < 50_000_000
+        assert parts["user"] >= 3_000_000 and parts[asleep] >= 4_000_000
+        assert {state: int(found["user", reason, 0][state]) for state in parts} == parts
+    quick = found["io", 7, 0x201]
+    assert quick["total"] > 0 and not any(quick[state] for state in OUTSIDE[1:] if state != "wait")
     assert found["user", 2, 0]["count"] == found["user", USER_HLT, 0]["count"] == 1
+    # The same, to the nanosecond, as the collector's own cell has it; but each has its own time of the exit.
+    mine = cells(collecting, os.getpid(), threading.get_native_id())
+    last = mine[mine["reason"] == IO]
+    assert all(
+        last[state].sum() >= sum(int(row[state]) for (kind, _, _), row in found.items() if kind == "io")
+        for state in OUTSIDE[1:]
+    )
+
+
+def test_a_signal_has_no_reason(anew: Detail) -> None:
+    anew.look(DetailRequest(frozenset({"user"})))
+    leave(IO)
+    to_user(2, error=-4)
+    enter()
+    assert set(rows(anew.read())) == {("user", 0, 1)}
 
 
 def test_only_the_kinds_and_the_reason_that_are_looked_at(anew: Detail) -> None:
@@ -293,12 +327,14 @@ def test_slow_exits_one_by_one(anew: Detail) -> None:
         leave(reason)
         if reason == IO:
             port(0x3F8)
-            call(GETPGID, 2)
+            to_user()
+        elif reason == HLT:
+            to_user(USER_HLT)
         time.sleep(pause)
         enter()
     details = anew.read()
     assert details is not None
-    first, second = details.slow  # HLT is idle, and so never slow
+    first, second = details.slow  # what is halted is never slow
     assert [int(first[name]) for name in ("reason", "isa", "vcpu", "rip", "info1", "info2", "value", "extra")] == [
         IO,
         ISA,
@@ -309,8 +345,10 @@ def test_slow_exits_one_by_one(anew: Detail) -> None:
         0x3F8,
         0x201,
     ]
-    assert KINDS[first["kind"]] == "io" and 300_000_000 <= first["user"] <= first["ns"]
+    assert KINDS[first["kind"]] == "io" and 300_000_000 <= first["blocked"] <= first["ns"] - first["user"]
+    assert 0 < first["user"] < 100_000_000 and first["idle"] == 0
     assert (int(second["reason"]), KINDS[second["kind"]], int(second["user"])) == (CPUID, "", 0)
+    assert 250_000_000 <= second["blocked"] < second["ns"]
     assert first["time_ns"] < second["time_ns"] <= time.monotonic_ns() and second["ns"] >= 250_000_000
     assert details.undelivered == 0 and not len(anew.slow())
 
@@ -333,24 +371,28 @@ def test_a_burst_of_slow_exits_is_bounded_and_what_is_overwritten_counted(anew: 
 
 
 def test_halts_and_their_polls(anew: Detail) -> None:
-    anew.look(DetailRequest(frozenset({"poll", "window"})))
-
-    def halt(ns: int, waited: int, window: tuple[int, int] | None = None) -> None:
+    def halt(hit: int, miss: int, window: int | None = None) -> None:
         leave(HLT)
-        if window:
-            call(MINCORE, *window)  # new, old
-        call(GETPRIORITY, ns, waited)
+        polled(hit, miss)
+        if window is not None:
+            call(MINCORE, window)
+        call(GETPRIORITY)
         enter()
 
-    halt(5_000, 1, (20_000, 10_000))  # polled for 10 µs at most, slept: 5 µs are wasted
-    halt(50_000, 1)  # of it 20 µs
-    halt(3_000, 0)
-    halt(1_000, 1, (0, 20_000))
-    halt(1_000, 1)  # the window is 0 now
+    anew.look(DetailRequest(frozenset({"poll", "window"})))
+    halt(100_000, 200_000)  # nobody knows how much of it is new
+    halt(103_000, 200_000)
+    halt(103_000, 205_000, 20_000)
+    halt(103_000, 225_000)
+    halt(103_000, 225_000, 0)
     found = {key: row for (kind, key, _), row in rows(anew.read()).items() if kind == "poll"}
-    assert {key: int(row["count"]) for key, row in found.items()} == {HIT: 1, WASTED: 3, UNPOLLED: 1}
-    assert found[WASTED]["total"] == 5_000 + 20_000 + 1_000 and found[HIT]["total"] == 3_000
-    assert rows(anew.read())["window", 0, 0]["max"] == 0
+    assert {key: (int(row["count"]), int(row["total"])) for key, row in found.items()} == {
+        HIT: (1, 3_000),
+        WASTED: (2, 25_000),
+        UNPOLLED: (1, 0),
+    }
+    window = rows(anew.read())["window", 0, 0]
+    assert (window["max"], window["count"]) == (0, 2)
 
 
 def test_a_new_look_starts_from_nothing(anew: Detail) -> None:
@@ -403,11 +445,11 @@ def test_without_any_room_events_are_counted(anew: Detail) -> None:
 
 
 @loads
-def test_it_loads_and_attaches_on_this_kernel_with_all_kinds() -> None:
+def test_it_loads_and_attaches_on_this_kernel_with_all_kinds(collecting: Collector) -> None:
     if not Path("/sys/kernel/tracing/events/kvm/kvm_exit").exists():
         pytest.skip("this kernel has no KVM")
     before = len(os.listdir("/proc/self/fd"))
-    one = Detail((), IDLE)
+    one = Detail((), collecting.shared())
     assert set(one.kinds) >= {"io", "msr", "mmio", "cpuid", "fault", "user", "rip", "poll"}
     one.look(EVERYTHING)
     details = one.read()

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from kvmtop.bpf import loader
-from kvmtop.bpf.loader import _install_hint, explanation
+from kvmtop.bpf import loader, privileges, syscalls
+from kvmtop.bpf.loader import _install_hint, _with_maps, explanation
 from kvmtop.errors import KvmtopError
 
 from .files import Files
+
+loads = pytest.mark.skipif(os.geteuid() != 0 or not privileges.may_load_bpf(), reason="only root loads BPF programs")
 
 
 @pytest.fixture
@@ -84,3 +88,51 @@ def test_a_compiler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, child:
     monkeypatch.setattr(loader, "_CHILD", f"import os; {child}")
     with pytest.raises(KvmtopError, match=words):
         loader.load(Path("collector.bpf.c"), [], {"on_exit": ("classic", 0)}, ["threads"])
+
+
+# Maps of another
+
+
+def load_map(fd: int, pseudo: int, register: int = 1) -> bytes:
+    """BPF_LD_IMM64 of a map: 16 bytes."""
+    return struct.pack("<BBhiBBhi", 0x18, pseudo << 4 | register, 0, fd, 0, 0, 0, 0)
+
+
+def test_maps_are_replaced_where_the_program_names_them_and_nowhere_else() -> None:
+    number = struct.pack("<BBhiBBhi", 0x18, 1, 0, 5, 0, 0, 0, 5)  # the constant 5 << 32 | 5, no map
+    move = struct.pack("<BBhi", 0xB7, 1, 0, 5)
+    program = load_map(5, 1) + number + move + load_map(6, 1) + load_map(0, 2, register=3)
+    changed = _with_maps(program, {5: 70000}, 41)
+    assert changed == load_map(70000, 1) + number + move + load_map(6, 1) + load_map(41, 2, register=3)
+    assert _with_maps(program[:-16], {}, 41) == program[:-16]
+    assert _with_maps(b"", {5: 7}, 41) == b""
+
+
+@loads
+def test_programs_use_the_maps_of_another(tmp_path: Path) -> None:
+    """One program writes into an array, a second one, loaded later, reads it as its own; and one map read directly."""
+    source = tmp_path / "one.c"
+    source.write_text(
+        "BPF_ARRAY(mine, u64, 1);\n"
+        "BPF_ARRAY(bits, u64, 1);\n"
+        "int on_run(void *ctx) { u32 zero = 0; u64 *v = mine.lookup(&zero); if (v) *v += *(u64 *)ctx; return v ? *v : 0; }\n"
+        "int on_bits(void *ctx) { u64 map = bpf_pseudo_fd(2, 0), word;\n"
+        '    asm volatile("%0 = *(u64 *)(%1 + 0)" : "=r"(word) : "r"(map)); return word; }\n'
+    )
+    first = loader.load(source, [], {"on_run": ("raw", 0)}, ["mine"])
+    bits = syscalls.array(16)
+    shared = {"mine": first.maps["mine"], "bits": bits}
+    second = loader.load(source, [], {"on_run": ("raw", 0), "on_bits": ("raw", 0)}, [], shared)
+    try:
+        assert syscalls.run(first.programs["on_run"], 40) == 40
+        assert syscalls.run(second.programs["on_run"], 2) == 42
+        rows = syscalls.BpfArray(first.maps["mine"], np.dtype([("value", "u8")]), 1, False)
+        assert rows.read()["value"].tolist() == [42]
+        assert syscalls.run(second.programs["on_bits"], 0) == 0
+        syscalls.BpfArray(bits, np.dtype([("words", "u8", (2,))]), 1, False).write(
+            [0], np.array([((7, 9),)], [("words", "u8", (2,))])
+        )
+        assert syscalls.run(second.programs["on_bits"], 0) == 7
+    finally:
+        for fd in (*first.maps.values(), *first.programs.values(), *second.programs.values(), bits):
+            os.close(fd)

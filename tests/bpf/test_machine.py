@@ -46,8 +46,21 @@ def halted(way: str) -> str:
     return "blocked" if way == "notes" else "idle"
 
 
+def truth(told: str, asleep: str) -> dict[str, int]:
+    """State → ns, from lines of ns, of CPU time and of run_delay; asleep: the state of those that say so."""
+    wanted = dict.fromkeys(STATES, 0)
+    for line in told.splitlines():
+        now, cpu, delay, where, *sleeps = line.split()
+        slept = int(now) - int(delay) - int(cpu) if sleeps else 0
+        wanted["wait"] += int(delay)
+        wanted[asleep] += slept
+        # Not its CPU time: interrupts, and what a hypervisor takes, are not in that.
+        wanted[where] += int(now) - int(delay) - slept
+    return wanted
+
+
 def test_each_state_is_what_the_threads_own_clocks_say(counting: Collector, way: str) -> None:
-    """On a CPU by the thread's CPU time, waiting by its run_delay, asleep the rest; to the reason and to the state."""
+    """Waiting by its run_delay, asleep what it slept beside that, on a CPU the rest; to the reason and to the state."""
 
     def act(player: Player) -> None:
         schedstat, marks = os.open("/proc/self/schedstat", os.O_RDONLY), []
@@ -55,16 +68,23 @@ def test_each_state_is_what_the_threads_own_clocks_say(counting: Collector, way:
         def mark(name: str) -> None:
             marks.append((name, Mark.take(schedstat)))
 
+        def sleep(name: str, ms: int) -> None:
+            if ms:
+                mark(f"{name} asleep")
+                nap(ms)
+                mark(name)
+
         for turn in range(24):
             mark("kernel")
             leave((CPUID, HLT, IO)[turn % 3])
-            nap(turn % 4)
+            sleep("kernel", turn % 4)
             spin(3)
             if turn % 2:
                 mark("user")
                 to_user()
                 spin(2)
-                nap(turn % 3)
+                sleep("user", turn % 3)
+                spin(1)
                 mark("kernel")
                 run()
                 spin(1)
@@ -74,24 +94,24 @@ def test_each_state_is_what_the_threads_own_clocks_say(counting: Collector, way:
         mark("kernel")
         leave(IO)
         for (name, before), (_, after) in itertools.pairwise(marks):
-            player.tell(f"{name} {after.now - before.now} {after.cpu - before.cpu} {after.delay - before.delay}")
+            player.tell(f"{after.now - before.now} {after.cpu - before.cpu} {after.delay - before.delay} {name}")
         player.step()
 
-    with Player(act) as player:
-        told = player.wait()
-        found, _ = row(counting, player.pid)
-        cells = machine.cells(counting, player.pid)
-    wanted = dict.fromkeys(STATES, 0)
-    for line in told.splitlines():
-        where, *numbers = line.split()
-        now, cpu, delay = map(int, numbers)
-        wanted[where] += cpu
-        wanted["wait"] += delay
-        wanted[halted(way)] += now - cpu - delay
-    # After the last mark: to the end of the play, outside.
-    counted, last = states(found), dict(zip(OUTSIDE, found["open"].tolist(), strict=True))
-    counted = {name: ns - last.get(name, 0) for name, ns in counted.items()}
-    assert counted == {name: pytest.approx(ns, rel=0.05, abs=3 * MS) for name, ns in wanted.items()}
+    wanted: dict[str, int] = {}
+    counted: dict[str, int] = {}
+    for _ in range(3):  # a classic program loses events while somebody else's map system call is on its CPU
+        with Player(act) as player:
+            told = player.wait()
+            found, _ = row(counting, player.pid)
+            cells = machine.cells(counting, player.pid)
+        wanted = truth(told, halted(way))
+        # Without what comes after the last mark.
+        last = dict(zip(OUTSIDE, found["open"].tolist(), strict=True))
+        counted = {name: ns - last.get(name, 0) for name, ns in states(found).items()}
+        if counted == {name: pytest.approx(ns, rel=0.05, abs=3 * MS) for name, ns in wanted.items()}:
+            break
+    else:
+        pytest.fail(f"{counted} is not {wanted}")
     # To the nanosecond: what it did outside the guest is in the cells of its exits, but for waits in the guest.
     for name, ns in machine.parts(cells).items():
         assert ns == counted[name] or (name == "wait" and ns < counted[name]), name
@@ -112,8 +132,8 @@ def test_what_is_open_grows_to_the_nanosecond_and_nothing_else_does(counting: Co
         player.step()
 
     with Player(act) as player:
-        for name in ("blocked", "blocked", "idle", "blocked", "blocked"):
-            player.next() if name != "blocked" or "first" in locals() else player.wait()
+        for number, name in enumerate(("blocked", "blocked", "idle", "blocked", "blocked")):
+            player.next() if number else player.wait()
             first, then = row(counting, player.pid)
             time.sleep(0.03)
             second, now = row(counting, player.pid)
@@ -145,6 +165,59 @@ def test_entries_and_exits_that_do_not_pair(counting: Collector) -> None:
     # What was switched out and in again between the two exits stays the kernel's.
     assert 10 * MS < states(found)["guest"] < 17 * MS and states(found)["guest"] + states(found)["kernel"] > 15 * MS
     assert found["open"][0] < 5 * MS
+
+
+def test_leaving_for_user_space_without_an_exit(counting: Collector) -> None:
+    """As a signal before the first instruction of the guest has it."""
+
+    def act(player: Player) -> None:
+        leave(CPUID)
+        enter()
+        to_user(10, error=-4)
+        spin(10)
+        player.step()
+        run()
+        spin(5)
+        enter()
+        player.step()
+
+    with Player(act) as player:
+        player.wait()
+        found, _ = row(counting, player.pid)
+        assert states(found)["user"] == pytest.approx(10 * MS, rel=0.1, abs=MS)
+        assert found["exit_ns"] == 0 and not found["open"].any() and states(found)["guest"] < 5 * MS
+        player.next()
+        found, _ = row(counting, player.pid)
+        assert (found["unpaired"], found["pairs"]) == (0, 1)
+        assert states(found)["kernel"] == pytest.approx(5 * MS, rel=0.2, abs=MS)
+
+
+def test_a_switch_back_that_was_lost_is_seen_at_the_next_event(tmp_path: Path) -> None:
+    """Others' map system calls keep classic programs of their CPU from running."""
+
+    def act(player: Player) -> None:
+        player.step()
+        leave(CPUID)
+        enter()
+        player.step()  # asleep in the guest, as far as events say
+        leave(IO)
+        spin(5)
+        player.step()
+
+    # The player first: it must not hold the collector's descriptors.
+    with Player(act) as player, machine.machine(tmp_path, "notes", threads=8) as one:
+        player.wait()
+        player.next()
+        before, then = row(one, player.pid)
+        os.close(one._probes._links.pop(0))  # sched_switch
+        time.sleep(1)  # it takes the kernel a moment
+        player.next()
+        found, now = row(one, player.pid)
+        assert state(found) == "kernel" and now - int(found["exit_ns"]) > 5 * MS
+        lost = int(found["exit_ns"]) - then
+        counted = {name: ns - states(before)[name] for name, ns in states(found).items() if ns != states(before)[name]}
+        asleep_then = counted.pop("blocked") + counted.pop("wait", 0)
+        assert asleep_then == lost and counted == {"kernel": now - int(found["exit_ns"])}
 
 
 def test_bystanders_have_no_row(counting: Collector) -> None:
@@ -223,9 +296,11 @@ def test_who_could_run_and_does_not_waits_while_he_waits(counting: Collector, wa
         try:
             player.go()
             time.sleep(0.05)
-            with hog(his, 0.4):
-                time.sleep(0.1)
+            with hog(his, 0.6):
                 first, then = row(counting, player.pid)
+                while state(first) != "wait":  # the hog gives it no other chance
+                    time.sleep(0.01)
+                    first, then = row(counting, player.pid)
                 time.sleep(0.05)
                 second, now = row(counting, player.pid)
                 assert state(first) == state(second) == "wait"
@@ -310,6 +385,33 @@ def test_what_a_quota_withholds_is_throttled(counting: Collector) -> None:
     assert counted["wait"] + counted["throttled"] - states(start)["wait"] == pytest.approx(
         int(told), rel=0.05, abs=RARE
     )
+
+
+def test_what_a_quota_has_withheld_stays_so_in_another_group(counting: Collector) -> None:
+    if "throttled" not in counting.told:
+        pytest.skip("throttled is not told in this way")
+
+    def act(player: Player) -> None:
+        leave(CPUID)
+        player.step()
+        enter()
+        spin(10_000)
+
+    with group(2_000, 100_000) as made, Player(act) as player:
+        player.wait()
+        (made / "cgroup.procs").write_text(f"{player.pid}")
+        player.go()
+        last, _ = row(counting, player.pid)
+        while state(last) != "throttled":
+            time.sleep(0.005)
+            last, _ = row(counting, player.pid)
+        (made.parent / "cgroup.procs").write_text(f"{player.pid}")
+        for _ in range(30):
+            time.sleep(0.005)
+            found, _ = row(counting, player.pid)
+            assert (found["states"] >= last["states"]).all(), (states(last), states(found))
+            last = found
+        player.kill()
 
 
 @pytest.mark.parametrize("where", ["guest", "kernel", "user", "blocked", "stopped"])
@@ -449,5 +551,6 @@ def test_a_sleeper_that_wakes_just_then(counting: Collector) -> None:
         assert state(found) == "blocked"
         assert states(found)["guest"] == states(found)["user"] == 0
         outside = dict(zip(OUTSIDE, found["open"].tolist(), strict=True))
-        assert states(found)["kernel"] == outside["kernel"] + states(found)["kernel"] - outside["kernel"]
+        lost = {name: ns - outside.get(name, 0) for name, ns in states(found).items()}
+        assert lost["idle"] > 0 and lost["blocked"] == 0 and sum(lost.values()) == found["exit_ns"] - found["first_ns"]
         assert found["exit_ns"] > found["first_ns"] and sum(outside.values()) == end - int(found["exit_ns"])

@@ -159,7 +159,7 @@ def test_a_change_too_small_to_care_for_is_none() -> None:
 def test_below_five_pieces_only_a_tenfold_of_a_hundred(count: int, more: int, marked: bool) -> None:
     one = np.zeros(BUCKETS, int)
     one[bucket_of(20_000)] = 1
-    a, b = [reason(count * one, 1.0)], [reason(more * one, 1.0)]
+    a, b = ([reason(n * one, 4.0), *[reason(0 * one, 4.0)] * 3] for n in (count, more))
     for sides in ((a, b), (b, a)):
         assert what_changed((whole(sides[0]), whole(sides[1])), sides) == ({"rate", "time"} if marked else None)
     usual, slow = [reason(100 * one, 1.0)], [reason(np.roll(100 * one, 14), 1.0)]

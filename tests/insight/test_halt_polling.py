@@ -5,7 +5,7 @@ import pytest
 from kvmtop.insight.halt_polling import Polling, Verdict, polling
 from kvmtop.model.interval import Interval, diff
 from kvmtop.model.scope import ALL, Scope
-from kvmtop.model.vocabulary import HIT, UNPOLLED, UNSURE, WASTED, DetailRequest
+from kvmtop.model.vocabulary import HIT, UNPOLLED, WASTED, DetailRequest
 from kvmtop.tables.halt_polling import verdict as verdict_words
 
 from ..support.fake import SECOND, Host
@@ -21,7 +21,7 @@ def host() -> Host:
 
 
 def one(hits: int, wasted: int, ns: int, other: int = 0, seconds: float = 1.0) -> Polling:
-    return Polling(1, seconds, hits, wasted, other, ns, None)
+    return Polling(1, seconds, hits, wasted, other, ns // 3, ns - ns // 3, None)
 
 
 def interval(host: Host) -> Interval:
@@ -29,10 +29,9 @@ def interval(host: Host) -> Interval:
     host.touch(101, "poll", HIT, 0, *[10_000] * 6)
     host.touch(101, "poll", WASTED, 0, *[200_000] * 4)
     host.touch(101, "poll", UNPOLLED, 0, 0)
-    host.touch(101, "poll", UNSURE, 0, 0, 0)
     host.touch(101, "window", 0, 0, 200_000)
     host.touch(102, "poll", UNPOLLED, 0, 0, 0, 0)
-    host.touch(201, "poll", UNSURE, 0, 0)
+    host.touch(201, "poll", UNPOLLED, 0, 0)
     host.touch(201, "io", 0x3F8, 0, 10**9)
     host.now += 2 * SECOND
     return diff(before, host.read())
@@ -41,9 +40,17 @@ def interval(host: Host) -> Interval:
 def test_each_vcpu_and_its_numbers(host: Host) -> None:
     host.touch(101, "poll", HIT, 0, *[1_000_000] * 50)  # before the interval
     found = {p.id & 0xFFFFFFFF: p for p in polling(interval(host), ALL)}
-    assert found[101] == Polling(100 << 32 | 101, 2.0, hits=6, wasted=4, other=3, ns=860_000, window=200_000)
-    assert found[102] == Polling(100 << 32 | 102, 2.0, hits=0, wasted=0, other=3, ns=0, window=0)
-    assert found[201] == Polling(200 << 32 | 201, 2.0, hits=0, wasted=0, other=1, ns=0, window=None)
+    assert found[101] == Polling(
+        100 << 32 | 101, 2.0, hits=6, wasted=4, other=1, success_ns=60_000, fail_ns=800_000, window=200_000
+    )
+    assert found[102] == Polling(100 << 32 | 102, 2.0, 0, 0, other=3, success_ns=0, fail_ns=0, window=None)
+    assert found[201] == Polling(200 << 32 | 201, 2.0, hits=0, wasted=0, other=1, success_ns=0, fail_ns=0, window=None)
+
+
+def test_what_was_spent_is_both_and_a_halt_without_a_poll_has_no_share(host: Host) -> None:
+    found = {p.id & 0xFFFFFFFF: p for p in polling(interval(host), ALL)}
+    assert (found[101].ns, found[101].burnt, found[101].hit) == (860_000, 860_000 / 2e9, 0.6)
+    assert (found[102].ns, found[102].hit, found[102].verdict) == (0, None, Verdict.NOT_POLLED)  # halt_poll_ns=0
 
 
 def test_scopes_and_order(host: Host) -> None:

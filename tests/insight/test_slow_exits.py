@@ -8,7 +8,7 @@ import pytest
 from kvmtop.insight import slow_exits
 from kvmtop.model.histogram import bucket_bounds
 from kvmtop.model.interval import diff
-from kvmtop.model.vocabulary import SVM
+from kvmtop.model.vocabulary import OUTSIDE, SVM
 
 from ..support.fake import SECOND, Host
 
@@ -22,11 +22,23 @@ def host() -> Host:
 
 def test_a_row_in_full(host: Host) -> None:
     host.linger(102, 0x7B, 9_000_000, user=5_000_000, kind="io", value=0x3F8, extra=0x101, rip=0xFFFFFFFF81000010)
-    host.slows[0]["idle"], host.slows[0]["info1"], host.slows[0]["info2"] = 1_000_000, 11, 12
+    host.slows[0]["idle"], host.slows[0]["wait"], host.slows[0]["info1"], host.slows[0]["info2"] = (
+        1_000_000,
+        500_000,
+        11,
+        12,
+    )
     (one,) = slow_exits.read(host.slow(), host.read())
     assert (one.vm, one.pid, one.tid, one.vcpu) == ("web", 100, 102, 1)
     assert (one.isa, one.code, one.name) == (SVM, 0x7B, "io")
-    assert (one.ns, one.user, one.idle, one.kernel) == (9_000_000, 5_000_000, 1_000_000, 3_000_000)
+    assert one.ns == 9_000_000 == sum(one.parts.values())
+    assert {state: ns for state, ns in one.parts.items() if ns} == {
+        "kernel": 2_500_000,
+        "user": 5_000_000,
+        "idle": 1_000_000,
+        "wait": 500_000,
+    }
+    assert tuple(one.parts) == OUTSIDE
     assert (one.rip, one.info, one.cpu) == (0xFFFFFFFF81000010, (11, 12), 1)
     assert (one.kind, one.value, one.extra) == ("io", 0x3F8, 0x101)
 
@@ -46,7 +58,7 @@ def test_the_order_is_kept_and_what_is_not_known_is_named(host: Host) -> None:
     rows["kind"] = 0
     found = slow_exits.read(rows, host.read())
     assert [one.ns for one in found] == [3_000, 1_000, 2_000]
-    assert [one.kernel for one in found] == [500, 0, 0]  # never less than nothing
+    assert [one.parts["kernel"] for one in found] == [500, 0, 0]  # never less than nothing
     assert {(one.vm, one.name, one.kind) for one in found} == {("pid 777", "0x999", "")}
     assert slow_exits.read(rows[:0], host.read()) == []
 
@@ -81,6 +93,15 @@ def test_a_threshold_passes_over_idle_exits_and_minds_one_reason(host: Host) -> 
     assert 10**3 < slow_exits.threshold(interval, (SVM, 0x72)) < 2 * 10**3
     assert slow_exits.threshold(interval, (SVM, 0x78)) == 1  # idle ones are never slow
     assert slow_exits.threshold(interval, most=99) > 10**6 and slow_exits.threshold(interval, most=100) < 10**6
+
+
+def test_a_threshold_goes_by_what_was_halted_and_not_by_the_reason(host: Host) -> None:
+    """MWAIT that KVM makes a no-op is not idle; a HLT whose VMM works on it is not, either."""
+    assert exits(host, 1, (0x8B, 100, 10**6)) > 10**6
+    before = host.read()
+    host.exits(101, 0x78, *[10**6] * 100, user=9 * 10**5, idle=0)
+    host.now += SECOND
+    assert slow_exits.threshold(diff(before, host.read())) > 10**6
 
 
 def test_few_exits_are_all_slow(host: Host) -> None:

@@ -134,17 +134,19 @@ def test_what_a_kernel_does_not_tell_is_unknown() -> None:
     """As of an old recording, which knows the guest's time only."""
     host = one()
     host.exits(101, IO, 300 * MS, user=100 * MS)
+    host.exits(101, HLT, 200 * MS)
     host.now += SECOND
     host.told = ("guest",)
     interval = diff(None, host.read())
     interval.after.threads["states"][:, 1:] = 0
     assert interval.known.tolist() == [SECOND]
-    assert shares(interval, ALL) == {"guest": 0.7}
-    (io,) = by_reason(interval)
+    assert shares(interval, ALL) == {"guest": 0.5}
+    hlt, io = by_reason(interval)
     assert (io.time, io.parts, io.idle, io.busy) == (300 * MS, {}, False, 300 * MS)
+    assert (hlt.time, hlt.parts, hlt.idle, hlt.busy) == (200 * MS, {}, True, 0)  # its recording says so
     host.told = STATES[:-1]  # nor is the quota's part of waiting
     found = shares(diff(None, host.read()), ALL)
-    (io,) = by_reason(diff(None, host.read()))
+    _, io = by_reason(diff(None, host.read()))
     assert list(io.parts) == list(OUTSIDE[:-1]) and sum(io.parts.values()) == io.time
     assert found and list(found) == list(STATES[:-1]) and sum(found.values()) == pytest.approx(1)
     host.told = ()

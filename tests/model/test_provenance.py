@@ -20,3 +20,5 @@ def test_of_a_recording() -> None:
     assert origin.title == "RECORDING of kvm01 at night"
     later = replace(host.read(), time_ns=host.start + 90 * SECOND)
     assert origin.wall(later) == 1_700_000_090.0
+    stepped = replace(later, wall_ns=1_600_000_000 * SECOND)  # somebody had set the clock meanwhile
+    assert origin.wall(stepped) == HERE.wall(stepped) == 1_600_000_000.0

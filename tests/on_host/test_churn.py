@@ -48,6 +48,9 @@ def test_two_hundred_guests_killed_in_a_row() -> None:
     snapshot = collector.close()
     assert truth.counted(snapshot) == kernel
     assert len(snapshot.threads) <= KEEP_ENDED
+    ended = snapshot.threads[snapshot.threads["end_ns"] > 0]
+    lasted = ended["end_ns"] - ended["first_ns"]
+    assert (ended["states"].sum(axis=1) == lasted).all()  # killed ones, too
 
 
 def test_a_reused_thread_id_is_another_thread() -> None:

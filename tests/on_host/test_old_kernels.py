@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import struct
@@ -10,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from kvmtop.bpf import syscalls
+from kvmtop.bpf import btf, sched, syscalls
+from kvmtop.bpf.btf import Btf
 from kvmtop.bpf.collector import Collector
 from kvmtop.bpf.detail import Detail
 from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
 from kvmtop.model.exit_stats import by_reason
 from kvmtop.model.interval import diff
-from kvmtop.model.reasons import HLT
-from kvmtop.model.vocabulary import KINDS, SVM, UNKNOWN, DetailRequest
+from kvmtop.model.vocabulary import KINDS, STATES, SVM, UNKNOWN, DetailRequest
 from kvmtop.output import summary
 
 from . import truth
@@ -26,15 +27,26 @@ pytestmark = pytest.mark.long
 
 VCPUS = 2
 SCRIPT = ("--vcpus", str(VCPUS), "cpuid:2000", "out:50", "rdmsr:30", "mmio:7", "hlt:3")
-# Arrays that can be mapped (before 5.5), raw tracepoints (4.17), and fields of kvm_exit.
-WITHOUT = ("mmap", "raw", "vcpu_id", "isa", "mmap raw vcpu_id isa")
+# Arrays that can be mapped (before 5.5), raw tracepoints (4.17), fields of kvm_exit, the kernel's types (5.4), the
+# members that tell a halt, and what quotas withhold, and addresses of functions (kernel.kptr_restrict).
+WITHOUT = (
+    "mmap",
+    "raw",
+    "vcpu_id",
+    "isa",
+    "types",
+    "kvm_vcpu",
+    "cfs_rq",
+    "types kallsyms",
+    "mmap raw vcpu_id isa types",
+)
 
 
 @pytest.fixture(params=WITHOUT)
 def missing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The kernel refuses, and its format files leave out, what this one says."""
     gone = set(request.param.split())
-    call, read = syscalls._bpf, Tracefs.format
+    call, read, offset, block = syscalls._bpf, Tracefs.format, Btf.offset, sched._block
 
     def bpf(command: int, attributes: bytes) -> int:
         mmapable = command == syscalls._MAP_CREATE and struct.unpack_from("<5I", attributes)[4] & syscalls.MMAPABLE
@@ -48,6 +60,13 @@ def missing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             return parsed
         return replace(parsed, fields={name: field for name, field in parsed.fields.items() if name not in gone})
 
+    def member(self: Btf, structure: str, path: str) -> int | None:
+        return None if structure in gone else offset(self, structure, path)
+
+    if "types" in gone:
+        monkeypatch.setattr(btf, "_library", lambda: ctypes.CDLL("libnone.so"))
+    monkeypatch.setattr(Btf, "offset", member)
+    monkeypatch.setattr(sched, "_block", lambda: None if "kallsyms" in gone else block())
     monkeypatch.setattr(syscalls, "_bpf", bpf)
     monkeypatch.setattr(Tracefs, "format", fields)
     return gone
@@ -70,7 +89,13 @@ def test_counts_without(missing: set[str]) -> None:
     assert 2000 * VCPUS in known.values()
     assert (snapshot.lost, snapshot.unpaired, snapshot.overwritten) == (0, 0, 0)
     assert sorted(snapshot.threads["vcpu"].tolist()) == list(range(VCPUS))
-    assert (snapshot.threads["guest"] > 0).all()
+    told = set(STATES)
+    if missing & {"types", "cfs_rq"}:
+        told.discard("throttled")
+    if missing >= {"types", "kallsyms"}:
+        told = {"guest"}
+    assert set(snapshot.told) == told
+    assert (snapshot.threads["states"][:, 0] > 0).all()
     for reason in by_reason(diff(None, snapshot)):
         assert sum(reason.hist) == reason.count
     io = max(snapshot.cells, key=lambda cell: int(cell["user"]))  # user space, too
@@ -79,11 +104,13 @@ def test_counts_without(missing: set[str]) -> None:
 
 @pytest.mark.parametrize("missing", WITHOUT[-1:], indirect=True)
 def test_details_without(missing: set[str]) -> None:
-    detail = Detail((), HLT)
+    collector = Collector()
+    detail = Detail((), collector.shared())
     detail.look(DetailRequest(frozenset({"io", "msr", "mmio"})))
     truth.run_guest(*SCRIPT)
     details = detail.read()
     detail.close()
+    collector.close()
     assert details and not details.dropped
     touched: dict[str, int] = {}
     for row in details.touched:

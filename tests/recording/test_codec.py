@@ -129,6 +129,13 @@ def test_what_is_no_frame() -> None:
     assert told > 300
 
 
+def test_a_state_that_there_is_not() -> None:
+    snapshot = Busy().read()
+    snapshot.threads["state"][1] = len(STATES)
+    with pytest.raises(BadFrame, match="state"):
+        codec.decode(codec.encode(snapshot, LAYOUT), LAYOUT)
+
+
 def test_a_bomb_is_not_unpacked() -> None:
     with pytest.raises(BadFrame):
         codec.decode(zlib.compress(bytes(MOST_BYTES + 1), 9), LAYOUT)

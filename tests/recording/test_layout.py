@@ -18,7 +18,7 @@ from kvmtop.recording.layout import LONGEST, Layout
 from kvmtop.recording.reader import Recording
 
 from ..support.fake import Busy
-from ..support.recordings import equal, record, same
+from ..support.recordings import equal, look_at_all, record, same
 
 OURS = Layout.of(STATES)
 LATER = Layout(
@@ -60,6 +60,7 @@ def later(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, before: Snapshot 
 def test_columns_and_tables_that_nobody_knows_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     host = Busy()
     first, second = host.read(), host.read()
+    second.cell_ids[[1, 4]] = 0  # left by threads that ended long ago
     found = codec.decode(later(first, monkeypatch, codec.NOTHING), LATER)
     assert same(found, first)
     assert same(codec.decode(later(second, monkeypatch, first), LATER, found), second)
@@ -67,11 +68,11 @@ def test_columns_and_tables_that_nobody_knows_are_skipped(monkeypatch: pytest.Mo
 
 def test_columns_that_are_missing_are_zeros() -> None:
     snapshot = Busy().read()
-    missing = {("threads", "pairs"), ("threads", "wait"), ("threads", "guest"), ("cells", "wait"), ("cpus", "cpu")}
+    missing = {("threads", name) for name in ("pairs", "throttled", "guest")} | {("cells", "throttled")}
     less = {kind: tuple(n for n in names if (kind, n) not in missing) for kind, names in OURS.tables.items()}
     less.pop("cpus")
     layout = Layout.read(Layout(less, ()).rows)
-    assert layout.told == tuple(state for state in STATES if state not in ("guest", "wait"))
+    assert layout.told == tuple(state for state in STATES if state not in ("guest", "throttled"))
     found = codec.decode(codec.encode(snapshot, layout), layout)
     assert found.told == layout.told
     assert found.threads["pairs"].tolist() == found.threads["states"][:, 0].tolist() == [0] * 4
@@ -79,6 +80,28 @@ def test_columns_that_are_missing_are_zeros() -> None:
     assert (found.cells["hist"] == snapshot.cells["hist"]).all()
     without = Layout({"cells": ("count",)}, ())
     assert same(codec.decode(codec.encode(Busy(0).read(), without), without), replace(Busy(0).read(), told=()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "told"),
+    [
+        ("threads", "user", ("guest",)),
+        ("cells", "user", ("guest",)),
+        ("cells", "throttled", ("guest",)),
+        ("threads", "throttled", STATES[:6]),
+        ("threads", "guest", STATES[1:]),
+        ("threads", "since_ns", STATES),
+    ],
+)
+def test_a_time_that_is_not_all_divided_is_not_told(file: Path, kind: str, name: str, told: tuple[str, ...]) -> None:
+    host = Busy()
+    host.leave(4101, 0x7B, "blocked")
+    record(file, 4, host)
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute("UPDATE columns SET name = 'x' WHERE kind = ? AND name = ?", (kind, name))
+        database.commit()
+    assert Recording(file).at(2).told == told
+    look_at_all(file)
 
 
 def test_what_a_kernel_cannot_tell_is_no_column(file: Path) -> None:

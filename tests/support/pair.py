@@ -13,13 +13,13 @@ from .fake import SECOND, Host
 MSR, IO, CPUID = 0x7C, 0x7B, 0x72
 
 
-def record(path: Path, turns: list[dict[int, tuple[int, int]]]) -> str:
-    """A run with so many exits of so many ns of each reason in each second."""
+def record(path: Path, turns: list[dict[int, tuple[int, int]]], seconds: int = 1) -> str:
+    """A run with so many exits of so many ns of each reason in each interval of so many seconds."""
     host = Host()
     host.add(4000, "web01")
     recorder = Recorder(host, path)
     for turn in turns:
-        host.now += SECOND
+        host.now += seconds * SECOND
         for reason, (count, ns) in turn.items():
             host.exits(4001, reason, *[ns] * count)
         recorder.read()

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from textual.pilot import Pilot
 
 from kvmtop.model.exit_stats import by_reason
 from kvmtop.model.session import Session
+from kvmtop.model.snapshot import Snapshot
 from kvmtop.recording.format import MOST_TIME, base
 from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder
@@ -28,9 +30,10 @@ from kvmtop.ui.feed import POINTS
 from kvmtop.ui.player import Player
 from kvmtop.ui.replay_feed import ReplayFeed, handy
 from kvmtop.widgets.help import Help
+from kvmtop.widgets.table import Table
 from kvmtop.widgets.timeline import Timeline
 
-from ..support.fake import Busy
+from ..support.fake import SECOND, Busy
 from ..support.fleet import Fleet
 
 SAMPLES = 200
@@ -121,6 +124,44 @@ async def test_it_says_that_it_is_a_recording_and_what_of(file: Path, clock: Clo
             assert d.lines()[0].startswith(" RECORDING of a made-up host")
             assert d.lines()[-2].endswith("0:03:20") and re.search(r" 0:00:0\d ", d.lines()[-2])
             assert "▁" in d.lines()[-2] or "█" in d.lines()[-2]
+
+
+class Stepped(Busy):
+    """Somebody sets the host's clock six hours on after the third reading."""
+
+    def read(self) -> Snapshot:
+        snapshot = super().read()
+        turn = (snapshot.time_ns - snapshot.start_ns) // SECOND
+        return replace(snapshot, wall_ns=(1_800_000_000 + turn + (6 * 3600 if turn > 3 else 0)) * SECOND)
+
+
+async def test_the_clock_is_the_hosts_as_it_was(tmp_path: Path, clock: Clock) -> None:
+    recorder = Recorder(Stepped(), tmp_path / "run")
+    for _ in range(6):
+        recorder.read()
+    recorder.close()
+    async with driving(tmp_path / "run") as d:
+        await d.press("0")
+        for n in range(6):
+            await d.until(functools.partial(at, d, n))
+            assert d.app.shown
+            wall = 1_800_000_001 + n + (6 * 3600 if n > 2 else 0)
+            assert time.strftime(" %H:%M:%S ", time.localtime(wall)) in d.lines()[-2]
+            await d.press("right")
+
+
+async def test_an_old_recording_says_what_it_does_not_know() -> None:
+    async with driving(Path(__file__).parents[1] / "data" / "recordings" / "format1.kvmtop") as d:
+        await d.press("space", "right")
+        await d.until(functools.partial(at, d, 1))
+        assert re.search(r"█–+ █ guest \d\d\.\d% – unknown \d\d\.\d%$", d.lines()[2])
+        table = d.app.query_one("#reasons", Table)
+        keys = [heading.key for heading in table.headings]
+        cells = {str(row.cells[0]): dict(zip(keys, row.cells, strict=True)) for row in table.rows}
+        assert {(one["user"], one["wait"], one["where"]) for one in cells.values()} == {("–", "–", "–")}
+        await d.press("i")  # halts are known by their code
+        at_share = keys.index("time_share")
+        assert next(row.cells[at_share] for row in table.rows if row.cells[0] == "hlt") == "0.0%"
 
 
 async def test_it_plays_in_its_own_time(file: Path, clock: Clock) -> None:
