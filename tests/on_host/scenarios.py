@@ -16,7 +16,10 @@ from pathlib import Path
 from ..hosts import qemu
 
 ON_CPU = ["taskset", "-c", "1"]  # the reader is on another
-HOG = [*ON_CPU, sys.executable, "-c", "while True: pass"]
+HOG = [sys.executable, "-c", "while True: pass"]
+# Where the scheduler's clock goes on: on a CPU without a tick (nohz_full) it stands still with an unstable TSC, as the
+# emulated hosts', while one task runs; then cpu.stat, too, says that little was throttled.
+TICKING = ["taskset", "-c", "0"]
 CPUS = len(os.sched_getaffinity(0))
 
 
@@ -112,7 +115,7 @@ def hogged(*how: str) -> Callable[[], contextlib.AbstractContextManager[Running]
     @contextlib.contextmanager
     def begin() -> Iterator[Running]:
         with _vm("busy", before=ON_CPU) as vm, contextlib.ExitStack() as hogs:
-            yield Running(vm.tids, {0: lambda: hogs.enter_context(_process([*how, *HOG])), 4: hogs.close})
+            yield Running(vm.tids, {0: lambda: hogs.enter_context(_process([*ON_CPU, *how, *HOG])), 4: hogs.close})
 
     return begin
 
@@ -179,7 +182,7 @@ def cgroups() -> Path:
 
 
 def quota(
-    percent: int, *arguments: str, parent: bool = False, hog: bool = False, before: list[str] = ON_CPU
+    percent: int, *arguments: str, parent: bool = False, hog: bool = False, before: list[str] = TICKING
 ) -> Callable[[], contextlib.AbstractContextManager[Running]]:
     """A VM in a cgroup that may have so much of a CPU; parent: the one above it may, and hog: there is another load."""
 
@@ -196,7 +199,7 @@ def quota(
                 (group / "cgroup.procs").write_text(str(vm.process.pid))
                 ((above if parent else group) / "cpu.max").write_text(f"{percent * 1000} 100000")
                 if hog:
-                    stack.enter_context(_process(HOG))
+                    stack.enter_context(_process([*TICKING, *HOG]))
                 yield Running(vm.tids)
         finally:
             for folder in (group, above):
