@@ -175,7 +175,7 @@ class Collector:
             everything = self._pool.space(len(used), self._ended.cells, self._earlier)
             cell_rows = everything[: len(used)]
             take(source, used, cell_rows)
-            after, instants = self._threads(slots)
+            after, instants = self._threads(slots, again=True)
             now = time.monotonic_ns()
             owner = cell_rows["thread"].copy()
             pairs = np.bincount(owner, weights=cell_rows["count"], minlength=slots)
@@ -218,19 +218,21 @@ class Collector:
             self._retire(current.pick(dead), live[dead], used[dead[cell_rows["thread"]]])
         return snapshot
 
-    def _threads(self, slots: int) -> tuple[Array, I64]:
-        """The rows of so many slots, and when each was so; what is withheld of a wait that is open is known then."""
+    def _threads(self, slots: int, again: bool = False) -> tuple[Array, I64]:
+        """The rows of so many slots, and when each was so; what is withheld of a wait that is open is known then.
+
+        again: in this reading, so only what waits since then must be looked at.
+        """
         rows, instants = thread_rows.read(self._maps["threads"], np.arange(slots))
-        waiting = np.flatnonzero(thread_rows.waits(rows))
-        if len(waiting) and "throttled" in self.told:
-            with contextlib.suppress(OSError, KeyError):
-                for slot in waiting.tolist():
-                    self._probes.run("on_peek", slot)
-                rows[waiting], instants[waiting] = thread_rows.read(self._maps["threads"], waiting)
-                # A wait that began just now, and was not looked at, counts from the next reading on: what has been
-                # told to be waiting would be throttled then.
-                until = np.where(thread_rows.peeked(rows), rows["peek_at"], rows["since_ns"]).astype("i8")
-                instants = np.where(thread_rows.waits(rows), until, instants)
+        waiting = np.flatnonzero(thread_rows.waits(rows) & ~(thread_rows.peeked(rows) & again))
+        if "throttled" in self.told:
+            for slot in waiting.tolist():
+                self._probes.run("on_peek", slot)
+            rows[waiting], instants[waiting] = thread_rows.read(self._maps["threads"], waiting)
+            # A wait that began just now, and was not looked at, counts from the next reading on: what has been
+            # told to be waiting would be throttled then.
+            until = np.where(thread_rows.peeked(rows), rows["peek_at"], rows["since_ns"]).astype("i8")
+            instants = np.where(thread_rows.waits(rows), until, instants)
         return rows, instants
 
     def _ids(self, name: str, indices: np.ndarray[Any, Any]) -> U64:

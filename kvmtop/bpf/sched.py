@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..model.vocabulary import STATES
-from . import btf
+from . import btf, syscalls
 from .btf import TYPEDEF, Btf
 from .probes import Probe
 from .tracepoint import Tracefs
@@ -81,7 +81,7 @@ def _typed(types: Btf) -> Sched | None:
     told: tuple[str, ...] = STATES[:-1]
     quota = _offsets(types, _QUOTA)
     withheld = next(filter(None, (_offsets(types, way) for way in _WITHHELD)), None)
-    if quota and withheld:
+    if quota and withheld and syscalls.can_run():  # of a wait that is open, on_peek must ask
         flags += quota + withheld
         told = STATES
     probes = (

@@ -127,18 +127,23 @@ def load(instructions: bytes, kind: str, type_id: int = 0) -> int:
 def run(program: int, *arguments: int) -> int:
     """Run a raw tracepoint's program with these arguments (Linux 5.10, 1b4d60ec162f); what it returns."""
     values = (ctypes.c_uint64 * len(arguments))(*arguments)
-    attributes = ctypes.create_string_buffer(
-        struct.pack(
-            "<IIIIQQIIIIQQII",
-            *(program, 0, 0, 0, 0, 0, 0, 0),
-            ctypes.sizeof(values),
-            0,
-            *(ctypes.addressof(values), 0, 0, 0),
-        ),
-        80,
-    )
-    _syscall(_SYS_BPF, ctypes.c_int(_PROG_TEST_RUN), attributes, ctypes.c_uint(72))
+    size, address = ctypes.sizeof(values), ctypes.addressof(values)
+    words = struct.pack("<IIIIQQIIIIQQII", program, 0, 0, 0, 0, 0, 0, 0, size, 0, address, 0, 0, 0)
+    attributes = ctypes.create_string_buffer(words, len(words))
+    _syscall(_SYS_BPF, ctypes.c_int(_PROG_TEST_RUN), attributes, ctypes.c_uint(len(words)))
     return int.from_bytes(attributes.raw[4:8], "little")
+
+
+def can_run() -> bool:
+    """Whether run() can be had."""
+    program = load(bytes.fromhex("b700000000000000 9500000000000000"), "raw")  # return 0
+    try:
+        run(program, 0)
+    except OSError:
+        return False
+    finally:
+        os.close(program)
+    return True
 
 
 def attach_typed(program: int) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop.bpf import btf, sched
+from kvmtop.bpf import btf, sched, syscalls
 from kvmtop.bpf.btf import TYPEDEF
 from kvmtop.bpf.sched import _block
 from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
@@ -75,6 +75,7 @@ def way(monkeypatch: pytest.MonkeyPatch) -> Way:
         block: list[str] | None = BLOCK,
         events: dict[str, str] | None = None,
         use_btf: bool = True,
+        can_run: bool = True,
     ) -> sched.Sched:
         texts = {"sched_switch": SWITCH, "sched_wakeup": WAKE} if events is None else events
 
@@ -88,6 +89,7 @@ def way(monkeypatch: pytest.MonkeyPatch) -> Way:
 
         monkeypatch.setattr(btf, "load", load)
         monkeypatch.setattr(sched, "_block", lambda: block)
+        monkeypatch.setattr(syscalls, "can_run", lambda: can_run)
         monkeypatch.setattr(Tracefs, "__init__", lambda self: None)
         monkeypatch.setattr(Tracefs, "format", format)
         return sched.sched(Tracefs(), use_btf)
@@ -118,6 +120,11 @@ def test_all_is_there(way: Way) -> None:
 
 def test_before_5_14_the_state_has_another_name(way: Way) -> None:
     assert "-DTASK_STATE=16" in way(Types(task_struct={**without(TASK, "__state"), "state": 16})).flags
+
+
+def test_where_nobody_can_ask_in_between_what_is_withheld_is_not_told(way: Way) -> None:
+    found = way(Types(), can_run=False)
+    assert found.told == STATES[:-1] and not [flag for flag in found.flags if "CFS" in flag]
 
 
 @pytest.mark.parametrize(
