@@ -130,8 +130,6 @@ static __always_inline struct thread *add_here(struct cpu *cpu, u64 id, u64 now)
     cpu->number = bpf_get_smp_processor_id();
     if (t)
         cpu->slot = slot;
-    else
-        cpu->lost++;
     return t;
 }
 
@@ -209,8 +207,10 @@ int on_exit(void *ctx)
     struct thread *t = find(cpu, id);
     if (!t) {
         t = add_here(cpu, id, now);
-        if (!t)
+        if (!t) {
+            cpu->lost++;
             return 1;
+        }
         t->exit_ns = now; /* what it did before is not known */
     }
     if (t->parts) {
