@@ -494,6 +494,7 @@ static __always_inline void run(struct thread *t, void *task, u64 now)
     t->off = 0;
 }
 
+#if defined TYPED || defined BLOCK_AT /* else there are no scheduler events */
 #ifdef NOTE_TASK
 /*
  * Whether it sleeps in kvm_vcpu_block: KVM's vcpu_load notes itself in the task (preempt_notifier_register), and the
@@ -660,6 +661,7 @@ int on_wake(void *ctx)
         woken(tid, 0);
     return 1;
 }
+#endif
 #endif
 
 /* Run by bpf/collector.py, not by an event: (slot) how much of an open wait is withheld by now. */

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from kvmtop.bpf.collector import Collector
+from kvmtop.bpf.sched import Sched
 from kvmtop.model.vocabulary import OUTSIDE, STATES, Sleeper
 
 from . import machine
@@ -236,6 +237,23 @@ def test_without_room_each_exit_is_lost_once(tmp_path: Path) -> None:
             snapshot = one.read()
         assert snapshot.lost == 5 and snapshot.threads["id"].tolist() == [first.pid << 32 | first.pid]
         assert snapshot.cells["count"].tolist() == [5] and snapshot.userspace == 10
+
+
+def test_without_scheduler_events_the_rest_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No types, and no address of kvm_vcpu_block."""
+
+    def act(player: Player) -> None:
+        leave(CPUID)
+        enter()
+        spin(5)
+        leave(IO)
+        player.step()
+
+    monkeypatch.setattr("kvmtop.bpf.collector.sched", lambda *_: Sched((), (), ("guest",), "none"))
+    with machine.machine(tmp_path, "classic", threads=8) as one, Player(act) as player:
+        player.wait()
+        found, _ = row(one, player.pid)
+        assert one.told == ("guest",) and found["pairs"] == 1 and states(found)["guest"] >= 5 * MS
 
 
 def test_bystanders_have_no_row(counting: Collector) -> None:
