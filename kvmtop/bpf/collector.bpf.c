@@ -130,8 +130,6 @@ static __always_inline struct thread *add_here(struct cpu *cpu, u64 id, u64 now)
     cpu->number = bpf_get_smp_processor_id();
     if (t)
         cpu->slot = slot;
-    else
-        cpu->lost++;
     return t;
 }
 
@@ -210,8 +208,10 @@ int on_exit(void *ctx)
     struct thread *t = find(cpu, id);
     if (!t) {
         t = add_here(cpu, id, now);
-        if (!t)
+        if (!t) {
+            cpu->lost++;
             return 1;
+        }
         t->exit_ns = now; /* what it did before is not known */
     }
     if (t->parts) {
@@ -505,6 +505,7 @@ static __always_inline void run(struct thread *t, void *task, u64 now)
     t->off = 0;
 }
 
+#if defined TYPED || defined BLOCK_AT /* else there are no scheduler events */
 #ifdef NOTE_TASK
 /*
  * Whether it sleeps in kvm_vcpu_block: KVM's vcpu_load notes itself in the task (preempt_notifier_register), and the
@@ -673,6 +674,7 @@ int on_wake(void *ctx)
         woken(tid, 0);
     return 1;
 }
+#endif
 #endif
 
 /* Run by bpf/collector.py, not by an event: (slot) how much of an open wait is withheld by now. */

@@ -74,7 +74,7 @@ class Collector:
         self.names = tracepoint.names(formats["kvm_exit"])
         use_mmap = use_mmap and syscalls.mmapable()
         use_raw = use_raw and syscalls.raw_tracepoints()
-        way = sched(tracefs, use_btf)
+        way = sched(tracefs, use_btf and use_raw)  # typed programs are raw ones
         self.told, self.ways = way.told, way.how
         sizes = {"threads": threads + 1, "cells": threads * CELLS_PER_THREAD + 1, "cpus": syscalls.possible_cpus()}
         cflags = [

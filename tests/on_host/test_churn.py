@@ -43,7 +43,7 @@ def test_two_hundred_guests_killed_in_a_row() -> None:
     assert 190 <= first.ended_threads <= 200 and first.lost == 0  # one that is killed before it has run has no thread
     # Every slot and cell is free again: nothing of 200 threads is left in 64 slots.
     collector.read()
-    assert not collector._maps["threads"].read()["id"].any()
+    assert not collector._maps["threads"].read()["head"]["id"].any()
     assert not collector._maps["cells"].read()["thread"].any()
     snapshot = collector.close()
     assert truth.counted(snapshot) == kernel

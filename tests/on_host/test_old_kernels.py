@@ -90,7 +90,7 @@ def test_counts_without(missing: set[str]) -> None:
     assert (snapshot.lost, snapshot.unpaired, snapshot.overwritten) == (0, 0, 0)
     assert sorted(snapshot.threads["vcpu"].tolist()) == list(range(VCPUS))
     told = set(STATES)
-    if missing & {"types", "cfs_rq"}:
+    if missing & {"types", "cfs_rq", "raw"}:
         told.discard("throttled")
     if missing >= {"types", "kallsyms"}:
         told = {"guest"}
