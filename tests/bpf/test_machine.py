@@ -276,6 +276,8 @@ def test_stopped_by_a_signal_is_blocked_wherever_it_was(counting: Collector) -> 
         os.kill(player.pid, signal.SIGSTOP)
         asleep(player.pid, "T")
         first, then = row(counting, player.pid)
+        while state(first) == "wait":  # /proc has said T: it was preempted on its way to sleep
+            first, then = row(counting, player.pid)
         time.sleep(0.1)
         second, now = row(counting, player.pid)
         assert state(first) == state(second) == "blocked"
@@ -569,9 +571,10 @@ def test_a_sleeper_is_seeded_and_goes_on_as_any_other(counting: Collector) -> No
             assert second["exit_ns"] == 0 and not second["open"].any()
             counting.seed([Sleeper(player.pid, player.pid, 9, halts)])  # known already
             assert row(counting, player.pid)[0]["vcpu"] == 4
+            before = time.monotonic_ns()
             player.next()
             third, _ = row(counting, player.pid)
-            assert states(third)["guest"] == pytest.approx(20 * MS, rel=0.1, abs=MS)
+            assert 20 * MS <= states(third)["guest"] <= time.monotonic_ns() - before
             assert (third["unpaired"], third["overwritten"], third["vcpu"]) == (0, 0, 5)
             assert states(third)[name] >= states(second)[name]
 
