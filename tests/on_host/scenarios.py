@@ -148,14 +148,12 @@ def _vcpus(pid: int) -> set[int]:
     return found
 
 
-def linux(
-    *extra: str, acts: Mapping[int, str] | None = None
-) -> Callable[[], contextlib.AbstractContextManager[Running]]:
+def linux(acts: Mapping[int, str] | None = None) -> Callable[[], contextlib.AbstractContextManager[Running]]:
     """A real QEMU with Linux that idles with some work; acts: what is said to its monitor."""
 
     @contextlib.contextmanager
     def begin() -> Iterator[Running]:
-        with qemu.guest("web01", 2, 192, "6.1", *extra) as process:
+        with qemu.guest("web01", 2) as process:
             qemu.wait_until_up(process, 180)
             tids = _vcpus(process.pid)
             assert len(tids) == 2
@@ -250,10 +248,7 @@ SCENARIOS = [
     Scenario("SIGSTOP", stopped, long=False, cpus=1),
     Scenario("QEMU", linux()),
     Scenario("QEMU's stop", linux(acts={0: "stop", 2: "cont", 4: "stop"})),
-    Scenario(
-        "QEMU, kernel-irqchip=off", linux("-machine", "pc,kernel-irqchip=off", "-cpu", "host,kvm-asyncpf-int=off")
-    ),
-    Scenario("HLT left to the VMM", alone("hlt"), merged=("kernel", "user"), cpus=1),
+    Scenario("kernel-irqchip=off", alone("hlt"), merged=("kernel", "user"), cpus=1),
     Scenario("MWAIT", alone("mwait"), cpus=1),
     Scenario("RDMSR left to the VMM", alone("rdmsr"), merged=("kernel", "user"), cpus=1),
     Scenario("OUT", alone("out"), merged=("kernel", "user"), cpus=1),

@@ -24,7 +24,7 @@ from .states_truth import STATES
 INTERVALS = 6
 MOSTLY, ALWAYS = 2.0, 5.0  # percentage points: in 95 % of the intervals, and in all
 SHARPEST = 3.0  # median width of the truth's bounds: what is wider says nothing
-SHORT = 0.1  # seconds: who lives for less of an interval has its parts measured against so much
+SHORT = 0.5  # seconds: who lives for less of an interval has its parts measured against so much
 
 
 class Deviation(NamedTuple):

@@ -33,7 +33,8 @@ MEMORY, CODE = 0x10000, 0x1000
 FAR = 0x8000  # the page that "fault" reads
 MSR = 0x12345678  # KVM knows none of this number
 
-# 16-bit code; 0x66 makes an operand 32 bits wide.
+# 16-bit code; 0x66 makes an operand 32 bits wide. Each turns some thousand times between two exits: what lies between
+# the readings of the clock of two tracers (some 300 instructions of kvm_exit) would show at 5,000 exits a second.
 
 
 def _turns(number: int) -> bytes:
@@ -44,10 +45,10 @@ _CPUID = b"\x66\x31\xc0\x0f\xa2"  # xor eax,eax; cpuid
 GUESTS = {
     "busy": _turns(1_000_000) + _CPUID,  # few exits: what tracing adds to one must not show
     "hlt": b"\xf4",
-    "mwait": _turns(20_000) + b"\x66\x31\xc0\x66\x31\xc9\x66\x31\xd2\x0f\x01\xc8"
+    "mwait": _turns(200_000) + b"\x66\x31\xc0\x66\x31\xc9\x66\x31\xd2\x0f\x01\xc8"
     b"\x66\x31\xc0\x66\x31\xc9\x0f\x01\xc9",  # some turns; monitor; mwait
-    "rdmsr": _turns(10_000) + b"\x66\xb9" + struct.pack("<I", MSR) + b"\x0f\x32",
-    "out": _turns(10_000) + b"\xe6\x10",
+    "rdmsr": _turns(100_000) + b"\x66\xb9" + struct.pack("<I", MSR) + b"\x0f\x32",
+    "out": _turns(100_000) + b"\xe6\x10",
     "fault": b"\xa0\x00\x80\xe6\x10",  # mov al,[FAR]; out: then the page is taken away again
 }
 
