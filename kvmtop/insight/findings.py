@@ -239,22 +239,26 @@ def _spent(interval: Interval, vcpu: VcpuRow, state: str, top: Reason | None, la
     key = max(keys, key=lambda one: one.parts[state], default=None)
     if key and key.parts[state] > half:
         text += f", most on {labels.what(key.kind, key.value, key.extra)}"
-        return f"{text}: {_device(key)}" if key.kind in _DEVICES else text
+        return f"{text}: {_device(key, state)}" if key.kind in _DEVICES else text
     of_devices = sum(one.parts[state] for one in keys if one.kind in _DEVICES)
     if top and top.parts["user"] and basic(*top.key) in DEVICE:
         of_devices = max(of_devices, top.parts[state])
-    return f"{text}: an emulated device is busy" if of_devices > half else text
+    return f"{text}: {_busy(state)}" if of_devices > half else text
 
 
 _DEVICES = ("io", "mmio")
 
 
-def _device(key: Access) -> str:
+def _device(key: Access, state: str) -> str:
     if key.kind == "io" and key.value in ports.SERIAL:
         return "a serial console is chatty"
     if key.kind == "io" and key.value in ports.IDE:
         return "the guest uses an emulated IDE disk; virtio costs far fewer exits"
-    return "an emulated device is busy"
+    return _busy(state)
+
+
+def _busy(state: str) -> str:
+    return "the VMM sleeps before it answers an emulated device" if state == "blocked" else "an emulated device is busy"
 
 
 def _rising(session: Session, interval: Interval) -> Iterator[Finding]:

@@ -156,7 +156,9 @@ def test_a_stop_that_is_over_is_told_as_what_was_measured(run: Run) -> None:
     run.host.enter(101)
     run.host.now -= SECOND // 2 + 1000
     run.host.leave(201, HLT)
-    assert run.texts() == ["vCPU 0 of web is blocked 50.0% of its time, all of it for io: an emulated device is busy"]
+    assert run.texts() == [
+        "vCPU 0 of web is blocked 50.0% of its time, all of it for io: the VMM sleeps before it answers an emulated device"
+    ]
 
 
 def test_a_paused_vm_is_one_sentence(run: Run) -> None:
