@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,18 +104,18 @@ def _offsets(types: Btf, wanted: tuple[tuple[str, str, tuple[str, ...]], ...]) -
 def _classic(tracefs: Tracefs) -> Sched:
     """Without types: the events' records, and a halt by the kernel's stack. Nothing is told where one is missing."""
     switch, wake = (tracefs.format("sched", name) for name in ("sched_switch", "sched_wakeup"))
-    fields: Mapping[str, tuple[object, str]] = {
-        "SWITCH_PREV": (switch, "prev_pid"),
-        "SWITCH_STATE": (switch, "prev_state"),
-        "SWITCH_NEXT": (switch, "next_pid"),
-        "WAKE_PID": (wake, "pid"),
-    }
-    stack = _block()
-    if not switch or not wake or not stack or any(name not in parsed.fields for parsed, name in fields.values()):  # type: ignore[attr-defined]
-        return Sched((), (), ("guest",), "no scheduler events")
-    flags = [f"-D{flag}={parsed.fields[name].offset}" for flag, (parsed, name) in fields.items()]  # type: ignore[attr-defined]
+    flags = _block() or []
+    for flag, parsed, name in (
+        ("SWITCH_PREV", switch, "prev_pid"),
+        ("SWITCH_STATE", switch, "prev_state"),
+        ("SWITCH_NEXT", switch, "next_pid"),
+        ("WAKE_PID", wake, "pid"),
+    ):
+        if not flags or not parsed or name not in parsed.fields:
+            return Sched((), (), ("guest",), "no scheduler events")
+        flags.append(f"-D{flag}={parsed.fields[name].offset}")
     probes = (Probe("sched", "sched_switch", "on_switch"), Probe("sched", "sched_wakeup", "on_wake"))
-    return Sched((*flags, *stack), probes, STATES[:-1], "events without types, halts by the kernel's stack")
+    return Sched((*flags,), probes, STATES[:-1], "events without types, halts by the kernel's stack")
 
 
 def _block(symbols: Path = Path("/proc/kallsyms")) -> list[str] | None:
