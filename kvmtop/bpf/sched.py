@@ -104,7 +104,7 @@ def _offsets(types: Btf, wanted: tuple[tuple[str, str, tuple[str, ...]], ...]) -
 def _classic(tracefs: Tracefs) -> Sched:
     """Without types: the events' records, and a halt by the kernel's stack. Nothing is told where one is missing."""
     switch, wake = (tracefs.format("sched", name) for name in ("sched_switch", "sched_wakeup"))
-    flags = _block() or []
+    flags = [*(_block() or ())]
     for flag, parsed, name in (
         ("SWITCH_PREV", switch, "prev_pid"),
         ("SWITCH_STATE", switch, "prev_state"),

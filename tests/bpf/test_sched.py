@@ -188,7 +188,7 @@ def test_classic_events(way: Way) -> None:
         found = way(types)
         assert kinds(found) == CLASSIC and found.told == STATES[:-1]
         assert list(found.flags) == [
-            *("-DSWITCH_PREV=24", "-DSWITCH_STATE=32", "-DSWITCH_NEXT=56", "-DWAKE_PID=24", *BLOCK)
+            *(*BLOCK, "-DSWITCH_PREV=24", "-DSWITCH_STATE=32", "-DSWITCH_NEXT=56", "-DWAKE_PID=24")
         ]
     assert way(Types(), use_btf=False) == way(None)
 
