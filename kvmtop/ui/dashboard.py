@@ -114,9 +114,9 @@ class Dashboard(Program):
         page.scroll_home(animate=False)
         self.call_after_refresh(self.redraw)
         if reason is not None:
-            page.focus()
+            page.screen.set_focus(page)
         elif not isinstance(self.focused, Table):
-            self.query_one("#reasons").focus()
+            self.query_one(Overview).turn_keys_to("reasons")
 
     def _turn_to(self, shown: str) -> None:
         for page in ("#body", "ReasonPage", "SlowPage"):  # a class on what is around them would style all anew
@@ -175,7 +175,8 @@ class Dashboard(Program):
         at.reason, at.slowest = None, True
         self.look()
         self._turn_to("SlowPage")
-        self.query_one(SlowPage).focus()
+        slow = self.query_one(SlowPage)
+        slow.screen.set_focus(slow)
         self.call_after_refresh(self.redraw)
 
     def action_pane(self, by: int) -> None:

@@ -80,16 +80,21 @@ class Overview(Container):
         self.set_class(True, f"-{pane}")
         self.pane = pane
         if pane != "chart":
-            self.table(pane).focus()
+            self.turn_keys_to(pane)
 
     def beside(self, by: int, one_pane: bool) -> str:
         """The next pane, or the one before. one_pane: only one is seen, and the chart is one, too."""
         panes = list(PANES) if one_pane else list(PANES)[:2]
         return panes[(list(PANES).index(self.pane) + by) % len(panes)]
 
+    def turn_keys_to(self, table: str) -> None:
+        """Give the keys to a table."""
+        self.filtered = table
+        self.focus_table()
+
     def focus_table(self) -> None:
-        """Give the keys to the table that had them last."""
-        self.table(self.filtered).focus()
+        """Give the keys to the table that had them last, from the next key on (focus() would do it later)."""
+        self.screen.set_focus(self.table(self.filtered))
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Remember which table had the keys last."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from textual.pilot import Pilot
@@ -44,12 +45,30 @@ class Driver:
             await self._drawn()
         await self.pilot.pause()
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for what comes with a later frame."""
+        end = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < end
+            await asyncio.sleep(0.01)
+
     async def _drawn(self) -> None:
-        """Until what the last key led to is on the screen: a busy machine looks idle to the pilot's pause."""
-        drawn = asyncio.Event()
-        self.app.call_after_refresh(drawn.set)
-        while self.app.is_running and not drawn.is_set():
-            await asyncio.sleep(0.001)
+        """Until what the last key led to is on the screen: a busy machine looks idle to the pilot's pause.
+
+        A key goes from the app to who has the focus, and what that does not know back to the app.
+        """
+        for ask in (
+            self.app.call_later,
+            (self.app.focused or self.app.screen).call_later,
+            self.app.screen.call_later,
+            self.app.call_later,
+            self.app.call_after_refresh,
+            self.app.screen.call_after_refresh,
+        ):
+            done = asyncio.Event()
+            ask(done.set)
+            while self.app.is_running and not done.is_set():
+                await asyncio.sleep(0.001)
 
     def table(self, id: str = "reasons") -> Table:
         return self.app.query_one(f"#{id}", Table)
