@@ -126,7 +126,7 @@ class Detail:
         """pids: the processes to watch, none for all. shared: the collector's maps. Raises KvmtopError."""
         self._tracefs = Tracefs()
         names = {source.tracepoint for source in _SOURCES} | {name for name, _, _ in _BASE}
-        account = polling()
+        account = polling() if syscalls.may_read_kernel() else []
         formats = {name: self._tracefs.format("kvm", name) for name in names}
         if not account:  # where KVM keeps it is not known
             formats["kvm_vcpu_wakeup"] = None

@@ -56,13 +56,15 @@ class Sched:
 
 def sched(tracefs: Tracefs, use_btf: bool = True) -> Sched:
     """The best way that this kernel has. use_btf: False does without its types. Raises KvmtopError."""
+    reads = syscalls.may_read_kernel()
     with btf.load() if use_btf else contextlib.nullcontext() as types:
-        if types and (found := _typed(types)):
+        if types and (found := _typed(types, reads)):
             return found
     return _classic(tracefs)
 
 
-def _typed(types: Btf) -> Sched | None:
+def _typed(types: Btf, reads: bool) -> Sched | None:
+    """reads: whether a program may read what the verifier has no type for."""
     switch, wake = (types.id(f"btf_trace_{name}", TYPEDEF) for name in ("sched_switch", "sched_wakeup"))
     task = _offsets(types, _TASK)
     if task is None or not switch or not wake:
@@ -70,7 +72,7 @@ def _typed(types: Btf) -> Sched | None:
     flags, how = ["-DTYPED", *task], "events with the kernel's types"
     note, link = _offsets(types, _NOTE), types.offset("kvm_vcpu", "preempt_notifier.link")
     waiting, vcpu = types.offset("kvm_vcpu", "wait.task"), types.offset("kvm_vcpu", "vcpu_id")
-    if note and link is not None and waiting is not None and vcpu is not None:
+    if reads and note and link is not None and waiting is not None and vcpu is not None:
         flags += [*note, f"-DNOTE_TASK={waiting - link}", f"-DNOTE_VCPU=({vcpu - link})"]
     elif stack := _block():
         flags += stack
@@ -80,7 +82,7 @@ def _typed(types: Btf) -> Sched | None:
     told: tuple[str, ...] = STATES[:-1]
     quota = _offsets(types, _QUOTA)
     withheld = next(filter(None, (_offsets(types, way) for way in _WITHHELD)), None)
-    if quota and withheld and syscalls.can_run():  # of a wait that is open, on_peek must ask
+    if reads and quota and withheld and syscalls.can_run():  # of a wait that is open, on_peek must ask
         flags += quota + withheld
         told = STATES
     probes = (

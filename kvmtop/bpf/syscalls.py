@@ -75,6 +75,11 @@ def lockdown() -> str | None:
     return None
 
 
+def may_read_kernel() -> bool:
+    """Whether a BPF program may use bpf_probe_read_kernel: not where the kernel is locked down (9d1f8be5cf42)."""
+    return lockdown() != "confidentiality"
+
+
 def locked_down() -> str | None:
     """Why nobody may read events of what was loaded since, not even root; None if that is not so."""
     if lockdown() != "confidentiality":

@@ -76,6 +76,7 @@ def way(monkeypatch: pytest.MonkeyPatch) -> Way:
         events: dict[str, str] | None = None,
         use_btf: bool = True,
         can_run: bool = True,
+        reads: bool = True,
     ) -> sched.Sched:
         texts = {"sched_switch": SWITCH, "sched_wakeup": WAKE} if events is None else events
 
@@ -90,6 +91,7 @@ def way(monkeypatch: pytest.MonkeyPatch) -> Way:
         monkeypatch.setattr(btf, "load", load)
         monkeypatch.setattr(sched, "_block", lambda: block)
         monkeypatch.setattr(syscalls, "can_run", lambda: can_run)
+        monkeypatch.setattr(syscalls, "may_read_kernel", lambda: reads)
         monkeypatch.setattr(Tracefs, "__init__", lambda self: None)
         monkeypatch.setattr(Tracefs, "format", format)
         return sched.sched(Tracefs(), use_btf)
@@ -125,6 +127,12 @@ def test_before_5_14_the_state_has_another_name(way: Way) -> None:
 def test_where_nobody_can_ask_in_between_what_is_withheld_is_not_told(way: Way) -> None:
     found = way(Types(), can_run=False)
     assert found.told == STATES[:-1] and not [flag for flag in found.flags if "CFS" in flag]
+
+
+def test_where_the_kernel_is_locked_down_nothing_is_read_without_a_type(way: Way) -> None:
+    found = way(Types(), reads=False)
+    assert found.told == STATES[:-1] and set(BLOCK) < set(found.flags)
+    assert not [flag for flag in found.flags if "CFS" in flag or "NOTE" in flag]
 
 
 @pytest.mark.parametrize(
