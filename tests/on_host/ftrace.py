@@ -118,11 +118,14 @@ def asleep(tids: Iterable[int]) -> list[Event]:
     """
     found = []
     for tid in tids:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            proc = Path("/proc") / str(tid)
-            stack = (proc / "stack").read_text()
-            state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
-            if state in "SDTt":
-                how = "halted" if "kvm_vcpu_block" in stack and state == "S" else "otherwise"
-                found.append(Event(time.monotonic_ns(), -1, tid, "asleep", how))
+        proc = Path("/proc") / str(tid)
+        for _ in range(20):  # it may have been woken for a moment
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                stack = (proc / "stack").read_text()
+                state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
+                if state in "SDTt":
+                    how = "halted" if "kvm_vcpu_block" in stack and state == "S" else "otherwise"
+                    found.append(Event(time.monotonic_ns(), -1, tid, "asleep", how))
+                    break
+            time.sleep(0.02)
     return found
