@@ -41,6 +41,7 @@ ON_INTEL = [
     "tests/on_host/test_budget.py::test_a_halted_guest_is_idle",
     "tests/on_host/test_churn.py::test_a_reused_thread_id_is_another_thread",
     "tests/on_host/test_churn.py::test_full_maps_count_what_they_lose",
+    "tests/on_host/test_states.py",
 ]
 # What depends on the kernel runs on both; what is kvmtop's own (signals, files, the network) on one.
 ON_BOTH = [
