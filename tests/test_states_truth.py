@@ -99,6 +99,8 @@ def test_asleep_since_before_the_first_event() -> None:
     assert spans(at(10, "asleep", "halted")) == [(10, 100, "idle")]
     found = spans(at(10, "asleep", "halted"), woken(50), back(60), at(70, "unblock"))
     assert found == [(10, 50, "idle"), (50, 60, "wait"), (60, 70, "kernel"), (70, 100, "kernel")]
+    again = spans(back(10), out(20, "S"), at(30, "asleep", "halted"))  # it was awake for a moment just before
+    assert again == [(20, 30, "idle|blocked"), (30, 100, "idle")]
 
 
 def test_an_ended_thread_is_in_no_state() -> None:

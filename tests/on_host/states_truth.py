@@ -128,8 +128,8 @@ def replay(events: Iterable[Event], end: int) -> dict[int, list[Span]]:
             case "unblock":
                 thread.on_cpu(ns, "kernel")
                 thread.halting = False
-            case "asleep" if thread.since is None:
-                thread.since = ns
+            case "asleep" if not thread.runs:  # it may have been woken before, for a moment
+                thread.until(ns)
                 thread.runs = True
                 thread.where, thread.halting = ("kernel", True) if text == "halted" else ("", False)
                 thread.off = ("idle",) if text == "halted" else ("idle", "blocked")
