@@ -52,10 +52,10 @@ def clock(ns: int) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share of 1: 0.0%, 12.3%, 100%."""
+    """A share of 1: 0.0%, 12.3%, 100%. What is a hair below 0 has no sign: an event may be read some µs late."""
     if share is None:
         return DASH
-    return f"{100 * share:.1f}%" if share < 0.9995 else f"{100 * share:.0f}%"
+    return f"{100 * share:z.1f}%" if share < 0.9995 else f"{100 * share:.0f}%"
 
 
 BLOCKS = " ▁▂▃▄▅▆▇█"

@@ -98,6 +98,7 @@ def test_duration(ns: float | None, text: str) -> None:
 @pytest.mark.parametrize(
     ("share", "text"),
     [
+        (-0.0004, "0.0%"),
         (None, "–"),
         (0, "0.0%"),
         (0.0004, "0.0%"),

@@ -541,7 +541,10 @@ def test_no_state_ever_goes_backwards(counting: Collector) -> None:
                 before[player.pid] = now
                 if last is None:
                     continue
-                assert (now["states"] >= last["states"]).all(), (turn, states(last), states(now))
+                # An event has its time before it is written: what is read between the two says what was, and the
+                # machine may take the CPU away there.
+                ahead = last["states"].astype("i8") - now["states"].astype("i8")
+                assert (ahead <= MS).all(), (turn, states(last), states(now))
                 assert now["first_ns"] == last["first_ns"]
     assert len(before) == 3
     for one in before.values():
