@@ -253,8 +253,10 @@ def test_an_exit_is_divided_by_the_collectors_states(anew: Detail, collecting: C
         row = found["io", reason, 0x201]
         parts = {state: int(row[state]) for state in OUTSIDE[1:] if row[state]}
         kernel = int(row["total"]) - sum(parts.values())
-        assert set(parts) - {"wait"} == {"user", asleep} and 2_000_000 <= kernel < 50_000_000
-        assert parts["user"] >= 3_000_000 and parts[asleep] >= 4_000_000
+        assert set(parts) - {"wait"} == {"user", asleep} and kernel < 50_000_000
+        # Not each without the wait: see spun() in test_machine.py.
+        wait = parts.get("wait", 0)
+        assert kernel + wait >= 2_000_000 and parts["user"] + wait >= 3_000_000 and parts[asleep] >= 4_000_000
         assert {state: int(found["user", reason, 0][state]) for state in parts} == parts
     quick = found["io", 7, 0x201]
     assert quick["total"] > 0 and not any(quick[state] for state in OUTSIDE[1:] if state != "wait")

@@ -42,6 +42,15 @@ def state(found: np.void) -> str:
     return STATES[found["state"]]
 
 
+def spun(found: np.void, *names: str) -> int:
+    """ns in these states, and waited: what a thread of them alone has spun is at least in that.
+
+    Not in the states by themselves. The scheduler reads its clock before it switches and the event comes after: what a
+    hypervisor takes from this machine between the two is CPU time to the thread's own clock, and to its states is wait.
+    """
+    return sum(states(found)[name] for name in (*names, "wait"))
+
+
 def halted(way: str) -> str:
     """What a nap is in KVM: only by the stack is nanosleep a halt (machine.HALT)."""
     return "blocked" if way == "notes" else "idle"
@@ -150,6 +159,7 @@ def test_what_is_open_grows_to_the_nanosecond_and_nothing_else_does(counting: Co
 
 def test_entries_and_exits_that_do_not_pair(counting: Collector) -> None:
     def act(player: Player) -> None:
+        start = time.monotonic_ns()
         enter()
         spin(5)
         enter()  # a failed VM-entry: what lies between is the guest's
@@ -157,15 +167,16 @@ def test_entries_and_exits_that_do_not_pair(counting: Collector) -> None:
         leave(CPUID)
         spin(5)
         leave(IO)  # VMX's fast path: the guest ran since the exit before
+        player.tell(f"{time.monotonic_ns() - start}")
         player.step()
 
     with Player(act) as player:
-        player.wait()
+        told = player.wait()
         found, _ = row(counting, player.pid)
     assert (found["unpaired"], found["overwritten"], found["pairs"]) == (1, 1, 0)
     # What was switched out and in again between the two exits stays the kernel's.
-    assert 10 * MS < states(found)["guest"] < 17 * MS and states(found)["guest"] + states(found)["kernel"] > 15 * MS
-    assert found["open"][0] < 5 * MS
+    assert spun(found, "guest") >= 10 * MS and spun(found, "guest", "kernel") >= 15 * MS
+    assert states(found)["guest"] <= int(told) and found["open"][0] < 5 * MS
 
 
 def test_leaving_for_user_space_without_an_exit(counting: Collector) -> None:
@@ -174,6 +185,7 @@ def test_leaving_for_user_space_without_an_exit(counting: Collector) -> None:
     def act(player: Player) -> None:
         leave(CPUID)
         enter()
+        player.tell(f"{time.monotonic_ns()}")
         to_user(10, error=-4)
         spin(10)
         player.step()
@@ -183,14 +195,15 @@ def test_leaving_for_user_space_without_an_exit(counting: Collector) -> None:
         player.step()
 
     with Player(act) as player:
-        player.wait()
+        start = int(player.wait())
         found, _ = row(counting, player.pid)
-        assert states(found)["user"] == pytest.approx(10 * MS, rel=0.1, abs=MS)
-        assert found["exit_ns"] == 0 and not found["open"].any() and states(found)["guest"] < 5 * MS
+        assert states(found)["user"] <= time.monotonic_ns() - start and spun(found, "user") >= 10 * MS
+        assert found["exit_ns"] == 0 and not found["open"].any() and states(found)["kernel"] < 10 * MS
         player.next()
-        found, _ = row(counting, player.pid)
-        assert (found["unpaired"], found["pairs"]) == (0, 1)
-        assert states(found)["kernel"] == pytest.approx(5 * MS, rel=0.2, abs=MS)
+        after, _ = row(counting, player.pid)
+        assert (after["unpaired"], after["pairs"]) == (0, 1)
+        assert states(after)["kernel"] > states(found)["kernel"]
+        assert spun(after, "kernel") - spun(found, "kernel") >= 5 * MS
 
 
 def test_a_switch_back_that_was_lost_is_seen_at_the_next_event(tmp_path: Path) -> None:
@@ -253,7 +266,7 @@ def test_without_scheduler_events_the_rest_is_counted(tmp_path: Path, monkeypatc
     with machine.machine(tmp_path, "classic", threads=8) as one, Player(act) as player:
         player.wait()
         found, _ = row(one, player.pid)
-        assert one.told == ("guest",) and found["pairs"] == 1 and states(found)["guest"] >= 5 * MS
+        assert one.told == ("guest",) and found["pairs"] == 1 and spun(found, "guest") >= 5 * MS
 
 
 def test_bystanders_have_no_row(counting: Collector) -> None:
@@ -577,7 +590,7 @@ def test_a_sleeper_is_seeded_and_goes_on_as_any_other(counting: Collector) -> No
             before = time.monotonic_ns()
             player.next()
             third, _ = row(counting, player.pid)
-            assert 20 * MS <= states(third)["guest"] <= time.monotonic_ns() - before
+            assert states(third)["guest"] <= time.monotonic_ns() - before and spun(third, "guest") >= 20 * MS
             assert (third["unpaired"], third["overwritten"], third["vcpu"]) == (0, 0, 5)
             assert states(third)[name] >= states(second)[name]
 
