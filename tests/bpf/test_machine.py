@@ -532,6 +532,7 @@ def play(seed: int) -> Callable[[Player], None]:
 
 def test_no_state_ever_goes_backwards(counting: Collector) -> None:
     before: dict[int, np.void] = {}
+    late = 0
     with contextlib.ExitStack() as all:
         players = [all.enter_context(Player(play(seed))) for seed in range(3)]
         for player in players:
@@ -554,12 +555,16 @@ def test_no_state_ever_goes_backwards(counting: Collector) -> None:
                 before[player.pid] = now
                 if last is None:
                     continue
-                # An event has its time before it is written: what is read between the two says what was, and the
-                # machine may take the CPU away there.
+                # An event has its time before it is written: what is read between the two says what was. The state that
+                # was open then is all that may be less later, and hardly ever by much: the machine may take the CPU
+                # away there, and so may whoever runs the machine.
                 ahead = last["states"].astype("i8") - now["states"].astype("i8")
-                assert (ahead <= MS).all(), (turn, states(last), states(now))
+                open_ns = int(last["first_ns"]) + int(last["states"].sum()) - int(last["since_ns"])
+                may = np.where(np.arange(len(STATES)) == last["state"], open_ns, 0)
+                assert (ahead <= may).all(), (turn, states(last), states(now))
+                late += int(ahead.max() > MS)
                 assert now["first_ns"] == last["first_ns"]
-    assert len(before) == 3
+    assert len(before) == 3 and late <= 9  # of 900
     for one in before.values():
         assert {name for name, ns in states(one).items() if ns} >= {"guest", "kernel", "user", "idle", "wait"}
 
