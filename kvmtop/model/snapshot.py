@@ -14,6 +14,7 @@ import numpy as np
 from .arrays import U16, U64, Array
 from .histogram import BUCKETS
 from .keys import pack
+from .scheduling import OTHER, Scheduling
 from .vocabulary import OUTSIDE, STATES, DetailRequest, Names, Vm
 
 # Times are CLOCK_MONOTONIC in ns. What is open counts up to the Snapshot's instant, or to the thread's end.
@@ -131,6 +132,8 @@ class Snapshot:
     overwritten: int = 0
     ended_threads: int = 0
     details: Details | None = None  # while somebody looks
+    scheduling: Scheduling | None = None  # the same
+    others: Array = field(default_factory=lambda: np.zeros(0, OTHER))  # the VMs' other threads
     wall_ns: int = 0  # CLOCK_REALTIME at time_ns; it may be stepped while CLOCK_MONOTONIC goes on. 0: not known
 
     @property

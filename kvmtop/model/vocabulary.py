@@ -94,11 +94,19 @@ class Vm:
 @dataclass(frozen=True)
 class DetailRequest:
     """What somebody wants to look at: kinds (of KINDS) of what exits touch; the exits of one reason (isa, code) only;
-    single exits that last slow_ns or longer."""
+    single exits that last slow_ns or longer; what the scheduler does with the vCPUs of a VM, by its pid, or of all (0);
+    numa: on which nodes their memory is."""
 
     kinds: frozenset[str] = frozenset()
     only: tuple[int, int] | None = None
     slow_ns: int | None = None
+    sched: int | None = None
+    numa: bool = False
+
+    @property
+    def of_exits(self) -> bool:
+        """Whether it asks for anything that bpf/detail.bpf.c tells."""
+        return bool(self.kinds or self.slow_ns)
 
 
 @dataclass(frozen=True)
