@@ -85,7 +85,7 @@ def holdups(interval: Interval, scope: Scope) -> list[HoldUp] | None:
 
 @dataclass(frozen=True)
 class OtherThread:
-    """A VM's thread that is no vCPU, in the interval; shares are of the time between its two readings, None: unknown."""
+    """A VM's thread that is no vCPU; shares are of the time between its two readings; None is unknown."""
 
     pid: int
     tid: int
