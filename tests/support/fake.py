@@ -12,6 +12,7 @@ from kvmtop.model.arrays import Array
 from kvmtop.model.histogram import bucket_of
 from kvmtop.model.provenance import HERE, Origin
 from kvmtop.model.reasons import HLT
+from kvmtop.model.scheduling import OTHER, Scheduling
 from kvmtop.model.snapshot import CELL, SLOW, THREAD, TOUCH, Details, Snapshot
 from kvmtop.model.vocabulary import KINDS, OUTSIDE, STATES, SVM, DetailRequest, Names, Vm
 
@@ -84,6 +85,8 @@ class Host:
         self.vms: dict[int, Vm] = {}
         self.told: tuple[str, ...] = STATES
         self.counters = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
+        self.scheduling: Scheduling | None = None  # tests put there what they are about
+        self.others: Array = np.zeros(0, OTHER)
         self.closed = False
         self.wish: DetailRequest | None = None
         self.looked = 0  # since when
@@ -239,6 +242,8 @@ class Host:
             cpus={tid: tid % 4 for tid in self.vcpus},
             told=self.told,
             details=self._details(),
+            scheduling=self.scheduling,
+            others=self.others,
             **self.counters,
         )
 
