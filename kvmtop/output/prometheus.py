@@ -38,7 +38,7 @@ from ..model.snapshot import Snapshot
 from ..model.source import Source, Wrapper
 from ..model.vocabulary import OUTSIDE, STATES, Vm, isa_name
 from ..sanitize import clean
-from .thread_metrics import OTHERS, ThreadTimes, families
+from .thread_times import NAMES, OTHERS, ThreadTimes, counters
 
 MOST_VMS, MOST_REASONS = 128, 32
 KEEP_ENDED = 300.0  # seconds for which the series of a VM that has ended stay: some scrapes
@@ -216,7 +216,11 @@ class Exporter(Wrapper, Collector):
         vms += [self._others] if any(self._others.budget.seconds(STATES).values()) or self._others.reasons else []
         yield from _reasons(vms, after.told)
         yield _budget(vms, after.told)
-        yield from families((vm.labels, vm.threads) for vm in vms)
+        for name, text, sums in counters((vm.labels, vm.threads) for vm in vms):
+            family = CounterMetricFamily(name, text, labels=[*LABELS, *NAMES])
+            for labels, seconds in sums:
+                family.add_metric(labels, seconds)
+            yield family
         yield from self._vcpus(self._interval)
         for name, value, text in (
             ("kvmtop_lost_exits", after.lost, "Exits that were not counted, because a BPF map was full."),

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client.core import CounterMetricFamily, Metric
-
 from ..model.arrays import Array
 from ..model.keys import unpack
 from ..model.scheduling import ROLES
@@ -78,21 +76,26 @@ def _grow(total: _Sum, before: _Read, now: _Read) -> None:
     total.wait += max(now.wait - before.wait - withheld, 0)
 
 
-def families(vms: Iterable[tuple[list[str], ThreadTimes]]) -> Iterator[Metric]:
-    """All of them; vms: labels vm and pid, and the VM's counters."""
-    labels = ["vm", "pid", "role", "name", "tid"]
-    cpu, wait, throttled = (
-        CounterMetricFamily(f"kvmtop_thread_{name}_seconds", text, labels=labels)
-        for name, text in (
-            ("cpu", "Time on a CPU of a VM's threads that are no vCPUs."),
-            ("wait", "Time for which they were ready to run, but not running; with throttled where that is unknown."),
-            ("throttled", "Time withheld from them by their cgroup's CPU quota, where others do not share it."),
-        )
-    )
-    for vm, times in vms:
-        for one, total in times.collect():
-            cpu.add_metric([*vm, *one], total.cpu / 1e9)
-            wait.add_metric([*vm, *one], total.wait / 1e9)
-            if total.throttled is not None:
-                throttled.add_metric([*vm, *one], total.throttled / 1e9)
-    yield from (cpu, wait, throttled)
+NAMES = ["role", "name", "tid"]
+
+
+def counters(vms: Iterable[tuple[list[str], ThreadTimes]]) -> list[tuple[str, str, list[tuple[list[str], float]]]]:
+    """Name, help, and seconds by labels. vms: a VM's labels, which come before NAMES, and its counters."""
+    sums = [([*labels, *key], one) for labels, times in vms for key, one in times.collect()]
+    return [
+        (
+            "kvmtop_thread_cpu_seconds",
+            "Time on a CPU of the VMs' threads that are no vCPUs.",
+            [(labels, one.cpu / 1e9) for labels, one in sums],
+        ),
+        (
+            "kvmtop_thread_wait_seconds",
+            "Time for which they were ready to run, but not running; with throttled where that is unknown.",
+            [(labels, one.wait / 1e9) for labels, one in sums],
+        ),
+        (
+            "kvmtop_thread_throttled_seconds",
+            "Time that their cgroup's CPU quota has withheld from them; only of threads that share no quota with others.",
+            [(labels, one.throttled / 1e9) for labels, one in sums if one.throttled is not None],
+        ),
+    ]
