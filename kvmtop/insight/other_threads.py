@@ -89,7 +89,8 @@ def stand_out(interval: Interval) -> Iterator[tuple[str, str]]:
         if (one.busy or 0) >= BUSY_SHARE:
             polls = ", unless it polls" if one.role in POLLING else ""
             yield (
-                f"{_who(interval, one)} is on a CPU {units.percent(one.busy)} of its time, and can hardly do more{polls}",
+                f"{_who(interval, one)} is on a CPU {units.percent(one.busy)} of its time, and can hardly do"
+                f" more{polls}",
                 f"a thread of the VMM ≥ {BUSY_SHARE:.0%} of its time on a CPU",
             )
     for one in sorted(threads, key=lambda one: -(one.wait or 0))[:1]:
