@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..model.vocabulary import STATES
-from . import btf, syscalls
+from . import btf, kallsyms, syscalls
 from .btf import TYPEDEF, Btf
 from .probes import Probe
 from .tracepoint import Tracefs
@@ -120,15 +119,9 @@ def _classic(tracefs: Tracefs) -> Sched:
     return Sched((*flags,), probes, STATES[:-1], "events without types, halts by the kernel's stack")
 
 
-def _block(symbols: Path = Path("/proc/kallsyms")) -> list[str] | None:
+def _block(symbols: Path = kallsyms.PATH) -> list[str] | None:
     """Where kvm_vcpu_block lies, as flags; None where the kernel does not say (kernel.kptr_restrict)."""
-    start = None
-    following = 2**64
-    text = re.compile(r"([0-9a-f]{1,16}) [tTwW] (\S+)")
-    with contextlib.suppress(OSError), open(symbols, encoding="ascii", errors="replace") as lines:
-        places = [(int(found[1], 16), found[2]) for line in lines if (found := text.match(line[:200]))]
-        start = next((at for at, name in places if name == "kvm_vcpu_block"), None)
-        following = min((at for at, _ in places if start and at > start), default=following)
-    if not start or following - start > 1 << 16:
+    bounds = kallsyms.bounds("kvm_vcpu_block", symbols)
+    if not bounds or bounds[1] - bounds[0] > 1 << 16:
         return None
-    return [f"-DBLOCK_AT={start}ULL", f"-DBLOCK_SIZE={following - start}"]
+    return [f"-DBLOCK_AT={bounds[0]}ULL", f"-DBLOCK_SIZE={bounds[1] - bounds[0]}"]
