@@ -65,11 +65,11 @@ def sched(tracefs: Tracefs, use_btf: bool = True) -> Sched:
 def _typed(types: Btf, reads: bool) -> Sched | None:
     """reads: whether a program may read what the verifier has no type for."""
     switch, wake = (types.id(f"btf_trace_{name}", TYPEDEF) for name in ("sched_switch", "sched_wakeup"))
-    task = _offsets(types, _TASK)
+    task = btf.offsets(types, _TASK)
     if task is None or not switch or not wake:
         return None
     flags, how = ["-DTYPED", *task], "events with the kernel's types"
-    note, link = _offsets(types, _NOTE), types.offset("kvm_vcpu", "preempt_notifier.link")
+    note, link = btf.offsets(types, _NOTE), types.offset("kvm_vcpu", "preempt_notifier.link")
     waiting, vcpu = types.offset("kvm_vcpu", "wait.task"), types.offset("kvm_vcpu", "vcpu_id")
     if reads and note and link is not None and waiting is not None and vcpu is not None:
         flags += [*note, f"-DNOTE_TASK={waiting - link}", f"-DNOTE_VCPU=({vcpu - link})"]
@@ -79,8 +79,8 @@ def _typed(types: Btf, reads: bool) -> Sched | None:
     else:
         return None
     told: tuple[str, ...] = STATES[:-1]
-    quota = _offsets(types, _QUOTA)
-    withheld = next(filter(None, (_offsets(types, way) for way in _WITHHELD)), None)
+    quota = btf.offsets(types, _QUOTA)
+    withheld = next(filter(None, (btf.offsets(types, way) for way in _WITHHELD)), None)
     if reads and quota and withheld and syscalls.can_run():  # of a wait that is open, on_peek must ask
         flags += quota + withheld
         told = STATES
@@ -89,17 +89,6 @@ def _typed(types: Btf, reads: bool) -> Sched | None:
         Probe("sched", "sched_wakeup", "on_wake", "typed", wake),
     )
     return Sched((*flags,), probes, told, how)
-
-
-def _offsets(types: Btf, wanted: tuple[tuple[str, str, tuple[str, ...]], ...]) -> list[str] | None:
-    """The flags of all of them; None where one is missing."""
-    flags = []
-    for flag, structure, paths in wanted:
-        at = next((at for path in paths if (at := types.offset(structure, path)) is not None), None)
-        if at is None:
-            return None
-        flags.append(f"-D{flag}={at}")
-    return flags
 
 
 def _classic(tracefs: Tracefs) -> Sched:

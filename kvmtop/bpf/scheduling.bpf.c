@@ -21,7 +21,7 @@
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
 #define HARDIRQ_MASK 0x000f0000 /* include/linux/preempt.h */
 #define SOFTIRQ_OFFSET 0x00000100
-#define NOCALL (~0ULL)
+#define NO_CALL (~0ULL)
 #define KSOFTIRQ 0x71726974666f736bULL /* "ksoftirqd/0" begins so, read as a number */
 
 /* As model/scheduling.py has them. */
@@ -97,7 +97,7 @@ BPF_ARRAY(bits, u64, 1);
 BPF_HASH(slots, u32, u32);
 BPF_HASH(places, struct key, u32, ROWS);
 BPF_STACK(free_rows, u32, ROWS);
-BPF_STACK_TRACE(stacks, 1024);
+BPF_TABLE("stacktrace", int, struct bpf_stacktrace, stacks, 1024);
 
 #define ARGUMENT(n) (((u64 *)ctx)[n])
 
@@ -226,6 +226,20 @@ static __always_inline void set(struct runner *r, u32 slot, u64 one)
     __sync_fetch_and_add(&r->waiting, one);
 }
 
+/* The number of the lowest bit that is set; clang's own crashes bcc. */
+static __always_inline u64 lowest(u64 bits)
+{
+    u64 v = bits & -bits, octave = 0;
+
+    HALVE(32);
+    HALVE(16);
+    HALVE(8);
+    HALVE(4);
+    HALVE(2);
+    HALVE(1);
+    return octave;
+}
+
 /*
  * What had this CPU until now has it no more, or not alone: all who wait for it are charged. level: 1 in an interrupt's
  * handler, whose programs may come between those of a softirq.
@@ -248,7 +262,7 @@ static __always_inline void charge_all(struct runner *r, u32 level, u64 now, boo
             r->next[level] = next + 1;
             continue;
         }
-        u32 slot = (next - 1) << 6 | __builtin_ctzll(left);
+        u32 slot = (next - 1) << 6 | lowest(left);
         r->left[level] = left & (left - 1);
         struct thread *t = threads.lookup(&slot);
         struct waiter *w = waiters.lookup(&slot);
@@ -301,10 +315,10 @@ static __always_inline void end(struct waiter *w, struct thread *t, u32 slot, u6
 }
 
 /* It sleeps, and not because its guest halts. */
-static __always_inline void blocks(void *ctx, struct waiter *w, void *task, u64 since)
+static __always_inline void blocks(struct waiter *w, void *task, s32 stack, u64 since)
 {
     w->asleep_ns = since;
-    w->stack = stacks.get_stackid(ctx, 0);
+    w->stack = stack;
     w->call = NO_CALL;
 #ifdef REGS
     void *regs = ((void *(*)(void *))175)(task); /* bpf_task_pt_regs */
@@ -348,8 +362,10 @@ int on_switch(void *ctx)
         if (w && t->off == WAIT && !w->mark) {
             w->withheld = t->withheld;
             begin(w, slot, n, t->since_ns);
-        } else if (w && t->off == BLOCKED)
-            blocks(ctx, w, prev, t->since_ns);
+        } else if (w && t->off == BLOCKED) {
+            int stack = stacks.get_stackid(ctx, 0);
+            blocks(w, prev, stack, t->since_ns);
+        }
     }
     return 0;
 }
