@@ -71,7 +71,7 @@ class Actors:
 
 
 def _cgroup(pid: int) -> str:
-    """The path of a process's group in v2, else of the CPU controller's in v1; "" where that is not known, or the root."""
+    """The path of a process's group for CPU time; "" where that is not known, and of the root."""
     paths = {}
     for line in processes.of_thread(pid, "cgroup").decode(errors="replace").splitlines():
         number, controllers, path = [*line.split(":", 2), "", ""][:3]
