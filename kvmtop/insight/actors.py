@@ -70,7 +70,7 @@ class Actors:
     def _task(self, thread: int, comm: str, kernel: bool, cgroup: str) -> Actor:
         tgid, tid = unpack(thread)
         vm = self._vms.get(self._others.get(tid, tgid))
-        owner, cgroup = vm and vm.name or f"pid {vm.pid if vm else tgid}", clean(cgroup)
+        owner, cgroup = (vm and vm.name) or f"pid {vm.pid if vm else tgid}", clean(cgroup)
         if thread in self._vcpus:
             return Actor("vcpu", f"vCPU {self._vcpus[thread]} of {owner}", tgid, tid, cgroup)
         if vm:
