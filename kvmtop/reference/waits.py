@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-# Kernel functions → what somebody sleeps for who is in it, the same from Linux 5.15 to 6.12 where both have them.
+# Kernel functions → what somebody sleeps for who is in it, as Debian's 6.1 and 6.12 have them. The innermost counts.
 _TELLING = {
     "handle_userfault": "userfaultfd: memory that somebody else brings",
     "do_swap_page": "swap-in",
     "swap_readpage": "swap-in",
     "swap_read_folio": "swap-in",
-    "migration_entry_wait": "a page that is being moved",
-    "migration_entry_wait_huge": "a page that is being moved",
-    "do_numa_page": "a page that is being moved to another NUMA node",
+    "migration_entry_wait_on_locked": "a page that is being moved",
     "__mutex_lock": "a mutex of the kernel",
     "rwsem_down_read_slowpath": "mmap_lock or another lock of the kernel",
     "rwsem_down_write_slowpath": "mmap_lock or another lock of the kernel",
     "__synchronize_srcu": "the kernel's RCU",
-    "do_signal_stop": "stopped by a signal",
-    "ptrace_stop": "stopped by a debugger",
-    "do_freezer_trap": "frozen, with its cgroup",
-    "__refrigerator": "frozen",
+    "do_signal_stop": "a stop by a signal",
+    "ptrace_stop": "a stop by a debugger",
+    "__refrigerator": "a freeze",
     "mem_cgroup_handle_over_high": "memory.high of its cgroup",
     "reclaim_throttle": "memory that has to be reclaimed",
     "balance_dirty_pages": "written pages that have to reach the disk",
@@ -40,47 +37,44 @@ _GENERAL = {
     "folio_wait_bit": "a page from a file",
     "folio_wait_bit_common": "a page from a file",
     "folio_wait_bit_killable": "a page from a file",
-    "folio_put_wait_locked": "a page from a file",
     "blkdev_direct_IO": "a disk",
     "__iomap_dio_rw": "a disk",
     "submit_bio_wait": "a disk",
     "blk_mq_get_tag": "room in a disk's queue",
-    "io_schedule": "a disk",
-    "io_schedule_timeout": "a disk",
-    "hrtimer_nanosleep": "sleeps by itself",
+    "hrtimer_nanosleep": "a sleep of its own",
     "pipe_read": "something in a pipe",
     "eventfd_read": "an eventfd",
     "do_poll": "events",
     "do_sys_poll": "events",
     "do_select": "events",
-    "ep_poll": "events",
+    "do_epoll_wait": "events",
     "io_cqring_wait": "io_uring",
     "read_events": "asynchronous I/O",
-    "do_sigtimedwait": "a signal",
+    "get_signal": "a freeze of its cgroup",  # other ways to sleep in it have functions of their own
     "do_wait": "a process of its own",
-    "kvm_vcpu_block": "KVM, until there is something to run",
+    "kvm_vcpu_block": "KVM, until its guest may run",
     "wait_for_completion": "something that the kernel does for it",
     "__wait_for_common": "something that the kernel does for it",
 }
 
 # How it says that it sleeps: innermost in any stack.
-_SLEEPING = ("schedule", "__schedule", "preempt_schedule", "do_nanosleep")
+_SLEEPING = ("schedule", "__schedule", "preempt_schedule", "io_schedule")
 
 _OF_FILE = {  # system calls whose first argument is a file descriptor
     **dict.fromkeys((0, 17, 19, 295, 327), "read of {}"),  # read, pread64, readv, preadv, preadv2
     **dict.fromkeys((1, 18, 20, 296, 328), "write to {}"),  # write, pwrite64, writev, pwritev, pwritev2
     **dict.fromkeys((74, 75, 277), "sync of {}"),  # fsync, fdatasync, sync_file_range
-    **dict.fromkeys((45, 47), "receives from {}"),  # recvfrom, recvmsg
-    **dict.fromkeys((44, 46), "sends to {}"),  # sendto, sendmsg
+    **dict.fromkeys((45, 47), "receiving from {}"),  # recvfrom, recvmsg
+    **dict.fromkeys((44, 46), "sending to {}"),  # sendto, sendmsg
     285: "fallocate of {}",
 }
 IOCTL = 16
 _OTHER = {
     **dict.fromkeys((202, 449), "a lock of the VMM (futex)"),  # futex, futex_waitv
-    **dict.fromkeys((7, 23, 232, 270, 271, 281, 441), "waits for events"),  # poll, select, epoll_wait and their kind
+    **dict.fromkeys((7, 23, 232, 270, 271, 281, 441), "events"),  # poll, select, epoll_wait and their kind
     **dict.fromkeys((208, 333), "asynchronous I/O"),  # io_getevents, io_pgetevents
     426: "io_uring",
-    **dict.fromkeys((35, 230), "sleeps by itself"),  # nanosleep, clock_nanosleep
+    **dict.fromkeys((35, 230), "a sleep of its own"),  # nanosleep, clock_nanosleep
     **dict.fromkeys((34, 128, 130), "a signal"),  # pause, rt_sigtimedwait, rt_sigsuspend
 }
 
@@ -98,7 +92,8 @@ def held_up(call: tuple[int, int] | None, stack: Sequence[str], file: Callable[[
         return f"{calls}: {telling}"
     general = next((_GENERAL[name] for name in names if name in _GENERAL), "")
     inner = next((name for name in names if not name.startswith(_SLEEPING)), "")
-    return telling or calls or general or (f"in the kernel ({inner})" if inner else "not known")
+    where = "I/O" if "io_schedule" in names or "io_schedule_timeout" in names else "the kernel" if inner else ""
+    return telling or calls or general or (f"{where} ({inner})" if inner else where or "not known")
 
 
 def _call(call: tuple[int, int], file: Callable[[int], str]) -> str:
