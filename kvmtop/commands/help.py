@@ -14,7 +14,7 @@ used most without a command (kvmtop help live has all):
   --pid PID, --vm NAME         some VMs only
   --duration S, --interval S   end after S seconds; read every S seconds
   --batch, --json, --csv       text instead of the dashboard
-  --event KIND, --slow TIME    also what exits touched, or sched; slow exits, as they come
+  --event KIND, --slow TIME    also what exits touched; slow exits, as they come
   --record FILE, --dump FILE   keep everything; keep the closing summary
 """
 

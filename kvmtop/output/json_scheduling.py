@@ -16,16 +16,17 @@ Object = dict[str, Any]
 
 
 def scheduling(interval: Interval) -> list[Object] | None:
-    """An object for each vCPU that is looked at; None while nobody looks."""
+    """An object for each vCPU that is looked at, and lived in the interval; None while nobody looks."""
     told, threads = interval.after.scheduling, interval.after.threads
     if told is None:
         return None
     wait = interval.budget[:, STATES.index("wait")].tolist() if "wait" in interval.after.told else None
     rows = zip(threads["id"].tolist(), interval.after.thread_ids.tolist(), threads["vcpu"].tolist(), strict=True)
+    known, ended = interval.known.tolist(), threads["end_ns"].tolist()
     found = []
     for at, (id, thread, number) in enumerate(rows):
         pid, tid = unpack(id)
-        if looked_at(interval, Scope(pid, thread)) and not threads["end_ns"][at]:
+        if looked_at(interval, Scope(pid, thread)) and (known[at] or not ended[at]):
             who = {"pid": pid, "tid": tid, "vcpu": number, "wait_ns": wait and wait[at]}
             found.append({**who, **_vcpu(interval, Scope(pid, thread)), "placement": _placement(interval, told, tid)})
     return found

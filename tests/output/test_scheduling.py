@@ -191,6 +191,20 @@ def test_what_is_not_known_of_scheduling_is_null() -> None:
     assert (vcpu["wait_ns"], vcpu["placement"], vcpu["culprits"]) == (None, None, [])
 
 
+def test_a_vcpu_that_has_ended_is_told_once_more(host: Host) -> None:
+    session = Session()
+    session.add(host.read())
+    host.now += SECOND
+    host.scheduling = Scheduler(host.now - SECOND).read()
+    host.end(100)
+    told = []
+    for _ in range(2):
+        (found,) = lines(interval_line(session, session.add(host.read()), Labels()))
+        told.append([vcpu["pid"] for vcpu in found["scheduling"]])
+        host.now += SECOND
+    assert told == [[100, 200], [200]]
+
+
 def test_findings_say_where_more_is_told(host: Host) -> None:
     session = Session()
     session.add(host.read())
