@@ -33,8 +33,10 @@ CHARGE = np.dtype(
         ("cgroup", "u8"),  # the task's, by its id in cgroup v2 (the inode of its directory); 0: not known
         ("comm", "S16"),  # the task's, untrusted; from outside, so to be cleaned before it is shown
         ("count", "u8"),  # BEHIND: how often it had the CPU meanwhile; WOKEN: wake-ups; BLOCKED: sleeps that ended
-        ("ns", "u8"),  # BEHIND, BLOCKED: for how long, what is still open too; WOKEN: 0
-        ("max", "u8"),  # the longest at a time
+        # BEHIND, BLOCKED: for how long, what is still open too; WOKEN: 0. Rows of what is open are apart, and may be
+        # below 0 (what was charged after the Snapshot's instant): only sums by kind, by and who are meaningful.
+        ("ns", "i8"),
+        ("max", "i8"),  # the longest at a time
     ]
 )
 
@@ -58,7 +60,7 @@ OTHER = np.dtype(
         ("time_ns", "u8"),  # CLOCK_MONOTONIC, when it was read: not all are at each reading
         ("cpu_ns", "u8"),  # on a CPU since it began
         ("wait_ns", "u8"),  # ready to run, but not running; what it waits at this moment is not in it
-        ("throttled_ns", "i8"),  # of that, for its cgroup's CPU quota; -1: not known
+        ("throttled_ns", "i8"),  # of that, for its cgroup's CPU quota, since it was seen first; -1: not known
         ("cpu", "i4"),  # of the host, on which it ran last; -1: not known
         ("role", "u4"),  # of ROLES
         ("comm", "S16"),  # untrusted

@@ -86,6 +86,7 @@ def only(snapshot: Snapshot, pids: Collection[int]) -> Snapshot:
         userspace=snapshot.userspace if snapshot.silent else 0,
         details=snapshot.details and _details(snapshot.details, pids),
         scheduling=snapshot.scheduling and _scheduling(snapshot.scheduling, snapshot, pids),
+        others=snapshot.others[_of(snapshot.others["id"], pids)],
     )
 
 
