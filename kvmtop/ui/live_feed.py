@@ -98,6 +98,8 @@ class LiveFeed:
     def look(self, wish: DetailRequest | None) -> None:
         """As the wish says, but never for less than what is looked at all the time."""
         always = self._look
-        if wish and always and always.slow_ns:
-            wish = replace(wish, slow_ns=always.slow_ns)
+        if wish and always:
+            scheds = {one.sched for one in (wish, always) if one.sched is not None}
+            sched = 0 if len(scheds) > 1 else next(iter(scheds), None)  # of two VMs, or one and all: of all
+            wish = replace(wish, slow_ns=always.slow_ns or wish.slow_ns, sched=sched)
         self._source.look(wish or always)
