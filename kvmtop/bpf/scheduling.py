@@ -103,7 +103,6 @@ class SchedulingProbes:
                 *(f"-D{name}={size}" for name, size in (("THREADS", threads), ("WORDS", words), ("CPUS", cpus))),
                 f"-DROWS={ROWS}",
                 f"-DMAP_FLAGS={syscalls.MMAPABLE if mapped else 0}",
-                f"-I{HERE}",
             ],
             probes,
             [*sizes, "free_rows", "places", "stacks"],
