@@ -98,6 +98,12 @@ class LiveFeed:
     def look(self, wish: DetailRequest | None) -> None:
         """As the wish says, but never for less than what is looked at all the time."""
         always = self._look
-        if wish and always and always.slow_ns:
-            wish = replace(wish, slow_ns=always.slow_ns)
+        if wish and always:
+            several = None not in (wish.sched, always.sched) and wish.sched != always.sched
+            wish = replace(
+                wish,
+                kinds=wish.kinds or always.kinds,
+                slow_ns=always.slow_ns or wish.slow_ns,
+                sched=0 if several else always.sched if wish.sched is None else wish.sched,
+            )
         self._source.look(wish or always)
