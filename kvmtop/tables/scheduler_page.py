@@ -1,4 +1,4 @@
-"""The Scheduler page: who has the CPU instead of a scope's vCPUs, who wakes them, what holds them up, where they are."""
+"""The Scheduler page: who has the CPU instead of vCPUs, who wakes them, what holds them up, and where they are."""
 
 from __future__ import annotations
 
@@ -95,15 +95,18 @@ def headline(interval: Interval, scope: Scope, culprits: Sequence[Culprit] | Non
     text += " hardly waited" if little else " waited"
     text += f" for a CPU, {_rate(waited, interval)}" if little else f" {_rate(waited, interval)} for a CPU"
     if culprits is not None:
-        parts = [f"{_part(c.ns, interval)} behind {c.actor.text}" for c in culprits[:NAMED]]
-        rest = sum(c.ns for c in culprits[NAMED:])
-        if others := len(culprits) - NAMED if rest > 0 else 0:
-            parts.append(f"{_part(rest, interval)} behind {others} other{'s' * (others != 1)}")
-        unseen = waited - sum(c.ns for c in culprits)
-        if unseen > 0.01 * waited and (begun := interval.after.scheduling) and begun.since_ns > interval.start_ns:
-            parts.append(f"{_part(unseen, interval)} before anybody looked")
-        text += f": {', '.join(parts)}" if parts else ""
+        text += f": {_behind(culprits, interval)}" if culprits else ""
     return text + _held_back(interval, scope)
+
+
+def _behind(culprits: Sequence[Culprit], interval: Interval) -> str:
+    known = [one for one in culprits if one.actor.kind != "unknown"]
+    parts = [f"{_part(one.ns, interval)} behind {one.actor.text}" for one in known[:NAMED]]
+    if others := known[NAMED:]:
+        rest = _part(sum(one.ns for one in others), interval)
+        parts.append(f"{rest} behind {len(others)} other{'s' * (len(others) > 1)}")
+    parts += [f"{_part(one.ns, interval)} behind nobody knows whom" for one in culprits if one.actor.kind == "unknown"]
+    return ", ".join(parts)
 
 
 def _mask(interval: Interval, scope: Scope) -> Any:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from .. import units
-from ..insight.scheduling import Actor, Culprit, HoldUp, Waker
+from ..insight.actors import Actor
+from ..insight.scheduling import Culprit, HoldUp, Waker
 from ..insight.vcpus import VcpuRow
 from ..model.scope import Scope
 from .columns import Column, fitting, headings, laid_out
