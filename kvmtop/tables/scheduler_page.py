@@ -105,7 +105,7 @@ def _behind(culprits: Sequence[Culprit], interval: Interval) -> str:
     if others := known[NAMED:]:
         rest = _part(sum(one.ns for one in others), interval)
         parts.append(f"{rest} behind {len(others)} other{'s' * (len(others) > 1)}")
-    parts += [f"{_part(one.ns, interval)} behind nobody knows whom" for one in culprits if one.actor.kind == "unknown"]
+    parts += [f"{_part(one.ns, interval)} not explained" for one in culprits if one.actor.kind == "unknown"]
     return ", ".join(parts)
 
 
@@ -141,7 +141,7 @@ def _waking(latency: Latency | None, seconds: float) -> dict[str, Any]:
     shown = span(latency.hist)
     words = [f"{label} {units.duration(value)}" for label, value in marks]
     return {
-        "waking": ", ".join([*words, f"{units.rate(latency.count / seconds)} wake-ups/s"]),
+        "waking": ", ".join([f"{units.rate(latency.count / seconds)}/s", *words]),
         "hist": list(latency.hist[shown.first : shown.last + 1]),
         "marks": [(label, shown.mark(value)) for label, value in marks if value is not None],
         "decades": shown.decades,

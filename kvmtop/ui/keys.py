@@ -23,9 +23,7 @@ PAUSE = shown("space", "pause", "Pause", "Hold the display still; counting goes 
 SLOWER = key("plus,equals_sign", "interval(1)", "Slower", "Longer interval", key_display="+")
 FASTER = key("minus", "interval(-1)", "Faster", "Shorter interval")
 SLOWEST = shown("x", "slow", "Slow", "The slowest exits, one by one")
-SCHEDULER = shown(
-    "S", "scheduler", "Scheduler", "Who has the CPU instead of vCPUs, who wakes them or holds them up"
-)
+SCHEDULER = shown("S", "scheduler", "Scheduler", "Who has the CPU instead of vCPUs, who wakes them or holds them up")
 MEMORY = key("m", "memory", "Memory", "On the Scheduler page: on which NUMA nodes memory is (slow to read)")
 
 DASHBOARD = (

@@ -129,7 +129,7 @@ class Presenter:
     def _scheduler(self, reading: Reading) -> None:
         at, page = self._at, self._app.query_one(SchedulerPage)
         rows = vcpu_rows(reading.session, reading.interval, at.hidden)
-        hint = "" if page.recorded else f"{MEMORY.key} tells on which NUMA nodes its memory is"
+        hint = "" if page.recorded else f"{MEMORY.key}: the NUMA nodes of its memory"
         page.show(scheduler_page(reading.interval, at.scope, rows, page.widths, at.memory, hint))
 
     def _answers(self, reading: Reading) -> bool:
