@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 # Kernel functions → what somebody sleeps for who is in it, as Debian's 6.1 and 6.12 have them. The innermost counts.
 _TELLING = {
-    "handle_userfault": "userfaultfd: memory that somebody else brings",
+    "handle_userfault": "memory that somebody else brings (userfaultfd)",
     "do_swap_page": "swap-in",
     "swap_readpage": "swap-in",
     "swap_read_folio": "swap-in",

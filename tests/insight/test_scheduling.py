@@ -268,7 +268,7 @@ def test_holdups_say_what_and_who(run: Run) -> None:
     run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=300 * MS, count=0, stack=4, max=300 * MS)
     found = holdups(run.second(), VCPU) or []
     assert [(one.what, one.actor and one.actor.text, one.count, one.ns // MS, one.max // MS) for one in found] == [
-        ("userfaultfd: memory that somebody else brings", None, 0, 300, 300),
+        ("memory that somebody else brings (userfaultfd)", None, 0, 300, 300),
         ("a lock of the VMM (futex)", "vCPU 0 of db", 50, 250, 6),
         ("read of /dev/vda", "vCPU 0 of db", 2, 50, 40),
     ]
