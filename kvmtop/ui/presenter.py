@@ -98,7 +98,7 @@ class Presenter:
     def _leads(self, one: Finding) -> str:
         """The key that tells more, while it has not been pressed."""
         told = self._at.scheduler or self._app.query_one(SchedulerPage).recorded
-        return f"; {SCHEDULER.key} tells who" if getattr(one, "more", "") == "scheduler" and not told else ""
+        return f"; {SCHEDULER.key} tells who" if one.more == "scheduler" and not told else ""
 
     def _found(self, reading: Reading) -> list[Finding]:
         memo, key = reading.interval.memo, ("findings", len(reading.session.history), self._at.hidden)
