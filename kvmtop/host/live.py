@@ -17,6 +17,7 @@ from ..model.provenance import HERE
 from ..model.snapshot import SLOW, Snapshot
 from ..model.vocabulary import DetailRequest, Vm
 from . import processes
+from .other_threads import OtherThreads
 from .quota import Quotas
 from .sleepers import sleepers
 from .standstill import CLOSED, PAUSED, STOPPED, Standstill
@@ -50,6 +51,7 @@ class Live:
         self._watch = processes.Watch(pids)
         self._standstill = Standstill()
         self._quotas = Quotas()
+        self._others = OtherThreads()
         self._pids = pids
         self._detail: Detail | None = None
         self._wish = look
@@ -95,7 +97,8 @@ class Live:
         cpus = dict(zip(unpack(alive["id"])[1].tolist(), alive["cpu"].tolist(), strict=True))
         vms = self._states(snapshot, self._watch.update(np.unique(unpack(threads["id"])[0]).tolist()))
         wall_ns = time.time_ns() - (time.monotonic_ns() - snapshot.time_ns)
-        return replace(snapshot, vms=vms, cpus=cpus, wall_ns=wall_ns)
+        others = self._others.update(snapshot, vms, self._watch.processes)
+        return replace(snapshot, vms=vms, cpus=cpus, others=others, wall_ns=wall_ns)
 
     def _states(self, snapshot: Snapshot, vms: dict[int, Vm]) -> dict[int, Vm]:
         """The VMs with what holds them up as a whole."""

@@ -27,6 +27,7 @@ from ..reference.labels import Labels
 from . import blame
 from .accesses import TOUCHED, Access, accesses
 from .halt_polling import Verdict, polling
+from .other_threads import stand_out
 from .scheduling import looked_at
 from .vcpus import STUCK_NS, VcpuRow
 
@@ -70,6 +71,7 @@ def findings(session: Session, interval: Interval, rows: Sequence[VcpuRow], labe
         lambda: _stuck(interval, vcpus),
         lambda: _throttled(interval, vcpus),
         lambda: _waiting(interval, vcpus),
+        lambda: (Finding(*one) for one in stand_out(interval)),
         lambda: _blocked(session, interval, others, labels),
         lambda: _user(session, interval, vcpus, labels),
         lambda: _kernel(session, interval, vcpus),

@@ -9,11 +9,13 @@ import numpy as np
 
 from .. import units
 from ..insight import scheduling
+from ..insight.other_threads import other_threads
 from ..insight.scheduling import Culprit, Latency
 from ..insight.vcpus import VcpuRow
 from ..model.interval import Interval
 from ..model.scope import Scope
 from ..model.vocabulary import STATES
+from .other_threads import thread_table
 from .page import Note, SchedulerView
 from .rows import Key, Rows
 from .scheduling import culprit_table, holdup_key, holdup_table, placed_table, waker_table
@@ -45,7 +47,11 @@ def page(
     memory: on which nodes it is; empty while it is being read, None where nobody has asked: then hint says how to.
     """
     seconds = interval.seconds
-    tables: dict[str, Rows] = {"vcpus": placed_table(rows, scope, widths["vcpus"])}
+    vms = interval.after.vms if scope.pid is None else None
+    tables: dict[str, Rows] = {
+        "vcpus": placed_table(rows, scope, widths["vcpus"]),
+        "others": thread_table(other_threads(interval, scope), widths["others"] - 1, vms),
+    }
     notes: dict[str, Note] = {"vcpus": _placer(interval, rows, memory, hint)}
     told = covers(interval, scope)
     culprits = scheduling.culprits(interval, scope) if told else None

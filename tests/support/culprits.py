@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from kvmtop.model.keys import pack
-from kvmtop.model.scheduling import BEHIND, BLOCKED, INTERRUPT, TASK, TIMER, WOKEN, Placement, Process
+from kvmtop.model.scheduling import BEHIND, BLOCKED, INTERRUPT, OTHER, TASK, TIMER, WOKEN, Placement, Process
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import DetailRequest
 
@@ -32,6 +32,10 @@ class Culprits(Host):
         self.scheduler: Scheduler | None = None
         self.wait = 760
         self.backup = "tar"
+        self.others = np.zeros(3, OTHER)
+        self.others["id"] = [pack(DB, DB), pack(DB, DB + 80), pack(DB, 995)]
+        self.others["role"], self.others["comm"] = [0, 1, 3], [b"qemu-system-x86", b"IO iothread1", b"vhost-4100"]
+        self.others["cpu"] = [2, 3, -1]
         self.memory: Mapping[int, Mapping[int, int]] = {}  # what it tells where it is asked for
         self._read = self.now
         self.asked: list[DetailRequest | None] = []
@@ -58,12 +62,17 @@ class Culprits(Host):
         while self._read + SECOND <= self.now:
             self._read += SECOND
             self._second()
+        self.others = self.others.copy()  # what a Snapshot has never changes
+        self.others["time_ns"] = self.now
         self.scheduling = self.scheduler.read() if self.scheduler else None
         if self.scheduling and self.wish and self.wish.numa:
             self.scheduling = replace(self.scheduling, memory=self.memory)
         return super().read()
 
     def _second(self) -> None:
+        self.others = self.others.copy()
+        self.others["cpu_ns"] += np.array([30, 970, 110], "u8") * MS
+        self.others["wait_ns"] += np.array([200, 10, 0], "u8") * MS
         states, now = self.vcpus[DB + 2].states, self.scheduler
         states["wait"] += self.wait * MS
         states["blocked"] += 50 * MS
