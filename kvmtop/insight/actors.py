@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..model.keys import unpack
-from ..model.scheduling import BEHIND, IDLE, INTERRUPT, OTHER_INTERRUPT, SOFTIRQ, TASK, TIMER, Scheduling
+from ..model.scheduling import BEHIND, IDLE, INTERRUPT, OTHER_INTERRUPT, SOFTIRQ, TASK, TIMER, Process, Scheduling
 from ..model.snapshot import Snapshot
 from ..sanitize import clean
 
@@ -41,18 +41,21 @@ class Actors:
     """Those of one Snapshot."""
 
     def __init__(self, snapshot: Snapshot, scheduling: Scheduling) -> None:
-        self._vms, self._scheduling = snapshot.vms, scheduling
-        self._vcpus = dict(zip(snapshot.threads["id"].tolist(), snapshot.threads["vcpu"].tolist(), strict=True))
+        threads = snapshot.threads
+        self._cgroups, self._processes = scheduling.cgroups, scheduling.processes
+        self._vms = {pid: one.vm for pid, one in scheduling.processes.items() if one.vm}
+        self._vms |= {pid: vm.name or f"pid {pid}" for pid, vm in snapshot.vms.items()}
+        self._vcpus = {**scheduling.vcpus, **dict(zip(threads["id"].tolist(), threads["vcpu"].tolist(), strict=True))}
         # A vhost thread may be a kernel thread, of no process of its VM's.
         self._others = {tid: pid for pid, tid in map(unpack, snapshot.others["id"].tolist())}
-        self._processes: dict[int, Actor] = {}
+        self._found: dict[int, Actor] = {}  # processes, by tgid
 
     def of(self, row: np.void) -> Actor:
         """Of a row of dtype CHARGE."""
         by, who = int(row["by"]), int(row["who"])
         if by == TASK:
             comm = clean(bytes(row["comm"]).decode(errors="replace"))
-            return self._task(who, comm, bool(row["kernel"]), self._scheduling.cgroups.get(int(row["cgroup"]), ""))
+            return self._task(who, comm, bool(row["kernel"]), clean(self._cgroups.get(int(row["cgroup"]), "")))
         if by == INTERRUPT:
             return Actor("interrupt", f"interrupt {who}")
         if by == SOFTIRQ:
@@ -62,26 +65,23 @@ class Actors:
     def name(self, thread: int) -> str:
         """Of a thread (tgid and tid, packed) of a VM, or of a process that is known; "" of others."""
         tgid, tid = unpack(thread)
-        if thread in self._vcpus or tgid in self._vms or tid in self._others:
-            return self._task(thread, "", False, "").text
-        process = self._scheduling.processes.get(tgid)
-        return _process(process.name, process.cgroup) if process else ""
+        known = thread in self._vcpus or tid in self._others or tgid in self._vms or tgid in self._processes
+        return self._task(thread, "", False, "").text if known else ""
 
     def _task(self, thread: int, comm: str, kernel: bool, cgroup: str) -> Actor:
         tgid, tid = unpack(thread)
-        vm = self._vms.get(self._others.get(tid, tgid))
-        owner, cgroup = (vm and vm.name) or f"pid {vm.pid if vm else tgid}", clean(cgroup)
+        vm = self._vms.get(self._others.get(tid, tgid), "")
         if thread in self._vcpus:
-            return Actor("vcpu", f"vCPU {self._vcpus[thread]} of {owner}", tgid, tid, cgroup)
+            return Actor("vcpu", f"vCPU {self._vcpus[thread]} of {vm or f'pid {tgid}'}", tgid, tid, cgroup)
         if vm:
-            return Actor("vm thread", f"{comm or f'thread {tid}'} of {owner}", tgid, tid, cgroup)
+            return Actor("vm thread", f"{comm or f'thread {tid}'} of {vm}", tgid, tid, cgroup)
         if kernel:
             return Actor("kernel thread", comm or f"kernel thread {tid}", tgid, tid, cgroup)
-        if tgid not in self._processes:
-            process = self._scheduling.processes.get(tgid)
-            name, cgroup = (process.name or comm, process.cgroup or cgroup) if process else (comm, cgroup)
-            self._processes[tgid] = Actor("process", _process(name or f"pid {tgid}", cgroup), tgid, None, cgroup)
-        return self._processes[tgid]
+        if tgid not in self._found:
+            known = self._processes.get(tgid, Process(""))
+            name, cgroup = known.name or comm or f"pid {tgid}", known.cgroup or cgroup
+            self._found[tgid] = Actor("process", _process(name, cgroup), tgid, None, cgroup)
+        return self._found[tgid]
 
 
 def _process(name: str, cgroup: str) -> str:

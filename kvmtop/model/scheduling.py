@@ -68,10 +68,12 @@ OTHER = np.dtype(
 
 @dataclass(frozen=True)
 class Process:
-    """What a tgid is called: by its comm, and its cgroup's path ("" where that is not known). Both clean."""
+    """What a tgid is called: by its comm, and its cgroup's path ("" where that is not known). vm: its name, of a VM
+    that the Snapshot does not have, since others are asked for. All clean."""
 
     name: str
     cgroup: str = ""
+    vm: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,9 @@ class Scheduling:
     latencies: Array  # dtype LATENCY, a row a vCPU that was woken
     running: U64  # by host CPU, the thread that has it at this instant; 0: idle, or not known
     stacks: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # kernel functions, the innermost first
-    processes: Mapping[int, Process] = field(default_factory=dict)  # by tgid, those in charges that are no VMs
+    processes: Mapping[int, Process] = field(default_factory=dict)  # by tgid, those in charges that are not in vms
     cgroups: Mapping[int, str] = field(default_factory=dict)  # path by id, those in charges
     placements: Mapping[int, Placement] = field(default_factory=dict)  # by tid, of vCPUs and other threads
     memory: Mapping[int, Mapping[int, int]] = field(default_factory=dict)  # by pid: NUMA node → bytes; on demand
     calls: Mapping[tuple[int, int], str] = field(default_factory=dict)  # (pid, fd) → file that a call in charges is of
+    vcpus: Mapping[int, int] = field(default_factory=dict)  # by thread, numbers of vCPUs that are not in threads

@@ -89,9 +89,9 @@ def _time(interval: Interval, scope: Scope, state: str) -> int:
 def headline(interval: Interval, scope: Scope, culprits: Sequence[Culprit] | None) -> str:
     """How long the vCPUs waited, and behind whom; culprits: most time first, None where nobody knows."""
     one, name = scope.thread is not None, who(interval, scope)
-    several = f"the vCPUs of {name}" if name else "all vCPUs"
+    several = f"the vCPUs of {name} together" if name else "all vCPUs together"
     if "wait" not in interval.after.told:
-        return f"How long {name if one else several} waited for a CPU cannot be told on this kernel"
+        return "How long vCPUs waited for a CPU cannot be told on this kernel"
     waited = _time(interval, scope, "wait")
     if waited <= 0:
         text = f"{name} did not wait for a CPU" if one else f"no vCPU{f' of {name}' if name else ''} waited for a CPU"

@@ -301,6 +301,16 @@ def test_an_open_sleep_that_another_follows(run: Run) -> None:
     assert sum(one.ns for one in found) == 700 * MS  # 1500 and 100, of which 900 were before
 
 
+def test_a_row_that_is_dropped_takes_nothing_from_others(run: Run) -> None:
+    """But for sleeps that were open, what a row had is told."""
+    run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=900 * MS, count=3)
+    run.second()
+    run.scheduler.drop(WEB, BLOCKED, UNKNOWN)
+    run.scheduler.charge(WEB, BLOCKED, TASK, DB, ns=500 * MS)
+    (found,) = holdups(run.second(), VCPU) or []
+    assert found.ns == 500 * MS
+
+
 def test_nobody_known_is_not_nobody(run: Run) -> None:
     run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=5 * MS, count=3)
     (found,) = holdups(run.second(), VCPU) or []

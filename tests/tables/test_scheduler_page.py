@@ -52,7 +52,11 @@ def test_the_headline_names_three_culprits_and_how_many_others(run: Run) -> None
         " waited 760ms/s for a CPU: 520ms behind vCPU 0 of web01, 110ms behind ksoftirqd/3, 100ms behind tar"
         " (backup.service), 30.0ms behind 2 others"
     )
-    for scope, who in ((VCPU, "vCPU 1 of db02"), (Scope(DB), "the vCPUs of db02"), (ALL, "all vCPUs")):
+    for scope, who in (
+        (VCPU, "vCPU 1 of db02"),
+        (Scope(DB), "the vCPUs of db02 together"),
+        (ALL, "all vCPUs together"),
+    ):
         assert run.view(scope).headline == who + behind
     run.host.wait = 520
     run.second()
@@ -107,7 +111,7 @@ def test_a_wait_that_nobody_is_known_for_is_said_to_be_so(run: Run) -> None:
 def test_a_kernel_that_cannot_tell_waits(run: Run) -> None:
     run.host.told = ("guest", "idle")
     run.second()
-    assert run.view(VCPU).headline == "How long vCPU 1 of db02 waited for a CPU cannot be told on this kernel"
+    assert run.view(VCPU).headline == "How long vCPUs waited for a CPU cannot be told on this kernel"
 
 
 def test_another_vm_is_not_covered() -> None:

@@ -43,7 +43,7 @@ async def test_from_a_slow_vm_to_the_culprit_by_one_key_and_back(size: tuple[int
         await d.tick()
         assert "its host CPU runs something else; S tells who" in words(d)
         await d.press("S")
-        assert "all vCPUs waited 760ms/s for a CPU" in words(d) and "S tells who" not in words(d)
+        assert "all vCPUs together waited 760ms/s for a CPU" in words(d) and "S tells who" not in words(d)
         assert words(d).count("the probes are being attached") == 1
         assert d.table("vcpus").rows and d.table("others").rows  # of what needs no probe nobody waits for one
         await d.tick(2)
@@ -86,7 +86,7 @@ async def test_back_is_to_where_one_was() -> None:
         assert d.app.viewpoint.scope == VCPU and "vCPU 1 of db02 waited 760ms/s" in words(d)
         assert d.table("vcpus").cursor == VCPU
         await d.press("escape")
-        assert d.app.viewpoint.scope == Scope(DB) and "the vCPUs of db02 waited" in words(d)
+        assert d.app.viewpoint.scope == Scope(DB) and "the vCPUs of db02 together waited" in words(d)
         await d.press("escape")
         assert d.app.viewpoint.scope == ALL and not d.app.viewpoint.on_page
         assert d.app.focused is d.table("vms") and d.table("vms").cursor == Scope(DB)
@@ -149,7 +149,15 @@ async def test_a_click_turns_to_a_pane_and_points_at_a_row() -> None:
 async def test_where_there_is_room_all_panes_are_seen_at_once(size: tuple[int, int]) -> None:
     async with driving(Culprits(), size) as d:
         await opened(d)
-        for text in ("Who ran instead", "WOKEN BY", "BLOCKED ON", "ON CPU", "Other threads", "IO iothread1", "p99 1.18ms"):
+        for text in (
+            "Who ran instead",
+            "WOKEN BY",
+            "BLOCKED ON",
+            "ON CPU",
+            "Other threads",
+            "IO iothread1",
+            "p99 1.18ms",
+        ):
             assert text in d.text()
         assert not d.app.query_one("#scheduler-panes").display and not d.app.query_one("#panes").display
         for pane in ("culprits", "waking", "blocked", "vcpus"):
