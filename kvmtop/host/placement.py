@@ -31,7 +31,7 @@ class Placements:
         self._cpus: dict[int, tuple[tuple[int, ...], int | None]] = {}
 
     def of(self, threads: Mapping[int, int]) -> dict[int, Placement]:
-        """By tid, of threads given with the CPU that each ran on last (negative: not known), but for those that ended."""
+        """By tid, of threads given with the CPU that each ran on last, below 0 if not known; not of those that ended."""
         online = _text(CPUS / "online")
         if online != self._online:
             self._online, self._cpus = online, {}
@@ -57,8 +57,8 @@ def cpus(text: str) -> frozenset[int]:
     """The CPUs of a list as the kernel writes it ("0-3,8"); none if it is no such list."""
     found: set[int] = set()
     for part in text.strip().split(","):
-        first, _, last = part.partition("-")
-        last = last or first
+        first, dash, last = part.partition("-")
+        last = last if dash else first
         if not (first.isdecimal() and last.isdecimal() and len(last) < 9 and int(last) < MOST_CPUS):
             return frozenset()
         found.update(range(int(first), int(last) + 1))

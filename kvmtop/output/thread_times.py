@@ -95,7 +95,7 @@ def counters(vms: Iterable[tuple[list[str], ThreadTimes]]) -> list[tuple[str, st
         ),
         (
             "kvmtop_thread_throttled_seconds",
-            "Time that their cgroup's CPU quota has withheld from them; only of threads that share no quota with others.",
+            "Time that their cgroup's CPU quota has withheld from them, where they share it with no others.",
             [(labels, one.throttled / 1e9) for labels, one in sums if one.throttled is not None],
         ),
     ]
