@@ -242,14 +242,14 @@ async def test_its_keys_are_in_the_help() -> None:
 
 
 @pytest.mark.parametrize("name", NASTY)
-@SIZES
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=["80x24", "120x36"])
 async def test_hostile_names(name: str, size: tuple[int, int]) -> None:
     host = Culprits()
     host.backup = clean(name)
     host.vms = {pid: dataclasses.replace(vm, name=clean(name)) for pid, vm in host.vms.items()}
     async with driving(host, size) as d:
         await opened(d)
-        for _ in range(5):
+        for _ in range(5 if size[1] == 24 else 1):
             text = d.text()
             assert "\x1b" not in text and "\u202e" not in text and len(text.split("\n")) == size[1]
             for line in d.app.screen._compositor.render_strips():
