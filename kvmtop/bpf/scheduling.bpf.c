@@ -55,6 +55,9 @@ struct actor {
 struct waiter { /* of a vCPU's thread, by its slot */
     u64 id;
     u64 mark;      /* until when its wait is charged; 0: it does not wait, or nobody follows it */
+    u64 begin_ns;  /* of its last wait */
+    u64 end_ns;    /* of the last that is over */
+    struct actor last; /* that was charged */
     u64 withheld;  /* by its quota, until then */
     u64 waking_ns; /* when it was woken last */
     u64 woken_ns;  /* the same while it waits for that */
@@ -208,6 +211,7 @@ static __always_inline void charge(struct waiter *w, struct thread *t, struct ac
     if ((s64)ns <= 0) /* an interrupt came between */
         return;
     w->mark = now;
+    w->last = *a;
 #ifdef TASK_CFS
     u64 ahead = t->ahead, withheld = 0, cfs = t->cfs;
     WITHHELD(PROBE, cfs, ahead, now, withheld);
@@ -266,12 +270,8 @@ static __always_inline void charge_all(struct runner *r, u32 level, u64 now, boo
         r->left[level] = left & (left - 1);
         struct thread *t = threads.lookup(&slot);
         struct waiter *w = waiters.lookup(&slot);
-        if (!t || !w)
+        if (!t || !w || t->id != w->id || !w->mark) /* it is leaving just now */
             continue;
-        if (t->off != WAIT || t->id != w->id || !w->mark) { /* nobody saw it go */
-            set(r, slot, -1ULL);
-            continue;
-        }
         charge(w, t, &a, r, 1, now, ends);
     }
 }
@@ -302,6 +302,7 @@ static __always_inline void end(struct waiter *w, struct thread *t, u32 slot, u6
             set(r, slot, -1ULL);
         }
         w->mark = 0;
+        w->end_ns = now;
     }
     if (w->woken_ns) {
         u64 ns = now - w->woken_ns;
@@ -361,6 +362,7 @@ int on_switch(void *ctx)
         struct waiter *w = t ? waiter(slot, t) : 0;
         if (w && t->off == WAIT && !w->mark) {
             w->withheld = t->withheld;
+            w->begin_ns = t->since_ns;
             begin(w, slot, n, t->since_ns);
         } else if (w && t->off == BLOCKED) {
             int stack = stacks.get_stackid(ctx, 0);
@@ -452,6 +454,7 @@ int on_wake(void *ctx)
     w->woken_ns = w->waking_ns ? w->waking_ns : since;
     w->waking_ns = 0;
     w->withheld = t->withheld;
+    w->begin_ns = since;
     begin(w, slot, cpu, since);
     return 0;
 }

@@ -22,7 +22,8 @@ from kvmtop.model.histogram import bucket_bounds
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import OUTSIDE, STATES
 from kvmtop.output import prometheus, summary
-from kvmtop.output.prometheus import BOUNDS, MOST_REASONS, MOST_VMS, OTHERS, Exporter
+from kvmtop.output.prometheus import BOUNDS, MOST_REASONS, MOST_VMS, Exporter
+from kvmtop.output.thread_times import MOST_SERIES, OTHERS
 from kvmtop.sanitize import clean
 
 from ..support.fake import SECOND, Busy, Host
@@ -274,7 +275,8 @@ def test_series_are_bounded() -> None:
     per_reason = sum(dict(labels).get("vm") == "vm1" for name, labels in found if "exit" in name)
     assert per_reason == 28
     assert sum(dict(labels).get("vm") == "vm1" and "reason" not in dict(labels) for _, labels in found) == 10
-    assert len(found) <= 121_000 == (MOST_VMS + 1) * ((MOST_REASONS + 1) * 28 + 10) // 1000 * 1000 + 1000
+    each = (MOST_REASONS + 1) * 28 + 10 + (MOST_SERIES + 1) * 3
+    assert len(found) <= 134_000 == (MOST_VMS + 1) * each // 1000 * 1000 + 1000
     host.end(1000)  # makes room
     host.now += SECOND
     scraped(exporter)
