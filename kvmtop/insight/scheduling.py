@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..model.arrays import I64, U64, Array, Mask, find
+from ..model.arrays import U64, Array, Mask, find
 from ..model.histogram import BUCKETS, bucket_bounds, percentile
 from ..model.interval import Interval
 from ..model.keys import unpack
-from ..model.scheduling import BEHIND, BLOCKED, UNKNOWN, WOKEN, Scheduling
+from ..model.scheduling import BEHIND, BLOCKED, TASK, UNKNOWN, WOKEN, Scheduling
 from ..model.scope import Scope
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import STATES
@@ -67,7 +67,8 @@ class HoldUp:
 
 
 def change(interval: Interval) -> Array | None:
-    """What was added in the interval, dtype CHARGE with `max` since the look began; None while nobody looks."""
+    """What the interval has of each thread, kind and actor: dtype CHARGE, with `max` since the look began; None while
+    nobody looks."""
     found = _seen(interval)
     return found.rows if found else None
 
@@ -233,37 +234,53 @@ def _seen(interval: Interval) -> _Seen | None:
     return found
 
 
+_KEY = ("id", "kind", "by", "who", "call", "stack")
+_TASK = ("comm", "kernel", "cgroup")
+
+
 def _charges(before: Scheduling | None, now: Scheduling) -> Array:
-    """The rows with something in the interval, by thread."""
+    """What the interval has of each key, by thread."""
     rows = now.charges.copy()
-    ns, count = rows["ns"].astype("i8"), rows["count"].astype("i8")
-    over = np.zeros(0, now.charges.dtype)  # sleeps that were open and are not, with the ns that they had
     if before is not None:
         at = find(now.charge_ids, before.charge_ids)
-        ns[at[at >= 0]] -= before.charges["ns"][at >= 0].astype("i8")
-        count[at[at >= 0]] -= before.charges["count"][at >= 0].astype("i8")
-        gone = before.charges[at < 0]
-        shrunk = rows[ns < 0]
-        shrunk["ns"] = -ns[ns < 0]
-        over = np.concatenate(
-            [gone[(gone["kind"] == BLOCKED) & (gone["count"] == 0)], shrunk[shrunk["kind"] == BLOCKED]]
-        )
-    for sleep in over:  # all of it is now in the row of who ended it
-        _take(rows, ns, count, sleep)
-    rows["ns"], rows["count"] = np.maximum(ns, 0), np.maximum(count, 0)
-    rows = rows[(rows["ns"] > 0) | (rows["count"] > 0)]
-    return rows[np.argsort(rows["id"], kind="stable")]
+        for name in ("ns", "count"):
+            rows[name][at[at >= 0]] -= before.charges[name][at >= 0]
+    rows = rows[(rows["ns"] != 0) | (rows["count"] != 0)]
+    rows = rows[np.lexsort([rows[name] for name in reversed(_KEY)])]
+    first = np.flatnonzero(np.concatenate([[True], np.any([np.diff(rows[name]) != 0 for name in _KEY], axis=0)]))
+    found = rows[first[: len(rows)]]
+    for name, add in (("ns", np.add), ("count", np.add), ("max", np.maximum)) if len(rows) else ():
+        found[name] = add.reduceat(rows[name], first)
+    _introduce(found, now.charges)
+    for short in np.flatnonzero(found["ns"] < 0).tolist():
+        _settle(found, short)
+    told: Array = found[(found["ns"] > 0) | (found["count"] > 0)]
+    return told
 
 
-def _take(rows: Array, ns: I64, count: I64, sleep: np.void) -> None:
-    """Take an earlier interval's part of a sleep from the rows of its thread that have a sleep that ended."""
-    left = int(sleep["ns"])
-    mine = np.flatnonzero((rows["id"] == sleep["id"]) & (rows["kind"] == BLOCKED) & (count > 0) & (ns > 0))
-    alike = (rows["stack"][mine] == sleep["stack"]) & (rows["call"][mine] == sleep["call"])
-    for at in mine[np.lexsort((-ns[mine], ~alike))].tolist():
-        part = min(left, int(ns[at]))
-        ns[at] -= part
-        left -= part
+def _introduce(found: Array, rows: Array) -> None:
+    """Name tasks whose row does not, since it was made while they were elsewhere, as another row of theirs does."""
+    known = rows[(rows["by"] == TASK) & (rows["comm"] != b"")]
+    _, first = np.unique(known["who"], return_index=True)
+    known = known[first]
+    nameless = np.flatnonzero((found["by"] == TASK) & (found["comm"] == b""))
+    at = find(known["who"], found["who"][nameless])
+    for name in _TASK:
+        found[name][nameless[at >= 0]] = known[name][at[at >= 0]]
+
+
+def _settle(found: Array, at: int) -> None:
+    """Take what a row has too little from others of its thread.
+
+    A sleep that was open is as a whole in the row of who ended it, with what an earlier interval had of it.
+    """
+    short = found[at]
+    mine = np.flatnonzero((found["id"] == short["id"]) & (found["kind"] == short["kind"]) & (found["ns"] > 0))
+    alike = (found["stack"][mine] == short["stack"]) & (found["call"][mine] == short["call"])
+    for other in mine[np.lexsort((-found["ns"][mine], ~alike, found["count"][mine] == 0))].tolist():
+        part = min(-int(found["ns"][at]), int(found["ns"][other]))
+        found["ns"][other] -= part
+        found["ns"][at] += part
 
 
 def _latencies(before: Scheduling | None, now: Scheduling) -> Array:

@@ -33,8 +33,10 @@ CHARGE = np.dtype(
         ("cgroup", "u8"),  # the task's, by its id in cgroup v2 (the inode of its directory); 0: not known
         ("comm", "S16"),  # the task's, untrusted; from outside, so to be cleaned before it is shown
         ("count", "u8"),  # BEHIND: how often it had the CPU meanwhile; WOKEN: wake-ups; BLOCKED: sleeps that ended
-        ("ns", "u8"),  # BEHIND, BLOCKED: for how long, what is still open too; WOKEN: 0
-        ("max", "u8"),  # the longest at a time
+        # BEHIND, BLOCKED: for how long, what is still open too; WOKEN: 0. Rows of what is open are apart, and may be
+        # below 0 (what was charged after the Snapshot's instant): only sums by kind, by and who are meaningful.
+        ("ns", "i8"),
+        ("max", "i8"),  # the longest at a time
     ]
 )
 

@@ -19,7 +19,7 @@ from kvmtop.bpf.sched import Sched
 from kvmtop.model.vocabulary import OUTSIDE, STATES, Sleeper
 
 from . import machine
-from .machine import WAYS, Mark, Player, asleep, enter, leave, nap, row, run, spin, states, to_user
+from .machine import WAYS, Mark, Player, asleep, enter, hog, leave, nap, row, run, spin, states, to_user
 
 CPUID, HLT, IO = 0x72, 0x78, 0x7B
 KVM_EXIT_HLT = 5
@@ -301,26 +301,6 @@ def test_stopped_by_a_signal_is_blocked_wherever_it_was(counting: Collector) -> 
                 break
             time.sleep(0.01)
         assert after > 5 * MS
-
-
-@contextlib.contextmanager
-def hog(cpu: int, seconds: float) -> Iterator[None]:
-    """A SCHED_FIFO thread that leaves a CPU to nobody else for so long, from the block's beginning on."""
-    ready, started = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.sched_setaffinity(0, {cpu})
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
-        os.write(started, b".")
-        spin(1000 * seconds)
-        os._exit(0)
-    os.read(ready, 1)
-    os.close(ready)
-    os.close(started)
-    try:
-        yield
-    finally:
-        os.waitpid(pid, 0)
 
 
 needs_two = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: whoever hogs it hogs the test, too")

@@ -150,11 +150,36 @@ def test_another_look_starts_from_zero(run: Run) -> None:
     assert told(culprits(run.second(t101=200), VCPU)) == [("vcpu", "vCPU 0 of db", 200)]
 
 
+def test_a_wait_that_is_not_over(run: Run) -> None:
+    """It has a row of its own until it is charged, and a name before that."""
+    run.scheduler.charge(WEB, BEHIND, TASK, pack(30, 30), ns=10 * MS, comm=b"ksoftirqd/3", kernel=1)
+    run.scheduler.charge(WEB, BEHIND, TASK, pack(30, 30), ns=40 * MS, open=True)
+    run.scheduler.charge(WEB, BEHIND, TASK, DB, ns=5 * MS, open=True)
+    found = [("kernel thread", "ksoftirqd/3", 50), ("vcpu", "vCPU 0 of db", 5)]
+    assert told(culprits(run.second(t101=55), VCPU)) == found
+    run.scheduler.settle()
+    run.scheduler.charge(WEB, BEHIND, TASK, pack(30, 30), ns=60 * MS, comm=b"ksoftirqd/3", kernel=1)
+    run.scheduler.charge(WEB, BEHIND, TASK, DB, ns=5 * MS)
+    assert told(culprits(run.second(t101=20), VCPU)) == [("kernel thread", "ksoftirqd/3", 20)]
+
+
+def test_a_wait_that_was_charged_too_far(run: Run) -> None:
+    """Threads are read a moment before: what was charged since then is taken back, and told in the next interval."""
+    run.scheduler.charge(WEB, BEHIND, TASK, DB, ns=100 * MS)
+    run.scheduler.charge(WEB, BEHIND, TASK, DB, ns=-30 * MS, open=True)
+    assert told(culprits(run.second(t101=70), VCPU)) == [("vcpu", "vCPU 0 of db", 70)]
+    run.scheduler.settle()
+    assert told(culprits(run.second(t101=30), VCPU)) == [("vcpu", "vCPU 0 of db", 30)]
+    run.scheduler.charge(WEB, BEHIND, TASK, DB, ns=-5 * MS, open=True)
+    run.scheduler.charge(WEB, BEHIND, TIMER, ns=20 * MS)  # it was not he who had the CPU just then
+    assert told(culprits(run.second(t101=15), VCPU)) == [("timer", "timer interrupt", 15)]
+
+
 def test_what_nobody_is_known_for(run: Run) -> None:
     run.scheduler.charge(WEB, BEHIND, TASK, DB, ns=200 * MS)
     run.scheduler.charge(WEB, BEHIND, UNKNOWN, ns=10 * MS)
     assert told(culprits(run.second(t101=300), VCPU)) == [("vcpu", "vCPU 0 of db", 200), ("unknown", "not known", 100)]
-    run.scheduler.charge(WEB, BEHIND, TASK, DB, ns=299 * MS)  # the reading's rounding
+    run.scheduler.charge(WEB, BEHIND, TASK, DB, ns=299 * MS)  # a reading's rounding
     assert told(culprits(run.second(t101=300), VCPU)) == [("vcpu", "vCPU 0 of db", 299)]
     run.scheduler.charge(WEB, BEHIND, TASK, DB, ns=301 * MS)
     (found,) = culprits(run.second(t101=300), VCPU) or []
@@ -265,7 +290,7 @@ def test_holdups_say_what_and_who(run: Run) -> None:
     run.scheduler.calls = {(100, 9): "/dev/vda"}
     run.scheduler.charge(WEB, BLOCKED, TASK, DB, ns=250 * MS, count=50, stack=3, call=(202, 0), max=6 * MS)
     run.scheduler.charge(WEB, BLOCKED, TASK, DB, ns=50 * MS, count=2, stack=-1, call=(0, 9), max=40 * MS)
-    run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=300 * MS, count=0, stack=4, max=300 * MS)
+    run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=300 * MS, stack=4, max=300 * MS, open=True)
     found = holdups(run.second(), VCPU) or []
     assert [(one.what, one.actor and one.actor.text, one.count, one.ns // MS, one.max // MS) for one in found] == [
         ("memory that somebody else brings (userfaultfd)", None, 0, 300, 300),
@@ -277,10 +302,10 @@ def test_holdups_say_what_and_who(run: Run) -> None:
 
 def test_who_ends_a_sleep_does_not_get_what_an_earlier_interval_had(run: Run) -> None:
     run.scheduler.stacks = {3: FUTEX}
-    run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=900 * MS, count=0, stack=3, max=900 * MS)
+    run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=900 * MS, stack=3, max=900 * MS, open=True)
     (still,) = holdups(run.second(), VCPU) or []
     assert still.actor is None and still.ns == 900 * MS
-    run.scheduler.drop(WEB, BLOCKED, UNKNOWN)
+    run.scheduler.settle()
     run.scheduler.charge(WEB, BLOCKED, TASK, DB, ns=1100 * MS, stack=3, max=1100 * MS)
     (found,) = holdups(run.second(), VCPU) or []
     assert found.actor and (found.actor.text, found.count, found.ns, found.max) == (
@@ -292,23 +317,13 @@ def test_who_ends_a_sleep_does_not_get_what_an_earlier_interval_had(run: Run) ->
 
 
 def test_an_open_sleep_that_another_follows(run: Run) -> None:
-    run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=900 * MS, count=0, max=900 * MS)
+    run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=900 * MS, max=900 * MS, open=True)
     run.second()
-    run.scheduler.drop(WEB, BLOCKED, UNKNOWN)
-    run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=100 * MS, count=0, max=100 * MS)
+    run.scheduler.settle()
+    run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=100 * MS, max=100 * MS, open=True)
     run.scheduler.charge(WEB, BLOCKED, TASK, DB, ns=1500 * MS, stack=8)
     found = holdups(run.second(), VCPU) or []
     assert sum(one.ns for one in found) == 700 * MS  # 1500 and 100, of which 900 were before
-
-
-def test_a_row_that_is_dropped_takes_nothing_from_others(run: Run) -> None:
-    """But for sleeps that were open, what a row had is told."""
-    run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=900 * MS, count=3)
-    run.second()
-    run.scheduler.drop(WEB, BLOCKED, UNKNOWN)
-    run.scheduler.charge(WEB, BLOCKED, TASK, DB, ns=500 * MS)
-    (found,) = holdups(run.second(), VCPU) or []
-    assert found.ns == 500 * MS
 
 
 def test_nobody_known_is_not_nobody(run: Run) -> None:

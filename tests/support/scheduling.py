@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,7 +11,7 @@ from kvmtop.model.histogram import bucket_of
 from kvmtop.model.keys import pack
 from kvmtop.model.scheduling import CHARGE, LATENCY, Placement, Process, Scheduling
 
-Key = tuple[int, int, int, int, int, int]
+Key = tuple[int, int, int, int, int, int, bool]
 
 
 class Scheduler:
@@ -29,7 +28,6 @@ class Scheduler:
         self.placements: Mapping[int, Placement] = {}
         self.calls: Mapping[tuple[int, int], str] = {}
         self._numbers: dict[Key, int] = {}
-        self._next = itertools.count(1)
 
     def charge(
         self,
@@ -46,22 +44,24 @@ class Scheduler:
         kernel: int = 0,
         cgroup: int = 0,
         max: int = 0,
+        open: bool = False,
     ) -> None:
-        """Add so much to a row. thread, and `who` of a TASK: tgid and tid, packed."""
-        key = (thread, kind, by, who, pack(*call) if call else 0, stack)
+        """Add so much to a row. thread, and `who` of a TASK: tgid and tid, packed. open: to that of what is not over."""
+        key = (thread, kind, by, who, pack(*call) if call else 0, stack, open)
         row = self.charges.setdefault(key, np.zeros(1, CHARGE))
-        self._numbers[key] = self._numbers.get(key) or next(self._next)
-        for name, value in zip(("id", "kind", "by", "who", "call", "stack"), key, strict=True):
+        self._numbers.setdefault(key, len(self._numbers) + 1)
+        for name, value in zip(("id", "kind", "by", "who", "call", "stack"), key, strict=False):
             row[name] = value
         row["comm"], row["kernel"], row["cgroup"] = comm, kernel, cgroup
         row["ns"] += ns
-        row["count"] += count
+        row["count"] += 0 if open else count
         row["max"] = np.maximum(row["max"], max)
 
-    def drop(self, thread: int, kind: int, by: int) -> None:
-        """Rows that are no more: a sleep that was open."""
-        for key in [key for key in self.charges if key[:3] == (thread, kind, by)]:
-            del self.charges[key], self._numbers[key]
+    def settle(self) -> None:
+        """What was open is over: its rows stay, and have nothing to tell."""
+        for key, row in self.charges.items():
+            if key[-1]:
+                row["ns"] = row["max"] = 0
 
     def woke(self, thread: int, *latencies: int) -> None:
         """It was woken, and ran after so many ns."""
