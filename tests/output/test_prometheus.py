@@ -28,6 +28,7 @@ from kvmtop.sanitize import clean
 
 from ..support.fake import SECOND, Busy, Host
 from ..support.hostile import HOSTILE
+from ..support.others import Others
 from ..support.program import ROOT
 from ..support.scraped import Series, get, scraped, series, values
 
@@ -223,6 +224,30 @@ def test_counters_never_go_back_and_lose_nothing() -> None:
         counted[row.name] = counted.get(row.name, 0) + row.count
     assert {name: get(series(last), "kvmtop_exits_total", reason=name) for name in counted} == counted
     assert values(found, "kvmtop_exits_total", "vm") == {"web01", "new", "db01", "cache01"}
+
+
+def test_other_threads(host: Host) -> None:
+    others, exporter = Others(), Exporter(host)
+    assert values(scraped(exporter), "kvmtop_thread_cpu_seconds_total", "role") == set()
+    others.add(100, 100, "main", "qemu")
+    others.grow(100, cpu_ns=9 * SECOND)  # before kvmtop saw it
+    others.add(200, 204, "io", 'IO "a"\n', throttled_ns=-1)
+    for _ in range(3):
+        host.now += SECOND
+        host.others = others.rows(host.now)
+        found = scraped(exporter)
+        others.grow(100, cpu_ns=SECOND // 2, wait_ns=SECOND // 4, throttled_ns=SECOND // 8)
+        others.grow(204, cpu_ns=SECOND // 8, wait_ns=SECOND // 8)
+    main = {"vm": "web01", "pid": "100", "role": "main", "name": "qemu", "tid": "100"}
+    assert get(found, "kvmtop_thread_cpu_seconds_total", **main) == 1
+    assert get(found, "kvmtop_thread_wait_seconds_total", **main) == 0.25
+    assert get(found, "kvmtop_thread_throttled_seconds_total", **main) == 0.25
+    io = {"vm": "db", "pid": "200", "role": "io", "name": 'IO "a"', "tid": "204"}
+    assert get(found, "kvmtop_thread_cpu_seconds_total", **io) == 0.25
+    assert get(found, "kvmtop_thread_wait_seconds_total", **io) == 0.25
+    assert values(found, "kvmtop_thread_throttled_seconds_total", "role") == {"main"}
+    page, _ = exporter.scrape("application/openmetrics-text;version=1.0.0")
+    assert len(list(parse_openmetrics(page.decode()))) > 3  # type: ignore[no-untyped-call]
 
 
 def test_an_ended_vm_is_dropped_after_a_while(host: Host) -> None:
