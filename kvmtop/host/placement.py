@@ -31,7 +31,7 @@ class Placements:
         self._cpus: dict[int, tuple[tuple[int, ...], int | None]] = {}
 
     def of(self, threads: Mapping[int, int]) -> dict[int, Placement]:
-        """By tid, of threads given with the CPU that each ran on last (below 0: not known); none of one that ended."""
+        """By tid, of threads given with the CPU that each ran on last (below 0: not known); not of ended ones."""
         online = _text(CPUS / "online")
         if online != self._online:
             self._online, self._cpus = online, {}

@@ -127,12 +127,10 @@ def _stuck(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
             where, within = vcpu.outside.where, ""
             if thread["exit_ns"]:
                 within = f", in an exit for {after.names.name(int(thread['isa']), int(thread['reason']))}"
-            whom = blame.slept_on(interval, vcpu.scope) if where == "blocked" else ""
-            if where == "wait":
-                whom = blame.behind(interval, vcpu.scope, _share(vcpu, "wait"))
+            slept = blame.slept_on(interval, vcpu.scope) if where == "blocked" else ""
             yield Finding(
                 f"{_who(vcpu)} has not run guest code for a while: {_doing(where, thread)}"
-                f" {units.duration(vcpu.outside.ns)}{within}{whom and f'; {whom}'}",
+                f" {units.duration(vcpu.outside.ns)}{within}{slept and f'; {slept}'}",
                 f"in one state for {STUCK_NS // 10**9} s, neither guest nor idle",
                 _more(interval, vcpu) if where in ("wait", "blocked") else "",
             )

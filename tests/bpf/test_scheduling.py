@@ -314,4 +314,3 @@ def test_a_stack_begins_below_the_scheduler() -> None:
     stack = ["bpf_prog_1", "__traceiter_sched_switch", "__schedule", "schedule", "futex_wait_queue", "futex_wait"]
     assert below(stack) == ["futex_wait_queue", "futex_wait"]
     assert below(["do_nanosleep"]) == ["do_nanosleep"] and below([]) == []
-

@@ -18,7 +18,7 @@ class Scheduler:
     """Counts what a test says, since it began to look."""
 
     def __init__(self, since_ns: int, pid: int = 0) -> None:
-        self._since_ns, self._pid = since_ns, pid
+        self._since_ns, self.pid = since_ns, pid
         self.charges: dict[Key, Array] = {}
         self.latencies: dict[int, Array] = {}
         self.running: U64 = np.zeros(0, "u8")
@@ -77,7 +77,7 @@ class Scheduler:
         """All of it, up to now."""
         return Scheduling(
             self._since_ns,
-            self._pid,
+            self.pid,
             np.concatenate([np.zeros(0, CHARGE), *(row.copy() for row in self.charges.values())]),
             np.array([self._numbers[key] for key in self.charges], "u8"),
             np.concatenate([np.zeros(0, LATENCY), *(row.copy() for row in self.latencies.values())]),

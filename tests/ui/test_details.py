@@ -213,6 +213,12 @@ def test_the_scheduler_is_looked_at_all_the_time_too(
     assert host.wish == DetailRequest(frozenset({"io"}), sched=always)
 
 
+def test_the_kinds_that_are_looked_at_all_the_time_go_on_where_a_page_needs_none() -> None:
+    host = Host()
+    LiveFeed(host, look=DetailRequest(frozenset({"io"}), slow_ns=5)).look(DetailRequest(sched=7, numa=True))
+    assert host.wish == DetailRequest(frozenset({"io"}), None, 5, 7, numa=True)
+
+
 @SMALL_AND_WIDE
 async def test_findings_are_shown_and_hidden(size: tuple[int, int]) -> None:
     host = looked_host()
