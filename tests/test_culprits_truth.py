@@ -97,12 +97,15 @@ def test_what_has_a_cpu_without_an_event_is_unknown() -> None:
 
 
 def test_a_sleep_is_no_wait_and_ends_by_who_woke() -> None:
-    events = switch(10, VCPU, HOG, "S"), waking(40), wakeup(45), switch(60, HOG, VCPU)
+    events = switch(10, VCPU, HOG, "S"), switch(20, HOG, 0), switch(30, 0, HOG), waking(40), wakeup(45), switch(60, HOG, VCPU)
     found = story(*events)
     assert charges(*events) == [(45, 60, ("task", HOG))]
     assert found.wakes == [Wake(40, ("task", WAKER))]
     assert found.sleeps == [Sleep(10, 45, ("task", WAKER))]
     assert found.starts == [Start(40, 60)]
+    later = story(*events, switch(70, VCPU, HOG), switch(75, HOG, VCPU), switch(80, VCPU, 0, "S"), switch(90, 0, VCPU))
+    assert [charge[:2] for charge in later.charges] == [(45, 60), (70, 75), (80, 90)]
+    assert later.sleeps == found.sleeps and later.starts == found.starts
 
 
 def test_who_was_never_woken_has_not_slept() -> None:
@@ -136,6 +139,21 @@ def test_who_wakes_is_what_runs_there(context: str, actor: Actor) -> None:
 def test_a_waker_in_an_interrupt_that_is_not_traced_and_in_the_idle_task() -> None:
     assert story(waking(30, context="h")).wakes == [Wake(30, OTHER)]
     assert story(waking(30, by=0)).wakes == [Wake(30, IDLE)]
+
+
+def test_a_handler_that_is_not_traced_is_not_the_softirq_that_it_interrupts() -> None:
+    events = at(10, "softirq_entry", "vec=1 [action=TIMER]", WAKER, 0), waking(30, context="H")
+    assert story(*events).wakes == [Wake(30, OTHER)]
+
+
+def test_what_never_ended_is_over_when_tasks_switch() -> None:
+    events = switch(10, VCPU, HOG), at(10, "softirq_entry", "vec=1 [action=TIMER]"), switch(30, HOG, 0)
+    assert charges(*events) == [(10, 30, ("softirq", 1)), (30, 100, IDLE)]
+
+
+def test_who_runs_is_not_asleep() -> None:
+    events = at(10, "asleep", "halted", VCPU, -1), at(20, "kvm_exit", tid=VCPU), waking(30), wakeup(31)
+    assert not story(*events).sleeps and not story(*events).charges
 
 
 def test_what_a_quota_withholds_is_nobodys() -> None:

@@ -132,14 +132,13 @@ class _Thread:
             actor = self.story.wakes[-1].actor if self.story.wakes else UNKNOWN
             self.story.sleeps.append(Sleep(self.slept, ns, actor))
             self.how, self.cpu, self.since, self.woken = "wait", cpu, ns, True
-            self.doubtful = []
 
     def on(self, ns: int) -> None:
         if self.how == "sleep":  # a signal was there already
             self.story.charges += self.doubtful
         if self.how == "wait" and self.woken and self.story.wakes:
             self.story.starts.append(Start(self.story.wakes[-1].ns, ns))
-        self.how, self.woken = "on", False
+        self.how = "on"
 
 
 def replay(events: Iterable[Event], tids: Collection[int], end: int) -> dict[int, Story]:
