@@ -97,7 +97,14 @@ def test_what_has_a_cpu_without_an_event_is_unknown() -> None:
 
 
 def test_a_sleep_is_no_wait_and_ends_by_who_woke() -> None:
-    events = switch(10, VCPU, HOG, "S"), switch(20, HOG, 0), switch(30, 0, HOG), waking(40), wakeup(45), switch(60, HOG, VCPU)
+    events = (
+        switch(10, VCPU, HOG, "S"),
+        switch(20, HOG, 0),
+        switch(30, 0, HOG),
+        waking(40),
+        wakeup(45),
+        switch(60, HOG, VCPU),
+    )
     found = story(*events)
     assert charges(*events) == [(45, 60, ("task", HOG))]
     assert found.wakes == [Wake(40, ("task", WAKER))]
