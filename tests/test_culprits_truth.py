@@ -74,6 +74,17 @@ def test_interrupts_and_softirqs_have_the_cpu_before_the_task() -> None:
     ]
 
 
+def test_softirqs_in_ksoftirqd_are_its_work() -> None:
+    begun = switch(20, HOG, WAKER)._replace(
+        text=f"prev_comm=a prev_pid={HOG} prev_prio=120 prev_state=R ==> next_comm=ksoftirqd/1 next_pid={WAKER} next_prio=120"
+    )
+    net = at(30, "softirq_entry", "vec=3 [action=NET_RX]", WAKER)
+    woken = waking(35, context="s", cpu=1)
+    found = story(switch(10, VCPU, HOG), begun, net, woken, switch(50, WAKER, VCPU))
+    assert found.behind(0, 100) == {("task", HOG): 10, ("task", WAKER): 30}
+    assert found.wakes == [Wake(35, ("task", WAKER))]
+
+
 def test_an_end_without_a_beginning_is_none() -> None:
     assert charges(switch(10, VCPU, HOG), at(20, "softirq_exit", "vec=1 [action=TIMER]"), switch(30, HOG, VCPU)) == [
         (10, 20, ("task", HOG)),

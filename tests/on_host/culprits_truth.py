@@ -2,8 +2,8 @@
 
 The truth that kvmtop's culprits and wakers are held against; nothing here is shared with kvmtop. A thread waits from
 being switched out while runnable, or from sched_wakeup, until it is switched in. Each instant of it is charged to what
-has the CPU whose run queue it is on: an interrupt's handler, else a softirq, else the task. What a CPU quota withholds
-is charged to nobody.
+has the CPU whose run queue it is on: an interrupt's handler, else a softirq, else the task; in ksoftirqd a softirq is the
+task's work. What a CPU quota withholds is charged to nobody.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .states_truth import throttlings
 Actor = tuple[str, int]
 IDLE, TIMER, OTHER, UNKNOWN = ("idle", 0), ("timer", 0), ("other", 0), ("unknown", 0)
 
-_SWITCH = re.compile(r"prev_pid=(\d+) prev_prio=\d+ prev_state=(\S+) ==> next_comm=.* next_pid=(\d+)")
+_SWITCH = re.compile(r"prev_pid=(\d+) prev_prio=\d+ prev_state=(\S+) ==> next_comm=(.*) next_pid=(\d+)")
 _WOKEN = re.compile(r"pid=(\d+) prio=\d+ target_cpu=(\d+)$")
 _MOVED = re.compile(r"pid=(\d+) prio=\d+ orig_cpu=\d+ dest_cpu=(\d+)$")
 _NUMBER = re.compile(r"(?:irq|vec)=(\d+)")
@@ -79,6 +79,7 @@ class Story:
 @dataclass
 class _Cpu:
     task: int | None = None
+    serves: bool = False  # it is ksoftirqd
     # Interrupts and softirqs that have begun, each on top of those before it.
     inside: list[Actor] = field(default_factory=list)
 
@@ -88,7 +89,8 @@ class _Cpu:
         return UNKNOWN if self.task is None else IDLE if self.task == 0 else ("task", self.task)
 
     def enter(self, actor: Actor) -> None:
-        self.inside.append(actor)
+        if not (actor[0] == "softirq" and self.serves):
+            self.inside.append(actor)
 
     def leave(self, actor: Actor) -> None:
         if actor in self.inside:
@@ -98,7 +100,7 @@ class _Cpu:
         """Who wakes somebody here: ftrace knows whether it is an interrupt, the events before it which."""
         if context in ("h", "H", "z", "Z"):
             return next((actor for actor in reversed(self.inside) if actor[0] != "softirq"), OTHER)
-        if context == "s":
+        if context == "s" and not self.serves:
             return next((actor for actor in reversed(self.inside) if actor[0] == "softirq"), ("softirq", -1))
         return UNKNOWN if self.task is None else IDLE if self.task == 0 else ("task", self.task)
 
@@ -170,9 +172,9 @@ def replay(events: Iterable[Event], tids: Collection[int], end: int) -> dict[int
         elif name == "sched_switch":
             found = _SWITCH.search(text)
             assert found, text
-            before, state, after = int(found[1]), found[2], int(found[3])
+            before, state, after = int(found[1]), found[2], int(found[4])
             changes(ns, number)
-            cpu.task = after
+            cpu.task, cpu.serves = after, found[3].startswith("ksoftirqd/")
             cpu.inside.clear()
             if before in threads:
                 threads[before].out(ns, state, number)

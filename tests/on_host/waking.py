@@ -32,10 +32,17 @@ def counting(tids: Collection[int]) -> Iterator[Counter[Waking]]:
         assert re.search(r"Dropped: 0\b", text), text
         for match in _LINE.finditer(text):
             tid, waker, flags, count = map(int, match.groups())
-            word = "interrupt" if flags & HARD else "softirq" if flags & SOFT else "task" if waker else "idle"
+            soft = flags & SOFT and not _comm(waker).startswith("ksoftirqd/")  # for which it is its task's work
+            word = "interrupt" if flags & HARD else "softirq" if soft else "task" if waker else "idle"
             found[tid, word, waker if word == "task" else 0] += count
     finally:
         (EVENT / "trigger").write_text(f"!{trigger}")
+
+
+def _comm(tid: int) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{tid}/comm").read_text()
+    return ""
 
 
 def of_stories(stories: dict[int, Story]) -> Counter[Waking]:
