@@ -22,6 +22,7 @@
  * entries of the maps; MAP_FLAGS.
  */
 #include "bucket.h"
+#include "task.h"
 #include "thread.h"
 
 #define CHAIN 8        /* cells that may share a way */
@@ -45,7 +46,6 @@ BPF_F_TABLE("array", u32, struct cell, cells, CELLS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct cpu, cpus, CPUS, MAP_FLAGS);
 /* One value, a bit for each thread id. Made by collector.py: libbcc takes seconds to declare so large a one. */
 BPF_ARRAY(bits, u64, 1);
-#define WORD(tid) ((tid) >> 6 & 0xffff) /* PID_MAX_LIMIT is 1 << 22 */
 BPF_HASH(slots, u32, u32, THREADS); /* by thread id */
 BPF_STACK(free_slots, u32, THREADS);
 BPF_STACK(free_cells, u32, CELLS);
@@ -377,65 +377,14 @@ int on_fpu(void *ctx)
     return 1;
 }
 
-#ifdef TYPED /* the verifier knows the kernel's structures, and lets them be read as they are */
-#define LOAD(size, to, from, offset) asm volatile("%0 = *(" #size " *)(%1 + %2)" : "=r"(to) : "r"(from), "i"(offset))
-#endif
-
-/* The bit of a thread id. bits without a look-up (BPF_PSEUDO_MAP_VALUE, Linux 5.2): loader.py puts the map in. */
+#ifndef TYPED
 static __always_inline u64 is_vcpu(u32 tid)
 {
-#ifdef TYPED
-    u64 map = bpf_pseudo_fd(2, 0), at = WORD(tid) * 8, word;
-
-    asm volatile("%1 += %2\n%0 = *(u64 *)(%1 + 0)" : "=&r"(word), "+r"(map) : "r"(at));
-    return word >> (tid & 63) & 1;
-#else
     u32 zero = 0;
     u64 *word = bits.lookup(&zero);
 
     return word && word[WORD(tid)] >> (tid & 63) & 1;
-#endif
 }
-
-/*
- * What the CPU quota of the groups above a thread has withheld from its run queue so far, in the time of that queue,
- * which is `clock` now (tg_throttle_down in kernel/sched/fair.c): cfs_rq.throttled_clock_self and its sum, since 6.6;
- * before, the same for the clocks of PELT (5.19) and of tasks, in which the time stood still.
- */
-#ifdef TASK_CFS
-#define WITHHELD(READ, cfs, ahead, now, result)                       \
-    do {                                                              \
-        u64 rq = 0, clock = 0, since = 0, sum = 0;                    \
-        u32 throttled = 1;                                            \
-        READ(u64, sum, cfs, CFS_SUM);                                 \
-        READ(u64, since, cfs, CFS_SINCE);                             \
-        THROTTLE_COUNT(READ, throttled, cfs);                         \
-        if (!(ahead)) {                                               \
-            READ(u64, rq, cfs, CFS_RQ);                               \
-            READ(u64, clock, rq, RQ_CLOCK);                           \
-            RQ_LESS(READ, clock, rq);                                 \
-            ahead = clock - (now);                                    \
-        }                                                             \
-        result = sum;                                                 \
-        if (throttled && since)                                       \
-            result += (now) + (ahead) - since;                        \
-    } while (0)
-#ifdef CFS_COUNT
-#define THROTTLE_COUNT(READ, to, cfs) READ(u32, to, cfs, CFS_COUNT)
-#else
-#define THROTTLE_COUNT(READ, to, cfs)
-#endif
-#ifdef RQ_LOST
-#define RQ_LESS(READ, clock, rq)        \
-    do {                                \
-        u64 lost = 0;                   \
-        READ(u64, lost, rq, RQ_LOST);   \
-        clock -= lost;                  \
-    } while (0)
-#else
-#define RQ_LESS(READ, clock, rq)
-#endif
-#define PROBE(size, to, from, offset) bpf_probe_read_kernel(&to, sizeof(to), (char *)(from) + (offset))
 #endif
 
 /* It waits for a CPU from now on. */

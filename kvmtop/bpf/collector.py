@@ -76,6 +76,7 @@ class Collector:
         use_raw = use_raw and syscalls.raw_tracepoints()
         way = sched(tracefs, use_btf and use_raw)  # typed programs are raw ones
         self.told, self.ways = way.told, way.how
+        self.sched_flags, self.threads = way.flags, threads + 1  # for scheduling.bpf.c
         sizes = {"threads": threads + 1, "cells": threads * CELLS_PER_THREAD + 1, "cpus": syscalls.possible_cpus()}
         cflags = [
             *_offsets(formats),
@@ -104,12 +105,14 @@ class Collector:
                 HERE / "collector.bpf.c",
                 cflags,
                 probes,
-                [*sizes, "free_slots", "free_cells", *extra_maps],
+                [*sizes, "free_slots", "free_cells", "slots", *extra_maps],
                 shared={"bits": bits},
                 run=("on_peek", "on_seed") if use_raw else (),
             )
-        finally:
-            os.close(bits)  # the programs hold it
+        except KvmtopError:
+            os.close(bits)
+            raise
+        self._bits = bits
         dtypes = {"threads": thread_rows.ROW, "cells": CELL, "cpus": CPU}
         self._maps = {
             name: syscalls.BpfArray(self._fd(name), dtypes[name], size, use_mmap) for name, size in sizes.items()
@@ -130,8 +133,8 @@ class Collector:
         self._unpaired, self._overwritten = -started.unpaired, -started.overwritten
 
     def shared(self) -> dict[str, int]:
-        """The descriptors of the maps that detail.bpf.c reads."""
-        return {name: self._fd(name) for name in ("threads", "cpus")}
+        """The descriptors of the maps that detail.bpf.c and scheduling.bpf.c read."""
+        return {name: self._fd(name) for name in ("threads", "cpus", "slots")} | {"bits": self._bits}
 
     def seed(self, sleepers: Iterable[Sleeper]) -> None:
         """Count vCPUs that sleep in KVM_RUN since before, from now on. Kernels before 5.10 cannot."""
@@ -159,6 +162,7 @@ class Collector:
             self._final = replace(self._read(), unpaired=last.unpaired, overwritten=last.overwritten)
             self._maps.clear()
             self._probes.close()
+            os.close(self._bits)
         return self._final
 
     def _read(self) -> Snapshot:

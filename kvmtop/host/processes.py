@@ -28,8 +28,8 @@ def _read(path: Path) -> str:
         return ""
 
 
-def of_thread(tid: int, name: str) -> bytes:
-    """A short file of a thread, which may vanish at any moment: empty then."""
+def of_thread(tid: int | str, name: str) -> bytes:
+    """A short file of a thread, by its id or its path in /proc; it may vanish at any moment: empty then."""
     try:
         return bounded.short(f"{PROC}/{tid}/{name}")
     except OSError:
@@ -145,6 +145,7 @@ class Watch:
         self._only = set(only)
         self._others: set[int] = set()  # processes that are no VMs
         self.vms: dict[int, Vm] = {}
+        self.processes: set[int] = set()  # all, when it was updated last
 
     def update(self, seen: Iterable[int]) -> dict[int, Vm]:
         """All VMs known: those that `seen` (pids with exits) adds, and processes that opened a vCPU since.
@@ -152,6 +153,7 @@ class Watch:
         One whose process has ended, or has closed the VM, stays, marked so, for as long as it is seen.
         """
         current, seen = set(pids()), set(seen)
+        self.processes = current
         for pid in current & (self._only or current) - self._others - self._running():
             if vcpu_count(pid):
                 self.vms[pid] = vm(pid)

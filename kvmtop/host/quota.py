@@ -55,8 +55,8 @@ class Quotas:
 
         Of several, up the tree, that of a group throttled since it was asked about last; of such, the tightest.
         """
-        mounts = _mounts()
-        found = {tid: list(_quotas(tid, mounts)) for tid in tids}
+        points = mounts()
+        found = {tid: list(_quotas(tid, points)) for tid in tids}
         several = {one.directory for quotas in found.values() if len(quotas) > 1 for one in quotas}
         before, self._throttled = self._throttled, {directory: _throttled(directory) for directory in several}
         grown = {one for one, count in self._throttled.items() if count > before.get(one, count)}
@@ -71,11 +71,14 @@ def _tightness(quota: Quota) -> float:
     return quota.quota_us / quota.period_us
 
 
-def _mounts() -> dict[str, tuple[str, Path]]:
+Mounts = dict[str, tuple[str, Path]]
+
+
+def mounts() -> Mounts:
     """Where the CPU controller's groups are, by the name that /proc/TID/cgroup has for it ("" is v2's): the group that
     is mounted there, and the mount point."""
-    found: dict[str, tuple[str, Path]] = {}
-    for line in _read(processes.PROC / "self/mountinfo").splitlines():
+    found: Mounts = {}
+    for line in read(processes.PROC / "self/mountinfo").splitlines():
         fields, _, kind = (part.split() for part in line.partition(" - "))
         if len(fields) > 4 and len(kind) > 2:
             if kind[0] == "cgroup2":
@@ -85,27 +88,45 @@ def _mounts() -> dict[str, tuple[str, Path]]:
     return found
 
 
-def _quotas(tid: int, mounts: dict[str, tuple[str, Path]]) -> Iterator[Quota]:
-    """All quotas that count for a thread, its own group's first."""
-    for line in _read(processes.PROC / str(tid) / "cgroup").splitlines():
+def groups(text: str, points: Mounts) -> tuple[list[tuple[str, Path]], bool]:
+    """The groups whose quotas count for a thread, by path and directory, its own first; whether these are all.
+
+    text: its /proc/TID/cgroup.
+    """
+    found: list[tuple[str, Path]] = []
+    whole: dict[str, bool] = {}
+    for line in text.splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         name = "cpu" if "cpu" in controllers.split(",") else controllers
-        if name not in mounts:
+        whole[name] = False
+        if name not in points:
             continue
-        root, point = mounts[name]
-        whole = PurePosixPath(path)
-        if ".." in whole.parts or not whole.is_relative_to(root):  # outside this cgroup namespace, or not mounted
+        root, point = points[name]
+        place = PurePosixPath(path)
+        if ".." in place.parts or not place.is_relative_to(root):  # outside this cgroup namespace, or not mounted
             continue
-        group = whole.relative_to(root)
-        for one in (group, *group.parents):
-            if one.name and (limit := _limit(point / one)):
-                yield Quota(str(one), *limit, point / one)
+        group = place.relative_to(root)
+        found += [(str(one), point / one) for one in (group, *group.parents) if one.name]
+        whole[name] = root == "/"
+    return found, whole.get("cpu", whole.get("", False))
 
 
-def _limit(directory: Path) -> tuple[int, int] | None:
+def membership(tid: int) -> str:
+    """A thread's /proc/TID/cgroup; empty if it has gone."""
+    return processes.of_thread(tid, "cgroup").decode(errors="replace")
+
+
+def _quotas(tid: int, points: Mounts) -> Iterator[Quota]:
+    """All quotas that count for a thread, its own group's first."""
+    for group, directory in groups(membership(tid), points)[0]:
+        if found := limit(directory):
+            yield Quota(group, *found, directory)
+
+
+def limit(directory: Path) -> tuple[int, int] | None:
     """µs of CPU time, and of the period; None for no limit."""
-    text = _read(directory / "cpu.max") or " ".join(
-        _read(directory / name) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    text = read(directory / "cpu.max") or " ".join(
+        read(directory / name) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
     )
     match text.split():
         case [quota, period] if quota.isdecimal() and period.isdecimal() and int(period):
@@ -113,16 +134,27 @@ def _limit(directory: Path) -> tuple[int, int] | None:
     return None
 
 
+def throttled_ns(directory: Path) -> int | None:
+    """For how long a group has been throttled, added up over CPUs; None where that is not known."""
+    for line in read(directory / "cpu.stat").splitlines():
+        match line.split():
+            case ["throttled_usec", us] if us.isdecimal():
+                return int(us) * 1000
+            case ["throttled_time", ns] if ns.isdecimal():  # cgroup v1
+                return int(ns)
+    return None
+
+
 def _throttled(directory: Path) -> int:
     """In how many periods a group has been throttled."""
-    for line in _read(directory / "cpu.stat").splitlines():
+    for line in read(directory / "cpu.stat").splitlines():
         match line.split():
             case ["nr_throttled", count]:
                 return int(count)
     return 0
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
     """A file that may not be there, or vanish: empty then."""
     try:
         return bounded.text(path)

@@ -26,6 +26,7 @@ from ..reference import ports
 from ..reference.labels import Labels
 from .accesses import TOUCHED, Access, accesses
 from .halt_polling import Verdict, polling
+from .other_threads import stand_out
 from .vcpus import STUCK_NS, VcpuRow
 
 MOST = 5  # sentences
@@ -65,6 +66,7 @@ def findings(session: Session, interval: Interval, rows: Sequence[VcpuRow], labe
         lambda: _stuck(interval, vcpus),
         lambda: _throttled(interval, vcpus),
         lambda: _waiting(interval, vcpus),
+        lambda: (Finding(*one) for one in stand_out(interval)),
         lambda: _blocked(session, interval, others, labels),
         lambda: _user(session, interval, vcpus, labels),
         lambda: _kernel(session, interval, vcpus),

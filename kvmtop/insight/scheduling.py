@@ -83,25 +83,6 @@ def holdups(interval: Interval, scope: Scope) -> list[HoldUp] | None:
     raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class OtherThread:
-    """A VM's thread that is no vCPU; shares are of the time between its two readings; None is unknown."""
-
-    pid: int
-    tid: int
-    role: str  # of ROLES
-    name: str
-    cpu: int | None
-    busy: float | None
-    wait: float | None  # with throttled, where that is unknown
-    throttled: float | None
-
-
-def other_threads(interval: Interval, scope: Scope) -> list[OtherThread]:
-    """Of the VMs of a scope, by VM, then role, then name. Of a vCPU's scope its VM's."""
-    raise NotImplementedError
-
-
 def placement_words(interval: Interval, scope: Scope) -> Mapping[int, str]:
     """By tid of vCPUs: "may run on CPUs 0-3; on CPU 2 (node 0), whose sibling CPU 3 runs vCPU 1 of web01"."""
     raise NotImplementedError

@@ -58,7 +58,7 @@ OTHER = np.dtype(
         ("time_ns", "u8"),  # CLOCK_MONOTONIC, when it was read: not all are at each reading
         ("cpu_ns", "u8"),  # on a CPU since it began
         ("wait_ns", "u8"),  # ready to run, but not running; what it waits at this moment is not in it
-        ("throttled_ns", "i8"),  # of that, for its cgroup's CPU quota; -1: not known
+        ("throttled_ns", "i8"),  # of that, for its cgroup's CPU quota, since it was seen first; -1: not known
         ("cpu", "i4"),  # of the host, on which it ran last; -1: not known
         ("role", "u4"),  # of ROLES
         ("comm", "S16"),  # untrusted

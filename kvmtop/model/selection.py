@@ -84,6 +84,7 @@ def only(snapshot: Snapshot, pids: Collection[int]) -> Snapshot:
         # It tells that no exit at all is seen where guests run (insight/caveats.py), which others' exits disprove.
         userspace=snapshot.userspace if snapshot.silent else 0,
         details=snapshot.details and _details(snapshot.details, pids),
+        others=snapshot.others[_of(snapshot.others["id"], pids)],
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from ..insight import findings as rules
 from ..insight.accesses import POLLING, accesses
 from ..insight.halt_polling import polling as polled
+from ..insight.other_threads import OtherThread, other_threads
 from ..insight.slow_exits import read
 from ..insight.vcpus import VcpuRow, shares, vcpu_rows
 from ..model.interval import Interval, open_ns
@@ -114,7 +115,7 @@ def reasons(session: Session, interval: Interval) -> list[Object]:
 
 
 def vms(session: Session, interval: Interval) -> list[Object]:
-    """The VMs with their vCPUs. One that had ended before the interval began is left out."""
+    """The VMs with their vCPUs and other threads. One that had ended before the interval began is left out."""
     after = interval.after
     lasted = open_ns(after).tolist()
     rows = {thread: row for row, thread in enumerate(after.thread_ids.tolist())}
@@ -142,16 +143,25 @@ def vms(session: Session, interval: Interval) -> list[Object]:
         where = {"vcpu": int(thread["vcpu"]), "tid": m.number, "cpu": after.cpus.get(m.number)}
         return {**where, **member(m), **now, "open": opened}
 
+    threads: dict[int, list[Object]] = {}  # one that runs has a main thread at least
+    for one in other_threads(interval):
+        threads.setdefault(one.pid, []).append(_thread(one))
     found: list[Object] = []
     for m in vcpu_rows(session, interval, ended_before(interval), trend=0):
         if m.scope.thread is None:
             name = {"name": clean(m.vm) or f"pid {m.number}", "pid": m.number, "alive": m.alive}
             vm = after.vms[m.number]
             still = {"stopped": vm.stopped, "paused": vm.paused, "quota": clean(vm.quota) or None}
-            found.append({**name, **member(m), **still, "vcpus": []})
+            found.append({**name, **member(m), **still, "vcpus": [], "threads": threads.get(m.number)})
         elif not m.ended or m.shares is not None:
             found[-1]["vcpus"].append(vcpu(m))
     return found
+
+
+def _thread(one: OtherThread) -> Object:
+    """A VM's thread that is no vCPU."""
+    shares = {name: _rounded(getattr(one, name)) for name in ("busy", "wait", "throttled")}
+    return {"tid": one.tid, "role": one.role, "name": one.name, "cpu": one.cpu, **shares}
 
 
 def ended_before(interval: Interval) -> frozenset[int]:

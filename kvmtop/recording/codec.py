@@ -25,10 +25,11 @@ import numpy.typing as npt
 from ..model.arrays import I64, U64, Array, find
 from ..model.histogram import BUCKETS, FIRST_OCTAVE
 from ..model.keys import pack
+from ..model.scheduling import OTHER
 from ..model.snapshot import CELL, THREAD, Snapshot
 from ..model.vocabulary import STATES
 from .format import MOST_BYTES, MOST_CELLS, MOST_PAIRS, MOST_REASONS, MOST_THREADS, MOST_TIME, BadFrame
-from .layout import ENDED, HIST, Layout, flat
+from .layout import ENDED, HIST, Layout, flat, packed, unpacked_others
 
 LEVEL = 6  # of zlib: 9 gains 1 % and takes twice as long
 
@@ -36,7 +37,7 @@ _ENDED = np.uint64(1 << 63)  # marks the ids made for cells without one
 _SHIFT = BUCKETS.bit_length() - 1
 _HIST = CELL.fields["hist"][1] // 8 if CELL.fields else 0  # where a cell's histogram begins, in words
 _CPU, _SAMPLE = np.dtype([("cpu", "i8")]), np.dtype([("wall_ns", "u8")])
-_MOST = {"threads": MOST_THREADS, "cells": MOST_CELLS, "cpus": MOST_THREADS, "sample": 1}
+_MOST = {"threads": MOST_THREADS, "cells": MOST_CELLS, "cpus": MOST_THREADS, "sample": 1, "others": MOST_THREADS}
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Counters:
     cpus: Mapping[int, int] = field(default_factory=dict)
     told: tuple[str, ...] = STATES
     wall_ns: int = 0
+    others: Array = field(default_factory=lambda: np.zeros(0, OTHER))
 
 
 NOTHING = Counters()  # what a frame that stands for itself is different from
@@ -63,12 +65,13 @@ def _tables(now: Snapshot | Counters) -> dict[str, tuple[U64, Array]]:
         "cells": (_keys(now.cell_ids, now.cells), now.cells),
         "cpus": (np.array(list(now.cpus), "i8").view("u8"), cpus),
         "sample": (np.zeros(1, "u8"), np.array([now.wall_ns], _SAMPLE)),
+        "others": (now.others["id"], packed(now.others)),
     }
 
 
 def encode(now: Snapshot, layout: Layout, before: Snapshot | Counters = NOTHING) -> bytes:
     """The frame of `now`, for a reader who has `before`. Raises BadFrame if it were too large to be read."""
-    if len(now.threads) > MOST_THREADS or len(now.cells) > MOST_CELLS:
+    if max(len(now.threads), len(now.others)) > MOST_THREADS or len(now.cells) > MOST_CELLS:
         raise BadFrame("too many vCPUs for a recording")
     _check_reasons(now.threads, now.cells)
     out, new_tables, old_tables = _Writer(), _tables(now), _tables(before)
@@ -104,7 +107,7 @@ def unpacked(payload: bytes, layout: Layout, before: Counters = NOTHING) -> Coun
         else:
             data.skip(names)
     data.end()
-    (thread_ids, threads), (cell_ids, cells), (tids, cpus), (_, sample) = (known[kind] for kind in _MOST)
+    (thread_ids, threads), (cell_ids, cells), (tids, cpus), (_, sample), others = (known[kind] for kind in _MOST)
     if (cells["thread"][cell_ids != 0] >= len(threads)).any():
         raise BadFrame("a counter of no thread")
     _check_reasons(threads, cells)
@@ -114,7 +117,8 @@ def unpacked(payload: bytes, layout: Layout, before: Counters = NOTHING) -> Coun
     if (np.abs(cpus["cpu"]) >> 62).any() or wall_ns >= MOST_TIME:  # differences of CPUs must fit, too
         raise BadFrame("a CPU or time too large")
     on = dict(zip(tids.view("i8").tolist(), cpus["cpu"].tolist(), strict=True))
-    return Counters(threads.view(before.threads.dtype), cells, thread_ids, cell_ids, on, layout.told, wall_ns)
+    rest = (on, layout.told, wall_ns, unpacked_others(*others))
+    return Counters(threads.view(before.threads.dtype), cells, thread_ids, cell_ids, *rest)
 
 
 _MIDDLES = np.array([((9 + 2 * (n & 3)) << FIRST_OCTAVE + (n >> 2)) >> 3 for n in range(BUCKETS)], "u8")

@@ -7,6 +7,8 @@ So whoever records more adds columns or tables and needs no new format.
              number in STATES, to which others may be added at the end
     cells    those of CELL; `hist`, and `ended` (left by threads that ended long ago), are packed in ways of their own
     cpus     by tid
+    others   the columns of OTHER, but the id, which names the row; comm in two numbers, its first 8 bytes and the rest;
+             what is below 0 in two's complement
     sample   what there is one of
 """
 
@@ -17,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..model.arrays import Array
+from ..model.arrays import U64, Array
+from ..model.scheduling import OTHER, ROLES
 from ..model.snapshot import CELL, THREAD
 from ..model.vocabulary import OUTSIDE, STATES
 from .format import MOST_COLUMNS, BadFrame
@@ -26,6 +29,12 @@ HIST, ENDED = "hist", "ended"
 LONGEST = 64  # letters of a name
 
 _PARTS = {"states": STATES, "open": tuple(f"open_{state}" for state in OUTSIDE)}
+
+_COMM = ("comm_0", "comm_8")
+# OTHER as a frame has it.
+OTHERS = np.dtype(
+    [*((name, "i8") for name in OTHER.names or () if name not in ("id", "comm")), *((c, "u8") for c in _COMM)]
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,8 @@ class Layout:
         threads = flat(np.zeros(0, THREAD)).dtype.names or ()
         cells = (name for name in CELL.names or () if name not in ("next", HIST))
         columns = tuple(name for name in threads if name not in STATES or name in told)
-        return cls({"threads": columns, "cells": (HIST, *cells, ENDED), "cpus": ("cpu",), "sample": ("wall_ns",)}, told)
+        tables = {"threads": columns, "cells": (HIST, *cells, ENDED), "cpus": ("cpu",), "sample": ("wall_ns",)}
+        return cls({**tables, "others": OTHERS.names or ()}, told)
 
     @classmethod
     def read(cls, rows: Iterable[tuple[str, str]]) -> Layout:
@@ -69,3 +79,27 @@ def flat(array: Array) -> Array:
     """The same threads with a name for each state, as the columns of a frame are called."""
     names = array.dtype.names or ()
     return array.view([(part, array.dtype[name].base.str) for name in names for part in _PARTS.get(name, (name,))])
+
+
+def packed(others: Array) -> Array:
+    """Rows of OTHER, in columns of OTHERS."""
+    rows = np.zeros(len(others), OTHERS)
+    for name in set(OTHERS.names or ()) - set(_COMM):
+        rows[name] = others[name]
+    words = np.ascontiguousarray(others["comm"]).view("<u8").reshape(len(others), 2)
+    for name, column in zip(_COMM, words.T, strict=True):
+        rows[name] = column
+    return rows
+
+
+def unpacked_others(ids: U64, rows: Array) -> Array:
+    """The same in columns of OTHER; a role that came later is taken for the last, any other. Raises BadFrame."""
+    others = np.zeros(len(rows), OTHER)
+    others["id"] = ids
+    for name in set(OTHERS.names or ()) - set(_COMM):
+        if others.dtype[name].itemsize < 8 and (np.abs(rows[name]) >> 31).any():
+            raise BadFrame(f"{name} too large")
+        others[name] = rows[name]
+    others["role"] = np.minimum(others["role"], len(ROLES) - 1)
+    others["comm"] = np.column_stack([rows[name] for name in _COMM]).astype("<u8").view("S16").reshape(len(rows))
+    return others

@@ -1,0 +1,115 @@
+"""The VMs' threads that are no vCPUs over one Interval, and what stands out of them.
+
+A wait that has not ended is not known yet, and one that ends counts as a whole: it may be longer than the interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import units
+from ..model.arrays import find
+from ..model.interval import Interval
+from ..model.keys import unpack
+from ..model.scheduling import ROLES
+from ..model.scope import ALL, Scope
+from ..sanitize import clean
+
+BUSY_SHARE = 0.90  # of a thread's time on a CPU
+WAIT_SHARE = 0.20  # ready to run, but not running
+TOLD = ("main", "io", "worker", "vhost")  # whose work the guest waits for
+
+
+@dataclass(frozen=True)
+class OtherThread:
+    """A VM's thread that is no vCPU; shares are of the time between its two readings; None is unknown."""
+
+    pid: int
+    tid: int
+    role: str  # of ROLES
+    name: str
+    cpu: int | None
+    busy: float | None
+    wait: float | None  # with throttled, where that is unknown
+    throttled: float | None
+
+
+def other_threads(interval: Interval, scope: Scope = ALL) -> list[OtherThread]:
+    """Of the VMs of a scope, by VM, then role, then name. Of a vCPU's scope its VM's."""
+    if "other_threads" not in interval.memo:
+        interval.memo["other_threads"] = _other_threads(interval)
+    found: list[OtherThread] = interval.memo["other_threads"]
+    return [one for one in found if scope.pid in (None, one.pid)]
+
+
+def _other_threads(interval: Interval) -> list[OtherThread]:
+    now = interval.after.others
+    before = interval.before.others if interval.before else now[:0]
+    at = find(before["id"], now["id"])
+    grown = {name: now[name].astype("i8") for name in ("time_ns", "cpu_ns", "wait_ns", "throttled_ns")}
+    for name, values in grown.items():
+        values[at >= 0] -= before[name][at[at >= 0]].astype("i8")
+    # Another thread may have the id now.
+    known = (at >= 0) & (grown["time_ns"] > 0) & (grown["cpu_ns"] >= 0) & (grown["wait_ns"] >= 0)
+    told = known & (now["throttled_ns"] >= 0)
+    told[at >= 0] &= before["throttled_ns"][at[at >= 0]] >= 0
+    waits = np.where(told, grown["wait_ns"] - grown["throttled_ns"], grown["wait_ns"])
+    length = np.maximum(grown["time_ns"], 1)
+    busy, wait, throttled = (
+        [share if there else None for share, there in zip(shares.tolist(), which.tolist(), strict=True)]
+        for ns, which in ((grown["cpu_ns"], known), (waits, known), (grown["throttled_ns"], told))
+        for shares in [np.clip(ns / length, 0, 1)]
+    )
+    pids, tids = (part.tolist() for part in unpack(now["id"]))
+    names = [clean(comm.decode(errors="replace")) for comm in now["comm"].tolist()]
+    roles = [ROLES[role] for role in now["role"].tolist()]
+    cpus = [cpu if cpu >= 0 else None for cpu in now["cpu"].tolist()]
+    rows = zip(pids, tids, roles, names, cpus, busy, wait, throttled, strict=True)
+    vms = interval.after.vms
+    return sorted(
+        (OtherThread(*row) for row in rows),
+        key=lambda one: (
+            vms[one.pid].name if one.pid in vms else "",
+            one.pid,
+            ROLES.index(one.role),
+            one.name,
+            one.tid,
+        ),
+    )
+
+
+def stand_out(interval: Interval) -> Iterator[tuple[str, str]]:
+    """The busiest thread that does all that it can, and the one that waits most, each with its rule."""
+    threads = [one for one in other_threads(interval) if one.role in TOLD]
+    for one in sorted(threads, key=lambda one: -(one.busy or 0))[:1]:
+        if (one.busy or 0) >= BUSY_SHARE:
+            yield (
+                f"{_who(interval, one)} is on a CPU {units.percent(one.busy)} of its time: {_WORK[one.role]} has"
+                " hardly any more to give",
+                f"a thread of the VMM ≥ {BUSY_SHARE:.0%} of its time on a CPU",
+            )
+    for one in sorted(threads, key=lambda one: -(one.wait or 0))[:1]:
+        if (one.wait or 0) > WAIT_SHARE:
+            quota = ", or its CPU quota is used up" if one.throttled is None else ""
+            yield (
+                f"{_who(interval, one)} waits for a CPU {units.percent(one.wait)} of its time: its host CPU runs"
+                f" something else{quota}",
+                f"wait > {WAIT_SHARE:.0%} of the time of a thread of the VMM",
+            )
+
+
+_WORK = {
+    "main": "the VMM's main loop",
+    "io": "the I/O that it does",
+    "worker": "this worker",
+    "vhost": "the queue that it serves",
+}
+
+
+def _who(interval: Interval, one: OtherThread) -> str:
+    vm = interval.after.vms.get(one.pid)
+    what = "the main thread" if one.role == "main" else one.name or f"thread {one.tid}"
+    return f"{what} of {vm.name if vm else f'pid {one.pid}'}"
