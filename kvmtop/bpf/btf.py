@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-STRUCT, UNION, TYPEDEF, VOLATILE, CONST = 4, 5, 8, 9, 10
+STRUCT, UNION, TYPEDEF, VOLATILE, CONST, FUNCTION = 4, 5, 8, 9, 10, 12
 _KIND_FLAG = 1 << 31  # offsets of members in bits 23:0, sizes of bit fields above
 _DEEPEST = 8  # anonymous structures in one another
 
@@ -85,6 +85,17 @@ class Btf:
             elif found := self._member(btf, member.type, name, depth - 1):
                 return at + found[0], found[1]
         return None
+
+
+def offsets(types: Btf, wanted: Iterable[tuple[str, str, tuple[str, ...]]]) -> list[str] | None:
+    """-D flags that tell where members are: flag, structure, member; of several members any. None if one is missing."""
+    flags = []
+    for flag, structure, paths in wanted:
+        at = next((at for path in paths if (at := types.offset(structure, path)) is not None), None)
+        if at is None:
+            return None
+        flags.append(f"-D{flag}={at}")
+    return flags
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,13 +76,13 @@ class Collector:
         use_raw = use_raw and syscalls.raw_tracepoints()
         way = sched(tracefs, use_btf and use_raw)  # typed programs are raw ones
         self.told, self.ways = way.told, way.how
+        self.sched_flags, self.threads = way.flags, threads + 1  # for scheduling.bpf.c
         sizes = {"threads": threads + 1, "cells": threads * CELLS_PER_THREAD + 1, "cpus": syscalls.possible_cpus()}
         cflags = [
             *_offsets(formats),
             *way.flags,
             *(f"-D{name.upper()}={size}" for name, size in sizes.items()),
             f"-DMAP_FLAGS={syscalls.MMAPABLE if use_mmap else 0}",
-            f"-I{HERE}",
             *(["-DRAW"] if use_raw else []),
             *([f"-DSKIP(tgid)=({'&&'.join(f'(tgid)!={pid}' for pid in pids)})"] if pids else []),
             *flags,
@@ -104,12 +104,14 @@ class Collector:
                 HERE / "collector.bpf.c",
                 cflags,
                 probes,
-                [*sizes, "free_slots", "free_cells", *extra_maps],
+                [*sizes, "free_slots", "free_cells", "slots", *extra_maps],
                 shared={"bits": bits},
                 run=("on_peek", "on_seed") if use_raw else (),
             )
-        finally:
-            os.close(bits)  # the programs hold it
+        except KvmtopError:
+            os.close(bits)
+            raise
+        self._bits = bits
         dtypes = {"threads": thread_rows.ROW, "cells": CELL, "cpus": CPU}
         self._maps = {
             name: syscalls.BpfArray(self._fd(name), dtypes[name], size, use_mmap) for name, size in sizes.items()
@@ -130,8 +132,8 @@ class Collector:
         self._unpaired, self._overwritten = -started.unpaired, -started.overwritten
 
     def shared(self) -> dict[str, int]:
-        """The descriptors of the maps that detail.bpf.c reads."""
-        return {name: self._fd(name) for name in ("threads", "cpus")}
+        """The descriptors of the maps that detail.bpf.c and scheduling.bpf.c read."""
+        return {name: self._fd(name) for name in ("threads", "cpus", "slots")} | {"bits": self._bits}
 
     def seed(self, sleepers: Iterable[Sleeper]) -> None:
         """Count vCPUs that sleep in KVM_RUN since before, from now on. Kernels before 5.10 cannot."""
@@ -146,9 +148,9 @@ class Collector:
     def _push(self, name: str, indices: Iterable[int]) -> None:
         syscalls.push(self._fd({"threads": "free_slots", "cells": "free_cells"}[name]), indices)
 
-    def read(self) -> Snapshot:
-        """The counters now."""
-        return self._final or self._read()
+    def read(self, meanwhile: Callable[[int], object] = bool) -> Snapshot:
+        """The counters now. meanwhile: reads what else shall be of the same instant, of so many slots; maybe twice."""
+        return self._final or self._read(meanwhile)
 
     def close(self) -> Snapshot:
         """Detach all probes and free all maps; the final counters."""
@@ -159,9 +161,10 @@ class Collector:
             self._final = replace(self._read(), unpaired=last.unpaired, overwritten=last.overwritten)
             self._maps.clear()
             self._probes.close()
+            os.close(self._bits)
         return self._final
 
-    def _read(self) -> Snapshot:
+    def _read(self, meanwhile: Callable[[int], object] = bool) -> Snapshot:
         # A thread goes on while it is read. Its open exit must be in its row or in its cells, never in both
         # or in neither: the row from before goes with the cells if they hold no exit that it does not know.
         mapped = self._maps["cells"].rows
@@ -175,6 +178,7 @@ class Collector:
             everything = self._pool.space(len(used), self._ended.cells, self._earlier)
             cell_rows = everything[: len(used)]
             take(source, used, cell_rows)
+            meanwhile(slots)
             after, instants = self._threads(slots, again=True)
             now = time.monotonic_ns()
             owner = cell_rows["thread"].copy()

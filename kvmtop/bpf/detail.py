@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..model.arrays import U64
 from ..model.histogram import BUCKETS
-from ..model.keys import pack
 from ..model.snapshot import SLOW, TOUCH, Details
 from ..model.vocabulary import KINDS, DetailRequest
 from . import btf, syscalls
+from .keyed_rows import KeyedRows
 from .probes import Probe, Probes
 from .tracepoint import Tracefs, Tracepoint
 
@@ -23,7 +22,6 @@ HERE = Path(__file__).parent
 ROWS = 8192  # keys of all threads together: 5 MB of kernel memory
 THREADS = 16384  # open exits
 RING = 64  # slow exits for each CPU, between two readings
-FEW = ROWS // 4  # free rows, below which the lightest half is given up
 KEY_SIZE = 24  # id, value, kind, extra: how a row begins
 
 TALLY = np.dtype([("slow", "u8"), ("dropped", "u8", (16,)), ("pad", "u8", (7,))])
@@ -143,7 +141,6 @@ class Detail:
             f"-DCPUS={cpus}",
             f"-DRING={RING}",
             f"-DMAP_FLAGS={syscalls.MMAPABLE if mapped else 0}",
-            f"-I{HERE}",
             *([f"-DSKIP(tgid)=({'&&'.join(f'(tgid)!={pid}' for pid in pids)})"] if pids else []),
         ]
         self._probes = Probes(HERE / "detail.bpf.c", defines, self._all, [*sizes, "free_rows", "places"], shared)
@@ -151,12 +148,10 @@ class Detail:
         self._maps = {
             name: syscalls.BpfArray(self._probes.maps[name], dtypes[name], size, mapped) for name, size in sizes.items()
         }
-        syscalls.push(self._probes.maps["free_rows"], range(ROWS - 1, 0, -1))
-        self._generations = np.zeros(ROWS, "u8")
+        self._rows = KeyedRows(self._maps["rows"], self._probes.maps, ROWS, lambda row: row.tobytes()[:KEY_SIZE])
         self._seen = np.zeros(cpus, "u8")  # slow exits taken from each ring
         self._undelivered = 0
         self._given_up: dict[str, int] = {}
-        self._light: Any = np.zeros(0, "i8")  # rows whose keys are gone, to be freed at the next reading
         self._look: DetailRequest | None = None
         self._since = 0
 
@@ -187,55 +182,29 @@ class Detail:
             self._probes.attach(self._tracefs, wanted | base)
 
     def _forget(self) -> None:
-        """Start anew: every key's row is given back."""
-        rows = self._maps["rows"].read()
-        used = np.flatnonzero(rows["id"])
-        self._drop_keys(rows[used])
-        self._free(used)
-        self._light = np.zeros(0, "i8")
+        """Start anew."""
+        self._rows.forget()
         self._given_up = {}
         cpus = self._maps["tallies"].read()
         self._seen = cpus["slow"].copy()
         cpus["dropped"] = 0
         self._maps["tallies"].write(range(len(cpus)), cpus)
 
-    def _drop_keys(self, rows: Any) -> None:
-        for row in rows:
-            syscalls.delete(self._probes.maps["places"], row.tobytes()[:KEY_SIZE])
-
-    def _free(self, indices: Any) -> None:
-        self._maps["rows"].clear(indices)
-        self._generations[indices] += 1
-        syscalls.push(self._probes.maps["free_rows"], indices.tolist())
-
     def read(self) -> Details | None:
         """What was seen since the look began; None while nobody looks."""
         if not self._look:
             return None
-        rows = self._maps["rows"].read()
+        rows, ids, gone = self._rows.read()
         cpus = self._maps["tallies"].read()
-        used = np.flatnonzero(rows["id"])
+        for number, kind in enumerate(KINDS):
+            self._given_up[kind] = self._given_up.get(kind, 0) + int(gone["count"][gone["kind"] == number].sum())
         dropped = {
-            kind: int(cpus["dropped"][:, number].sum()) + self._given_up.get(kind, 0)
-            for number, kind in enumerate(KINDS)
+            kind: int(cpus["dropped"][:, number].sum()) + self._given_up[kind] for number, kind in enumerate(KINDS)
         }
-        if len(self._light):  # nothing holds on to them any more
-            for number, kind in enumerate(KINDS):
-                mine = rows[self._light]["kind"] == number
-                self._given_up[kind] = self._given_up.get(kind, 0) + int(rows[self._light]["count"][mine].sum())
-                dropped[kind] += int(rows[self._light]["count"][mine].sum())
-            used = np.setdiff1d(used, self._light)
-            self._free(self._light)
-            self._light = np.zeros(0, "i8")
-        elif ROWS - len(used) < FEW:
-            order = np.argsort(rows["count"][used], kind="stable")
-            self._light = used[order[: len(used) // 2]]
-            self._drop_keys(rows[self._light])
-        ids: U64 = pack(self._generations[used], used)
         return Details(
             since_ns=self._since,
             look=self._look,
-            touched=rows[used],
+            touched=rows,
             touched_ids=ids,
             dropped={kind: count for kind, count in dropped.items() if count},
             slow=self.slow(),
@@ -259,6 +228,7 @@ class Detail:
         """Detach, and free all."""
         self._look = None
         self._maps.clear()
+        del self._rows  # it has one of them
         self._probes.close()
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..model.vocabulary import STATES
-from . import btf, syscalls
+from . import btf, kallsyms, syscalls
 from .btf import TYPEDEF, Btf
 from .probes import Probe
 from .tracepoint import Tracefs
@@ -66,11 +65,11 @@ def sched(tracefs: Tracefs, use_btf: bool = True) -> Sched:
 def _typed(types: Btf, reads: bool) -> Sched | None:
     """reads: whether a program may read what the verifier has no type for."""
     switch, wake = (types.id(f"btf_trace_{name}", TYPEDEF) for name in ("sched_switch", "sched_wakeup"))
-    task = _offsets(types, _TASK)
+    task = btf.offsets(types, _TASK)
     if task is None or not switch or not wake:
         return None
     flags, how = ["-DTYPED", *task], "events with the kernel's types"
-    note, link = _offsets(types, _NOTE), types.offset("kvm_vcpu", "preempt_notifier.link")
+    note, link = btf.offsets(types, _NOTE), types.offset("kvm_vcpu", "preempt_notifier.link")
     waiting, vcpu = types.offset("kvm_vcpu", "wait.task"), types.offset("kvm_vcpu", "vcpu_id")
     if reads and note and link is not None and waiting is not None and vcpu is not None:
         flags += [*note, f"-DNOTE_TASK={waiting - link}", f"-DNOTE_VCPU=({vcpu - link})"]
@@ -80,8 +79,8 @@ def _typed(types: Btf, reads: bool) -> Sched | None:
     else:
         return None
     told: tuple[str, ...] = STATES[:-1]
-    quota = _offsets(types, _QUOTA)
-    withheld = next(filter(None, (_offsets(types, way) for way in _WITHHELD)), None)
+    quota = btf.offsets(types, _QUOTA)
+    withheld = next(filter(None, (btf.offsets(types, way) for way in _WITHHELD)), None)
     if reads and quota and withheld and syscalls.can_run():  # of a wait that is open, on_peek must ask
         flags += quota + withheld
         told = STATES
@@ -90,17 +89,6 @@ def _typed(types: Btf, reads: bool) -> Sched | None:
         Probe("sched", "sched_wakeup", "on_wake", "typed", wake),
     )
     return Sched((*flags,), probes, told, how)
-
-
-def _offsets(types: Btf, wanted: tuple[tuple[str, str, tuple[str, ...]], ...]) -> list[str] | None:
-    """The flags of all of them; None where one is missing."""
-    flags = []
-    for flag, structure, paths in wanted:
-        at = next((at for path in paths if (at := types.offset(structure, path)) is not None), None)
-        if at is None:
-            return None
-        flags.append(f"-D{flag}={at}")
-    return flags
 
 
 def _classic(tracefs: Tracefs) -> Sched:
@@ -120,15 +108,9 @@ def _classic(tracefs: Tracefs) -> Sched:
     return Sched((*flags,), probes, STATES[:-1], "events without types, halts by the kernel's stack")
 
 
-def _block(symbols: Path = Path("/proc/kallsyms")) -> list[str] | None:
+def _block(symbols: Path = kallsyms.PATH) -> list[str] | None:
     """Where kvm_vcpu_block lies, as flags; None where the kernel does not say (kernel.kptr_restrict)."""
-    start = None
-    following = 2**64
-    text = re.compile(r"([0-9a-f]{1,16}) [tTwW] (\S+)")
-    with contextlib.suppress(OSError), open(symbols, encoding="ascii", errors="replace") as lines:
-        places = [(int(found[1], 16), found[2]) for line in lines if (found := text.match(line[:200]))]
-        start = next((at for at, name in places if name == "kvm_vcpu_block"), None)
-        following = min((at for at, _ in places if start and at > start), default=following)
-    if not start or following - start > 1 << 16:
+    bounds = kallsyms.bounds("kvm_vcpu_block", symbols)
+    if not bounds or bounds[1] - bounds[0] > 1 << 16:
         return None
-    return [f"-DBLOCK_AT={start}ULL", f"-DBLOCK_SIZE={following - start}"]
+    return [f"-DBLOCK_AT={bounds[0]}ULL", f"-DBLOCK_SIZE={bounds[1] - bounds[0]}"]

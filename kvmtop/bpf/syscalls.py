@@ -68,6 +68,14 @@ def delete(fd: int, key: bytes) -> None:
         _bpf(_MAP_DELETE, struct.pack("<QQQQ", fd, ctypes.addressof(text), 0, 0))
 
 
+def lookup(fd: int, key: int, size: int) -> bytes:
+    """The value of a 32-bit key, of so many bytes; zeros where there is none."""
+    number, value = ctypes.c_uint32(key), ctypes.create_string_buffer(size)
+    with contextlib.suppress(FileNotFoundError):
+        _bpf(_MAP_LOOKUP, struct.pack("<QQQQ", fd, ctypes.addressof(number), ctypes.addressof(value), 0))
+    return value.raw
+
+
 def lockdown() -> str | None:
     """How far the kernel is locked down: none, integrity, confidentiality; None where it does not say."""
     with contextlib.suppress(OSError):

@@ -19,6 +19,7 @@ from ..model.vocabulary import DetailRequest, Vm
 from . import processes
 from .other_threads import OtherThreads
 from .quota import Quotas
+from .scheduler import Scheduler
 from .sleepers import sleepers
 from .standstill import CLOSED, PAUSED, STOPPED, Standstill
 
@@ -29,7 +30,8 @@ MOST_THREADS = 20_000  # 520 MB of kernel memory; what does not fit is counted a
 class Live:
     """Counts from construction on."""
 
-    origin, trouble = HERE, None
+    origin = HERE
+    trouble: str | None = None
 
     def __init__(self, pids: Sequence[int] = (), flags: Iterable[str] = (), look: DetailRequest | None = None) -> None:
         """pids: the VMs to watch, none for all. look: what to look at from the start. Raises KvmtopError."""
@@ -55,7 +57,9 @@ class Live:
         self._pids = pids
         self._detail: Detail | None = None
         self._wish = look
+        self._applied: DetailRequest | None = None
         self._collector = Collector(pids, threads=room(sum(vcpus.values())), flags=flags)
+        self._scheduler = Scheduler(self._collector)
         try:
             self._collector.seed(sleepers(pid for pid, count in vcpus.items() if count))
             self._apply()
@@ -69,17 +73,29 @@ class Live:
 
     def read(self) -> Snapshot:
         """The counters now, and what is looked at. Raises KvmtopError."""
-        snapshot = self._with_names(self._collector.read())
+        counted = self._collector.read(self._scheduler.sample)
+        scheduling = self._scheduler.read(counted)
+        snapshot = self._with_names(counted)
+        if scheduling:
+            scheduling = self._scheduler.named(scheduling, snapshot)
         details = self._detail.read() if self._detail else None
-        self._apply()
-        return replace(snapshot, details=details)
+        try:
+            self._apply()
+        except KvmtopError as error:  # counting goes on
+            self.trouble = str(error)
+        return replace(snapshot, details=details, scheduling=scheduling)
 
     def _apply(self) -> None:
         wish = self._wish
-        if wish and not self._detail:
+        if wish == self._applied:
+            return
+        self._applied = wish
+        of_exits = replace(wish, sched=None, numa=False) if wish and wish.of_exits else None
+        if of_exits and not self._detail:
             self._detail = Detail(self._pids, self._collector.shared())
         if self._detail:
-            self._detail.look(wish)
+            self._detail.look(of_exits)
+        self._scheduler.look(wish)
 
     def slow(self) -> Array:
         """The slow exits since the last call or reading, for whoever cannot wait for it; dtype SLOW."""
@@ -89,6 +105,7 @@ class Live:
         """Stop counting; the final counters."""
         if self._detail:
             self._detail.close()
+        self._scheduler.close()
         return self._with_names(self._collector.close())
 
     def _with_names(self, snapshot: Snapshot) -> Snapshot:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .. import units
 from ..insight.other_threads import OtherThread
+from ..model.vocabulary import Vm
 from .columns import Column, laid_out, logged
 from .rows import Row, Rows
 
@@ -26,6 +27,12 @@ COLUMNS: tuple[Column[OtherThread], ...] = (
 LOGGED = logged(COLUMNS, *((column.key, column.title, max(column.width, 7)) for column in COLUMNS))
 
 
-def thread_table(found: Sequence[OtherThread], width: int) -> Rows:
-    """The threads in so many characters."""
-    return laid_out(COLUMNS, found, width, lambda one, cells: Row((one.pid, one.tid), cells))
+def thread_table(found: Sequence[OtherThread], width: int, vms: Mapping[int, Vm] | None = None) -> Rows:
+    """The threads in so many characters. vms: by pid, where they are of several."""
+
+    def vm(one: OtherThread) -> str:
+        found = (vms or {}).get(one.pid)
+        return found.name if found else f"pid {one.pid}"
+
+    columns = COLUMNS if vms is None else (Column("vm", "VM", 10, vm, left=True, cut=True, grow=10), *COLUMNS)
+    return laid_out(columns, found, width, lambda one, cells: Row((one.pid, one.tid), cells))

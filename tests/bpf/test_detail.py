@@ -17,7 +17,7 @@ import pytest
 from kvmtop.bpf import btf, detail, privileges
 from kvmtop.bpf import syscalls as kernel
 from kvmtop.bpf.collector import Collector
-from kvmtop.bpf.detail import _SOURCES, CONFIG, FEW, ROWS, TALLY, Detail, flags
+from kvmtop.bpf.detail import _SOURCES, CONFIG, ROWS, TALLY, Detail, flags
 from kvmtop.bpf.probes import Probe
 from kvmtop.bpf.tracepoint import Tracepoint
 from kvmtop.commands.arguments import EVENTS
@@ -415,7 +415,7 @@ def test_a_new_look_starts_from_nothing(anew: Detail) -> None:
 
 def test_when_rows_run_short_the_lightest_are_given_up_and_counted(anew: Detail) -> None:
     anew.look(DetailRequest(frozenset({"io"})))
-    many = ROWS - FEW + 100
+    many = ROWS - ROWS // 4 + 100
     leave(IO)
     for number in range(many):
         port(number)
