@@ -240,11 +240,15 @@ _TASK = ("comm", "kernel", "cgroup")
 
 def _charges(before: Scheduling | None, now: Scheduling) -> Array:
     """What the interval has of each key, by thread."""
-    rows = now.charges.copy()
+    rows, over = now.charges.copy(), now.charges[:0]
     if before is not None:
         at = find(now.charge_ids, before.charge_ids)
-        for name in ("ns", "count"):
-            rows[name][at[at >= 0]] -= before.charges[name][at >= 0]
+        then, at = before.charges[at >= 0], at[at >= 0]
+        rows["count"][at] -= then["count"]
+        # The time of a sleep that was open is in the row of who has ended it, or in its own still.
+        still = (then["kind"] == BLOCKED) & (then["by"] == UNKNOWN) & (then["count"] == 0)
+        rows["ns"][at[~still]] -= then["ns"][~still]
+        over = then[still]
     rows = rows[(rows["ns"] != 0) | (rows["count"] != 0)]
     rows = rows[np.lexsort([rows[name] for name in reversed(_KEY)])]
     first = np.flatnonzero(np.concatenate([[True], np.any([np.diff(rows[name]) != 0 for name in _KEY], axis=0)]))
@@ -252,9 +256,12 @@ def _charges(before: Scheduling | None, now: Scheduling) -> Array:
     for name, add in (("ns", np.add), ("count", np.add), ("max", np.maximum)) if len(rows) else ():
         found[name] = add.reduceat(rows[name], first)
     _introduce(found, now.charges)
-    for short in np.flatnonzero(found["ns"] < 0).tolist():
-        _settle(found, short)
+    for row in over:
+        _take(found, row, int(row["ns"]))
+    for row in found[found["ns"] < 0]:
+        _take(found, row, -int(row["ns"]))
     told: Array = found[(found["ns"] > 0) | (found["count"] > 0)]
+    told["ns"] = np.maximum(told["ns"], 0)
     return told
 
 
@@ -269,18 +276,14 @@ def _introduce(found: Array, rows: Array) -> None:
         found[name][nameless[at >= 0]] = known[name][at[at >= 0]]
 
 
-def _settle(found: Array, at: int) -> None:
-    """Take what a row has too little from others of its thread.
-
-    A sleep that was open is as a whole in the row of who ended it, with what an earlier interval had of it.
-    """
-    short = found[at]
-    mine = np.flatnonzero((found["id"] == short["id"]) & (found["kind"] == short["kind"]) & (found["ns"] > 0))
-    alike = (found["stack"][mine] == short["stack"]) & (found["call"][mine] == short["call"])
+def _take(found: Array, row: np.void, ns: int) -> None:
+    """Take so much from others of a row's thread and kind: first from what has ended, and from what is like it."""
+    mine = np.flatnonzero((found["id"] == row["id"]) & (found["kind"] == row["kind"]) & (found["ns"] > 0))
+    alike = (found["stack"][mine] == row["stack"]) & (found["call"][mine] == row["call"])
     for other in mine[np.lexsort((-found["ns"][mine], ~alike, found["count"][mine] == 0))].tolist():
-        part = min(-int(found["ns"][at]), int(found["ns"][other]))
+        part = min(ns, int(found["ns"][other]))
         found["ns"][other] -= part
-        found["ns"][at] += part
+        ns -= part
 
 
 def _latencies(before: Scheduling | None, now: Scheduling) -> Array:

@@ -161,6 +161,8 @@ def test_a_wait_that_is_not_over(run: Run) -> None:
     run.scheduler.charge(WEB, BEHIND, TASK, pack(30, 30), ns=60 * MS, comm=b"ksoftirqd/3", kernel=1)
     run.scheduler.charge(WEB, BEHIND, TASK, DB, ns=5 * MS)
     assert told(culprits(run.second(t101=20), VCPU)) == [("kernel thread", "ksoftirqd/3", 20)]
+    run.scheduler.charge(WEB, BEHIND, TASK, pack(30, 30), ns=30 * MS, open=True)  # of the interval nothing else
+    assert told(culprits(run.second(t101=30), VCPU)) == [("kernel thread", "ksoftirqd/3", 30)]
 
 
 def test_a_wait_that_was_charged_too_far(run: Run) -> None:
@@ -172,7 +174,14 @@ def test_a_wait_that_was_charged_too_far(run: Run) -> None:
     assert told(culprits(run.second(t101=30), VCPU)) == [("vcpu", "vCPU 0 of db", 30)]
     run.scheduler.charge(WEB, BEHIND, TASK, DB, ns=-5 * MS, open=True)
     run.scheduler.charge(WEB, BEHIND, TIMER, ns=20 * MS)  # it was not he who had the CPU just then
-    assert told(culprits(run.second(t101=15), VCPU)) == [("timer", "timer interrupt", 15)]
+    run.scheduler.charge(WEB, BLOCKED, TASK, DB, ns=50 * MS)
+    interval = run.second(t101=15)
+    assert told(culprits(interval, VCPU)) == [("timer", "timer interrupt", 15)]
+    assert [one.ns for one in holdups(interval, VCPU) or []] == [50 * MS]
+    run.scheduler.charge(WEB, BEHIND, TASK, DB, ns=-7 * MS, open=True)
+    run.scheduler.charge(WEB, BEHIND, TASK, DB, ns=2 * MS)
+    rows = insight.change(run.second())
+    assert rows is not None and rows["ns"].tolist() == [0]
 
 
 def test_what_nobody_is_known_for(run: Run) -> None:
@@ -316,14 +325,28 @@ def test_who_ends_a_sleep_does_not_get_what_an_earlier_interval_had(run: Run) ->
     )
 
 
-def test_an_open_sleep_that_another_follows(run: Run) -> None:
-    run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=900 * MS, max=900 * MS, open=True)
+@pytest.mark.parametrize("stack", [3, 8])
+def test_an_open_sleep_that_another_follows(run: Run, stack: int) -> None:
+    """In the same place or elsewhere, beside other sleeps that have ended."""
+    run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=100 * MS, stack=3, open=True)
     run.second()
     run.scheduler.settle()
-    run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=100 * MS, max=100 * MS, open=True)
-    run.scheduler.charge(WEB, BLOCKED, TASK, DB, ns=1500 * MS, stack=8)
+    run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=400 * MS, stack=stack, open=True)
+    run.scheduler.charge(WEB, BLOCKED, TASK, DB, ns=150 * MS, stack=3)
+    run.scheduler.charge(WEB, BLOCKED, TIMER, ns=300 * MS, stack=9)
     found = holdups(run.second(), VCPU) or []
-    assert sum(one.ns for one in found) == 700 * MS  # 1500 and 100, of which 900 were before
+    assert [(one.actor and one.actor.kind, one.ns // MS) for one in found] == [
+        (None, 400),
+        ("timer", 300),
+        ("vcpu", 50),
+    ]
+
+
+def test_an_open_sleep_that_goes_on(run: Run) -> None:
+    for _ in range(2):
+        run.scheduler.charge(WEB, BLOCKED, UNKNOWN, ns=SECOND, open=True)
+        (found,) = holdups(run.second(), VCPU) or []
+        assert (found.actor, found.ns) == (None, SECOND)
 
 
 def test_nobody_known_is_not_nobody(run: Run) -> None:
