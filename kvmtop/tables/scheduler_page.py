@@ -39,12 +39,12 @@ def page(
     scope: Scope,
     rows: Sequence[VcpuRow],
     widths: Mapping[str, int],
-    memory: Memory | None = None,
+    memory: Memory,
     hint: str = "",
 ) -> SchedulerView:
     """All of it. rows: vcpu_rows() of the interval; widths: characters of the tables, by pane.
 
-    memory: on which nodes it is; empty while it is being read, None where nobody has asked: then hint says how to.
+    memory: on which nodes it is; hint: what to say where that is not known.
     """
     seconds = interval.seconds
     vms = interval.after.vms if scope.pid is None else None
@@ -159,7 +159,7 @@ def stack_line(stack: Sequence[str]) -> str:
     return " < ".join(stack) if stack else "its kernel stack is not known"
 
 
-def _placer(interval: Interval, rows: Sequence[VcpuRow], memory: Memory | None, hint: str) -> Note:
+def _placer(interval: Interval, rows: Sequence[VcpuRow], memory: Memory, hint: str) -> Note:
     """Tells of a vCPU, by its scope, where it is and may be, and on which nodes the memory of its VM is."""
     tids = {one.scope: one.number for one in rows}
 
@@ -167,15 +167,13 @@ def _placer(interval: Interval, rows: Sequence[VcpuRow], memory: Memory | None, 
         if not isinstance(key, Scope) or key not in tids:
             return None
         words = scheduling.placement_words(interval, key).get(tids[key], "")
-        return "; ".join(filter(None, [words, hint if memory is None else _memory(memory, key.pid or 0)]))
+        return "; ".join(filter(None, [words, _memory(memory.get(key.pid or 0, {})) or hint]))
 
     return place
 
 
-def _memory(memory: Memory, pid: int) -> str:
-    """How much memory of a process is on which NUMA nodes, most first."""
-    if not memory:
-        return "on which nodes its memory is, is being read …"
-    nodes = sorted(memory.get(pid, {}).items(), key=lambda one: -one[1])
-    parts = [f"{units.size(amount)} on node {node}" for node, amount in nodes]
-    return f"its memory: {', '.join(parts) or 'not known'}"
+def _memory(nodes: Mapping[int, int]) -> str:
+    """How much memory of a VM is on which NUMA nodes, most first."""
+    most = sorted(nodes.items(), key=lambda one: -one[1])
+    parts = [f"{units.size(amount)} on node {node}" for node, amount in most]
+    return f"its memory: {', '.join(parts)}" if parts else ""

@@ -130,7 +130,9 @@ class Presenter:
         at, page = self._at, self._app.query_one(SchedulerPage)
         rows = vcpu_rows(reading.session, reading.interval, at.hidden)
         hint = "" if page.recorded else f"{MEMORY.key}: the NUMA nodes of its memory"
-        page.show(scheduler_page(reading.interval, at.scope, rows, page.widths, at.memory, hint))
+        if at.memory is not None:
+            hint = f"on which nodes its memory is, is {'being read …' if at.memory_until else 'not known'}"
+        page.show(scheduler_page(reading.interval, at.scope, rows, page.widths, at.memory or {}, hint))
 
     def _answers(self, reading: Reading) -> bool:
         """Whether it has details of the page that is open."""
