@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from .. import units
 from ..insight import scheduling
 from ..insight.other_threads import other_threads
-from ..insight.scheduling import Culprit, Latency
+from ..insight.scheduling import Culprit, HoldUp, Latency, Waker
 from ..insight.vcpus import VcpuRow
 from ..model.interval import Interval
 from ..model.scope import Scope
@@ -34,6 +35,32 @@ def covers(interval: Interval, scope: Scope) -> bool:
 Memory = Mapping[int, Mapping[int, int]]  # by pid: NUMA node → bytes
 
 
+@dataclass(frozen=True)
+class Told:
+    """What insight says of a scope; None where nobody looked."""
+
+    culprits: Sequence[Culprit] | None = None
+    wakers: Sequence[Waker] | None = None
+    holdups: Sequence[HoldUp] | None = None
+    latency: Latency | None = None
+
+
+def told(interval: Interval, scope: Scope) -> Told:
+    """It takes long with thousands of vCPUs, so it is made once."""
+    if not covers(interval, scope):
+        return Told()
+    key = ("told", scope)
+    if key not in interval.memo:
+        interval.memo[key] = Told(
+            scheduling.culprits(interval, scope),
+            scheduling.wakers(interval, scope),
+            scheduling.holdups(interval, scope),
+            scheduling.latency(interval, scope),
+        )
+    found: Told = interval.memo[key]
+    return found
+
+
 def page(
     interval: Interval,
     scope: Scope,
@@ -53,18 +80,19 @@ def page(
         "others": thread_table(other_threads(interval, scope), widths["others"] - 1, vms),
     }
     notes: dict[str, Note] = {"vcpus": _placer(interval, rows, memory, hint)}
-    told = covers(interval, scope)
-    culprits = scheduling.culprits(interval, scope) if told else None
-    if culprits is not None:
-        tables["culprits"] = culprit_table(culprits, seconds, widths["culprits"])
-    if told and (wakers := scheduling.wakers(interval, scope)) is not None:
-        tables["waking"] = waker_table(wakers, widths["waking"])
-    if told and (holdups := scheduling.holdups(interval, scope)) is not None:
-        tables["blocked"] = holdup_table(holdups, seconds, widths["blocked"])
-        notes["blocked"] = {holdup_key(one): stack_line(one.stack) for one in holdups}.get
-    latency = scheduling.latency(interval, scope) if told else None
+    found = told(interval, scope)
+    if found.culprits is not None:
+        tables["culprits"] = culprit_table(found.culprits, seconds, widths["culprits"])
+    if found.wakers is not None:
+        tables["waking"] = waker_table(found.wakers, widths["waking"])
+    if found.holdups is not None:
+        tables["blocked"] = holdup_table(found.holdups, seconds, widths["blocked"])
+        notes["blocked"] = {holdup_key(one): stack_line(one.stack) for one in found.holdups}.get
     return SchedulerView(
-        headline=headline(interval, scope, culprits), tables=tables, notes=notes, **_waking(latency, seconds)
+        headline=headline(interval, scope, found.culprits),
+        tables=tables,
+        notes=notes,
+        **_waking(found.latency, seconds),
     )
 
 

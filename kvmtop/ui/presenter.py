@@ -28,7 +28,7 @@ from ..tables.header import trail
 from ..tables.reason_page import page as reason_page
 from ..tables.row_choice import matcher
 from ..tables.rows import Rows
-from ..tables.scheduler_page import covers
+from ..tables.scheduler_page import covers, told
 from ..tables.scheduler_page import page as scheduler_page
 from ..tables.slow_exits import slow_table
 from ..tables.vcpus import vcpu_table
@@ -59,6 +59,8 @@ class Presenter:
             if interval:
                 by_reason(interval)
                 vcpu_rows(reading.session, interval, self._at.hidden)
+        if self._at.scheduler:
+            told(reading.interval, self._at.scope)
         if reading.settled and self._at.telling:
             self._found(reading)
 
