@@ -14,81 +14,9 @@
  * count of nested interrupts, absent where nobody knows; THREADS, WORDS (of bits for THREADS), ROWS, CPUS: sizes.
  */
 #include "bucket.h"
+#include "charge.h"
 #include "task.h"
 #include "thread.h"
-
-#define MOST 64 /* waiters that a CPU can have; what others wait is not charged to anybody */
-#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
-#define HARDIRQ_MASK 0x000f0000 /* include/linux/preempt.h */
-#define SOFTIRQ_OFFSET 0x00000100
-#define NO_CALL (~0ULL)
-#define KSOFTIRQ 0x71726974666f736bULL /* "ksoftirqd/0" begins so, read as a number */
-
-/* As model/scheduling.py has them. */
-enum { UNKNOWN, TASK, IDLE_CPU, INTERRUPT, SOFTIRQ, TIMER, OTHER_INTERRUPT };
-enum { BEHIND = 1, WOKEN, HELD_UP };
-
-struct key {
-    u64 id;
-    u64 who;
-    u64 call;
-    u32 kind;
-    u32 by;
-    s32 stack;
-    u32 zero;
-};
-
-struct row {
-    struct key key; /* its last field: whether it is a kernel thread */
-    u64 cgroup;
-    char comm[16];
-    u64 count;
-    u64 ns;
-    u64 max;
-};
-
-struct actor {
-    u64 who;
-    u64 by;
-};
-
-struct waiter { /* of a vCPU's thread, by its slot */
-    u64 id;
-    u64 mark;      /* until when its wait is charged; 0: it does not wait, or nobody follows it */
-    u64 begin_ns;  /* of its last wait */
-    u64 end_ns;    /* of the last that is over */
-    struct actor last; /* that was charged */
-    u64 withheld;  /* by its quota, until then */
-    u64 waking_ns; /* when it was woken last */
-    u64 woken_ns;  /* the same while it waits for that */
-    u64 asleep_ns; /* since when it is blocked; 0: it is not, or nobody saw it fall asleep */
-    u64 call;      /* that it sleeps in */
-    s32 stack;
-    u32 cpu;       /* whose run queue it waits on */
-    struct actor waker;
-    u64 count;     /* of wake-ups that have led to running, and how long that took */
-    u64 total;
-    u64 max;
-    u32 hist[BUCKETS];
-};
-
-struct runner { /* of a CPU */
-    u64 task;    /* tgid and tid of what has it; 0: idle */
-    u64 base;    /* where its own variables are */
-    u32 hard;    /* it is in the handler of an interrupt: by, in bits 31:28, and its number */
-    u32 soft;    /* in that of a softirq, its vector + 1 */
-    u32 waiting; /* bits that are set */
-    u32 dropped; /* charges without a row of their own */
-    u64 known;   /* whether task is: it has switched since somebody looks */
-    u64 bits[WORDS];
-    u64 left[2]; /* while they are gone through, by level: those of this word that are left, */
-    u32 next[2]; /* and the next word. Kept here, since the verifier would follow each value of a variable */
-};
-
-struct config {
-    u64 pid; /* only the vCPUs of this process; 0: all */
-    u64 since_ns;
-};
 
 BPF_F_TABLE("array", u32, struct row, rows, ROWS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct waiter, waiters, THREADS, MAP_FLAGS);
@@ -166,12 +94,14 @@ static __always_inline struct row *row_of(struct key *k, struct runner *r, bool 
         return rows.lookup(&n);
     }
     if (free_rows.pop(&n) || !n)
-        goto full;
+        return 0;
     struct row *row = rows.lookup(&n);
     if (!row || places.update(k, &n)) {
         free_rows.push(&n, 0);
-        goto full;
+        return 0;
     }
+    if (n > r->top)
+        r->top = n;
     row->key = *k;
     if (here && k->by == TASK) {
         u32 flags = 0;
@@ -181,9 +111,6 @@ static __always_inline struct row *row_of(struct key *k, struct runner *r, bool 
         bpf_get_current_comm(row->comm, sizeof(row->comm));
     }
     return row;
-full:
-    r->dropped++;
-    return 0;
 }
 
 static __always_inline void add(struct key *k, struct runner *r, bool here, u64 ns, u64 count)
@@ -228,20 +155,6 @@ static __always_inline void set(struct runner *r, u32 slot, u64 one)
 {
     __sync_fetch_and_add(&r->bits[(slot >> 6) % WORDS], one << (slot & 63));
     __sync_fetch_and_add(&r->waiting, one);
-}
-
-/* The number of the lowest bit that is set; clang's own crashes bcc. */
-static __always_inline u64 lowest(u64 bits)
-{
-    u64 v = bits & -bits, octave = 0;
-
-    HALVE(32);
-    HALVE(16);
-    HALVE(8);
-    HALVE(4);
-    HALVE(2);
-    HALVE(1);
-    return octave;
 }
 
 /*

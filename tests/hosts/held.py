@@ -14,7 +14,13 @@ from pathlib import Path
 
 EVENTS = (
     *(f"kvm/kvm_{name}" for name in ("exit", "entry", "userspace_exit", "fpu", "vcpu_wakeup")),
-    *(f"sched/sched_{name}" for name in ("switch", "wakeup", "process_exit")),
+    *(f"sched/sched_{name}" for name in ("switch", "waking", "wakeup", "migrate_task", "process_exit")),
+    *(f"irq/{name}_{way}" for name in ("irq_handler", "softirq") for way in ("entry", "exit")),
+    *(
+        f"irq_vectors/{name}_{way}"
+        for name in ("local_timer", "reschedule", "call_function", "call_function_single", "irq_work")
+        for way in ("entry", "exit")
+    ),
 )
 INSTANCES = [Path(f"/sys/kernel/tracing/instances/held{n}") for n in (1, 2)]
 TRIGGER = "traceoff"  # the cheapest user of an event

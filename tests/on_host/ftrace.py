@@ -20,6 +20,15 @@ EVENTS = (
     *(f"sched/sched_{name}" for name in ("switch", "waking", "wakeup", "migrate_task", "process_exit")),
     *(f"syscalls/sys_{way}_ioctl" for way in ("enter", "exit")),
 )
+# What else has a CPU, where it is to be told: with these, each event has its context.
+INTERRUPTS = (
+    *(f"irq/{name}_{way}" for name in ("irq_handler", "softirq") for way in ("entry", "exit")),
+    *(
+        f"irq_vectors/{name}_{way}"
+        for name in ("local_timer", "reschedule", "call_function", "call_function_single", "irq_work")
+        for way in ("entry", "exit")
+    ),
+)
 # Where the tracepoints say nothing: is a sleep that of a halted vCPU, and has a CPU's share of a quota gone?
 PROBES = (
     "p:truth/block kvm_vcpu_block",
@@ -38,6 +47,7 @@ class Event(NamedTuple):
     tid: int  # of the thread that ran
     name: str
     text: str
+    context: str = ""  # "h": in an interrupt's handler, "s": in a softirq; "H": a handler in one; "" unknown or neither
 
 
 def parse(lines: Iterable[str]) -> Iterator[Event]:
@@ -48,19 +58,24 @@ def parse(lines: Iterable[str]) -> Iterator[Event]:
         if "[LOST" in line[:40]:
             raise RuntimeError(f"ftrace's buffer was too small: {line.strip()}")
         # "       CPU 0/KVM-1234    [001]   123.456789: kvm_entry: vcpu 0": the command may hold anything, but is
-        # padded or cut to 16 characters.
-        tid, cpu, stamp, name, *text = line[17:].split(None, 4)
+        # padded or cut to 16 characters. With irq-info "d.h1." follows the CPU.
+        tid, cpu, stamp, rest = line[17:].split(None, 3)
+        context = ""
+        if not stamp.endswith(":"):
+            context = stamp[2].strip(".")
+            stamp, rest = rest.split(None, 1)
+        name, *text = rest.split(None, 1)
         if name.startswith("sys_ioctl"):  # "sys_ioctl(fd: 5, cmd: ae80, arg: 0)", and "sys_ioctl -> 0x0"
             name = "sys_enter_ioctl:" if "(" in name else "sys_exit_ioctl:"
         ns = int(stamp[:-1].replace(".", "")) * 1000
-        yield Event(ns, int(cpu[1:-1]), int(tid), name[:-1], text[0].rstrip() if text else "")
+        yield Event(ns, int(cpu[1:-1]), int(tid), name[:-1], text[0].rstrip() if text else "", context)
 
 
 class Recorder:
     """Records from start() to stop(), any number of times."""
 
-    def __init__(self, name: str = "truth", kilobytes: int = 49152) -> None:
-        """kilobytes: of the buffer, for each CPU."""
+    def __init__(self, name: str = "truth", kilobytes: int = 49152, interrupts: bool = False) -> None:
+        """kilobytes: of the buffer, for each CPU; interrupts: also INTERRUPTS, and each event's context."""
         self._at = TRACING / "instances" / name
         self._undo = contextlib.ExitStack()
         for probe in PROBES:
@@ -71,8 +86,8 @@ class Recorder:
         self._write("tracing_on", "0")
         self._write("trace_clock", "mono")
         self._write("buffer_size_kb", str(kilobytes))
-        self._write("options/irq-info", "0")
-        for event in (*EVENTS, "truth"):
+        self._write("options/irq-info", str(int(interrupts)))
+        for event in (*EVENTS, "truth", *(INTERRUPTS if interrupts else ())):
             self._write(f"events/{event}/enable", "1")
             self._undo.callback(self._write, f"events/{event}/enable", "0")
         self._write("events/syscalls/sys_enter_ioctl/filter", f"cmd == {KVM_RUN}")

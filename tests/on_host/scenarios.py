@@ -63,11 +63,15 @@ class Vm:
 
     def ready(self) -> Vm:
         """Wait for it. Raises AssertionError if it ends, or says nothing for a minute."""
+        self.says("ready")
+        return self
+
+    def says(self, word: str) -> None:
+        """Wait for that. Raises as ready()."""
         end = time.monotonic() + 60
-        while "ready" not in self.said():
+        while word not in self.said():
             assert self.process.poll() is None and time.monotonic() < end, self.process.returncode
             time.sleep(0.05)
-        return self
 
     def signal(self, number: int) -> None:
         os.killpg(self.process.pid, number)
@@ -80,7 +84,7 @@ class Vm:
 
 
 @contextlib.contextmanager
-def _vm(*arguments: str, before: list[str] | None = None) -> Iterator[Vm]:
+def vm(*arguments: str, before: list[str] | None = None) -> Iterator[Vm]:
     vm = Vm(*arguments, before=before)
     try:
         yield vm.ready()
@@ -89,13 +93,15 @@ def _vm(*arguments: str, before: list[str] | None = None) -> Iterator[Vm]:
 
 
 @contextlib.contextmanager
-def _process(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+def process(argv: list[str], says: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """It runs until the end; says: the line that tells that it has begun."""
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if says else None) as process:
+        try:
+            if says:
+                assert process.stdout and process.stdout.readline().decode().strip() == says
+            yield process
+        finally:
+            process.kill()
 
 
 def alone(*arguments: str, before: list[str] | None = None) -> Callable[[], contextlib.AbstractContextManager[Running]]:
@@ -103,8 +109,8 @@ def alone(*arguments: str, before: list[str] | None = None) -> Callable[[], cont
 
     @contextlib.contextmanager
     def begin() -> Iterator[Running]:
-        with _vm(*arguments, before=before) as vm:
-            yield Running(vm.tids)
+        with vm(*arguments, before=before) as guest:
+            yield Running(guest.tids)
 
     return begin
 
@@ -114,8 +120,8 @@ def hogged(*how: str) -> Callable[[], contextlib.AbstractContextManager[Running]
 
     @contextlib.contextmanager
     def begin() -> Iterator[Running]:
-        with _vm("busy", before=ON_CPU) as vm, contextlib.ExitStack() as hogs:
-            yield Running(vm.tids, {0: lambda: hogs.enter_context(_process([*ON_CPU, *how, *HOG])), 4: hogs.close})
+        with vm("busy", before=ON_CPU) as guest, contextlib.ExitStack() as hogs:
+            yield Running(guest.tids, {0: lambda: hogs.enter_context(process([*ON_CPU, *how, *HOG])), 4: hogs.close})
 
     return begin
 
@@ -127,16 +133,16 @@ def later() -> Iterator[Running]:
         vms: list[Vm] = []
         yield Running(
             lambda: {tid for vm in vms for tid in vm.tids()},
-            {0: lambda: vms.append(stack.enter_context(_vm("busy", "--irqchip", "--vcpus", "2", "--unstarted", "1")))},
+            {0: lambda: vms.append(stack.enter_context(vm("busy", "--irqchip", "--vcpus", "2", "--unstarted", "1")))},
         )
 
 
 @contextlib.contextmanager
 def stopped() -> Iterator[Running]:
     """SIGSTOP and SIGCONT in turn."""
-    with _vm("busy") as vm:
-        stop, resume = (lambda: vm.signal(signal.SIGSTOP)), (lambda: vm.signal(signal.SIGCONT))
-        yield Running(vm.tids, {0: stop, 2: resume, 4: stop})
+    with vm("busy") as guest:
+        stop, resume = (lambda: guest.signal(signal.SIGSTOP)), (lambda: guest.signal(signal.SIGCONT))
+        yield Running(guest.tids, {0: stop, 2: resume, 4: stop})
 
 
 def _vcpus(pid: int) -> set[int]:
@@ -193,12 +199,12 @@ def quota(
             (above / "cgroup.subtree_control").write_text("+cpu")
             group.mkdir()
             with contextlib.ExitStack() as stack:
-                vm = stack.enter_context(_vm(*arguments, before=before))
-                (group / "cgroup.procs").write_text(str(vm.process.pid))
+                guest = stack.enter_context(vm(*arguments, before=before))
+                (group / "cgroup.procs").write_text(str(guest.process.pid))
                 ((above if parent else group) / "cpu.max").write_text(f"{percent * 1000} 100000")
                 if hog:
-                    stack.enter_context(_process([*TICKING, *HOG]))
-                yield Running(vm.tids)
+                    stack.enter_context(process([*TICKING, *HOG]))
+                yield Running(guest.tids)
         finally:
             for folder in (group, above):
                 with contextlib.suppress(FileNotFoundError):

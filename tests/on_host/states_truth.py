@@ -101,7 +101,7 @@ def replay(events: Iterable[Event], end: int) -> dict[int, list[Span]]:
     moves: dict[int, list[tuple[int, int]]] = defaultdict(list)  # of each thread, when and to which CPU
     quota: list[Event] = []
     for event in sorted(events, key=lambda event: event.ns):
-        ns, cpu, tid, name, text = event
+        ns, cpu, tid, name, text, _ = event
         thread = threads[tid]
         match name:
             case "kvm_exit":

@@ -20,6 +20,7 @@ from kvmtop.model.vocabulary import STATES as COLUMNS
 from . import ftrace, states_truth
 from .scenarios import CPUS, SCENARIOS, Scenario
 from .states_truth import STATES
+from .truth import instants
 
 INTERVALS = 6
 MOSTLY, ALWAYS = 2.0, 5.0  # percentage points: in 95 % of the intervals, and in all
@@ -78,12 +79,6 @@ def observe(
             if scenario.seeded:
                 live.close()
     return readings, [*before, *events], tids
-
-
-def instants(reading: Snapshot) -> dict[int, int]:
-    """Up to when each thread's states are counted (ns), by its row's id: threads are read one after the other."""
-    ends = reading.threads["first_ns"] + reading.threads["states"].sum(axis=1)
-    return dict(zip(reading.thread_ids.tolist(), ends.tolist(), strict=True))
 
 
 def compare(

@@ -12,6 +12,7 @@ import argparse
 import ctypes
 import fcntl
 import mmap
+import multiprocessing
 import os
 import signal
 import struct
@@ -28,6 +29,7 @@ _RUNNABLE, _UNINITIALIZED = 0, 1  # mp_state
 _USERFAULTFD, _UFFD_USER_MODE = 323, 0  # its system call
 _UFFD_API, _UFFD_REGISTER, _UFFD_ZEROPAGE = 0xC018AA3F, 0xC020AA00, 0xC020AA04
 _PAGE = 4096
+_SET_NAME = 15  # of prctl
 
 MEMORY, CODE = 0x10000, 0x1000
 FAR = 0x8000  # the page that "fault" reads
@@ -49,8 +51,37 @@ GUESTS = {
     b"\x66\x31\xc0\x66\x31\xc9\x0f\x01\xc9",  # some turns; monitor; mwait
     "rdmsr": _turns(100_000) + b"\x66\xb9" + struct.pack("<I", MSR) + b"\x0f\x32",
     "out": _turns(100_000) + b"\xe6\x10",
+    "held": _turns(20_000) + b"\xe6\x10",
     "fault": b"\xa0\x00\x80\xe6\x10",  # mov al,[FAR]; out: then the page is taken away again
 }
+
+
+class Holder:
+    """A thread of the VMM that has what a vCPU needs, and lets go of it a while later: as QEMU's big lock."""
+
+    name = "holder"
+
+    def __init__(self, times: int, seconds: float = 0.005) -> None:
+        self.times, self.seconds = times, seconds
+        # They sleep in a futex each, without Python's lock.
+        self._wanted, self._asked, self._free = (multiprocessing.get_context("fork").Semaphore(0) for _ in range(3))
+
+    def meet(self) -> None:
+        """The vCPU's thread, which goes on when it may."""
+        if self._wanted.acquire(False):
+            self._asked.release()
+            self._free.acquire()
+
+    def run(self) -> None:
+        """This thread, so many times."""
+        ctypes.CDLL(None).prctl(_SET_NAME, self.name.encode(), 0, 0, 0)
+        for _ in range(self.times):
+            self._wanted.release()
+            self._asked.acquire()
+            time.sleep(self.seconds)
+            self._free.release()
+        print("released", flush=True)
+        time.sleep(1000)
 
 
 class Vmm:
@@ -64,10 +95,11 @@ class Vmm:
         unstarted: int = 0,
         halt: float = 0.02,
         fault: float = 0.3,
+        holder: Holder | None = None,
     ) -> None:
         """unstarted: so many of the vCPUs (the last ones) are never started; halt: seconds that the VMM sleeps where
-        HLT comes to it; fault: seconds until a page comes by userfaultfd."""
-        self.halt, self.fault = halt, fault
+        HLT comes to it; fault: seconds until a page comes by userfaultfd; holder: whom a vCPU meets at each OUT."""
+        self.halt, self.fault, self.holder = halt, fault, holder
         kvm = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
         self.vm = fcntl.ioctl(kvm, _CREATE_VM, 0)
         if irqchip:
@@ -125,6 +157,8 @@ class Vmm:
             elif reason[0] == _EXIT_IO:
                 if hasattr(self, "_uffd"):
                     self.memory.madvise(mmap.MADV_DONTNEED, FAR, _PAGE)
+                if self.holder:
+                    self.holder.meet()
             elif reason[0] not in (_EXIT_RDMSR, _EXIT_INTR):
                 os.write(2, f"vCPU {number} left with KVM exit reason {reason[0]}\n".encode())
                 os._exit(1)
@@ -167,15 +201,18 @@ def main() -> None:
     parser.add_argument(
         "--churn", type=float, default=0, metavar="S", help="a new VM every S seconds, for 1.5 times that"
     )
+    parser.add_argument("--hold", type=int, default=0, help="at SIGUSR1 hold vCPU 0 up so many times, for 5 ms each")
     options = parser.parse_args()
+    holder = Holder(options.hold) if options.hold else None
 
     def make() -> Vmm:
-        return Vmm(options.guest, options.vcpus, options.irqchip, options.unstarted)
+        return Vmm(options.guest, options.vcpus, options.irqchip, options.unstarted, holder=holder)
 
     if options.churn:
         _churn(make, options.churn, 1.5 * options.churn)
     vmm = make()
-    signal.signal(signal.SIGUSR1, lambda *_: None)
+    asked = (lambda *_: threading.Thread(target=holder.run, daemon=True).start()) if holder else (lambda *_: None)
+    signal.signal(signal.SIGUSR1, asked)
     vmm.start()
     while True:
         time.sleep(options.kick or 1000)
