@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from .. import units
 from ..insight import scheduling
 from ..insight.other_threads import other_threads
-from ..insight.scheduling import Culprit, Latency
+from ..insight.scheduling import Culprit, HoldUp, Latency, Waker
 from ..insight.vcpus import VcpuRow
 from ..model.interval import Interval
 from ..model.scope import Scope
@@ -34,17 +35,43 @@ def covers(interval: Interval, scope: Scope) -> bool:
 Memory = Mapping[int, Mapping[int, int]]  # by pid: NUMA node → bytes
 
 
+@dataclass(frozen=True)
+class Told:
+    """What insight says of a scope; None where nobody looked."""
+
+    culprits: Sequence[Culprit] | None = None
+    wakers: Sequence[Waker] | None = None
+    holdups: Sequence[HoldUp] | None = None
+    latency: Latency | None = None
+
+
+def told(interval: Interval, scope: Scope) -> Told:
+    """It takes long with thousands of vCPUs, so it is made once."""
+    if not covers(interval, scope):
+        return Told()
+    key = ("told", scope)
+    if key not in interval.memo:
+        interval.memo[key] = Told(
+            scheduling.culprits(interval, scope),
+            scheduling.wakers(interval, scope),
+            scheduling.holdups(interval, scope),
+            scheduling.latency(interval, scope),
+        )
+    found: Told = interval.memo[key]
+    return found
+
+
 def page(
     interval: Interval,
     scope: Scope,
     rows: Sequence[VcpuRow],
     widths: Mapping[str, int],
-    memory: Memory | None = None,
+    memory: Memory,
     hint: str = "",
 ) -> SchedulerView:
     """All of it. rows: vcpu_rows() of the interval; widths: characters of the tables, by pane.
 
-    memory: on which nodes it is; empty while it is being read, None where nobody has asked: then hint says how to.
+    memory: on which nodes it is; hint: what to say where that is not known.
     """
     seconds = interval.seconds
     vms = interval.after.vms if scope.pid is None else None
@@ -53,18 +80,19 @@ def page(
         "others": thread_table(other_threads(interval, scope), widths["others"] - 1, vms),
     }
     notes: dict[str, Note] = {"vcpus": _placer(interval, rows, memory, hint)}
-    told = covers(interval, scope)
-    culprits = scheduling.culprits(interval, scope) if told else None
-    if culprits is not None:
-        tables["culprits"] = culprit_table(culprits, seconds, widths["culprits"])
-    if told and (wakers := scheduling.wakers(interval, scope)) is not None:
-        tables["waking"] = waker_table(wakers, widths["waking"])
-    if told and (holdups := scheduling.holdups(interval, scope)) is not None:
-        tables["blocked"] = holdup_table(holdups, seconds, widths["blocked"])
-        notes["blocked"] = {holdup_key(one): stack_line(one.stack) for one in holdups}.get
-    latency = scheduling.latency(interval, scope) if told else None
+    found = told(interval, scope)
+    if found.culprits is not None:
+        tables["culprits"] = culprit_table(found.culprits, seconds, widths["culprits"])
+    if found.wakers is not None:
+        tables["waking"] = waker_table(found.wakers, widths["waking"])
+    if found.holdups is not None:
+        tables["blocked"] = holdup_table(found.holdups, seconds, widths["blocked"])
+        notes["blocked"] = {holdup_key(one): stack_line(one.stack) for one in found.holdups}.get
     return SchedulerView(
-        headline=headline(interval, scope, culprits), tables=tables, notes=notes, **_waking(latency, seconds)
+        headline=headline(interval, scope, found.culprits),
+        tables=tables,
+        notes=notes,
+        **_waking(found.latency, seconds),
     )
 
 
@@ -159,7 +187,7 @@ def stack_line(stack: Sequence[str]) -> str:
     return " < ".join(stack) if stack else "its kernel stack is not known"
 
 
-def _placer(interval: Interval, rows: Sequence[VcpuRow], memory: Memory | None, hint: str) -> Note:
+def _placer(interval: Interval, rows: Sequence[VcpuRow], memory: Memory, hint: str) -> Note:
     """Tells of a vCPU, by its scope, where it is and may be, and on which nodes the memory of its VM is."""
     tids = {one.scope: one.number for one in rows}
 
@@ -167,15 +195,13 @@ def _placer(interval: Interval, rows: Sequence[VcpuRow], memory: Memory | None, 
         if not isinstance(key, Scope) or key not in tids:
             return None
         words = scheduling.placement_words(interval, key).get(tids[key], "")
-        return "; ".join(filter(None, [words, hint if memory is None else _memory(memory, key.pid or 0)]))
+        return "; ".join(filter(None, [words, _memory(memory.get(key.pid or 0, {})) or hint]))
 
     return place
 
 
-def _memory(memory: Memory, pid: int) -> str:
-    """How much memory of a process is on which NUMA nodes, most first."""
-    if not memory:
-        return "on which nodes its memory is, is being read …"
-    nodes = sorted(memory.get(pid, {}).items(), key=lambda one: -one[1])
-    parts = [f"{units.size(amount)} on node {node}" for node, amount in nodes]
-    return f"its memory: {', '.join(parts) or 'not known'}"
+def _memory(nodes: Mapping[int, int]) -> str:
+    """How much memory of a VM is on which NUMA nodes, most first."""
+    most = sorted(nodes.items(), key=lambda one: -one[1])
+    parts = [f"{units.size(amount)} on node {node}" for node, amount in most]
+    return f"its memory: {', '.join(parts)}" if parts else ""

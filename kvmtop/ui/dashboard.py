@@ -197,8 +197,8 @@ class Dashboard(Program):
         self._open_scheduler(pointed, (at.scope,))
 
     def _open_scheduler(self, scope: Scope, back: tuple[Scope, ...]) -> None:
-        at, page = self.viewpoint, self.query_one(SchedulerPage)
-        at.scope, at.reason, at.slowest, at.scheduler, at.memory = scope, None, False, back, None
+        page = self.query_one(SchedulerPage)
+        self.viewpoint.open_scheduler(scope, back)
         self.look()
         self._turn_to("SchedulerPage")
         page.begin(scope)
@@ -208,8 +208,8 @@ class Dashboard(Program):
 
     def action_memory(self) -> None:
         """Read on which NUMA nodes memory is; once, since that is dear."""
-        if self.viewpoint.scheduler:
-            self.viewpoint.memory = {}
+        if self.viewpoint.scheduler and self.newest:
+            self.viewpoint.ask_for_memory(self.newest)
             self.look()
             self.action_show_pane("vcpus")
 

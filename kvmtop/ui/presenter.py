@@ -28,7 +28,7 @@ from ..tables.header import trail
 from ..tables.reason_page import page as reason_page
 from ..tables.row_choice import matcher
 from ..tables.rows import Rows
-from ..tables.scheduler_page import covers
+from ..tables.scheduler_page import covers, told
 from ..tables.scheduler_page import page as scheduler_page
 from ..tables.slow_exits import slow_table
 from ..tables.vcpus import vcpu_table
@@ -59,6 +59,8 @@ class Presenter:
             if interval:
                 by_reason(interval)
                 vcpu_rows(reading.session, interval, self._at.hidden)
+        if self._at.scheduler:
+            told(reading.interval, self._at.scope)
         if reading.settled and self._at.telling:
             self._found(reading)
 
@@ -130,7 +132,9 @@ class Presenter:
         at, page = self._at, self._app.query_one(SchedulerPage)
         rows = vcpu_rows(reading.session, reading.interval, at.hidden)
         hint = "" if page.recorded else f"{MEMORY.key}: the NUMA nodes of its memory"
-        page.show(scheduler_page(reading.interval, at.scope, rows, page.widths, at.memory, hint))
+        if at.memory is not None:
+            hint = f"on which nodes its memory is, is {'being read …' if at.memory_until else 'not known'}"
+        page.show(scheduler_page(reading.interval, at.scope, rows, page.widths, at.memory or {}, hint))
 
     def _answers(self, reading: Reading) -> bool:
         """Whether it has details of the page that is open."""

@@ -13,6 +13,8 @@ from ..model.snapshot import Snapshot
 from ..model.vocabulary import KINDS, DetailRequest, Key
 from .feed import Reading
 
+MEMORY_NS = 60_000_000_000  # for so long, memory is asked for
+
 
 @dataclass
 class Viewpoint:
@@ -23,7 +25,8 @@ class Viewpoint:
     reason: Key | None = None
     slowest: bool = False
     scheduler: tuple[Scope, ...] = ()  # its page is open: the scopes that lead back, the overview's first
-    memory: Mapping[int, Mapping[int, int]] | None = None  # by pid, as Scheduling's; empty: asked for; None: is not
+    memory: Mapping[int, Mapping[int, int]] | None = None  # by pid, as Scheduling's; None: nobody has asked
+    memory_until: int = 0  # CLOCK_MONOTONIC, ns: when to ask for it no longer; 0 while it is not asked for
     sorting: str = "time"  # a column of the reasons
     descending: bool = True
     leave_idle: bool = False  # idle time out of time shares
@@ -38,17 +41,33 @@ class Viewpoint:
         """Whether a page covers the overview."""
         return bool(self.slowest or self.scheduler) or self.reason is not None
 
+    def open_scheduler(self, scope: Scope, back: tuple[Scope, ...]) -> None:
+        """Its page of a scope. back: the scopes that lead back from there, the overview's first."""
+        self.scope, self.reason, self.slowest, self.scheduler = scope, None, False, back
+        self.memory, self.memory_until = None, 0
+
+    def ask_for_memory(self, newest: Reading) -> None:
+        """From now on, and anew."""
+        self.memory, self.memory_until = {}, newest.snapshot.time_ns + MEMORY_NS
+
     def wish(self, newest: Reading) -> DetailRequest | None:
         """What the page that is open needs beside what is always counted; None where it needs nothing."""
         if self.scheduler:
-            told = newest.snapshot.scheduling
-            if told and told.memory and self.memory is not None:
-                self.memory = self.memory or told.memory
-            return DetailRequest(sched=self.scope.pid or 0, numa=self.memory == {})
+            if self.memory_until:
+                self._remember(newest.snapshot)
+            return DetailRequest(sched=self.scope.pid or 0, numa=bool(self.memory_until))
         if not self.on_page:
             return None
         kinds = TOUCHED if self.slowest else frozenset(KINDS) - {""}
         return DetailRequest(kinds, self.reason, slow_exits.threshold(newest.interval, self.reason))
+
+    def _remember(self, snapshot: Snapshot) -> None:
+        """Of each VM once on which nodes its memory is: it comes one by one, may not be had, and is dear to read."""
+        told = snapshot.scheduling.memory if snapshot.scheduling else {}
+        self.memory = {**(self.memory or {}), **told}
+        vms = {vm.pid for vm in snapshot.vms.values() if not vm.ended and self.scope.pid in (None, vm.pid)}
+        if vms <= self.memory.keys() or snapshot.time_ns >= self.memory_until:
+            self.memory_until = 0
 
     def adapted(self, reading: Reading) -> Reading:
         """As it is seen from here, since the baseline; since the start, before that in a recording. From any thread."""

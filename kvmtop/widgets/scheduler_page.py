@@ -83,10 +83,9 @@ class SchedulerPage(VerticalScroll, can_focus=False):
 
     def begin(self, at: Key) -> None:
         """Another scope: nothing is known of it yet, and the cursor goes to its vCPU, if it is one."""
+        self.show(SchedulerView("", {}))
         for pane in ("culprits", *PANES):
-            table = self.table(pane)
-            table.show((), ())
-            table.cursor = at if pane == "vcpus" else None
+            self.table(pane).cursor = at if pane == "vcpus" else None
         self.screen.set_focus(self.table("culprits"))
         self.scroll_home(animate=False)
 

@@ -15,7 +15,7 @@ from kvmtop.widgets.scheduler_page import SchedulerPage, shortened
 
 from ..support.culprits import DB, WEB, Culprits
 from ..support.dashboard import Driver, driving
-from ..support.fake import Host
+from ..support.fake import SECOND, Host
 from ..support.hostile import NASTY
 
 VCPU = Scope(DB, DB + 2)
@@ -208,6 +208,26 @@ async def test_m_asks_once_on_which_nodes_memory_is() -> None:
         assert "its memory: 3.00GiB" not in words(d)
 
 
+async def test_memory_that_comes_vm_by_vm_is_asked_for_until_all_is_known_or_too_long() -> None:
+    host = Culprits()
+    async with driving(host, (160, 48)) as d:
+        await opened(d, "S", "m", "home")
+        host.memory = {WEB: {0: 1 << 30}}
+        await d.tick()
+        assert host.wish and host.wish.numa and "is being read" in words(d)  # of db02's vCPU, which waits most
+        host.memory = {DB: {0: 3 << 30}}
+        await d.tick(2)
+        assert host.wish and not host.wish.numa and "its memory: 3.00GiB on node 0" in words(d)
+        await d.press("end")
+        assert "its memory: 1.00GiB on node 0" in words(d)
+        host.memory = {}
+        await d.press("m")
+        assert host.wish and host.wish.numa
+        host.now += 60 * SECOND
+        await d.tick()
+        assert not host.wish.numa and "its memory is, is not known" in words(d)
+
+
 async def test_what_comes_while_the_display_is_held_is_shown() -> None:
     async with driving(Culprits()) as d:
         await d.tick()
@@ -225,7 +245,10 @@ async def test_its_figures_are_those_of_the_last_interval_even_where_totals_are_
 async def test_another_scope_shows_nothing_of_the_one_before() -> None:
     async with driving(Culprits()) as d:
         await opened(d, "2", "home", "S")
-        await d.press("escape", "end", "S")
+        await d.press("escape", "end")
+        d.app.action_scheduler()
+        assert not d.table("culprits").rows  # not even until the next frame
+        await d.press()
         assert not d.table("culprits").rows and "vCPU 1 of web01 did not wait for a CPU" in words(d)
         await d.tick(2)
         assert not d.table("culprits").rows and "no vCPU waited for a CPU" in d.text()
