@@ -45,6 +45,15 @@ def duration(ns: float | None) -> str:
     return f"{minutes}m{seconds:02}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02}m"
 
 
+def size(amount: float) -> str:
+    """Of memory, in bytes: 512B, 4.00KiB, 3.20GiB."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if amount < 999.5 or unit == "TiB":
+            break
+        amount /= 1024
+    return f"{amount:.0f}B" if unit == "B" else f"{_three(amount)}{unit}"
+
+
 def clock(ns: int) -> str:
     """How far on something is: 0:00:07, 12:34:56."""
     minutes, seconds = divmod(ns // 1_000_000_000, 60)

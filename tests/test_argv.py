@@ -131,6 +131,7 @@ YIELDS = [
     ("--live=1", 2, "ignored explicit argument"),
     ("--event all", 0, ""),
     ("--event io,io", 0, ""),
+    ("--event sched,all --slow 1ms", 0, ""),
     ("--event io,", 2, "'' is none of all"),
     (f"--event {LONG}", 2, "is none of all"),
     ("--event \x1b[31mio", 2, "is none of all"),

@@ -115,6 +115,22 @@ def test_percent(share: float | None, text: str) -> None:
     assert units.percent(share) == text
 
 
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0, "0B"),
+        (999, "999B"),
+        (1000, "0.98KiB"),
+        (4096, "4.00KiB"),
+        (800 << 20, "800MiB"),
+        (3435973837, "3.20GiB"),
+        (2000 << 40, "2000TiB"),
+    ],
+)
+def test_size(amount: int, text: str) -> None:
+    assert units.size(amount) == text
+
+
 @pytest.mark.parametrize("unit", [units.number, units.rate, units.duration])
 def test_seven_characters_at_most(unit: Callable[[float], str]) -> None:
     rnd = random.Random(1)

@@ -22,7 +22,7 @@ from textual.keys import format_key
 import kvmtop
 from kvmtop import cli
 from kvmtop.commands import help as overview
-from kvmtop.commands.arguments import EVENTS, FLAVOURS, Parser
+from kvmtop.commands.arguments import EVENTS, FLAVOURS, SCHEDULER, Parser
 from kvmtop.output.prometheus import Exporter
 from kvmtop.recording import reader
 from kvmtop.recording.format import SCHEMA
@@ -48,7 +48,7 @@ STATUS = (
 )
 # The values of arguments that argparse does not list as choices, by the first name of each; before it, its command.
 VALUES = {
-    "--event": ("all", *EVENTS),
+    "--event": ("all", *EVENTS, SCHEDULER),
     "compare --sort": tuple(BY_KEY),
     "--sort": SORTS,
     "-G": tuple(f"kvm={name}" for name in FLAVOURS),

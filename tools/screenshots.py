@@ -26,6 +26,7 @@ VIEWS = {
     "reason": ("T", "home", "down", "enter"),
     "io": ("slash", "i", "o", "enter", "home", "enter"),
     "slow": ("x",),
+    "scheduler": ("S",),
     "help": ("question_mark",),
 }
 SECONDS = 12.0  # of history before the first picture

@@ -26,3 +26,17 @@ static __always_inline u64 bucket(u64 ns)
     asm volatile("%0 &= 127" : "+r"(v));
     return v;
 }
+
+/* The number of the lowest bit that is set; clang's own crashes bcc. */
+static __always_inline u64 lowest(u64 bits)
+{
+    u64 v = bits & -bits, octave = 0;
+
+    HALVE(32);
+    HALVE(16);
+    HALVE(8);
+    HALVE(4);
+    HALVE(2);
+    HALVE(1);
+    return octave;
+}

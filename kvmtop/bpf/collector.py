@@ -83,7 +83,6 @@ class Collector:
             *way.flags,
             *(f"-D{name.upper()}={size}" for name, size in sizes.items()),
             f"-DMAP_FLAGS={syscalls.MMAPABLE if use_mmap else 0}",
-            f"-I{HERE}",
             *(["-DRAW"] if use_raw else []),
             *([f"-DSKIP(tgid)=({'&&'.join(f'(tgid)!={pid}' for pid in pids)})"] if pids else []),
             *flags,

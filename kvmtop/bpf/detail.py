@@ -141,7 +141,6 @@ class Detail:
             f"-DCPUS={cpus}",
             f"-DRING={RING}",
             f"-DMAP_FLAGS={syscalls.MMAPABLE if mapped else 0}",
-            f"-I{HERE}",
             *([f"-DSKIP(tgid)=({'&&'.join(f'(tgid)!={pid}' for pid in pids)})"] if pids else []),
         ]
         self._probes = Probes(HERE / "detail.bpf.c", defines, self._all, [*sizes, "free_rows", "places"], shared)

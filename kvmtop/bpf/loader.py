@@ -126,7 +126,7 @@ def child(request: dict[str, Any]) -> None:
 
 def _load(bcc: Any, request: dict[str, Any]) -> None:
     warnings.simplefilter("ignore", DeprecationWarning)  # bcc 0.26 hands itself str where it wants bytes
-    bpf = bcc.BPF(src_file=request["source"].encode(), cflags=request["flags"])
+    bpf = bcc.BPF(text=_whole(Path(request["source"])).encode(), cflags=request["flags"])
 
     def fd(name: str) -> int:
         return int(bcc.lib.bpf_table_fd(bpf.module, name.encode()))
@@ -140,6 +140,12 @@ def _load(bcc: Any, request: dict[str, Any]) -> None:
         programs.append(syscalls.load(instructions, kind, type_id))
     with socket.socket(fileno=request["socket"]) as theirs:
         socket.send_fds(theirs, [b"descriptors"], maps + programs)
+
+
+def _whole(source: Path) -> str:
+    """A C file with its own headers in it: bcc rewrites what is done with maps in the file itself only."""
+    text = source.read_text()
+    return re.sub(r'^#include "(\w+\.h)"$', lambda found: (source.parent / found[1]).read_text(), text, flags=re.M)
 
 
 def _with_maps(instructions: bytes, instead: Mapping[int, int], bits: int) -> bytes:

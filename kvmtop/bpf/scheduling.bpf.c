@@ -14,78 +14,9 @@
  * count of nested interrupts, absent where nobody knows; THREADS, WORDS (of bits for THREADS), ROWS, CPUS: sizes.
  */
 #include "bucket.h"
+#include "charge.h"
 #include "task.h"
 #include "thread.h"
-
-#define MOST 64 /* waiters that a CPU can have; what others wait is not charged to anybody */
-#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
-#define HARDIRQ_MASK 0x000f0000 /* include/linux/preempt.h */
-#define SOFTIRQ_OFFSET 0x00000100
-#define NO_CALL (~0ULL)
-#define KSOFTIRQ 0x71726974666f736bULL /* "ksoftirqd/0" begins so, read as a number */
-
-/* As model/scheduling.py has them. */
-enum { UNKNOWN, TASK, IDLE_CPU, INTERRUPT, SOFTIRQ, TIMER, OTHER_INTERRUPT };
-enum { BEHIND = 1, WOKEN, HELD_UP };
-
-struct key {
-    u64 id;
-    u64 who;
-    u64 call;
-    u32 kind;
-    u32 by;
-    s32 stack;
-    u32 zero;
-};
-
-struct row {
-    struct key key; /* its last field: whether it is a kernel thread */
-    u64 cgroup;
-    char comm[16];
-    u64 count;
-    u64 ns;
-    u64 max;
-};
-
-struct actor {
-    u64 who;
-    u64 by;
-};
-
-struct waiter { /* of a vCPU's thread, by its slot */
-    u64 id;
-    u64 mark;      /* until when its wait is charged; 0: it does not wait, or nobody follows it */
-    u64 withheld;  /* by its quota, until then */
-    u64 waking_ns; /* when it was woken last */
-    u64 woken_ns;  /* the same while it waits for that */
-    u64 asleep_ns; /* since when it is blocked; 0: it is not, or nobody saw it fall asleep */
-    u64 call;      /* that it sleeps in */
-    s32 stack;
-    u32 cpu;       /* whose run queue it waits on */
-    struct actor waker;
-    u64 count;     /* of wake-ups that have led to running, and how long that took */
-    u64 total;
-    u64 max;
-    u32 hist[BUCKETS];
-};
-
-struct runner { /* of a CPU */
-    u64 task;    /* tgid and tid of what has it; 0: idle */
-    u64 base;    /* where its own variables are */
-    u32 hard;    /* it is in the handler of an interrupt: by, in bits 31:28, and its number */
-    u32 soft;    /* in that of a softirq, its vector + 1 */
-    u32 waiting; /* bits that are set */
-    u32 dropped; /* charges without a row of their own */
-    u64 known;   /* whether task is: it has switched since somebody looks */
-    u64 bits[WORDS];
-    u64 left[2]; /* while they are gone through, by level: those of this word that are left, */
-    u32 next[2]; /* and the next word. Kept here, since the verifier would follow each value of a variable */
-};
-
-struct config {
-    u64 pid; /* only the vCPUs of this process; 0: all */
-    u64 since_ns;
-};
 
 BPF_F_TABLE("array", u32, struct row, rows, ROWS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct waiter, waiters, THREADS, MAP_FLAGS);
@@ -208,6 +139,7 @@ static __always_inline void charge(struct waiter *w, struct thread *t, struct ac
     if ((s64)ns <= 0) /* an interrupt came between */
         return;
     w->mark = now;
+    w->last = *a;
 #ifdef TASK_CFS
     u64 ahead = t->ahead, withheld = 0, cfs = t->cfs;
     WITHHELD(PROBE, cfs, ahead, now, withheld);
@@ -229,20 +161,6 @@ static __always_inline void set(struct runner *r, u32 slot, u64 one)
         return;
     __sync_fetch_and_add(word, one << (slot & 63));
     __sync_fetch_and_add(&r->waiting, one);
-}
-
-/* The number of the lowest bit that is set; clang's own crashes bcc. */
-static __always_inline u64 lowest(u64 bits)
-{
-    u64 v = bits & -bits, octave = 0;
-
-    HALVE(32);
-    HALVE(16);
-    HALVE(8);
-    HALVE(4);
-    HALVE(2);
-    HALVE(1);
-    return octave;
 }
 
 /*
@@ -271,12 +189,11 @@ static __always_inline void charge_all(struct runner *r, u32 level, u64 now, boo
         r->left[level] = left & (left - 1);
         struct thread *t = threads.lookup(&slot);
         struct waiter *w = waiters.lookup(&slot);
-        if (!t || !w)
+        if (!t || !w || t->id != w->id || !w->mark) /* it is leaving just now */
             continue;
-        if (t->off != WAIT || t->id != w->id || !w->mark) { /* nobody saw it go */
+        if (t->off != WAIT) { /* it has a CPU, and nobody saw it switched in */
             set(r, slot, -1ULL);
-            if (t->off != WAIT)
-                w->mark = 0;
+            w->mark = 0;
             continue;
         }
         charge(w, t, &a, r, 1, now, ends);
@@ -309,6 +226,7 @@ static __always_inline void end(struct waiter *w, struct thread *t, u32 slot, u6
             set(r, slot, -1ULL);
         }
         w->mark = 0;
+        w->end_ns = now;
     }
     if (w->woken_ns) {
         u64 ns = now - w->woken_ns;
@@ -368,6 +286,7 @@ int on_switch(void *ctx)
         struct waiter *w = t ? waiter(slot, t) : 0;
         if (w && t->off == WAIT && !w->mark) {
             w->withheld = t->withheld;
+            w->begin_ns = t->since_ns;
             begin(w, slot, n, t->since_ns);
         } else if (w && t->off == BLOCKED) {
             int stack = stacks.get_stackid(ctx, 0);
@@ -459,6 +378,7 @@ int on_wake(void *ctx)
     w->woken_ns = w->waking_ns ? w->waking_ns : since;
     w->waking_ns = 0;
     w->withheld = t->withheld;
+    w->begin_ns = since;
     begin(w, slot, cpu, since);
     return 0;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,12 +25,14 @@ from .tracepoint import Tracefs
 HERE = Path(__file__).parent
 ROWS = 16384  # vCPUs times those they waited behind, or were woken by: 2 MB of kernel memory
 MOST_OPEN = 4096  # rows of what is not over yet that are kept when it is
+TRIES = 5  # readings for one that fits together
 DEEPEST = 127  # PERF_MAX_STACK_DEPTH
 SLEEPING = frozenset({"__schedule", "schedule", "schedule_timeout", "schedule_hrtimeout_range", "io_schedule"})
 
 WAITER = np.dtype(
     [
-        *((name, "u8") for name in ("id", "mark", "withheld", "waking_ns", "woken_ns", "asleep_ns", "call")),
+        *((name, "u8") for name in ("id", "mark", "begin_ns", "end_ns", "last", "last_by")),
+        *((name, "u8") for name in ("withheld", "waking_ns", "woken_ns", "asleep_ns", "call")),
         *(("stack", "i4"), ("cpu", "u4"), ("waker", "u8"), ("waker_by", "u8")),
         *((name, "u8") for name in ("count", "total", "max")),
         ("hist", "u4", (BUCKETS,)),
@@ -100,7 +103,6 @@ class SchedulingProbes:
                 *(f"-D{name}={size}" for name, size in (("THREADS", threads), ("WORDS", words), ("CPUS", cpus))),
                 f"-DROWS={ROWS}",
                 f"-DMAP_FLAGS={syscalls.MMAPABLE if mapped else 0}",
-                f"-I{HERE}",
             ],
             probes,
             [*sizes, "free_rows", "places", "stacks"],
@@ -113,6 +115,7 @@ class SchedulingProbes:
         self._rows = KeyedRows(self._maps["rows"], self._probes.maps, ROWS, lambda row: row.tobytes()[:36] + bytes(4))
         self._pid: int | None = None
         self._since = 0
+        self._number = itertools.count()
         self._open: dict[bytes, tuple[int, Array]] = {}  # what was not over at some reading: its number, its row
         self._stacks: dict[int, tuple[str, ...]] = {}
 
@@ -141,8 +144,12 @@ class SchedulingProbes:
         """
         if self._pid is None:
             return None
-        rows, ids, _ = self._rows.read()
-        waiters, runners = self._maps["waiters"].read(), self._maps["runners"].read()
+        for _ in range(TRIES):
+            before = self._maps["waiters"].read()
+            rows, ids, _ = self._rows.read()
+            waiters, runners = self._maps["waiters"].read(), self._maps["runners"].read()
+            if (before["mark"] == waiters["mark"]).all():  # or what was charged meanwhile would be in neither
+                break
         waiters = waiters[waiters["id"] > 0]
         running = runners["task"] * (runners["known"] > 0)
         still, numbers = self._still(waiters, runners, snapshot)
@@ -161,29 +168,37 @@ class SchedulingProbes:
         )
 
     def _still(self, waiters: Array, runners: Array, snapshot: Snapshot) -> tuple[Array, U64]:
-        """What is not over yet, as rows of their own: they stay, and count what is open then, which is 0 once it ends.
+        """What of waits and sleeps is not charged yet, or charged too far: threads are read a moment earlier.
 
-        So they add up with the rows of what has ended, from any reading to any other.
+        It has rows of its own that stay, and are 0 when they have nothing to tell. So they add up with the rows of what
+        is charged, from any reading to any other.
         """
         for _, row in self._open.values():
             row["ns"] = row["max"] = 0
-        threads = snapshot.threads
+        threads = snapshot.threads[snapshot.threads["end_ns"] == 0]
         at = find(threads["id"], waiters["id"])
         known, mine = waiters[at >= 0], threads[at[at >= 0]]
-        instants = mine["first_ns"] + mine["states"].sum(axis=1)
-        waits = (mine["state"] == STATES.index("wait")) & (known["mark"] > 0)
-        sleeps = (mine["state"] == STATES.index("blocked")) & (known["asleep_ns"] > 0) & (known["mark"] == 0)
-        for index in np.flatnonzero((waits | sleeps) & (mine["end_ns"] == 0)).tolist():
+        instants = (mine["first_ns"] + mine["states"].sum(axis=1)).astype("i8")
+        mark, asleep = known["mark"].astype("i8"), known["asleep_ns"].astype("i8")
+        waits = (mine["state"] == STATES.index("wait")) & (mark > 0) & (mark <= instants)
+        sleeps = (mine["state"] == STATES.index("blocked")) & (mark == 0) & (asleep > 0) & (asleep < instants)
+        charged = np.where(mark > 0, mark, known["end_ns"].astype("i8"))
+        further = charged - np.maximum(instants, known["begin_ns"].astype("i8"))
+        further[mine["state"] == STATES.index("throttled")] = 0
+        for index in np.flatnonzero(waits | sleeps | (further > 0)).tolist():
             waiter, row = known[index], np.zeros(1, CHARGE)
-            row["id"], row["stack"] = waiter["id"], -1
-            if waits[index]:
-                row["kind"], since = BEHIND, int(waiter["mark"])
+            row["id"], row["kind"], row["stack"] = waiter["id"], BEHIND, -1
+            if sleeps[index]:
+                row["kind"], row["call"], row["stack"] = BLOCKED, waiter["call"], waiter["stack"]
+                ns = instants[index] - asleep[index]
+            elif waits[index]:
                 row["who"], row["by"] = _actor(runners[waiter["cpu"]]) if waiter["cpu"] < len(runners) else (0, UNKNOWN)
+                ns = instants[index] - mark[index]
             else:
-                row["kind"], since = BLOCKED, int(waiter["asleep_ns"])
-                row["call"], row["stack"] = waiter["call"], waiter["stack"]
-            _, kept = self._open.setdefault(row.tobytes(), (1 << 63 | len(self._open), row.copy()))
-            kept["ns"] = kept["max"] = max(int(instants[index]) - since, 0)
+                row["who"], row["by"] = waiter["last"], waiter["last_by"]
+                ns = -further[index]
+            _, kept = self._open.setdefault(row.tobytes(), (1 << 63 | next(self._number), row.copy()))
+            kept["ns"], kept["max"] = ns, max(ns, 0)
         rows = [row for _, row in self._open.values()]
         numbers = np.array([number for number, _ in self._open.values()], "u8")
         found = np.concatenate(rows) if rows else np.zeros(0, CHARGE)

@@ -17,6 +17,7 @@ EVENTS = (
     *("io", "mmio", "msr", "cpuid", "hypercall", "hyperv", "fault", "vector"),
     *("user", "vmgexit", "cr", "apic", "rip", "poll"),
 )
+SCHEDULER = "sched"  # no kind of what exits touch, so it is not of "all"
 ADDRESS = "[ADDR:]PORT"
 STDOUT = "-"
 
@@ -96,9 +97,9 @@ def _count(text: str) -> int:
 
 def _kinds(text: str) -> list[str]:
     kinds = text.split(",")
-    if unknown := [kind for kind in kinds if kind not in ("all", *EVENTS)]:
-        raise argparse.ArgumentTypeError(f"{unknown[0][:40]!r} is none of all, {', '.join(EVENTS)}")
-    return list(EVENTS) if "all" in kinds else kinds
+    if unknown := [kind for kind in kinds if kind not in ("all", *EVENTS, SCHEDULER)]:
+        raise argparse.ArgumentTypeError(f"{unknown[0][:40]!r} is none of all, {', '.join(EVENTS)}, {SCHEDULER}")
+    return list(dict.fromkeys(one for kind in kinds for one in (EVENTS if kind == "all" else (kind,))))
 
 
 def _duration(text: str) -> int:
@@ -200,7 +201,8 @@ def add_details(p: Parser) -> None:
         action="extend",
         default=[],
         metavar="KIND",
-        help=f"also what exits touched: all, or some of {', '.join(EVENTS)}; comma-separated",
+        help=f"also what exits touched: all, or some of {', '.join(EVENTS)}; comma-separated; sched:"
+        " behind whom vCPUs wait for a CPU, who wakes them, what they are blocked on",
     )
     group.add_argument(
         "--slow",

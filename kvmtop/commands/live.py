@@ -62,7 +62,7 @@ def run(options: argparse.Namespace, bare: bool = False) -> int:
     choice = requests.rows(options.reason, options.sort, options.top, options.no_idle)
     selection = Selection.of(options.vm)
     labels = requests.labels(options.guest_kallsyms, options.memory_map)
-    details = requests.details(options.event, options.slow)
+    details = requests.details(options.event, options.slow, options.pid)
     schedule = headless.Schedule(options.interval, options.duration)
     start: Callable[[], Source] = partial(sources.host, options.pid, selection, details, options.record)
     if bare:

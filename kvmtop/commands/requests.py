@@ -11,14 +11,16 @@ from ..reference import qemu_mtree
 from ..reference.guest_symbols import Symbols
 from ..reference.labels import Labels
 from ..tables.row_choice import RowChoice
+from .arguments import SCHEDULER
 
 
-def details(kinds: Collection[str], slow_ns: int | None) -> DetailRequest | None:
-    """What to look at all the time, for --event and --slow."""
+def details(kinds: Collection[str], slow_ns: int | None, pids: Collection[int] = ()) -> DetailRequest | None:
+    """What to look at all the time, for --event and --slow. pids: those of --pid."""
     if not kinds and not slow_ns:
         return None
-    wanted = set(kinds) | (TOUCHED if slow_ns else set())
-    return DetailRequest(frozenset(wanted | POLLING if "poll" in wanted else wanted), slow_ns=slow_ns)
+    wanted = set(kinds) - {SCHEDULER} | (TOUCHED if slow_ns else set())
+    sched = (next(iter(pids)) if len(set(pids)) == 1 else 0) if SCHEDULER in kinds else None
+    return DetailRequest(frozenset(wanted | POLLING if "poll" in wanted else wanted), slow_ns=slow_ns, sched=sched)
 
 
 def labels(guest_kallsyms: Path | None, memory_map: Path | None) -> Labels:

@@ -42,7 +42,8 @@ class Actors:
             if pid not in self._processes:
                 comm = processes.of_thread(pid, "comm").decode(errors="replace")
                 name = clean(comm.strip()) or clean(comms[pid].decode(errors="replace"))
-                self._processes[pid] = Process(name, _cgroup(pid))
+                vm = processes.vm(pid).name if processes.vcpu_count(pid) else ""  # --pid has asked for others
+                self._processes[pid] = Process(name, _cgroup(pid), vm)
             known[pid] = self._processes[pid]
         self._processes = known  # an id may be another's soon
         calls = np.unique(charges[charges["kind"] == BLOCKED][["id", "call"]])

@@ -103,7 +103,7 @@ class OtherThreads:
         """Look at the names of processes that are new: kernel threads are processes, too."""
         self._looked &= pids
         self._helpers = {tid: worker for tid, worker in self._helpers.items() if tid in pids}
-        for pid in islice(pids - self._looked, BUDGET):
+        for pid in sorted(pids - self._looked)[:BUDGET]:
             comm = processes.of_thread(pid, "comm").rstrip(b"\n")
             if comm == b"kthreadd" and pid != _KTHREADD:  # it is about to get its name
                 continue

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from ..bpf.collector import Collector
 from ..bpf.scheduling import SchedulingProbes
-from ..model.scheduling import Scheduling
+from ..model.keys import unpack
+from ..model.scheduling import Placement, Scheduling
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import DetailRequest
 from .actors import Actors
+from .placement import Memory, Placements
+
+MOST_PLACED = 1000  # threads whose places are looked up at a reading, 15 µs each
 
 
 class Scheduler:
@@ -16,11 +24,13 @@ class Scheduler:
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
         self._probes: SchedulingProbes | None = None
-        self._actors = Actors()
+        self._actors, self._placements, self._memory = Actors(), Placements(), Memory()
+        self._numa = False
 
     def look(self, wish: DetailRequest | None) -> None:
         """Tell of the vCPUs of one VM, of all, or of none any more. Raises KvmtopError where this kernel cannot."""
         pid = wish.sched if wish else None
+        self._numa = bool(wish and wish.numa)
         if pid is not None and not self._probes:
             one = self._collector
             self._probes = SchedulingProbes(one.sched_flags, one.threads, one.shared())
@@ -32,8 +42,19 @@ class Scheduler:
         return self._probes.read(snapshot) if self._probes else None
 
     def named(self, found: Scheduling, snapshot: Snapshot) -> Scheduling:
-        """The same with names, those of its VMs apart."""
-        return self._actors.named(found, snapshot.vms.values())
+        """The same with names, and with the places of its VMs' threads and memory; snapshot: with VMs and others."""
+        pids = [pid for pid, vm in snapshot.vms.items() if not vm.ended and found.pid in (0, pid)]
+        memory = {pid: known for pid in pids if self._numa and (known := self._memory.of(pid)) is not None}
+        found = self._actors.named(found, snapshot.vms.values())
+        return replace(found, placements=self._placed(pids, snapshot), memory=memory)
+
+    def _placed(self, pids: list[int], snapshot: Snapshot) -> dict[int, Placement]:
+        """By tid."""
+        tids: dict[int, int] = {}
+        for rows in (snapshot.threads[snapshot.threads["end_ns"] == 0], snapshot.others):
+            mine = rows[np.isin(unpack(rows["id"])[0], pids)][: MOST_PLACED - len(tids)]
+            tids |= zip(unpack(mine["id"])[1].tolist(), mine["cpu"].tolist(), strict=True)
+        return self._placements.of(tids)
 
     def close(self) -> None:
         """Detach, and free all."""

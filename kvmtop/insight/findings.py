@@ -24,12 +24,15 @@ from ..model.session import Session
 from ..model.vocabulary import STATES, Key
 from ..reference import ports
 from ..reference.labels import Labels
+from . import blame
 from .accesses import TOUCHED, Access, accesses
 from .halt_polling import Verdict, polling
 from .other_threads import stand_out
+from .scheduling import looked_at
 from .vcpus import STUCK_NS, VcpuRow
 
 MOST = 5  # sentences
+SCHEDULER = "scheduler"  # what it does with a vCPU, of which somebody may ask to be told
 
 USER_SHARE = 0.20  # of a vCPU's second on a CPU in the VMM
 BLOCKED_SHARE = 0.20  # asleep, not halted
@@ -46,10 +49,12 @@ WASTED_POLLING = 0.05  # of a CPU
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence about what the numbers say. rule: what had to be so for it to be said."""
+    """A sentence about what the numbers say. rule: what had to be so for it to be said; more: where more of it can be
+    seen, which each output words for itself: SCHEDULER, or ""."""
 
     text: str
     rule: str
+    more: str = ""
 
 
 def findings(session: Session, interval: Interval, rows: Sequence[VcpuRow], labels: Labels) -> list[Finding]:
@@ -119,13 +124,15 @@ def _stuck(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
     for vcpu in vcpus:
         if vcpu.stuck and vcpu.outside:
             (thread,) = after.threads[after.thread_ids == vcpu.scope.thread]
-            within = ""
+            where, within = vcpu.outside.where, ""
             if thread["exit_ns"]:
                 within = f", in an exit for {after.names.name(int(thread['isa']), int(thread['reason']))}"
+            slept = blame.slept_on(interval, vcpu.scope) if where == "blocked" else ""
             yield Finding(
-                f"{_who(vcpu)} has not run guest code for a while: {_doing(vcpu.outside.where, thread)}"
-                f" {units.duration(vcpu.outside.ns)}{within}",
+                f"{_who(vcpu)} has not run guest code for a while: {_doing(where, thread)}"
+                f" {units.duration(vcpu.outside.ns)}{within}{slept and f'; {slept}'}",
                 f"in one state for {STUCK_NS // 10**9} s, neither guest nor idle",
+                _more(interval, vcpu) if where in ("wait", "blocked") else "",
             )
 
 
@@ -156,6 +163,10 @@ def _throttled(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
         )
 
 
+def _more(interval: Interval, vcpu: VcpuRow) -> str:
+    return "" if looked_at(interval, vcpu.scope) else SCHEDULER
+
+
 def _waiting(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
     rows = interval.rows[interval.rows["thread"] >= 0]
     for vcpu in _worst(vcpus, "wait", WAIT_SHARE):
@@ -164,17 +175,20 @@ def _waiting(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
         pause = float(mine["time"][is_one_of(mine, PAUSE)].sum()) / (interval.seconds * 1e9)
         siblings = [one for one in vcpus if one.scope.pid == vcpu.scope.pid and one is not vcpu]
         holders = _worst(siblings, "wait", WAIT_SHARE)  # who may hold the lock that it spins for
+        more, behind = _more(interval, vcpu), blame.behind(interval, vcpu.scope, _share(vcpu, "wait"))
         if holders and pause >= PAUSE_TIME:
+            whom = f"; it waits {behind}" if behind else ""
             yield Finding(
                 f"{waits} and spends {units.percent(pause)} in PAUSE exits, {holders[0].name} waits"
-                f" {units.percent(_share(holders[0], 'wait'))}: lock-holder preemption",
+                f" {units.percent(_share(holders[0], 'wait'))}: lock-holder preemption{whom}",
                 f"wait > {WAIT_SHARE:.0%} of the time of two vCPUs of a VM, and PAUSE ≥ {PAUSE_TIME:.0%}",
+                more,
             )
-        else:
+            continue
+        if more:
             quota = "" if "throttled" in interval.after.told else ", or its CPU quota is used up"
-            yield Finding(
-                f"{waits}: its host CPU runs something else{quota}", f"wait > {WAIT_SHARE:.0%} of a vCPU's time"
-            )
+            behind = f"its host CPU runs something else{quota}"
+        yield Finding(f"{waits}{behind and f': {behind}'}", f"wait > {WAIT_SHARE:.0%} of a vCPU's time", more)
 
 
 def _blocked(session: Session, interval: Interval, vcpus: list[VcpuRow], labels: Labels) -> Iterator[Finding]:
@@ -184,10 +198,12 @@ def _blocked(session: Session, interval: Interval, vcpus: list[VcpuRow], labels:
         if top and not top.parts["user"]:
             (thread,) = interval.after.threads[interval.after.thread_ids == vcpu.scope.thread]
             where = "" if thread["in_vmm"] else " in the kernel"
+        slept = blame.slept_on(interval, vcpu.scope)
         yield Finding(
             f"{_who(vcpu)} is blocked{where} {units.percent(_share(vcpu, 'blocked'))} of its time"
-            f"{_spent(interval, vcpu, 'blocked', top, labels)}",
+            f"{_spent(interval, vcpu, 'blocked', top, labels)}{slept and f'; {slept}'}",
             f"blocked > {BLOCKED_SHARE:.0%} of a vCPU's time",
+            _more(interval, vcpu),
         )
 
 

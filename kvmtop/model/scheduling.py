@@ -33,8 +33,10 @@ CHARGE = np.dtype(
         ("cgroup", "u8"),  # the task's, by its id in cgroup v2 (the inode of its directory); 0: not known
         ("comm", "S16"),  # the task's, untrusted; from outside, so to be cleaned before it is shown
         ("count", "u8"),  # BEHIND: how often it had the CPU meanwhile; WOKEN: wake-ups; BLOCKED: sleeps that ended
-        ("ns", "u8"),  # BEHIND, BLOCKED: for how long, what is still open too; WOKEN: 0
-        ("max", "u8"),  # the longest at a time
+        # BEHIND, BLOCKED: for how long, what is still open too; WOKEN: 0. Rows of what is open are apart, and may be
+        # below 0 (what was charged after the Snapshot's instant): only sums by kind, by and who are meaningful.
+        ("ns", "i8"),
+        ("max", "i8"),  # the longest at a time
     ]
 )
 
@@ -68,10 +70,12 @@ OTHER = np.dtype(
 
 @dataclass(frozen=True)
 class Process:
-    """What a tgid is called: by its comm, and its cgroup's path ("" where that is not known). Both clean."""
+    """What a tgid is called: by its comm, and its cgroup's path ("" where that is not known). vm: its name, of a VM
+    that the Snapshot does not have, since others are asked for. All clean."""
 
     name: str
     cgroup: str = ""
+    vm: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,9 @@ class Scheduling:
     latencies: Array  # dtype LATENCY, a row a vCPU that was woken
     running: U64  # by host CPU, the thread that has it at this instant; 0: idle, or not known
     stacks: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # kernel functions, the innermost first
-    processes: Mapping[int, Process] = field(default_factory=dict)  # by tgid, those in charges that are no VMs
+    processes: Mapping[int, Process] = field(default_factory=dict)  # by tgid, those in charges that are not in vms
     cgroups: Mapping[int, str] = field(default_factory=dict)  # path by id, those in charges
     placements: Mapping[int, Placement] = field(default_factory=dict)  # by tid, of vCPUs and other threads
     memory: Mapping[int, Mapping[int, int]] = field(default_factory=dict)  # by pid: NUMA node → bytes; on demand
     calls: Mapping[tuple[int, int], str] = field(default_factory=dict)  # (pid, fd) → file that a call in charges is of
+    vcpus: Mapping[int, int] = field(default_factory=dict)  # by thread, numbers of vCPUs that are not in threads

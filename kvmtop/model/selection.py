@@ -13,6 +13,7 @@ from ..sanitize import NAME_LENGTH, clean
 from .arrays import U64, Array, Mask
 from .exit_stats import add_by_reason
 from .keys import unpack
+from .scheduling import Process, Scheduling
 from .snapshot import CELL, SLOW, Details, Snapshot
 from .source import Source, Wrapper
 from .vocabulary import Vm
@@ -84,6 +85,7 @@ def only(snapshot: Snapshot, pids: Collection[int]) -> Snapshot:
         # It tells that no exit at all is seen where guests run (insight/caveats.py), which others' exits disprove.
         userspace=snapshot.userspace if snapshot.silent else 0,
         details=snapshot.details and _details(snapshot.details, pids),
+        scheduling=snapshot.scheduling and _scheduling(snapshot.scheduling, snapshot, pids),
         others=snapshot.others[_of(snapshot.others["id"], pids)],
     )
 
@@ -95,6 +97,23 @@ def _details(details: Details, pids: Collection[int]) -> Details:
         touched=details.touched[touched],
         touched_ids=details.touched_ids[touched],
         slow=details.slow[_of(details.slow["id"], pids)],
+    )
+
+
+def _scheduling(told: Scheduling, snapshot: Snapshot, pids: Collection[int]) -> Scheduling:
+    """What is told of these VMs. Behind whom they wait, and who wakes them, keeps its name."""
+    threads = snapshot.threads
+    mine, charges, latencies = (_of(rows["id"], pids) for rows in (threads, told.charges, told.latencies))
+    neighbours = threads[["id", "vcpu"]][~mine]
+    hidden = {pid: Process(vm.comm, vm=vm.name) for pid, vm in snapshot.vms.items() if pid not in pids}
+    return replace(
+        told,
+        charges=told.charges[charges],
+        charge_ids=told.charge_ids[charges],
+        latencies=told.latencies[latencies],
+        processes={**told.processes, **hidden},
+        vcpus={**told.vcpus, **dict(zip(neighbours["id"].tolist(), neighbours["vcpu"].tolist(), strict=True))},
+        memory={pid: nodes for pid, nodes in told.memory.items() if pid in pids},
     )
 
 

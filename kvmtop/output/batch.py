@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TextIO
 
 from .. import units
 from ..insight.accesses import accesses
 from ..insight.caveats import dropped
-from ..insight.findings import findings
+from ..insight.findings import SCHEDULER, Finding, findings
 from ..insight.halt_polling import polling
 from ..insight.slow_exits import read
-from ..insight.vcpus import vcpu_rows
+from ..insight.vcpus import VcpuRow, vcpu_rows
 from ..model.arrays import Array
 from ..model.interval import Interval
 from ..model.provenance import HERE, Origin
@@ -21,7 +21,7 @@ from ..model.session import Session
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import KINDS
 from ..reference.labels import TITLES, Labels
-from ..tables import exit_reasons, slow_exits, vcpus
+from ..tables import exit_reasons, scheduling_log, slow_exits, vcpus
 from ..tables.accesses import access_columns
 from ..tables.halt_polling import polling_columns
 from ..tables.header import log_header
@@ -40,8 +40,12 @@ def table(
     when: float | None = None,
     title: str = "",
     choice: RowChoice = EVERYTHING,
+    live: bool = False,
 ) -> Iterator[str]:
-    """The lines of one interval's table; then what was looked at. choice: of its reasons, the most time first."""
+    """The lines of one interval's table; then what was looked at.
+
+    choice: of its reasons, the most time first. live: more can be asked for.
+    """
     yield "  ".join(filter(None, (title, log_header(interval, when))))
     yield from lines(exit_reasons.LOGGED, choice.lines(session, interval))
     rows = vcpu_rows(session, interval)
@@ -50,10 +54,28 @@ def table(
         yield from lines(vcpus.LOGGED, rows)
     yield ""
     found = findings(session, interval, rows, labels)
-    yield from (f"! {finding.text} [{finding.rule}]" for finding in found)
+    yield from (f"! {finding.text}{_more(finding, live)} [{finding.rule}]" for finding in found)
     if found:
         yield ""
     yield from _looked_at(interval, labels, kinds)
+    if interval.after.scheduling:
+        yield from _scheduled(interval, rows)
+
+
+def _more(finding: Finding, live: bool) -> str:
+    return " (--event sched tells who)" if live and finding.more == SCHEDULER else ""
+
+
+def _scheduled(interval: Interval, rows: Sequence[VcpuRow]) -> Iterator[str]:
+    for columns, found in (
+        (scheduling_log.WAITED, scheduling_log.waited(interval, rows)),
+        (scheduling_log.WOKEN, scheduling_log.woken(interval, rows)),
+        (scheduling_log.BLOCKED, scheduling_log.blocked(interval, rows)),
+    ):
+        yield from lines(columns, found[:MOST_KEYS])
+        if len(found) > MOST_KEYS:
+            yield f"{len(found) - MOST_KEYS} more vCPUs"
+        yield ""
 
 
 def _looked_at(interval: Interval, labels: Labels, kinds: frozenset[str]) -> Iterator[str]:
@@ -103,8 +125,9 @@ class Batch:
         interval = self.session.add(snapshot)
         labels = replace(self._labels, names=snapshot.names)
         self.begin(snapshot)
-        when, title = self._origin.wall(snapshot), self._origin.title
-        for line in table(self.session, interval, labels, self._kinds, when, title, self._choice):
+        origin = self._origin
+        when, live = origin.wall(snapshot), origin.recording is None
+        for line in table(self.session, interval, labels, self._kinds, when, origin.title, self._choice, live):
             print(line, file=self._out)
         self._out.flush()
 

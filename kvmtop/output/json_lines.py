@@ -30,7 +30,7 @@ from ..reference.labels import Labels
 from ..sanitize import clean
 from ..tables.halt_polling import verdict
 from ..tables.row_choice import RowChoice
-from . import summary
+from . import json_scheduling, summary
 from .stream import Output
 
 SCHEMA = 2
@@ -267,7 +267,13 @@ def polling(session: Session, interval: Interval, labels: Labels) -> list[Object
 def findings(session: Session, interval: Interval, labels: Labels) -> list[Object]:
     """What stands out, each with its rule."""
     rows = vcpu_rows(session, interval, trend=0)
-    return [{"text": clean(one.text), "rule": one.rule} for one in rules.findings(session, interval, rows, labels)]
+    found = rules.findings(session, interval, rows, labels)
+    return [{"text": clean(one.text), "rule": one.rule, "more": one.more or None} for one in found]
+
+
+def scheduling(session: Session, interval: Interval, labels: Labels) -> list[Object] | None:
+    """What the scheduler did with each vCPU."""
+    return json_scheduling.scheduling(interval)
 
 
 SECTIONS: dict[str, Callable[[Session, Interval], Any]] = {
@@ -283,6 +289,7 @@ DETAILS: dict[str, Callable[[Session, Interval, Labels], Any]] = {
     "touched": touched,
     "slow": slow,
     "polling": polling,
+    "scheduling": scheduling,
     "findings": findings,
 }
 

@@ -2,7 +2,8 @@
 
 A service reads its source anew at each scrape, so that a value belongs to the time of its scrape. All values of a
 scrape come from one Snapshot. At most MOST_VMS VMs and MOST_REASONS reasons of each have series of their own (28 to a
-VM and reason, 10 to a VM: no more than 121,000 in all); what comes later is counted under the name "(others)".
+VM and reason, 10 to a VM, and 3 to each of up to 33 other threads: no more than 134,000 in all); what comes later is
+counted under the name "(others)".
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ from ..model.snapshot import Snapshot
 from ..model.source import Source, Wrapper
 from ..model.vocabulary import OUTSIDE, STATES, Vm, isa_name
 from ..sanitize import clean
+from .thread_times import NAMES, OTHERS, ThreadTimes, counters
 
 MOST_VMS, MOST_REASONS = 128, 32
 KEEP_ENDED = 300.0  # seconds for which the series of a VM that has ended stay: some scrapes
 FRESH = 0.25  # seconds in which a second scrape gets what the first got
-OTHERS = "(others)"
 # Upper bounds of the exported buckets, as powers of two of a ns: each octave from 0.5 µs to 1 ms, where most exits
 # lie, each second one up to 4.3 s. They are edges of the kernel's histogram too, so no exit is on a wrong side.
 BOUNDS = (*range(9, 21), *range(22, 33, 2))
@@ -103,6 +104,7 @@ class _Vm:
     pid: str
     reasons: dict[str, _Reason] = field(default_factory=dict)
     budget: _Times = field(default_factory=lambda: _Times(STATES))
+    threads: ThreadTimes = field(default_factory=ThreadTimes)
 
     @property
     def labels(self) -> list[str]:
@@ -170,15 +172,20 @@ class Exporter(Wrapper, Collector):
         rows = interval.rows[interval.rows["thread"] >= 0]
         active = set(pids[rows["thread"][(rows["count"] != 0) | (rows["time"] != 0)]].tolist())
         self._forget({_key(vm) for vm in snapshot.vms.values() if not vm.ended}, snapshot.time_ns)
+        running: dict[int, tuple[_Vm, list[int]]] = {}  # pids of each _Vm
         for vm in snapshot.vms.values():
             if vm.ended and vm.pid not in active:
                 continue
             mine = self._vm(_key(vm))
+            running.setdefault(id(mine), (mine, []))[1].append(vm.pid)
             mask = pids == vm.pid
             mine.budget.add(dict(zip(STATES, interval.budget[mask].sum(axis=0).tolist(), strict=True)))
             if vm.pid in active:
                 for reason in by_reason(interval, mask):
                     mine.reason(clean(reason.name)).add(reason)
+        owners = unpack(snapshot.others["id"])[0]
+        for mine, those in running.values():
+            mine.threads.add(snapshot.others[np.isin(owners, np.array(those, "u8"))])
 
     def _forget(self, running: set[_Key], now: int) -> None:
         """Drop what ended long ago."""
@@ -209,6 +216,11 @@ class Exporter(Wrapper, Collector):
         vms += [self._others] if any(self._others.budget.seconds(STATES).values()) or self._others.reasons else []
         yield from _reasons(vms, after.told)
         yield _budget(vms, after.told)
+        for name, text, sums in counters((vm.labels, vm.threads) for vm in vms):
+            family = CounterMetricFamily(name, text, labels=[*LABELS, *NAMES])
+            for labels, seconds in sums:
+                family.add_metric(labels, seconds)
+            yield family
         yield from self._vcpus(self._interval)
         for name, value, text in (
             ("kvmtop_lost_exits", after.lost, "Exits that were not counted, because a BPF map was full."),

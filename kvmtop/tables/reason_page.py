@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import units
 from ..model.exit_stats import Reason
-from ..model.histogram import BUCKETS, bucket_bounds, bucket_of
+from ..model.histogram import BUCKETS, bucket_bounds
 from ..model.history import Sample
 from ..model.interval import Interval
 from ..model.keys import unpack
@@ -16,7 +16,8 @@ from ..model.vocabulary import OUTSIDE, Key
 from ..reference import exit_reasons
 from .columns import Column
 from .page import Page
-from .rows import Cell, Lazy, Row, Rows, Ticks
+from .rows import Cell, Lazy, Row, Rows
+from .spread import span
 from .states import bar, shares_of
 
 BAR = 12  # characters
@@ -40,15 +41,14 @@ def page(session: Session, interval: Interval, scope: Scope, key: Key, points: i
     name = interval.after.names.name(*key)
     hists = [sample.hist(scope, key) for sample in samples]
     hist = list(line.reason.hist) if line else [0] * BUCKETS
-    seen = np.flatnonzero(np.sum(np.array([hist, *hists]), axis=0))
-    first, last = (max(int(seen[0]) - 2, 0), min(int(seen[-1]) + 2, BUCKETS - 1)) if len(seen) else (12, 60)
-    low_octave, high_octave = first // 4, last // 4
+    shown = span(hist, *hists)
+    low_octave, high_octave = shown.first // 4, shown.last // 4
 
     marks, facts = [], ["no such exit in this interval"]
     if line and (line.reason.count or line.reason.time):
         reason = line.reason
         values = [(label, reason.percentile(share)) for label, share in _PERCENTILES] + [("max", reason.max)]
-        marks = [(label, bucket_of(value) - first) for label, value in values if value is not None]
+        marks = [(label, shown.mark(value)) for label, value in values if value is not None]
         facts = [
             f"{units.rate(reason.rate)} exits/s",
             f"{units.duration(reason.time_rate)}/s",
@@ -58,15 +58,13 @@ def page(session: Session, interval: Interval, scope: Scope, key: Key, points: i
             *(f"{label} {units.duration(value)}" for label, value in values),
             f"{units.number(line.total)} in all",
         ]
-    decades = [(bucket_of(10**power) - first, units.duration(10**power)) for power in range(2, 12)]
-    decades = [(x, text) for x, text in decades if 0 <= x <= last - first]
     return Page(
         name=name,
         meaning=meaning(*key),
         facts=" · ".join(facts),
-        hist=hist[first : last + 1],
+        hist=hist[shown.first : shown.last + 1],
         marks=marks,
-        decades=Ticks([x for x, _ in decades], [text for _, text in decades]),
+        decades=shown.decades,
         rates=[sample.rate(scope, key) for sample in samples],
         p99s=[sample.p99(scope, key) for sample in samples],
         heat=[h.reshape(-1, 4).sum(axis=1)[low_octave : high_octave + 1].tolist() for h in hists],

@@ -10,10 +10,8 @@ from textual.binding import Binding
 from textual.containers import Container
 from textual.screen import Screen
 
-from ..insight import slow_exits
-from ..insight.accesses import TOUCHED
 from ..model.scope import ALL, Scope
-from ..model.vocabulary import KINDS, DetailRequest, Key
+from ..model.vocabulary import Key
 from ..reference.labels import Labels
 from ..tables.columns import falling
 from ..tables.exit_reasons import BY_KEY, COLUMNS
@@ -22,9 +20,10 @@ from ..widgets.filter_field import Filtered, FilterField
 from ..widgets.footer import Keys
 from ..widgets.help import Help, keys_of
 from ..widgets.line import Line
-from ..widgets.overview import Overview, PaneClicked, PaneTitles
+from ..widgets.overview import PANES, Overview, PaneClicked, PaneTitles
 from ..widgets.program import Program
 from ..widgets.reason_page import ReasonPage
+from ..widgets.scheduler_page import SchedulerPage
 from ..widgets.slow_page import SlowPage
 from ..widgets.table import Selected, Sorted, Table
 from ..widgets.theme import dress
@@ -63,6 +62,7 @@ class Dashboard(Program):
             yield Overview(id="body")
             yield ReasonPage()
             yield SlowPage()
+            yield SchedulerPage()
         yield FilterField(id="filter")
         yield Line(id="status")
         yield Keys(compact=True)
@@ -105,7 +105,7 @@ class Dashboard(Program):
     def go(self, scope: Scope, reason: Key | None = None) -> None:
         """Look at a scope, or at one reason in it."""
         at = self.viewpoint
-        at.scope, at.reason, at.slowest = scope, reason, False
+        at.scope, at.reason, at.slowest, at.scheduler = scope, reason, False, ()
         self.look()
         page = self.query_one(ReasonPage)
         if reason is not None:
@@ -119,22 +119,24 @@ class Dashboard(Program):
             self.query_one(Overview).turn_keys_to("reasons")
 
     def _turn_to(self, shown: str) -> None:
-        for page in ("#body", "ReasonPage", "SlowPage"):  # a class on what is around them would style all anew
+        for page in ("#body", "ReasonPage", "SlowPage", "SchedulerPage"):  # a class around them would style all anew
             self.query_one(page).display = page == shown
+        self.query_one("#panes").set_class(shown == "SchedulerPage", "-off")  # it has its own
 
     def look(self) -> None:
         """Ask for what the page that is open shows, and for nothing else."""
-        if not self.newest:
-            return
-        at, wish = self.viewpoint, None
-        if at.on_page:
-            kinds = TOUCHED if at.slowest else frozenset(KINDS) - {""}
-            wish = DetailRequest(kinds, at.reason, slow_exits.threshold(self.newest.interval, at.reason))
-        self.feed.look(wish)
+        if self.newest:
+            self.feed.look(self.viewpoint.wish(self.newest))
 
     @on(Selected, "#reasons")
     def _open_reason(self, event: Selected) -> None:
         self.go(self.viewpoint.scope, event.key)  # type: ignore[arg-type]
+
+    @on(Selected, "#vcpus")
+    def _open_vcpu(self, event: Selected) -> None:
+        at = self.viewpoint
+        if event.key != at.scope:
+            self._open_scheduler(event.key, (*at.scheduler, at.scope))  # type: ignore[arg-type]
 
     @on(Selected, "#vms")
     @on(Selected, "#who")
@@ -156,6 +158,10 @@ class Dashboard(Program):
         at = self.viewpoint
         if self.query_one(FilterField).is_open:
             self._filter(Filtered("", True))
+        elif len(at.scheduler) > 1:
+            self._open_scheduler(at.scheduler[-1], at.scheduler[:-1])
+        elif at.scheduler:
+            self.action_scheduler()
         elif at.on_page:
             self.go(at.scope)
         elif at.scope.thread is not None:
@@ -172,24 +178,57 @@ class Dashboard(Program):
         if at.slowest:
             self.go(at.scope)
             return
-        at.reason, at.slowest = None, True
+        at.reason, at.slowest, at.scheduler = None, True, ()
         self.look()
         self._turn_to("SlowPage")
         slow = self.query_one(SlowPage)
         slow.screen.set_focus(slow)
         self.call_after_refresh(self.redraw)
 
+    def action_scheduler(self) -> None:
+        """Who has the CPU instead of the vCPUs of this scope, or of the one under the cursor; or back from there."""
+        at, overview = self.viewpoint, self.query_one(Overview)
+        if at.scheduler:
+            self.go(at.scheduler[0])
+            overview.focus_table()
+            return
+        vms = overview.table("vms")
+        pointed = vms.cursor if self.focused is vms and isinstance(vms.cursor, Scope) else at.scope
+        self._open_scheduler(pointed, (at.scope,))
+
+    def _open_scheduler(self, scope: Scope, back: tuple[Scope, ...]) -> None:
+        at, page = self.viewpoint, self.query_one(SchedulerPage)
+        at.scope, at.reason, at.slowest, at.scheduler, at.memory = scope, None, False, back, None
+        self.look()
+        self._turn_to("SchedulerPage")
+        page.begin(scope)
+        if self.shown:
+            self.presenter.findings(self.shown)  # they no longer say that there is such a page
+        self.call_after_refresh(self.redraw)
+
+    def action_memory(self) -> None:
+        """Read on which NUMA nodes memory is; once, since that is dear."""
+        if self.viewpoint.scheduler:
+            self.viewpoint.memory = {}
+            self.look()
+            self.action_show_pane("vcpus")
+
     def action_pane(self, by: int) -> None:
         """The next pane: focus where all are seen, another pane where one is."""
-        if not self.viewpoint.on_page:
-            one_pane = bool(self.query_one(PaneTitles).display)
+        if self.viewpoint.scheduler:
+            self.action_show_pane(self.query_one(SchedulerPage).beside(by))
+        elif not self.viewpoint.on_page:
+            one_pane = bool(self.query_one("#panes").display)
             self.action_show_pane(self.query_one(Overview).beside(by, one_pane))
 
     def action_show_pane(self, pane: str) -> None:
-        """Show and focus a pane."""
-        if self.viewpoint.on_page:
+        """Show and focus a pane; one of the overview's closes the page that is open."""
+        if pane in PANES and self.viewpoint.on_page:
             self.go(self.viewpoint.scope)
-        self.query_one(Overview).turn_to(pane)
+        if pane in PANES:
+            self.query_one(Overview).turn_to(pane)
+        else:
+            self.query_one(SchedulerPage).turn_to(pane)
         self.call_after_refresh(self.redraw)
 
     # How it is shown

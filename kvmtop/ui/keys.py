@@ -23,6 +23,8 @@ PAUSE = shown("space", "pause", "Pause", "Hold the display still; counting goes 
 SLOWER = key("plus,equals_sign", "interval(1)", "Slower", "Longer interval", key_display="+")
 FASTER = key("minus", "interval(-1)", "Faster", "Shorter interval")
 SLOWEST = shown("x", "slow", "Slow", "The slowest exits, one by one")
+SCHEDULER = shown("S", "scheduler", "Scheduler", "Who has the CPU instead of vCPUs, who wakes them or holds them up")
+MEMORY = key("m", "memory", "Memory", "On the Scheduler page: on which NUMA nodes memory is (slow to read)")
 
 DASHBOARD = (
     QUIT,
@@ -45,6 +47,8 @@ DASHBOARD = (
     key("2", "show_pane('vms')", "VMs", "The VMs and their vCPUs"),
     key("3", "show_pane('chart')", "Chart", "The chart"),
     SLOWEST,
+    SCHEDULER,
+    MEMORY,
     key("f", "findings", "Findings", "Show or hide what stands out"),
     key("w", "summary", "Summary", "Write the summary so far to a file"),
     key("s", "save_picture", "Screenshot", "Save this screen as an SVG file"),
@@ -57,7 +61,7 @@ DASHBOARD = (
     key("ctrl+z", "suspend_process", "Suspend", "Back to the shell; fg returns"),
 )
 
-NOT_IN_RECORDINGS = (PAUSE, SLOWER, FASTER, SLOWEST)  # another meaning there, or none
+NOT_IN_RECORDINGS = (PAUSE, SLOWER, FASTER, SLOWEST, MEMORY)  # another meaning there, or none
 PLAYER = (
     shown("space", "pause", "Play", "Play, or pause; at the end, once more from the beginning"),
     shown("right", "step(1)", "Step", "The next interval, and pause", key_display="←→", priority=True),

@@ -15,6 +15,7 @@ from .. import units
 from ..model.vocabulary import UNKNOWN
 from ..reference.labels import Labels
 from ..widgets.reason_page import ReasonPage
+from ..widgets.scheduler_page import SchedulerPage
 from ..widgets.timeline import Sought, Timeline
 from . import keys
 from .app import KvmtopApp, Tick
@@ -45,8 +46,9 @@ class Player(KvmtopApp):
         yield Timeline(id="timeline")
 
     def on_mount(self) -> None:
-        """The whole run in the timeline; a reason's page without what no recording has."""
+        """The whole run in the timeline; pages without what no recording has."""
         self.query_one(ReasonPage).add_class("-recorded")
+        self.query_one(SchedulerPage).recorded = True
         self.query_one(Timeline).load(self.replay.rates)
         self._show_time(0, self.replay.recording.began)
 
@@ -67,7 +69,7 @@ class Player(KvmtopApp):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Arrows and braces belong to a field that is typed in, and to a screen on top."""
-        if action in ("interval", "slow"):
+        if action in ("interval", "slow", "memory"):
             return False
         if action in ("step", "seek") and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
             return False

@@ -28,15 +28,19 @@ from ..tables.header import trail
 from ..tables.reason_page import page as reason_page
 from ..tables.row_choice import matcher
 from ..tables.rows import Rows
+from ..tables.scheduler_page import covers
+from ..tables.scheduler_page import page as scheduler_page
 from ..tables.slow_exits import slow_table
 from ..tables.vcpus import vcpu_table
 from ..widgets.breadcrumbs import Trail
 from ..widgets.line import Line
 from ..widgets.overview import Overview, PaneTitles
 from ..widgets.reason_page import ReasonPage
+from ..widgets.scheduler_page import SchedulerPage
 from ..widgets.slow_page import SlowPage
 from ..widgets.time_bar import Budget
 from .feed import POINTS, Feed, Reading
+from .keys import MEMORY, SCHEDULER
 from .viewpoint import Viewpoint
 
 FINDINGS = 3  # sentences on the screen
@@ -66,15 +70,16 @@ class Presenter:
         steps = trail(at.scope, shown.snapshot if shown else None, at.reason)
         app.query_one(Trail).show(steps, self._state(doing))
         app.query_one(Budget).show(shares(interval, at.scope) if interval else None)
-        app.query_one(PaneTitles).show_pane(app.query_one(Overview).pane)
+        app.query_one("#panes", PaneTitles).show_pane(app.query_one(Overview).pane)
         words = [self._feed.trouble, caveats(newest.snapshot) if newest else ""]
         app.query_one("#status", Line).show(Text(", ".join(filter(None, words)), no_wrap=True))
 
     def _state(self, doing: str) -> str:
         at = self._at
-        parts = [f"since start, by {BY_KEY[at.sorting].title}" if at.since_start else self._feed.pace]
-        if at.slowest:
-            parts.insert(0, "slowest exits")
+        totals = at.since_start and not at.scheduler
+        parts = [f"since start, by {BY_KEY[at.sorting].title}" if totals else self._feed.pace]
+        if at.slowest or at.scheduler:
+            parts.insert(0, "slowest exits" if at.slowest else "Scheduler")
         if doing:
             parts.append(doing)
         if at.leave_idle:
@@ -87,8 +92,13 @@ class Presenter:
     def findings(self, reading: Reading) -> None:
         """What stands out in the last interval, as plain sentences; nothing while there is no time to look for it."""
         found = self._found(reading)[:FINDINGS] if reading.settled and self._at.telling else []
-        sentences = (Text.assemble("! ", one.text, (f"  [{one.rule}]", "dim")) for one in found)
+        sentences = (Text.assemble("! ", one.text, self._leads(one), (f"  [{one.rule}]", "dim")) for one in found)
         self._app.query_one("#findings", Line).show(Text("\n").join(sentences))
+
+    def _leads(self, one: Finding) -> str:
+        """The key that tells more, while it has not been pressed."""
+        told = self._at.scheduler or self._app.query_one(SchedulerPage).recorded
+        return f"; {SCHEDULER.key} tells who" if one.more == "scheduler" and not told else ""
 
     def _found(self, reading: Reading) -> list[Finding]:
         memo, key = reading.interval.memo, ("findings", len(reading.session.history), self._at.hidden)
@@ -102,7 +112,9 @@ class Presenter:
         """The page that is open, or the overview."""
         # What a page needs is asked for when it is opened; while the display is held, it is still to come.
         details = shown if self._answers(shown) else newest
-        if self._at.slowest:
+        if self._at.scheduler:
+            self._scheduler(shown if covers(shown.interval, self._at.scope) else newest)
+        elif self._at.slowest:
             page = self._app.query_one(SlowPage)
             width = page.size.width - 1
             slow = (self._slow(rows, width, details) for rows in (details.details.slow, details.details.slowest))
@@ -113,6 +125,12 @@ class Presenter:
                 self._details(details, self._at.reason)
         else:
             self._overview(shown)
+
+    def _scheduler(self, reading: Reading) -> None:
+        at, page = self._at, self._app.query_one(SchedulerPage)
+        rows = vcpu_rows(reading.session, reading.interval, at.hidden)
+        hint = "" if page.recorded else f"{MEMORY.key}: the NUMA nodes of its memory"
+        page.show(scheduler_page(reading.interval, at.scope, rows, page.widths, at.memory, hint))
 
     def _answers(self, reading: Reading) -> bool:
         """Whether it has details of the page that is open."""

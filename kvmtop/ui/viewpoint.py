@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..insight import slow_exits
+from ..insight.accesses import TOUCHED
 from ..model.interval import Interval
 from ..model.scope import ALL, Scope
 from ..model.snapshot import Snapshot
-from ..model.vocabulary import Key
+from ..model.vocabulary import KINDS, DetailRequest, Key
 from .feed import Reading
 
 
 @dataclass
 class Viewpoint:
-    """A place (a scope, a reason's page in it, or the page of the slowest exits), and how it is shown."""
+    """A place (a scope, a reason's page in it, the page of the slowest exits, or the Scheduler page), and how it is
+    shown."""
 
     scope: Scope = ALL
     reason: Key | None = None
     slowest: bool = False
+    scheduler: tuple[Scope, ...] = ()  # its page is open: the scopes that lead back, the overview's first
+    memory: Mapping[int, Mapping[int, int]] | None = None  # by pid, as Scheduling's; empty: asked for; None: is not
     sorting: str = "time"  # a column of the reasons
     descending: bool = True
     leave_idle: bool = False  # idle time out of time shares
@@ -30,7 +36,19 @@ class Viewpoint:
     @property
     def on_page(self) -> bool:
         """Whether a page covers the overview."""
-        return self.slowest or self.reason is not None
+        return bool(self.slowest or self.scheduler) or self.reason is not None
+
+    def wish(self, newest: Reading) -> DetailRequest | None:
+        """What the page that is open needs beside what is always counted; None where it needs nothing."""
+        if self.scheduler:
+            told = newest.snapshot.scheduling
+            if told and told.memory and self.memory is not None:
+                self.memory = self.memory or told.memory
+            return DetailRequest(sched=self.scope.pid or 0, numa=self.memory == {})
+        if not self.on_page:
+            return None
+        kinds = TOUCHED if self.slowest else frozenset(KINDS) - {""}
+        return DetailRequest(kinds, self.reason, slow_exits.threshold(newest.interval, self.reason))
 
     def adapted(self, reading: Reading) -> Reading:
         """As it is seen from here, since the baseline; since the start, before that in a recording. From any thread."""

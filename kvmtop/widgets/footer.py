@@ -9,6 +9,9 @@ from textual.widgets import Footer
 class Keys(Footer):
     """Textual's own makes all its parts anew whenever the focus moves, which takes longer than all the rest."""
 
+    DEFAULT_CSS = """
+    Keys.-compact FooterKey.-command-palette { margin-right: 0; padding-right: 1; }
+    """  # a margin would show what is under it
     _seen: object = None
 
     def bindings_changed(self, screen: Screen[object]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.text import Text
@@ -28,23 +28,25 @@ class PaneClicked(Message):
 
 
 class PaneTitles(Line):
-    """The panes by number and name; there where one of them is seen at a time."""
+    """The panes by name, and by number where keys have them; there where one of them is seen at a time."""
+
+    def __init__(self, panes: Mapping[str, str] = PANES, numbered: bool = True, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._titles = {
+            pane: f"{number} {title}" if numbered else title for number, (pane, title) in enumerate(panes.items(), 1)
+        }
 
     def show_pane(self, shown: str) -> None:
         """Mark the one that is shown."""
-        self.show(
-            Text("  ").join(
-                Text(f"{number} {title}", "bold reverse" if pane == shown else "")
-                for number, (pane, title) in enumerate(PANES.items(), 1)
-            )
-        )
+        titles = self._titles.items()
+        self.show(Text("  ").join(Text(title, "bold reverse" if pane == shown else "") for pane, title in titles))
 
     def on_click(self, event: events.Click) -> None:
         """Which title is under the mouse."""
         end = 1  # of the padding
-        for number, (pane, title) in enumerate(PANES.items(), 1):
-            end += len(f"{number} {title}  ")
-            if event.x < end or number == len(PANES):
+        for pane, title in self._titles.items():
+            end += len(f"{title}  ")
+            if event.x < end or pane == list(self._titles)[-1]:
                 self.post_message(PaneClicked(pane))
                 return
 

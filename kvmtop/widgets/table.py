@@ -35,6 +35,18 @@ class Selected(Message):
 
 
 @dataclass
+class Pointed(Message):
+    """The cursor went to another row, by a key or a click."""
+
+    table: Table
+
+    @property
+    def control(self) -> Table:
+        """The table, for @on's selector."""
+        return self.table
+
+
+@dataclass
 class Sorted(Message):
     """A heading was clicked."""
 
@@ -149,6 +161,7 @@ class Table(ScrollView, can_focus=True):
         elif position >= top + height:
             self.scroll_to(y=position - height + 1, animate=False, force=True, immediate=True)
         self.refresh()
+        self.post_message(Pointed(self))
 
     def action_move(self, by: int) -> None:
         """Up and down."""

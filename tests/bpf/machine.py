@@ -152,6 +152,26 @@ def nap(ms: float) -> None:
     time.sleep(ms / 1000)
 
 
+@contextlib.contextmanager
+def hog(cpu: int, seconds: float) -> Iterator[int]:
+    """A SCHED_FIFO thread that leaves a CPU to nobody else for so long, from the block's beginning on; its pid."""
+    ready, started = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.sched_setaffinity(0, {cpu})
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+        os.write(started, b".")
+        spin(1000 * seconds)
+        os._exit(0)
+    os.read(ready, 1)
+    os.close(ready)
+    os.close(started)
+    try:
+        yield pid
+    finally:
+        os.waitpid(pid, 0)
+
+
 class Player:
     """A process of one thread that does something and then waits until it is told on; killed at the end."""
 

@@ -120,6 +120,8 @@ def test_bad_arguments_of_the_command() -> None:
         ("--event io,msr --event rip", ["io", "msr", "rip"]),
         ("--event all", list(EVENTS)),
         ("--event io,all", list(EVENTS)),
+        ("--event sched,all", ["sched", *EVENTS]),
+        ("--event sched,io --event sched", ["sched", "io", "sched"]),
     ],
 )
 def test_events(argv: str, kinds: list[str]) -> None:

@@ -14,13 +14,18 @@ from kvmtop.tables.row_choice import RowChoice
 def test_what_the_options_look_at() -> None:
     def look(*argv: str) -> DetailRequest | None:
         options = live.parser().parse_args(argv)
-        return requests.details(options.event, options.slow)
+        return requests.details(options.event, options.slow, options.pid)
 
     assert look() is None
     assert look("--event", "io,rip") == DetailRequest(frozenset({"io", "rip"}))
     assert look("--event", "poll") == DetailRequest(frozenset({"poll", "window"}))
     assert look("--event", "all") == DetailRequest(frozenset(KINDS) - {""})
     assert look("--slow", "2ms") == DetailRequest(TOUCHED, slow_ns=2_000_000)
+    assert look("--event", "sched") == DetailRequest(sched=0)
+    assert look("--event", "sched", "--pid", "7,7") == DetailRequest(sched=7)
+    assert look("--event", "sched", "-p7", "-p8") == look("--event", "sched", "--vm", "web") == DetailRequest(sched=0)
+    assert look("--event", "io", "--pid", "7") == DetailRequest(frozenset({"io"}))
+    assert look("--event", "sched,io", "--slow", "2ms") == DetailRequest(TOUCHED, slow_ns=2_000_000, sched=0)
     assert look("--slow", "2ms", "--event", "rip") == DetailRequest(TOUCHED | {"rip"}, slow_ns=2_000_000)
 
 

@@ -65,6 +65,13 @@ def test_names_and_clocks(source: Live) -> None:
     assert 0 <= snapshot.wall_ns - (before - (now - snapshot.time_ns)) < SECOND  # as of time_ns, whenever that was
 
 
+def test_other_threads(source: Live, proc: Proc) -> None:
+    for tid, comm in ((4000, "qemu"), (4001, "CPU 0/KVM"), (4003, "IO io1")):
+        proc.schedule(4000, tid, comm)
+    proc.schedule(900, 900, "vhost-4000", kernel=True)
+    assert source.read().others["comm"].tolist() == [b"qemu", b"IO io1", b"vhost-4000"]
+
+
 def test_what_holds_up_vms(source: Live, proc: Proc) -> None:
     host = Collector.host
     assert not source.read().vms[4000].paused

@@ -9,16 +9,31 @@ from typing import Any
 import pytest
 
 from kvmtop.insight import findings as rules
-from kvmtop.insight.findings import MOST, Finding, findings
+from kvmtop.insight.findings import MOST, SCHEDULER, Finding, findings
 from kvmtop.insight.vcpus import vcpu_rows
+from kvmtop.model.keys import pack
+from kvmtop.model.scheduling import (
+    BEHIND,
+    BLOCKED,
+    IDLE,
+    INTERRUPT,
+    SOFTIRQ,
+    TASK,
+    TIMER,
+    UNKNOWN,
+    Placement,
+    Process,
+)
 from kvmtop.model.session import Session
 from kvmtop.model.vocabulary import HIT, STATES, SVM, VMX, WASTED, DetailRequest, Vm
 from kvmtop.reference.labels import Labels
 from kvmtop.sanitize import clean
 
 from ..support.fake import SECOND, Host
+from ..support.scheduling import Scheduler
 
 MS = 1_000_000
+WEB, DB = pack(100, 101), pack(200, 201)
 IO, MSR, PAUSE, HLT, MWAIT, NPF = 0x7B, 0x7C, 0x77, 0x78, 0x8B, 0x400
 
 
@@ -105,7 +120,9 @@ def test_stuck_says_in_which_state_from_three_seconds_on(run: Run, state: str, r
     run.host.now -= SECOND - 1
     (found,) = (found for found in run.second() if stuck([found.text]))
     assert found == Finding(
-        f"vCPU 0 of web has not run guest code for a while: {words}", "in one state for 3 s, neither guest nor idle"
+        f"vCPU 0 of web has not run guest code for a while: {words}",
+        "in one state for 3 s, neither guest nor idle",
+        SCHEDULER if state in ("wait", "blocked") else "",
     )
 
 
@@ -194,7 +211,146 @@ def test_throttled_just_below_and_above_and_by_which_quota(run: Run) -> None:
     ]
 
 
-# ---- waiting for a CPU
+# ---- waiting for a CPU, and behind whom
+
+
+def look(run: Run, pid: int = 0) -> Scheduler:
+    """Somebody looks at the scheduler from now on."""
+    scheduler = Scheduler(run.host.now, pid)
+    scheduler.processes = {4000: Process("tar", "/system.slice/backup.service")}
+    return scheduler
+
+
+def seen(run: Run, scheduler: Scheduler) -> list[str]:
+    run.host.scheduling = scheduler.read()
+    return run.texts()
+
+
+def test_waiting_names_who_had_the_cpu(run: Run) -> None:
+    scheduler = look(run)
+    spend(run, 201, wait=760)
+    scheduler.charge(DB, BEHIND, TASK, WEB, ns=520 * MS)
+    scheduler.charge(DB, BEHIND, TASK, pack(30, 30), ns=110 * MS, comm=b"ksoftirqd/3", kernel=1)
+    scheduler.charge(DB, BEHIND, TASK, pack(4000, 4001), ns=60 * MS, comm=b"tar")
+    scheduler.charge(DB, BEHIND, TASK, pack(4000, 4000), ns=40 * MS, comm=b"tar")
+    scheduler.charge(DB, BEHIND, IDLE, ns=30 * MS)
+    run.host.scheduling = scheduler.read()
+    (found,) = run.second()
+    assert found == Finding(
+        "vCPU 0 of db waits for a CPU 76.0% of its time: 52.0% behind vCPU 0 of web, 11.0% behind ksoftirqd/3,"
+        " 10.0% behind tar (backup.service)",
+        "wait > 20% of a vCPU's time",
+    )
+
+
+def test_small_culprits_and_unknown_ones_are_not_claimed(run: Run) -> None:
+    scheduler = look(run)
+    spend(run, 201, wait=400)
+    scheduler.charge(DB, BEHIND, TASK, WEB, ns=20 * MS)
+    scheduler.charge(DB, BEHIND, TIMER, ns=19 * MS)
+    scheduler.charge(DB, BEHIND, UNKNOWN, ns=361 * MS)
+    assert seen(run, scheduler) == ["vCPU 0 of db waits for a CPU 40.0% of its time: 2.0% behind vCPU 0 of web"]
+    spend(run, 201, wait=400)  # of which nobody knows anything
+    assert seen(run, scheduler) == ["vCPU 0 of db waits for a CPU 40.0% of its time"]
+
+
+def test_behind_many_small_ones(run: Run) -> None:
+    scheduler = look(run)
+    spend(run, 201, wait=400)
+    for pid in range(3000, 3040):
+        scheduler.charge(DB, BEHIND, TASK, pack(pid, pid), ns=10 * MS, comm=b"p%d" % pid)
+    assert seen(run, scheduler) == [
+        "vCPU 0 of db waits for a CPU 40.0% of its time: behind many, none of them for 5% of that"
+    ]
+    spend(run, 201, wait=400)
+    for pid in range(4001, 4041):  # one program that is started over and over
+        scheduler.charge(DB, BEHIND, TASK, pack(pid, pid), ns=10 * MS, comm=b"cc1")
+    assert "40.0% behind cc1" in seen(run, scheduler)[0]
+
+
+def test_an_idle_cpu_and_an_interrupt_are_called_so(run: Run) -> None:
+    scheduler = look(run)
+    spend(run, 201, wait=400)
+    scheduler.charge(DB, BEHIND, IDLE, ns=300 * MS)
+    scheduler.charge(DB, BEHIND, INTERRUPT, 27, ns=60 * MS)
+    scheduler.charge(DB, BEHIND, SOFTIRQ, 3, ns=40 * MS)
+    assert seen(run, scheduler) == [
+        "vCPU 0 of db waits for a CPU 40.0% of its time: 30.0% for an idle CPU on its way, 6.0% behind interrupt 27,"
+        " 4.0% behind softirq NET_RX"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("placement", "words"),
+    [
+        (Placement("0-7", all=True), ", though it may run on any CPU"),
+        (Placement("1", all=False), "; it may run on CPU 1 only"),
+        (Placement("1,3", all=False), "; it may run on CPUs 1,3"),
+        (None, ""),
+    ],
+)
+def test_whether_it_may_run_elsewhere(run: Run, placement: Placement | None, words: str) -> None:
+    scheduler = look(run)
+    scheduler.placements = {201: placement} if placement else {}
+    spend(run, 201, wait=400)
+    scheduler.charge(DB, BEHIND, TASK, WEB, ns=400 * MS)
+    assert seen(run, scheduler) == [
+        f"vCPU 0 of db waits for a CPU 40.0% of its time: 40.0% behind vCPU 0 of web{words}"
+    ]
+
+
+def test_while_somebody_looks_at_another_vm_it_says_where_to_look(run: Run) -> None:
+    scheduler = look(run, 100)
+    spend(run, 201, wait=400)
+    run.host.scheduling = scheduler.read()
+    (found,) = run.second()
+    assert found.more == SCHEDULER and found.text.endswith("runs something else")
+
+
+def test_preemption_of_a_lock_holder_by_whom(run: Run) -> None:
+    scheduler = look(run)
+    spend(run, 201, wait=250)
+    spend(run, 202, wait=300)
+    run.host.exits(202, PAUSE, 100 * MS)
+    scheduler.charge(DB + 1, BEHIND, TASK, WEB, ns=300 * MS)
+    text = next(text for text in seen(run, scheduler) if "waits" in text)
+    assert text.endswith("lock-holder preemption; it waits 30.0% behind vCPU 0 of web")
+
+
+def test_blocked_on_what_and_by_whom(run: Run) -> None:
+    scheduler = look(run)
+    scheduler.stacks = {3: ("futex_wait_queue", "futex_wait"), 5: ("futex_wait",), 4: ("do_swap_page",)}
+    spend(run, 201, blocked=500)
+    scheduler.charge(DB, BLOCKED, TASK, WEB, ns=200 * MS, stack=3)
+    scheduler.charge(DB, BLOCKED, TASK, WEB, ns=50 * MS, stack=5)  # the same by another way
+    scheduler.charge(DB, BLOCKED, UNKNOWN, ns=150 * MS, stack=4, count=0)
+    scheduler.charge(DB, BLOCKED, UNKNOWN, ns=76 * MS)
+    scheduler.charge(DB, BLOCKED, TIMER, ns=24 * MS, stack=4)
+    run.host.scheduling = scheduler.read()
+    (found,) = run.second()
+    assert found.text == (
+        "vCPU 0 of db is blocked 50.0% of its time; 25.0% on a lock of the VMM (futex), woken by vCPU 0 of"
+        " web, 15.0% on swap-in"
+    )
+    assert not found.more
+
+
+def test_blocked_says_where_to_look_while_nobody_does(run: Run) -> None:
+    spend(run, 201, blocked=500)
+    (found,) = run.second()
+    assert found == Finding("vCPU 0 of db is blocked 50.0% of its time", "blocked > 20% of a vCPU's time", SCHEDULER)
+
+
+def test_stuck_on_what(run: Run) -> None:
+    scheduler = look(run)
+    scheduler.stacks = {4: ("handle_userfault",)}
+    run.host.turn(201, "blocked")
+    for _ in range(3):
+        scheduler.charge(DB, BLOCKED, UNKNOWN, ns=SECOND, stack=4, count=0)
+        run.host.scheduling = scheduler.read()
+        found = run.second()
+    assert found[0].text.endswith("blocked 3.00s; 100% on memory that somebody else brings (userfaultfd)")
+    assert not found[0].more
 
 
 def test_waiting_just_below_and_above(run: Run) -> None:

@@ -14,8 +14,12 @@ import pytest
 from kvmtop.errors import KvmtopError
 from kvmtop.insight import compare, slow_exits
 from kvmtop.insight.caveats import silence
+from kvmtop.insight.scheduling import culprits
 from kvmtop.model.exit_stats import add_by_reason, by_reason, counts
 from kvmtop.model.interval import diff
+from kvmtop.model.keys import pack
+from kvmtop.model.scheduling import BEHIND, TASK
+from kvmtop.model.scope import ALL
 from kvmtop.model.selection import MOST_WAITING, Selected, Selection
 from kvmtop.model.snapshot import CELL, SLOW, Snapshot
 from kvmtop.model.vocabulary import DetailRequest, Vm
@@ -26,6 +30,7 @@ from kvmtop.recording.writer import Recorder
 
 from ..support.fake import SECOND, Busy, Host
 from ..support.recordings import same
+from ..support.scheduling import Scheduler
 
 HLT, IO, MSR = 0x78, 0x7B, 0x7C
 WEB = Vm(7, "web01", aliases=("100", "shop/web01"))
@@ -186,6 +191,30 @@ def test_details_are_theirs() -> None:
     assert part.details
     assert part.details.touched["count"].tolist() == [101] and len(part.details.touched_ids) == 1
     assert [one.tid for one in slow_exits.read(part.details.slow, part)] == [101]
+
+
+def test_what_the_scheduler_does_with_them_names_those_that_are_not_selected() -> None:
+    """Who has a selected VM's CPU is most often one that is not."""
+    host = Host()
+    host.add(100, "web01")
+    host.add(200, "db01", 2)
+    web, db = pack(100, 101), pack(200, 202)
+    scheduler = Scheduler(host.now)
+    for thread, who in ((web, db), (db, web)):
+        scheduler.charge(thread, BEHIND, TASK, who, ns=SECOND // 4, comm=b"CPU 1/KVM")
+        scheduler.charge(thread, BEHIND, TASK, pack(200, 200), ns=SECOND // 8, comm=b"qemu")
+        scheduler.woke(thread, 1000)
+    host.scheduling = scheduler.read()
+    host.vcpus[101].states["wait"] = 3 * SECOND // 8
+    host.now += SECOND
+    part = Selected(host, Selection(("web*",))).read()
+    found = culprits(diff(None, part), ALL)
+    assert found and [(one.actor.kind, one.actor.text, one.ns) for one in found] == [
+        ("vcpu", "vCPU 1 of db01", SECOND // 4),
+        ("vm thread", "qemu of db01", SECOND // 8),
+    ]
+    assert part.scheduling and part.scheduling.latencies["id"].tolist() == [web]
+    assert len(part.scheduling.charges) == len(part.scheduling.charge_ids) == 2
 
 
 def test_slow_exits_between_readings() -> None:

@@ -19,6 +19,7 @@ from kvmtop.sanitize import clean
 from ..support.exported import SCHEMA, VALIDATOR, Object, a_second, lines, rows
 from ..support.fake import SECOND, Busy, Host
 from ..support.hostile import HOSTILE
+from ..support.others import Others
 
 
 def interval(session: Session, host: Host) -> Object:
@@ -138,6 +139,34 @@ def test_what_is_unknown_is_null() -> None:
     assert (vcpu["state"], vcpu["state_ns"]) == (None, None)
     assert (vcpu["open"]["ns"], vcpu["open"]["idle_ns"]) == (2 * SECOND, None)
     assert {reason["idle"] for reason in found["reasons"]} == {None}
+
+
+def test_other_threads(host: Host) -> None:
+    session, others = Session(), Others()
+    assert [vm["threads"] for vm in interval(session, host)["vms"]] == [None, None]
+    others.add(100, 100, "main", "qemu-system-x86", cpu=3)
+    others.add(100, 104, "io", "IO \x1b[2Jio1", cpu=-1, throttled_ns=-1)
+    for _ in range(2):
+        host.now += SECOND
+        host.others = others.rows(host.now)
+        db, web = interval(session, host)["vms"]
+        others.grow(100, cpu_ns=250_000_000, wait_ns=125_000_000, throttled_ns=25_000_000)
+    assert db["threads"] is None
+    assert web["threads"] == [
+        {
+            "tid": 100,
+            "role": "main",
+            "name": "qemu-system-x86",
+            "cpu": 3,
+            "busy": 0.25,
+            "wait": 0.1,
+            "throttled": 0.025,
+        },
+        {"tid": 104, "role": "io", "name": "IO  [2Jio1", "cpu": None, "busy": 0, "wait": 0, "throttled": None},
+    ]
+    host.end(100)
+    host.others = host.others[:0]
+    assert interval(session, host)["vms"][1]["threads"] is None
 
 
 def test_a_stuck_vcpu(host: Host) -> None:

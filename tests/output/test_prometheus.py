@@ -22,11 +22,13 @@ from kvmtop.model.histogram import bucket_bounds
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import OUTSIDE, STATES
 from kvmtop.output import prometheus, summary
-from kvmtop.output.prometheus import BOUNDS, MOST_REASONS, MOST_VMS, OTHERS, Exporter
+from kvmtop.output.prometheus import BOUNDS, MOST_REASONS, MOST_VMS, Exporter
+from kvmtop.output.thread_times import MOST_SERIES, OTHERS
 from kvmtop.sanitize import clean
 
 from ..support.fake import SECOND, Busy, Host
 from ..support.hostile import HOSTILE
+from ..support.others import Others
 from ..support.program import ROOT
 from ..support.scraped import Series, get, scraped, series, values
 
@@ -224,6 +226,30 @@ def test_counters_never_go_back_and_lose_nothing() -> None:
     assert values(found, "kvmtop_exits_total", "vm") == {"web01", "new", "db01", "cache01"}
 
 
+def test_other_threads(host: Host) -> None:
+    others, exporter = Others(), Exporter(host)
+    assert values(scraped(exporter), "kvmtop_thread_cpu_seconds_total", "role") == set()
+    others.add(100, 100, "main", "qemu")
+    others.grow(100, cpu_ns=9 * SECOND)  # before kvmtop saw it
+    others.add(200, 204, "io", 'IO "a"\n', throttled_ns=-1)
+    for _ in range(3):
+        host.now += SECOND
+        host.others = others.rows(host.now)
+        found = scraped(exporter)
+        others.grow(100, cpu_ns=SECOND // 2, wait_ns=SECOND // 4, throttled_ns=SECOND // 8)
+        others.grow(204, cpu_ns=SECOND // 8, wait_ns=SECOND // 8)
+    main = {"vm": "web01", "pid": "100", "role": "main", "name": "qemu", "tid": "100"}
+    assert get(found, "kvmtop_thread_cpu_seconds_total", **main) == 1
+    assert get(found, "kvmtop_thread_wait_seconds_total", **main) == 0.25
+    assert get(found, "kvmtop_thread_throttled_seconds_total", **main) == 0.25
+    io = {"vm": "db", "pid": "200", "role": "io", "name": 'IO "a"', "tid": "204"}
+    assert get(found, "kvmtop_thread_cpu_seconds_total", **io) == 0.25
+    assert get(found, "kvmtop_thread_wait_seconds_total", **io) == 0.25
+    assert values(found, "kvmtop_thread_throttled_seconds_total", "role") == {"main"}
+    page, _ = exporter.scrape("application/openmetrics-text;version=1.0.0")
+    assert len(list(parse_openmetrics(page.decode()))) > 3  # type: ignore[no-untyped-call]
+
+
 def test_an_ended_vm_is_dropped_after_a_while(host: Host) -> None:
     exporter = Exporter(host)
     host.exits(101, 0x72, 1000)
@@ -274,7 +300,8 @@ def test_series_are_bounded() -> None:
     per_reason = sum(dict(labels).get("vm") == "vm1" for name, labels in found if "exit" in name)
     assert per_reason == 28
     assert sum(dict(labels).get("vm") == "vm1" and "reason" not in dict(labels) for _, labels in found) == 10
-    assert len(found) <= 121_000 == (MOST_VMS + 1) * ((MOST_REASONS + 1) * 28 + 10) // 1000 * 1000 + 1000
+    each = (MOST_REASONS + 1) * 28 + 10 + (MOST_SERIES + 1) * 3
+    assert len(found) <= 134_000 == (MOST_VMS + 1) * each // 1000 * 1000 + 1000
     host.end(1000)  # makes room
     host.now += SECOND
     scraped(exporter)

@@ -43,3 +43,16 @@ class Proc:
         )
         if stack is not None:
             (directory / "stack").write_text("".join(f"[<0>] {frame}+0x5a/0xc0 [kvm]\n" for frame in stack.split()))
+
+    def schedule(
+        self, pid: int, tid: int, comm: str, cpu_ns: int = 1, wait_ns: int = 0, cpu: int = 0, kernel: bool = False
+    ) -> None:
+        """What schedstat and stat say of a thread of a process; of a kernel thread its pid is its tid."""
+        directory = self.path / str(pid) if kernel else self.path / str(pid) / "task" / str(tid)
+        directory.mkdir(exist_ok=True)
+        flags = 0x208040 if kernel else 0x400040
+        before = f"{tid} ({comm}) S 1 {pid} {pid} 0 -1 {flags} {'7 ' * 29}"
+        (directory / "stat").write_text(f"{before.rstrip()} {cpu} 0 0 0\n")
+        (directory / "schedstat").write_text(f"{cpu_ns} {wait_ns} 3\n")
+        if kernel:
+            (directory / "comm").write_text(comm + "\n")

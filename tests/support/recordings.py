@@ -34,6 +34,7 @@ def same(found: Snapshot | Counters, snapshot: Snapshot) -> bool:
         and np.array_equal(found.cell_ids, snapshot.cell_ids)
         and found.cpus == snapshot.cpus
         and found.told == snapshot.told
+        and np.array_equal(found.others, snapshot.others)
     )
 
 

@@ -26,7 +26,7 @@ def series(page: bytes) -> Series:
     return found
 
 
-def get(found: Series, name: str, **labels: str) -> float:
+def get(found: Series, name: str, /, **labels: str) -> float:
     """The sum of the series that have these labels."""
     values = [value for (n, had), value in found.items() if n == name and labels.items() <= dict(had).items()]
     assert values, (name, labels)

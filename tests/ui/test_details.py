@@ -11,6 +11,7 @@ from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import KINDS, DetailRequest
 from kvmtop.sanitize import clean
+from kvmtop.ui.live_feed import LiveFeed
 from kvmtop.widgets.reason_page import ReasonPage
 
 from ..support.dashboard import HLT, IO, MSR, Driver, driving, work
@@ -196,6 +197,26 @@ async def test_what_the_options_ask_for_is_looked_at_all_the_time() -> None:
         assert host.wish is not None and host.wish.slow_ns == 5_000_000
         await d.press("escape")
         assert host.wish == always
+
+
+@pytest.mark.parametrize(
+    ("always", "wish", "looked_at"), [(None, None, None), (7, None, 7), (None, 7, 7), (7, 7, 7), (0, 7, 0), (7, 8, 0)]
+)
+def test_the_scheduler_is_looked_at_all_the_time_too(
+    always: int | None, wish: int | None, looked_at: int | None
+) -> None:
+    host = Host()
+    feed = LiveFeed(host, look=DetailRequest(frozenset({"io"}), sched=always))
+    feed.look(DetailRequest(frozenset({"msr"}), sched=wish))
+    assert host.wish == DetailRequest(frozenset({"msr"}), sched=looked_at)
+    feed.look(None)
+    assert host.wish == DetailRequest(frozenset({"io"}), sched=always)
+
+
+def test_the_kinds_that_are_looked_at_all_the_time_go_on_where_a_page_needs_none() -> None:
+    host = Host()
+    LiveFeed(host, look=DetailRequest(frozenset({"io"}), slow_ns=5)).look(DetailRequest(sched=7, numa=True))
+    assert host.wish == DetailRequest(frozenset({"io"}), None, 5, 7, numa=True)
 
 
 @SMALL_AND_WIDE

@@ -21,6 +21,7 @@ from textual.pilot import Pilot
 from kvmtop.model.exit_stats import by_reason
 from kvmtop.model.session import Session
 from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.vocabulary import DetailRequest
 from kvmtop.recording.format import MOST_TIME, base
 from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder
@@ -30,9 +31,11 @@ from kvmtop.ui.feed import POINTS
 from kvmtop.ui.player import Player
 from kvmtop.ui.replay_feed import ReplayFeed, handy
 from kvmtop.widgets.help import Help
+from kvmtop.widgets.scheduler_page import SchedulerPage
 from kvmtop.widgets.table import Table
 from kvmtop.widgets.timeline import Timeline
 
+from ..support.culprits import Culprits
 from ..support.fake import SECOND, Busy
 from ..support.fleet import Fleet
 
@@ -312,6 +315,32 @@ async def test_all_views_and_filters_work_in_it(file: Path) -> None:
         await d.pilot.pause()
 
 
+async def test_the_scheduler_page_of_a_recording_has_what_needs_no_probe(tmp_path: Path) -> None:
+    host, file = Culprits(), tmp_path / "run.kvmtop"
+    host.look(DetailRequest(sched=0))
+    recorder = Recorder(host, file, "a made-up host")
+    for _ in range(3):
+        host.now += SECOND
+        recorder.read()
+    recorder.close()
+    for size in ((80, 24), (120, 40)):
+        async with driving(file, size) as d:
+            await d.press("space", "dollar_sign")
+            await d.until(lambda: d.shown() == 2)
+            await d.press("S", "m")
+            await d.until(lambda: "waited" in "\n".join(d.lines()))
+            page = d.app.query_one(SchedulerPage)
+            text = " ".join(" ".join(d.lines()).split())
+            assert "all vCPUs together waited 760ms/s for a CPU" in text and "attached" not in text
+            assert "What the scheduler does is not in recordings" in text and "S tells who" not in text
+            assert [row.cells[0] for row in page.table("vcpus").rows][:1] == [" vCPU 1 of db02"]
+            assert "IO iothread1" in [cell for row in page.table("others").rows for cell in row.cells]
+            await d.press("left")
+            await d.until(lambda: d.shown() == 1)
+            await d.press("escape")
+            assert not d.app.viewpoint.on_page
+
+
 async def test_its_keys_are_in_the_help_and_clash_with_none(file: Path) -> None:
     async with driving(file) as d:
         await d.press("space", "question_mark")
@@ -328,7 +357,7 @@ async def test_its_keys_are_in_the_help_and_clash_with_none(file: Path) -> None:
         assert not keys & own
         own |= keys
     live = {key for b in KvmtopApp.BINDINGS if isinstance(b, Binding) for key in b.key.split(",")}
-    assert live - own == {"plus", "equals_sign", "minus", "x"}
+    assert live - own == {"plus", "equals_sign", "minus", "x", "m"}
 
 
 async def test_the_interval_keys_of_a_live_run_do_nothing(file: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from kvmtop.sanitize import clean
 
+from ..support.culprits import Culprits
 from ..support.dashboard import IO, driving, small_host
 from ..support.fake import Busy
 from ..support.hostile import NASTY
@@ -77,8 +78,26 @@ async def test_screens_look_as_they_did(
         await d.tick(12)
         await d.press(*keys)
         await d.tick()
-        file = SCREENS / f"{request.node.callspec.id}.txt"
-        if os.environ.get("KVMTOP_UPDATE_SCREENS"):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(d.text() + "\n")
-        assert d.text() + "\n" == file.read_text()
+        as_it_was(request.node.callspec.id, d.text() + "\n")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36), (160, 48)], ids=["80x24", "120x36", "160x48"])
+async def test_the_scheduler_page_looks_as_it_did(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr("platform.node", lambda: "host")
+    monkeypatch.setattr("platform.release", lambda: "6.12.0")
+    async with driving(Culprits(), size) as d:
+        await d.tick()
+        await d.press("2", "home", "down", "down", "S")
+        await d.tick(2)
+        await d.press()
+        as_it_was(f"scheduler-{request.node.callspec.id}", d.text() + "\n")
+
+
+def as_it_was(name: str, drawn: str) -> None:
+    file = SCREENS / f"{name}.txt"
+    if os.environ.get("KVMTOP_UPDATE_SCREENS"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(drawn)
+    assert drawn == file.read_text()

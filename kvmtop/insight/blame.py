@@ -1,0 +1,65 @@
+"""Whom a vCPU waits for, in words for findings: as far as somebody looks at what the scheduler does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .. import units
+from ..model.interval import Interval
+from ..model.keys import unpack
+from ..model.scope import Scope
+from .actors import Actor
+from .scheduling import culprits, holdups, may_run_on
+
+MOST = 3  # that are named
+LEAST = 0.05  # of the wait, or of the time blocked
+
+
+def behind(interval: Interval, scope: Scope, share: float) -> str:
+    """Who had the CPU: "52.0% behind vCPU 0 of web01, …; it may run on CPU 1 only"; "" where nobody can be named.
+
+    scope: a vCPU's; share: how much of its time it waits.
+    """
+    parts: dict[str, float] = {}
+    for one in culprits(interval, scope) or []:
+        if one.actor.kind != "unknown":  # the processes of one name and service are one, however many
+            parts[_behind(one.actor)] = parts.get(_behind(one.actor), 0) + one.share
+    named = _named(parts.items(), share)
+    if not named and sum(parts.values()) > 0.5:
+        named = f"behind many, none of them for {LEAST:.0%} of that"
+    return named and named + _elsewhere(interval, scope)
+
+
+def slept_on(interval: Interval, scope: Scope) -> str:
+    """What held it up: "52.0% on a lock of the VMM (futex), woken by vCPU 1 of web01"; "" if not known."""
+    found = holdups(interval, scope) or []
+    known = int(interval.known[scope.mask(interval.after)].sum())
+    blocked = sum(one.ns for one in found)
+    if not known or not blocked:
+        return ""
+    parts: dict[str, float] = {}
+    for one in found:
+        if one.what != "not known":
+            who = f", woken by {one.actor.text}" if one.actor and one.actor.kind != "unknown" else ""
+            words = f"on {one.what}{who}"
+            parts[words] = parts.get(words, 0) + one.ns / blocked
+    return _named(parts.items(), blocked / known)
+
+
+def _named(parts: Iterable[tuple[str, float]], whole: float) -> str:
+    most = sorted(((share, words) for words, share in parts if share >= LEAST), key=lambda one: -one[0])[:MOST]
+    return ", ".join(f"{units.percent(share * whole)} {words}" for share, words in most)
+
+
+def _behind(actor: Actor) -> str:
+    return f"{'for' if actor.kind == 'idle' else 'behind'} {actor.text}"
+
+
+def _elsewhere(interval: Interval, scope: Scope) -> str:
+    """Whether it may run on other CPUs."""
+    scheduling, threads = interval.after.scheduling, interval.after.threads["id"][scope.mask(interval.after)]
+    places = scheduling.placements if scheduling else {}
+    may = places.get(unpack(int(threads[0]))[1]) if len(threads) else None
+    if may is None:
+        return ""
+    return ", though it may run on any CPU" if may.all else f"; it may run on {may_run_on(may.allowed)}"

@@ -1,0 +1,181 @@
+"""The Scheduler page: who has the CPU instead of vCPUs, who wakes them, what holds them up, and where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import units
+from ..insight import scheduling
+from ..insight.other_threads import other_threads
+from ..insight.scheduling import Culprit, Latency
+from ..insight.vcpus import VcpuRow
+from ..model.interval import Interval
+from ..model.scope import Scope
+from ..model.vocabulary import STATES
+from .other_threads import thread_table
+from .page import Note, SchedulerView
+from .rows import Key, Rows
+from .scheduling import culprit_table, holdup_key, holdup_table, placed_table, waker_table
+from .spread import span
+
+NAMED = 3  # culprits in the headline
+HARDLY = 0.01  # of the vCPUs' time: what is less is no wait to speak of
+
+
+def covers(interval: Interval, scope: Scope) -> bool:
+    """Whether somebody looked at the vCPUs of a scope in it."""
+    told = interval.after.scheduling
+    return told is not None and told.pid in (0, scope.pid)
+
+
+Memory = Mapping[int, Mapping[int, int]]  # by pid: NUMA node → bytes
+
+
+def page(
+    interval: Interval,
+    scope: Scope,
+    rows: Sequence[VcpuRow],
+    widths: Mapping[str, int],
+    memory: Memory | None = None,
+    hint: str = "",
+) -> SchedulerView:
+    """All of it. rows: vcpu_rows() of the interval; widths: characters of the tables, by pane.
+
+    memory: on which nodes it is; empty while it is being read, None where nobody has asked: then hint says how to.
+    """
+    seconds = interval.seconds
+    vms = interval.after.vms if scope.pid is None else None
+    tables: dict[str, Rows] = {
+        "vcpus": placed_table(rows, scope, widths["vcpus"]),
+        "others": thread_table(other_threads(interval, scope), widths["others"] - 1, vms),
+    }
+    notes: dict[str, Note] = {"vcpus": _placer(interval, rows, memory, hint)}
+    told = covers(interval, scope)
+    culprits = scheduling.culprits(interval, scope) if told else None
+    if culprits is not None:
+        tables["culprits"] = culprit_table(culprits, seconds, widths["culprits"])
+    if told and (wakers := scheduling.wakers(interval, scope)) is not None:
+        tables["waking"] = waker_table(wakers, widths["waking"])
+    if told and (holdups := scheduling.holdups(interval, scope)) is not None:
+        tables["blocked"] = holdup_table(holdups, seconds, widths["blocked"])
+        notes["blocked"] = {holdup_key(one): stack_line(one.stack) for one in holdups}.get
+    latency = scheduling.latency(interval, scope) if told else None
+    return SchedulerView(
+        headline=headline(interval, scope, culprits), tables=tables, notes=notes, **_waking(latency, seconds)
+    )
+
+
+def who(interval: Interval, scope: Scope) -> str:
+    """The vCPUs of a scope as the object of a sentence: vCPU 1 of db02, db02, "" for everything."""
+    after = interval.after
+    vm = after.vms.get(scope.pid) if scope.pid is not None else None
+    name = vm.name if vm else f"pid {scope.pid}" if scope.pid is not None else ""
+    if scope.thread is None:
+        return name
+    rows = np.flatnonzero(after.thread_ids == scope.thread)
+    return f"vCPU {after.threads['vcpu'][rows[0]]} of {name}" if len(rows) else f"a vCPU of {name} that has ended"
+
+
+def _time(interval: Interval, scope: Scope, state: str) -> int:
+    """ns of the scope's vCPUs in a state."""
+    mask = scope.mask(interval.after)
+    spent = interval.budget[:, STATES.index(state)]
+    return int((spent if mask is None else spent[mask]).sum())
+
+
+def headline(interval: Interval, scope: Scope, culprits: Sequence[Culprit] | None) -> str:
+    """How long the vCPUs waited, and behind whom; culprits: most time first, None where nobody knows."""
+    one, name = scope.thread is not None, who(interval, scope)
+    several = f"the vCPUs of {name} together" if name else "all vCPUs together"
+    if "wait" not in interval.after.told:
+        return "How long vCPUs waited for a CPU cannot be told on this kernel"
+    waited = _time(interval, scope, "wait")
+    if waited <= 0:
+        text = f"{name} did not wait for a CPU" if one else f"no vCPU{f' of {name}' if name else ''} waited for a CPU"
+        return text + _held_back(interval, scope)
+    text = name if one else several
+    little = waited < HARDLY * max(int(interval.known[_mask(interval, scope)].sum()), 1)
+    text += " hardly waited" if little else " waited"
+    text += f" for a CPU, {_rate(waited, interval)}" if little else f" {_rate(waited, interval)} for a CPU"
+    if culprits is not None:
+        text += f": {_behind(culprits, interval)}" if culprits else ""
+    return text + _held_back(interval, scope)
+
+
+def _behind(culprits: Sequence[Culprit], interval: Interval) -> str:
+    known = [one for one in culprits if one.actor.kind != "unknown"]
+    parts = [f"{_part(one.ns, interval)} behind {one.actor.text}" for one in known[:NAMED]]
+    if others := known[NAMED:]:
+        rest = _part(sum(one.ns for one in others), interval)
+        parts.append(f"{rest} behind {len(others)} other{'s' * (len(others) > 1)}")
+    parts += [f"{_part(one.ns, interval)} not explained" for one in culprits if one.actor.kind == "unknown"]
+    return ", ".join(parts)
+
+
+def _mask(interval: Interval, scope: Scope) -> Any:
+    mask = scope.mask(interval.after)
+    return slice(None) if mask is None else mask
+
+
+def _part(ns: int, interval: Interval) -> str:
+    return units.duration(ns / interval.seconds)
+
+
+def _rate(ns: int, interval: Interval) -> str:
+    return f"{_part(ns, interval)}/s"
+
+
+def _held_back(interval: Interval, scope: Scope) -> str:
+    """What a quota took, as the end of a sentence: who waits for no CPU may be slow for that."""
+    taken = _time(interval, scope, "throttled")
+    if taken < HARDLY * max(int(interval.known[_mask(interval, scope)].sum()), 1):
+        return ""
+    vm = interval.after.vms.get(scope.pid) if scope.pid is not None else None
+    return f"; a CPU quota took {_rate(taken, interval)}" + (f" ({vm.quota})" if vm and vm.quota else "")
+
+
+def _waking(latency: Latency | None, seconds: float) -> dict[str, Any]:
+    """The fields of SchedulerView that are about it."""
+    if latency is None:
+        return {}
+    if not latency.count:
+        return {"waking": "no wake-up in this interval"}
+    marks: list[tuple[str, float | None]] = [("p50", latency.p50), ("p99", latency.p99), ("max", latency.max)]
+    shown = span(latency.hist)
+    words = [f"{label} {units.duration(value)}" for label, value in marks]
+    return {
+        "waking": ", ".join([f"{units.rate(latency.count / seconds)}/s", *words]),
+        "hist": list(latency.hist[shown.first : shown.last + 1]),
+        "marks": [(label, shown.mark(value)) for label, value in marks if value is not None],
+        "decades": shown.decades,
+    }
+
+
+def stack_line(stack: Sequence[str]) -> str:
+    """Where it slept, the innermost function first."""
+    return " < ".join(stack) if stack else "its kernel stack is not known"
+
+
+def _placer(interval: Interval, rows: Sequence[VcpuRow], memory: Memory | None, hint: str) -> Note:
+    """Tells of a vCPU, by its scope, where it is and may be, and on which nodes the memory of its VM is."""
+    tids = {one.scope: one.number for one in rows}
+
+    def place(key: Key) -> str | None:
+        if not isinstance(key, Scope) or key not in tids:
+            return None
+        words = scheduling.placement_words(interval, key).get(tids[key], "")
+        return "; ".join(filter(None, [words, hint if memory is None else _memory(memory, key.pid or 0)]))
+
+    return place
+
+
+def _memory(memory: Memory, pid: int) -> str:
+    """How much memory of a process is on which NUMA nodes, most first."""
+    if not memory:
+        return "on which nodes its memory is, is being read …"
+    nodes = sorted(memory.get(pid, {}).items(), key=lambda one: -one[1])
+    parts = [f"{units.size(amount)} on node {node}" for node, amount in nodes]
+    return f"its memory: {', '.join(parts) or 'not known'}"

@@ -1,0 +1,316 @@
+"""scheduling.bpf.c in this machine's kernel: a Player is the vCPU, what runs instead is known."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kvmtop.bpf.collector import Collector
+from kvmtop.bpf.scheduling import SchedulingProbes, below
+from kvmtop.errors import KvmtopError
+from kvmtop.model.arrays import Array
+from kvmtop.model.keys import pack, unpack
+from kvmtop.model.scheduling import BEHIND, BLOCKED, TASK, UNKNOWN, WOKEN, Scheduling
+from kvmtop.model.vocabulary import STATES
+
+from . import machine
+from .machine import Player, enter, hog, leave, nap, row, spin, states
+
+CPUID, HLT = 0x72, 0x78
+MS = 1_000_000
+FUTEX, READ, NANOSLEEP = 202, 0, 230
+
+needs_two = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: whoever hogs it hogs the test, too")
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
+    with machine.machine(tmp_path_factory.mktemp("machine"), "notes", threads=64) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def loaded(counting: Collector) -> Iterator[SchedulingProbes]:
+    one = SchedulingProbes(counting.sched_flags, counting.threads, counting.shared())
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def probes(loaded: SchedulingProbes) -> Iterator[SchedulingProbes]:
+    loaded.look(0)
+    yield loaded
+    loaded.look(None)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[int]:
+    """The test keeps to one CPU; the other."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield max(before)
+    os.sched_setaffinity(0, before)
+
+
+def told(counting: Collector, probes: SchedulingProbes) -> Scheduling:
+    found = probes.read(counting.read())
+    assert found is not None
+    return found
+
+
+def charges(found: Scheduling, pid: int, kind: int) -> Array:
+    one: Array = found.charges[(found.charges["id"] == pack(pid, pid)) & (found.charges["kind"] == kind)]
+    return one
+
+
+def behind(found: Scheduling, pid: int) -> dict[tuple[int, int], int]:
+    """ns by (by, tid) of what it waited behind."""
+    sums: dict[tuple[int, int], int] = {}
+    for one in charges(found, pid, BEHIND):
+        who = (int(one["by"]), unpack(int(one["who"]))[1])
+        sums[who] = sums.get(who, 0) + int(one["ns"])
+    return sums
+
+
+@needs_two
+@pytest.mark.parametrize("sleeps", [False, True], ids=["preempted", "woken"])
+def test_a_wait_is_charged_to_who_ran_while_it_lasts_and_after(
+    counting: Collector, probes: SchedulingProbes, elsewhere: int, sleeps: bool
+) -> None:
+    def act(player: Player) -> None:
+        os.sched_setaffinity(0, {elsewhere})
+        leave(CPUID)
+        player.step()
+        enter()
+        if sleeps:
+            nap(100)
+        else:
+            spin(200)
+        player.step()
+
+    with Player(act) as player:
+        player.wait()
+        player.go()
+        time.sleep(0.05)
+        with hog(elsewhere, 0.4) as pid:
+            for _ in range(30):
+                first, _ = row(counting, player.pid)
+                if STATES[first["state"]] == "wait":
+                    break
+                time.sleep(0.01)
+            time.sleep(0.05)
+            snapshot = counting.read()
+            during = probes.read(snapshot)
+            assert during is not None
+            mine = snapshot.threads[snapshot.threads["id"] == pack(player.pid, player.pid)][0]
+            assert during.running[elsewhere] == pack(pid, pid)
+        player.wait()
+        after = told(counting, probes)
+        found, _ = row(counting, player.pid)
+    # What is open counts, too.
+    assert behind(during, player.pid)[TASK, pid] > 50 * MS
+    assert sum(behind(during, player.pid).values()) == pytest.approx(states(mine)["wait"], abs=MS)
+    assert sum(behind(after, player.pid).values()) == pytest.approx(states(found)["wait"], abs=MS)
+    assert behind(after, player.pid)[TASK, pid] > 300 * MS
+    named = charges(after, player.pid, BEHIND)
+    named = named[(named["who"] == pack(pid, pid)) & (named["count"] > 0)]
+    assert len(named) == 1 and named["comm"][0] == Path("/proc/self/comm").read_text().strip().encode()
+    assert not named["kernel"][0] and named["cgroup"][0]
+    # What was open is a row of its own, which stays, and is nothing now.
+    still = after.charges[np.isin(after.charge_ids, during.charge_ids)]
+    assert set(during.charge_ids.tolist()) <= set(after.charge_ids.tolist())
+    assert not still[(still["id"] == pack(player.pid, player.pid)) & (still["count"] == 0)]["ns"].any()
+
+
+@needs_two
+def test_who_is_moved_to_another_run_queue_waits_behind_those_there(
+    counting: Collector, probes: SchedulingProbes, elsewhere: int
+) -> None:
+    here = min(os.sched_getaffinity(0))
+
+    def act(player: Player) -> None:
+        os.sched_setaffinity(0, {elsewhere})
+        leave(CPUID)
+        player.step()
+        enter()
+        spin(10_000)
+
+    with Player(act) as player:
+        player.wait()
+        player.go()
+        with hog(elsewhere, 0.5) as first:
+            time.sleep(0.1)
+            assert STATES[row(counting, player.pid)[0]["state"]] == "wait"
+            with hog(here, 0.3) as second:
+                # Only now does this run again: both have had their CPUs.
+                os.sched_setaffinity(player.pid, {elsewhere})
+            found = behind(told(counting, probes), player.pid)
+            assert found[TASK, first] > 50 * MS and (TASK, second) not in found
+            with hog(elsewhere, 0.3) as second:
+                time.sleep(0.05)
+                os.sched_setaffinity(player.pid, {here})
+                time.sleep(0.05)
+        found = behind(told(counting, probes), player.pid)
+        assert found.get((TASK, os.getpid()), 0) > 0 or (TASK, first) in found
+        waits = states(row(counting, player.pid)[0])["wait"]
+        assert sum(found.values()) == pytest.approx(waits, abs=50 * MS)
+
+
+def test_wakers_and_how_long_it_took_to_run(counting: Collector, probes: SchedulingProbes) -> None:
+    def act(player: Player) -> None:
+        leave(HLT)
+        for _ in range(20):
+            player.step()  # woken by the test
+        for _ in range(30):
+            nap(1)  # woken by a timer
+        enter()
+        player.step()
+
+    with Player(act) as player:
+        for _ in range(20):
+            player.next() if _ else player.wait()
+        player.go()
+        player.wait()
+        found = told(counting, probes)
+    woken = charges(found, player.pid, WOKEN)
+    by_test = woken[woken["who"] == pack(os.getpid(), os.getpid())]
+    assert by_test["count"].sum() == 20 and (by_test["by"] == TASK).all()
+    assert 10 < woken["count"].sum() - 20 <= 30 + 50  # a busy machine lets a timer expire before it is waited for
+    latency = found.latencies[found.latencies["id"] == pack(player.pid, player.pid)]
+    assert len(latency) == 1 and 30 < latency["count"][0] == latency["hist"][0].sum() <= woken["count"].sum()
+    assert 0 < latency["max"][0] <= latency["total"][0] < 10_000 * MS
+
+
+def test_what_it_is_blocked_on_and_who_lets_it_go(counting: Collector, probes: SchedulingProbes) -> None:
+    def act(player: Player) -> None:
+        leave(CPUID)
+        player.step()
+        nap(20)
+        player.step()
+
+    with Player(act) as player:
+        player.wait()
+        time.sleep(0.05)
+        still = charges(told(counting, probes), player.pid, BLOCKED)
+        still = still[still["ns"] > 0]
+        assert len(still) == 1 and unpack(int(still["call"][0]))[0] == READ
+        assert still["by"][0] == UNKNOWN and not still["count"][0] and still["ns"][0] > 40 * MS
+        player.next()
+        found = told(counting, probes)
+        ours = charges(found, player.pid, BLOCKED)
+        ours = ours[ours["count"] > 0]
+        calls = unpack(ours["call"])[0].tolist()
+        (read,) = ours[[call == READ for call in calls]]
+        (slept,) = ours[[call == NANOSLEEP for call in calls]]
+        assert read["who"] == pack(os.getpid(), os.getpid()) and read["by"] == TASK and read["count"] == 1
+        assert read["ns"] >= still["ns"][0] and slept["ns"] >= 20 * MS and slept["max"] == slept["ns"]
+        blocked = states(row(counting, player.pid)[0])["blocked"]
+        total = int(charges(told(counting, probes), player.pid, BLOCKED)["ns"].sum())
+        assert total == pytest.approx(blocked, abs=30 * MS)
+        assert any("pipe_read" in name for name in found.stacks[int(read["stack"])])
+        assert found.stacks[int(slept["stack"])][0] == "do_nanosleep"
+
+
+def test_only_the_vcpus_of_the_vm_that_is_looked_at(counting: Collector, loaded: SchedulingProbes) -> None:
+    def act(player: Player) -> None:
+        leave(CPUID)
+        for _ in range(5):
+            player.step()
+
+    with Player(act) as one, Player(act) as other:
+        loaded.look(one.pid)
+        for player in (one, other):
+            player.wait()
+            player.next()
+        found = told(counting, loaded)
+        loaded.look(None)
+        assert loaded.read(counting.read()) is None
+    assert found.pid == one.pid
+    assert set(unpack(found.charges["id"])[0].tolist()) == {one.pid} == set(unpack(found.latencies["id"])[0].tolist())
+
+
+@needs_two
+def test_a_thousand_others_are_told_apart_and_nothing_is_lost(
+    counting: Collector, probes: SchedulingProbes, elsewhere: int
+) -> None:
+    """Each runs once, for a moment, before the vCPU that waits."""
+    program = f"""
+import os, threading
+os.sched_setaffinity(0, {{{elsewhere}}})
+gate = threading.Event()
+for _ in range(300):
+    threading.Thread(target=gate.wait).start()
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+print(flush=True)
+input()
+gate.set()
+"""
+
+    def act(player: Player) -> None:
+        os.sched_setaffinity(0, {elsewhere})
+        os.nice(5)
+        leave(CPUID)
+        player.step()
+        enter()
+        spin(30)
+        player.step()
+
+    with (
+        subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as crowd,
+        Player(act) as player,
+    ):
+        assert crowd.stdout and crowd.stdin
+        crowd.stdout.readline()
+        player.wait()
+        player.go()
+        crowd.communicate(b"\n")
+        player.wait()
+        found = told(counting, probes)
+        waits = states(row(counting, player.pid)[0])["wait"]
+        assert sum(behind(found, player.pid).values()) == pytest.approx(waits, abs=MS)
+        assert (UNKNOWN, 0) not in behind(found, player.pid)
+
+
+def test_a_look_at_another_time_starts_anew(counting: Collector, loaded: SchedulingProbes) -> None:
+    def act(player: Player) -> None:
+        leave(CPUID)
+        for _ in range(4):
+            player.step()
+
+    with Player(act) as player:
+        loaded.look(0)
+        player.wait()
+        player.next()
+        first = told(counting, loaded)
+        loaded.look(None)
+        player.next()
+        loaded.look(0)
+        second = told(counting, loaded)
+        player.next()
+        third = told(counting, loaded)
+        loaded.look(None)
+    assert first.since_ns < second.since_ns == third.since_ns
+    assert (
+        not charges(second, player.pid, WOKEN)["count"].sum() and charges(third, player.pid, WOKEN)["count"].sum() == 1
+    )
+    # It has slept since before the look; what counts is since then.
+    assert 0 < charges(third, player.pid, BLOCKED)["ns"].max() < third.latencies["total"].max() + 60_000 * MS
+
+
+def test_without_the_kernels_types_it_says_so(counting: Collector) -> None:
+    with pytest.raises(KvmtopError, match="cannot be told on this kernel"):
+        SchedulingProbes((), counting.threads, counting.shared())
+
+
+def test_a_stack_begins_below_the_scheduler() -> None:
+    stack = ["bpf_prog_1", "__traceiter_sched_switch", "__schedule", "schedule", "futex_wait_queue", "futex_wait"]
+    assert below(stack) == ["futex_wait_queue", "futex_wait"]
+    assert below(["do_nanosleep"]) == ["do_nanosleep"] and below([]) == []
