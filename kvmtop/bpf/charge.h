@@ -61,7 +61,7 @@ struct runner { /* of a CPU */
     u32 hard;    /* it is in the handler of an interrupt: by, in bits 31:28, and its number */
     u32 soft;    /* in that of a softirq, its vector + 1 */
     u32 waiting; /* bits that are set */
-    u32 dropped; /* charges without a row of their own */
+    u32 top;     /* the highest row ever taken here: how far user space must read */
     u64 known;   /* whether task is: it has switched since somebody looks */
     u64 bits[WORDS];
     u64 left[2]; /* while they are gone through, by level: those of this word that are left, */

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -148,9 +148,9 @@ class Collector:
     def _push(self, name: str, indices: Iterable[int]) -> None:
         syscalls.push(self._fd({"threads": "free_slots", "cells": "free_cells"}[name]), indices)
 
-    def read(self) -> Snapshot:
-        """The counters now."""
-        return self._final or self._read()
+    def read(self, meanwhile: Callable[[int], object] = bool) -> Snapshot:
+        """The counters now. meanwhile: reads what else shall be of the same instant, of so many slots; maybe twice."""
+        return self._final or self._read(meanwhile)
 
     def close(self) -> Snapshot:
         """Detach all probes and free all maps; the final counters."""
@@ -164,7 +164,7 @@ class Collector:
             os.close(self._bits)
         return self._final
 
-    def _read(self) -> Snapshot:
+    def _read(self, meanwhile: Callable[[int], object] = bool) -> Snapshot:
         # A thread goes on while it is read. Its open exit must be in its row or in its cells, never in both
         # or in neither: the row from before goes with the cells if they hold no exit that it does not know.
         mapped = self._maps["cells"].rows
@@ -178,6 +178,7 @@ class Collector:
             everything = self._pool.space(len(used), self._ended.cells, self._earlier)
             cell_rows = everything[: len(used)]
             take(source, used, cell_rows)
+            meanwhile(slots)
             after, instants = self._threads(slots, again=True)
             now = time.monotonic_ns()
             owner = cell_rows["thread"].copy()

@@ -31,12 +31,14 @@ class KeyedRows:
         self._free(used)
         self._light = np.zeros(0, "i8")
 
-    def read(self) -> tuple[Array, U64, Array]:
+    def read(self, rows: Array | None = None) -> tuple[Array, U64, Array]:
         """The rows in use, a name for each, which stays the same, and those that were given up meanwhile.
 
+        rows: a copy of them that was made a moment ago, up to the last in use at least.
         A key that was given up gets a new row, with a new name, when it is seen again.
         """
-        rows = self._rows.read()
+        if rows is None:
+            rows = self._rows.read()
         used, gone = np.flatnonzero(rows["id"]), rows[self._light]
         if len(self._light):  # nothing holds on to them any more
             used = np.setdiff1d(used, self._light)

@@ -94,12 +94,14 @@ static __always_inline struct row *row_of(struct key *k, struct runner *r, bool 
         return rows.lookup(&n);
     }
     if (free_rows.pop(&n) || !n)
-        goto full;
+        return 0;
     struct row *row = rows.lookup(&n);
     if (!row || places.update(k, &n)) {
         free_rows.push(&n, 0);
-        goto full;
+        return 0;
     }
+    if (n > r->top)
+        r->top = n;
     row->key = *k;
     if (here && k->by == TASK) {
         u32 flags = 0;
@@ -109,9 +111,6 @@ static __always_inline struct row *row_of(struct key *k, struct runner *r, bool 
         bpf_get_current_comm(row->comm, sizeof(row->comm));
     }
     return row;
-full:
-    r->dropped++;
-    return 0;
 }
 
 static __always_inline void add(struct key *k, struct runner *r, bool here, u64 ns, u64 count)

@@ -72,7 +72,7 @@ def _runner(words: int) -> np.dtype[Any]:
     return np.dtype(
         [
             *(("task", "u8"), ("base", "u8")),
-            *((name, "u4") for name in ("hard", "soft", "waiting", "dropped")),
+            *((name, "u4") for name in ("hard", "soft", "waiting", "top")),
             *(("known", "u8"), ("bits", "u8", (words,)), ("left", "u8", (2,)), ("next", "u4", (2,))),
         ]
     )
@@ -118,13 +118,14 @@ class SchedulingProbes:
         self._number = itertools.count()
         self._open: dict[bytes, tuple[int, Array]] = {}  # what was not over at some reading: its number, its row
         self._stacks: dict[int, tuple[str, ...]] = {}
+        self._sample: tuple[Array, Array, Array] | None = None  # rows, waiters, runners
 
     def look(self, pid: int | None) -> None:
         """Attach the probes for the vCPUs of a process, or of all (0); detach them (None). Raises KvmtopError."""
         if pid == self._pid:
             return
         self._probes.detach()
-        self._pid = pid
+        self._pid, self._sample = pid, None
         if pid is None:
             return
         self._rows.forget()
@@ -137,19 +138,28 @@ class SchedulingProbes:
         self._maps["configs"].write([0], config)
         self._probes.attach(self._tracefs)
 
+    def sample(self, slots: int) -> None:
+        """Copy the counters of so many slots: between those of the threads, in the same reading of the collector."""
+        if self._pid is None:
+            return
+        waiters, runners = self._maps["waiters"].read(slots), self._maps["runners"].read()
+        for _ in range(TRIES):
+            before = waiters
+            rows = self._maps["rows"].read(int(runners["top"].max()) + 1)
+            waiters, runners = self._maps["waiters"].read(slots), self._maps["runners"].read()
+            if (before["mark"] == waiters["mark"]).all():  # or what was charged meanwhile would be in neither
+                break
+        self._sample = rows, waiters, runners
+
     def read(self, snapshot: Snapshot) -> Scheduling | None:
-        """What was seen since the look began, at the instants at which the snapshot's threads were read.
+        """What was seen from the look's beginning to the last sample(); snapshot: the threads of that reading.
 
         None while nobody looks. Names of processes and files are left to who knows /proc.
         """
-        if self._pid is None:
+        if self._pid is None or self._sample is None:
             return None
-        for _ in range(TRIES):
-            before = self._maps["waiters"].read()
-            rows, ids, _ = self._rows.read()
-            waiters, runners = self._maps["waiters"].read(), self._maps["runners"].read()
-            if (before["mark"] == waiters["mark"]).all():  # or what was charged meanwhile would be in neither
-                break
+        copied, waiters, runners = self._sample
+        rows, ids, _ = self._rows.read(copied)
         waiters = waiters[waiters["id"] > 0]
         running = runners["task"] * (runners["known"] > 0)
         still, numbers = self._still(waiters, runners, snapshot)
@@ -218,7 +228,7 @@ class SchedulingProbes:
 
     def close(self) -> None:
         """Detach, and free all."""
-        self._pid = None
+        self._pid = self._sample = None
         self._maps.clear()
         del self._rows  # it has one of them
         self._probes.close()

@@ -73,8 +73,8 @@ class Live:
 
     def read(self) -> Snapshot:
         """The counters now, and what is looked at. Raises KvmtopError."""
-        counted = self._collector.read()
-        scheduling = self._scheduler.read(counted)  # at once: its waits are those of that instant
+        counted = self._collector.read(self._scheduler.sample)
+        scheduling = self._scheduler.read(counted)
         snapshot = self._with_names(counted)
         if scheduling:
             scheduling = self._scheduler.named(scheduling, snapshot)

@@ -37,6 +37,11 @@ class Scheduler:
         if self._probes:
             self._probes.look(pid)
 
+    def sample(self, slots: int) -> None:
+        """To be called in the middle of the collector's reading: copy the counters of so many slots."""
+        if self._probes:
+            self._probes.sample(slots)
+
     def read(self, snapshot: Snapshot) -> Scheduling | None:
         """The counters at the instant of a snapshot just taken, without names; None while nobody looks."""
         return self._probes.read(snapshot) if self._probes else None

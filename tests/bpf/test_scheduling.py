@@ -60,7 +60,7 @@ def elsewhere() -> Iterator[int]:
 
 
 def told(counting: Collector, probes: SchedulingProbes) -> Scheduling:
-    found = probes.read(counting.read())
+    found = probes.read(counting.read(probes.sample))
     assert found is not None
     return found
 
@@ -106,7 +106,7 @@ def test_a_wait_is_charged_to_who_ran_while_it_lasts_and_after(
                     break
                 time.sleep(0.01)
             time.sleep(0.05)
-            snapshot = counting.read()
+            snapshot = counting.read(probes.sample)
             during = probes.read(snapshot)
             assert during is not None
             mine = snapshot.threads[snapshot.threads["id"] == pack(player.pid, player.pid)][0]
@@ -231,7 +231,7 @@ def test_only_the_vcpus_of_the_vm_that_is_looked_at(counting: Collector, loaded:
             player.next()
         found = told(counting, loaded)
         loaded.look(None)
-        assert loaded.read(counting.read()) is None
+        assert loaded.read(counting.read(loaded.sample)) is None
     assert found.pid == one.pid
     assert set(unpack(found.charges["id"])[0].tolist()) == {one.pid} == set(unpack(found.latencies["id"])[0].tolist())
 

@@ -31,7 +31,7 @@ class Collector:
     def seed(self, sleepers: Iterable[Sleeper]) -> None:
         Collector.seeded = tuple(sleepers)
 
-    def read(self) -> Snapshot:
+    def read(self, meanwhile: object = None) -> Snapshot:
         self.host.now += SECOND
         return self.host.read()
 
