@@ -151,9 +151,14 @@ static __always_inline void charge(struct waiter *w, struct thread *t, struct ac
     add(&k, r, here, ns, ends);
 }
 
+/* Its bit; not twice, since what is added to a bit that is set would carry. */
 static __always_inline void set(struct runner *r, u32 slot, u64 one)
 {
-    __sync_fetch_and_add(&r->bits[(slot >> 6) % WORDS], one << (slot & 63));
+    u64 *word = &r->bits[(slot >> 6) % WORDS];
+
+    if ((*word >> (slot & 63) & 1) == (one == 1))
+        return;
+    __sync_fetch_and_add(word, one << (slot & 63));
     __sync_fetch_and_add(&r->waiting, one);
 }
 
@@ -185,6 +190,11 @@ static __always_inline void charge_all(struct runner *r, u32 level, u64 now, boo
         struct waiter *w = waiters.lookup(&slot);
         if (!t || !w || t->id != w->id || !w->mark) /* it is leaving just now */
             continue;
+        if (t->off != WAIT) { /* it has a CPU, and nobody saw it switched in */
+            set(r, slot, -1ULL);
+            w->mark = 0;
+            continue;
+        }
         charge(w, t, &a, r, 1, now, ends);
     }
 }

@@ -45,7 +45,8 @@ ON_INTEL = [
 ]
 # What depends on the kernel runs on both; what is kvmtop's own (signals, files, the network) on one.
 ON_BOTH = [
-    f"tests/on_host/test_{name}.py" for name in ("budget", "churn", "counts", "details", "percentiles", "states")
+    f"tests/on_host/test_{name}.py"
+    for name in ("budget", "churn", "counts", "culprits", "details", "percentiles", "states")
 ]
 
 
