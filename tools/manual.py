@@ -130,7 +130,8 @@ def metrics() -> list[tuple[str, str]]:
         exporter.read()
     found = []
     for family in exporter.collect():
-        labels = dict.fromkeys(label for sample in family.samples for label in sample.labels)
+        own: tuple[str, ...] = getattr(family, "_labelnames", ())  # the demo has no sample of some
+        labels = dict.fromkeys([*own, *(label for sample in family.samples for label in sample.labels)])
         unit = {"counter": "_total", "info": "_info"}.get(family.type, "")
         braces = f"{{{', '.join(labels)}}}" if labels else ""
         found.append((f"{family.name}{unit}{braces}", f"({family.type}) {family.documentation}"))

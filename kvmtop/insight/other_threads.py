@@ -21,6 +21,7 @@ from ..sanitize import clean
 BUSY_SHARE = 0.90  # of a thread's time on a CPU
 WAIT_SHARE = 0.20  # ready to run, but not running
 TOLD = ("main", "io", "worker", "vhost")  # whose work the guest waits for
+POLLING = ("io", "vhost")  # they may look for work for a while before they sleep
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,10 @@ def stand_out(interval: Interval) -> Iterator[tuple[str, str]]:
     threads = [one for one in other_threads(interval) if one.role in TOLD]
     for one in sorted(threads, key=lambda one: -(one.busy or 0))[:1]:
         if (one.busy or 0) >= BUSY_SHARE:
+            polls = ", unless it polls" if one.role in POLLING else ""
             yield (
-                f"{_who(interval, one)} is on a CPU {units.percent(one.busy)} of its time: {_WORK[one.role]} has"
-                " hardly any more to give",
+                f"{_who(interval, one)} is on a CPU {units.percent(one.busy)} of its time, and can hardly do"
+                f" more{polls}",
                 f"a thread of the VMM ≥ {BUSY_SHARE:.0%} of its time on a CPU",
             )
     for one in sorted(threads, key=lambda one: -(one.wait or 0))[:1]:
@@ -99,14 +101,6 @@ def stand_out(interval: Interval) -> Iterator[tuple[str, str]]:
                 f" something else{quota}",
                 f"wait > {WAIT_SHARE:.0%} of the time of a thread of the VMM",
             )
-
-
-_WORK = {
-    "main": "the VMM's main loop",
-    "io": "the I/O that it does",
-    "worker": "this worker",
-    "vhost": "the queue that it serves",
-}
 
 
 def _who(interval: Interval, one: OtherThread) -> str:

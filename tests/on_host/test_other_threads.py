@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -36,8 +37,9 @@ def said(pid: int) -> Figures:
     """What /proc says of a process's threads."""
     found = {}
     for tid in map(int, os.listdir(f"/proc/{pid}/task")):
-        cpu, wait, _ = Path(f"/proc/{pid}/task/{tid}/schedstat").read_text().split()
-        found[tid] = int(cpu), int(wait)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # workers come and go
+            cpu, wait, _ = Path(f"/proc/{pid}/task/{tid}/schedstat").read_text().split()
+            found[tid] = int(cpu), int(wait)
     return found
 
 

@@ -52,7 +52,8 @@ class Proc:
         directory.mkdir(exist_ok=True)
         flags = 0x208040 if kernel else 0x400040
         before = f"{tid} ({comm}) S 1 {pid} {pid} 0 -1 {flags} {'7 ' * 29}"
-        (directory / "stat").write_text(f"{before.rstrip()} {cpu} 0 0 0\n")
-        (directory / "schedstat").write_text(f"{cpu_ns} {wait_ns} 3\n")
+        for place in {directory, self.path / str(pid)} if tid == pid else {directory}:
+            (place / "stat").write_text(f"{before.rstrip()} {cpu} 0 0 0\n")
+            (place / "schedstat").write_text(f"{cpu_ns} {wait_ns} 3\n")
         if kernel:
             (directory / "comm").write_text(comm + "\n")

@@ -17,6 +17,7 @@ from kvmtop.tables.exit_reasons import COLUMNS
 from tools import manual
 
 from ..support.fake import Busy
+from ..support.others import Others
 from ..support.scraped import scraped
 
 
@@ -62,7 +63,10 @@ def test_columns_and_exit_status(page: str) -> None:
 
 
 def test_every_metric(page: str) -> None:
-    exporter = Exporter(Busy())
+    host, others = Busy(), Others()
+    others.add(4000, 4000, "main", "qemu")
+    host.others = others.rows(host.now)
+    exporter = Exporter(host)
     exporter.read()
     served = {
         (re.sub("_(bucket|count|sum)$", "", name), tuple(sorted(dict(labels))))
