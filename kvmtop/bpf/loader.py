@@ -144,8 +144,8 @@ def _load(bcc: Any, request: dict[str, Any]) -> None:
 
 def _whole(source: Path) -> str:
     """A C file with its own headers in it: bcc rewrites what is done with maps in the file itself only."""
-    text = source.read_text()
-    return re.sub(r'^#include "(\w+\.h)"$', lambda found: (source.parent / found[1]).read_text(), text, flags=re.M)
+    include = re.compile(r'^#include "(\w+\.h)"$', re.MULTILINE)
+    return include.sub(lambda found: bounded.text(source.parent / found[1]), bounded.text(source))
 
 
 def _with_maps(instructions: bytes, instead: Mapping[int, int], bits: int) -> bytes:
