@@ -23,6 +23,7 @@ while True:
     s.sendto(bytes(40_000), to.getsockname())
 """
 NET_RX = 3
+MOSTLY = 0.8
 # Threads that hand each other eight things all around, and do nothing else.
 RING = """
 import queue, threading
@@ -53,9 +54,9 @@ time.sleep(1000)
 
 @dataclass
 class Contested(Running):
-    """named: by a vCPU's thread, who it waits behind, and at least for which share of all that it waits."""
+    """named: by a vCPU's thread, whom it waits behind for at least MOSTLY of all that it waits, together."""
 
-    named: Callable[[], Mapping[int, Mapping[Actor, float]]] = dict
+    named: Callable[[], Mapping[int, set[Actor]]] = dict
 
 
 Begin = Callable[[], contextlib.AbstractContextManager[Running]]
@@ -77,8 +78,7 @@ def hogged(*how: str, on: list[str] = ON_CPU) -> Begin:
     @contextlib.contextmanager
     def begin() -> Iterator[Running]:
         with vm("busy", before=on) as guest, process([*on, *how, *HOG]) as hog:
-            mostly: dict[Actor, float] = {("task", hog.pid): 0.8} if on else {}
-            yield Contested(guest.tids, named=lambda: dict.fromkeys(guest.tids(), mostly))
+            yield Contested(guest.tids, named=lambda: {tid: {("task", hog.pid)} for tid in guest.tids() if on})
 
     return begin
 
@@ -88,17 +88,22 @@ def two() -> Iterator[Running]:
     """VMs on one CPU."""
     with vm("busy", before=ON_CPU) as one, vm("busy", before=ON_CPU) as other:
 
-        def named() -> dict[int, dict[Actor, float]]:
+        def named() -> dict[int, set[Actor]]:
             (a,), (b,) = one.tids(), other.tids()
-            return {a: {("task", b): 0.8}, b: {("task", a): 0.8}}
+            return {a: {("task", b)}, b: {("task", a)}}
 
         yield Contested(lambda: one.tids() | other.tids(), named=named)
+
+
+def kernel_thread(name: str) -> int:
+    """Its pid."""
+    return next(int(p.parent.name) for p in Path("/proc").glob("[0-9]*/comm") if p.read_text() == f"{name}\n")
 
 
 @contextlib.contextmanager
 def ksmd() -> Iterator[Running]:
     """A kernel thread that is at work all the time: the one that looks for memory pages which are the same."""
-    pid = next(int(p.parent.name) for p in Path("/proc").glob("[0-9]*/comm") if p.read_text() == "ksmd\n")
+    pid = kernel_thread("ksmd")
     settings = {"pages_to_scan": "100000", "sleep_millisecs": "0", "smart_scan": "0", "run": "1"}
     before = {name: (KSM / name).read_text() for name in settings if (KSM / name).exists()}
     cpus, nice = os.sched_getaffinity(pid), os.getpriority(os.PRIO_PROCESS, pid)
@@ -108,7 +113,7 @@ def ksmd() -> Iterator[Running]:
             os.setpriority(os.PRIO_PROCESS, pid, 0)
             for name in before:
                 (KSM / name).write_text(settings[name])
-            yield Contested(guest.tids, named=lambda: {tid: {("task", pid): 0.8} for tid in guest.tids()})
+            yield Contested(guest.tids, named=lambda: {tid: {("task", pid)} for tid in guest.tids()})
         finally:
             for name, text in before.items():
                 (KSM / name).write_text(text)
@@ -118,10 +123,10 @@ def ksmd() -> Iterator[Running]:
 
 @contextlib.contextmanager
 def flooded() -> Iterator[Running]:
-    """A load that is a softirq's in part."""
+    """A load that is a softirq's in part, in the sender or, when it is too much, in ksoftirqd."""
     with vm("busy", before=ON_CPU) as guest, process([*ON_CPU, sys.executable, "-c", FLOOD]) as sender:
-        shares: dict[Actor, float] = {("softirq", NET_RX): 0.2, ("task", sender.pid): 0.05}
-        yield Contested(guest.tids, named=lambda: dict.fromkeys(guest.tids(), shares))
+        they: set[Actor] = {("softirq", NET_RX), ("task", kernel_thread("ksoftirqd/1")), ("task", sender.pid)}
+        yield Contested(guest.tids, named=lambda: dict.fromkeys(guest.tids(), they))
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from kvmtop.model.keys import unpack
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import STATES, DetailRequest
 
-from . import culprits_truth, ftrace, seen, states_truth, waking
+from . import contests, culprits_truth, ftrace, seen, states_truth, waking
 from .contests import CONTESTS, Contest, Contested
 from .culprits_truth import Actor, Story
 from .scenarios import CPUS, Running, Vm, vm
@@ -86,9 +86,9 @@ def waits(before: Snapshot, after: Snapshot) -> dict[int, tuple[int, int, int]]:
     return found
 
 
-def compare(readings: list[Snapshot], stories: dict[int, Story]) -> tuple[list[Deviation], float]:
-    """All deviations, and by which part the sum of all charges of a vCPU and interval was off at worst."""
-    found, worst = [], 0.0
+def compare(readings: list[Snapshot], stories: dict[int, Story]) -> tuple[list[Deviation], list[float]]:
+    """All deviations, and by which part the sum of all charges of each vCPU and interval was off."""
+    found, off = [], []
     for number, (before, after) in enumerate(itertools.pairwise(readings)):
         charged = seen.charged(before, after, scheduling.BEHIND)
         for tid, (start, end, waited) in waits(before, after).items():
@@ -97,11 +97,11 @@ def compare(readings: list[Snapshot], stories: dict[int, Story]) -> tuple[list[D
             shown = {actor: row.ns for actor, row in charged.get(tid, {}).items()}
             true = stories[tid].behind(start, end)
             length = end - start
-            worst = max(worst, abs(sum(shown.values()) - waited) / max(waited, LEAST * length))
+            off.append(abs(sum(shown.values()) - waited) / max(waited, LEAST * length))
             for actor in shown.keys() | true.keys():
                 a, b = (100 * of.get(actor, 0) / length for of in (shown, true))
                 found.append(Deviation(tid, number, actor, abs(a - b), a, b))
-    return found, worst
+    return found, off
 
 
 @pytest.mark.parametrize(
@@ -116,21 +116,22 @@ def test_each_culprit_is_as_the_kernels_events_say(contest: Contest, recorder: f
         named = running.named() if isinstance(running, Contested) else {}
     stories = culprits_truth.replay(events, tids, readings[-1].time_ns)
     agree(stories, states_truth.replay(events, readings[-1].time_ns), readings)
-    found, worst = compare(readings, stories)
+    found, off = compare(readings, stories)
     assert {d.tid for d in found} == tids
-    wrong = sorted((d for d in found if d.points > MOSTLY), key=lambda d: -d.points)
-    print(f"\n{contest.name}: {max(d.points for d in found):.2f} points, sum off by {worst:.2%}, {len(events)} events")
-    for d in sorted(found, key=lambda d: -d.true)[:4]:
+    print(
+        f"\n{contest.name}: {max(d.points for d in found):.2f} points, sums off by {max(off):.2%}, {len(events)} events"
+    )
+    for d in sorted(found, key=lambda d: -d.points)[:2] + sorted(found, key=lambda d: -d.true)[:5]:
         print(f"    {d}")
-    assert worst <= SUM
-    text = "\n".join(map(str, wrong))
     # Of so few intervals one may be off: an emulated host stands still now and then between two readings of a clock.
+    assert sum(part > SUM for part in off) <= max(1, 0.05 * len(off)) and max(off) <= 0.1, off
+    wrong = sorted((d for d in found if d.points > MOSTLY), key=lambda d: -d.points)
+    text = "\n".join(map(str, wrong))
     assert len(wrong) <= max(1, 0.05 * len(found)) and not any(d.points > ALWAYS for d in wrong), text
-    for tid, shares in named.items():
-        behind = seen.charged(readings[0], readings[-1], scheduling.BEHIND)[tid]
-        total = sum(row.ns for row in behind.values())
-        for actor, share in shares.items():
-            assert behind[actor].ns >= share * total, (actor, behind)
+    behind = seen.charged(readings[0], readings[-1], scheduling.BEHIND)
+    for tid, actors in named.items():
+        theirs = sum(behind[tid][actor].ns for actor in actors & behind[tid].keys())
+        assert theirs >= contests.MOSTLY * sum(row.ns for row in behind[tid].values()), (actors, behind[tid])
     placed = seen.scheduling_of(readings[-1]).placements
     for tid in tids:
         assert placed[tid].all == (contest.allowed is None), placed[tid]
@@ -181,20 +182,22 @@ def test_wakers_latencies_and_what_holds_a_vcpu_up(recorder: ftrace.Recorder, li
                 guest.signal(signal.SIGCONT)
             held.signal(signal.SIGUSR1)
             held.says("released")
+            time.sleep(1)
             holder = thread(held, "holder")
             stop(held, halted)
             after = live.read()
         events = [*asleep, *recorder.stop()]
     stories = culprits_truth.replay(events, tids, after.time_ns)
     assert seen.wakers(before, after) == known == waking.of_stories(stories)
-    assert known[mine, "task", holder] >= TIMES and sum(known.values()) > 2 * TIMES
+    (other,) = halted.tids()
+    assert known[mine, "task", holder] >= TIMES and known[other, "interrupt", 0] >= 10
 
     hists = seen.latencies(before, after)
     for tid in tids:
         true = [0] * BUCKETS
         for start in stories[tid].starts:
             true[bucket_of(start.ns - start.woken)] += 1
-        assert sum(hists[tid]) == sum(true) >= TIMES / 2
+        assert sum(hists[tid]) == sum(true) >= 10
         print(f"\nlatencies of {tid}: {ranks(hists[tid])}, in truth {ranks(true)}")
         assert all(abs(a - b) <= 1 for a, b in zip(ranks(hists[tid]), ranks(true), strict=True)), (hists[tid], true)
 
@@ -213,7 +216,8 @@ def test_wakers_latencies_and_what_holds_a_vcpu_up(recorder: ftrace.Recorder, li
     by_holder = told["task", holder]
     assert by_holder.times >= TIMES and by_holder.ns >= TIMES * HELD_NS
     scheduled = seen.scheduling_of(after)
-    rows = [row for row in scheduled.charges if row["kind"] == scheduling.BLOCKED and seen.actor(row)[1] == holder]
-    assert rows and all(bytes(row["comm"]) == b"holder" and not row["kernel"] for row in rows)
-    assert {int(row["call"]) >> 32 for row in rows} == {FUTEX}
-    assert any("futex" in name for row in rows for name in scheduled.stacks[int(row["stack"])])
+    rows = [row for row in scheduled.charges if row["by"] == scheduling.TASK and seen.actor(row)[1] == holder]
+    assert {bytes(row["comm"]) for row in rows if row["kind"] == scheduling.WOKEN} == {b"holder"}
+    held_up = [row for row in rows if row["kind"] == scheduling.BLOCKED]
+    assert {int(row["call"]) >> 32 for row in held_up} == {FUTEX}
+    assert all(any("futex" in name for name in scheduled.stacks[int(row["stack"])]) for row in held_up)

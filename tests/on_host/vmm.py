@@ -64,7 +64,11 @@ class Holder:
     def __init__(self, times: int, seconds: float = 0.005) -> None:
         self.times, self.seconds = times, seconds
         # They sleep in a futex each, without Python's lock.
-        self._wanted, self._asked, self._free = (multiprocessing.get_context("fork").Semaphore(0) for _ in range(3))
+        self.go, self._wanted, self._asked, self._free = (
+            multiprocessing.get_context("fork").Semaphore(0) for _ in range(4)
+        )
+        threading.Thread(target=self._run, daemon=True).start()
+        self._asked.acquire()  # it has its name before there is a vCPU
 
     def meet(self) -> None:
         """The vCPU's thread, which goes on when it may."""
@@ -72,9 +76,10 @@ class Holder:
             self._asked.release()
             self._free.acquire()
 
-    def run(self) -> None:
-        """This thread, so many times."""
+    def _run(self) -> None:
         ctypes.CDLL(None).prctl(_SET_NAME, self.name.encode(), 0, 0, 0)
+        self._asked.release()
+        self.go.acquire()
         for _ in range(self.times):
             self._wanted.release()
             self._asked.acquire()
@@ -211,8 +216,7 @@ def main() -> None:
     if options.churn:
         _churn(make, options.churn, 1.5 * options.churn)
     vmm = make()
-    asked = (lambda *_: threading.Thread(target=holder.run, daemon=True).start()) if holder else (lambda *_: None)
-    signal.signal(signal.SIGUSR1, asked)
+    signal.signal(signal.SIGUSR1, lambda *_: holder.go.release() if holder else None)
     vmm.start()
     while True:
         time.sleep(options.kick or 1000)
