@@ -119,7 +119,7 @@ def test_each_culprit_is_as_the_kernels_events_say(contest: Contest, recorder: f
     stories = culprits_truth.replay(events, tids, readings[-1].time_ns)
     agree(stories, states_truth.replay(events, readings[-1].time_ns), readings)
     found, off = compare(readings, stories)
-    assert {d.tid for d in found} == tids
+    assert tids <= waits(*readings[-2:]).keys()
     print(
         f"\n{contest.name}: {max(d.points for d in found):.2f} points, sums off by {max(off):.2%}, {len(events)} events"
     )
