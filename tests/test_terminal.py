@@ -83,6 +83,11 @@ def drill_down(host: Terminal) -> None:
     host.wait(r"All VMs › web01  ", 30)
     host.type("Escape")
     host.wait(r"^ All VMs  ", 30)
+    host.type("S")  # who has the CPU: probes of its own
+    host.wait("Who ran instead", 60)
+    print(host.wait(r"timer interrupt +\d", 120))
+    host.type("Escape")
+    host.wait(r"^hlt +[\d.]+", 30)
     host.type("q")
     end = host.wait(r"^status 0", 60)
     rows = re.findall(r"^0x[0-9a-f]{3}: \d+ \d+ \d+ \d+ \d+$", end, re.MULTILINE)

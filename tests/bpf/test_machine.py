@@ -24,7 +24,6 @@ from .machine import WAYS, Mark, Player, asleep, enter, hog, leave, nap, row, ru
 CPUID, HLT, IO = 0x72, 0x78, 0x7B
 KVM_EXIT_HLT = 5
 MS = 1_000_000
-RARE = 60 * MS  # what a busy machine may do to a thread between two of its lines
 
 
 @pytest.fixture(scope="module", params=WAYS)
@@ -313,7 +312,8 @@ needs_two = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU
 @needs_two
 @pytest.mark.parametrize("sleeps", [False, True], ids=["preempted", "woken"])
 def test_who_could_run_and_does_not_waits_while_he_waits(counting: Collector, way: str, sleeps: bool) -> None:
-    mine, his = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
+    before = os.sched_getaffinity(0)
+    mine, his = min(before), max(before)
 
     def act(player: Player) -> None:
         os.sched_setaffinity(0, {his})
@@ -327,32 +327,37 @@ def test_who_could_run_and_does_not_waits_while_he_waits(counting: Collector, wa
             spin(10_000)
         player.step()
 
-    before = os.sched_getaffinity(0)
-    with Player(act) as player:
-        player.wait()
-        os.sched_setaffinity(0, {mine})
-        try:
+    def watched() -> bool:
+        """Whether the test saw it wait before the hog's time was over: a busy machine may hold the test up, too."""
+        with Player(act) as player:
+            player.wait()
             player.go()
             time.sleep(0.05)
-            with hog(his, 0.6):
+            until = time.monotonic() + 0.75
+            with hog(his, 0.8):
                 first, then = row(counting, player.pid)
-                for _ in range(30):
-                    if state(first) == "wait":  # the hog gives it no other chance
-                        break
+                while state(first) != "wait" and time.monotonic() < until:  # the hog gives it no other chance
                     time.sleep(0.01)
                     first, then = row(counting, player.pid)
                 time.sleep(0.05)
                 second, now = row(counting, player.pid)
-                assert state(first) == state(second) == "wait"
-                assert now - int(first["since_ns"]) > 50 * MS
-                assert states(second) == {**states(first), "wait": states(first)["wait"] + now - then}
-                assert second["open"][OUTSIDE.index("wait")] > 50 * MS
+                if time.monotonic() > until:
+                    return False
+            assert state(first) == state(second) == "wait"
+            assert now - int(first["since_ns"]) > 50 * MS
+            assert states(second) == {**states(first), "wait": states(first)["wait"] + now - then}
+            assert second["open"][OUTSIDE.index("wait")] > 50 * MS
             if sleeps:
                 player.wait()
                 found, _ = row(counting, player.pid)
-                assert int(found["open"][OUTSIDE.index(halted(way))]) == pytest.approx(100 * MS, rel=0.4)
-        finally:
-            os.sched_setaffinity(0, before)
+                assert found["open"][OUTSIDE.index(halted(way))] >= 50 * MS
+            return True
+
+    os.sched_setaffinity(0, {mine})
+    try:
+        assert any(watched() for _ in range(5))
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextlib.contextmanager
@@ -387,25 +392,27 @@ def withheld(made: Path) -> int:
     return int(stat["throttled_time"] if "throttled_time" in stat else 1000 * int(stat["throttled_usec"]))
 
 
+def delay(pid: int) -> int:
+    """ns that a thread, which is asleep now, has waited for a CPU."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
+
+
 def test_what_a_quota_withholds_is_throttled(counting: Collector) -> None:
     if "throttled" not in counting.told:
         pytest.skip("throttled is not told in this way")
 
     def act(player: Player) -> None:
-        schedstat = os.open("/proc/self/schedstat", os.O_RDONLY)
         leave(CPUID)
         player.step()
         enter()
-        before = Mark.take(schedstat)
         spin(40)
-        after = Mark.take(schedstat)
         leave(IO)
-        player.tell(f"{after.delay - before.delay}")
         player.step()
 
     with group(5_000, 100_000) as made, Player(act) as player:
         player.wait()
         start, _ = row(counting, player.pid)
+        before = delay(player.pid)
         (made / "cgroup.procs").write_text(f"{player.pid}")
         player.go()
         shown, last = 0, start
@@ -415,15 +422,16 @@ def test_what_a_quota_withholds_is_throttled(counting: Collector) -> None:
             shown += state(found) == "throttled"
             assert (found["states"] >= last["states"]).all(), (states(last), states(found))
             last = found
-        told = player.wait()
+        player.wait()
         found, _ = row(counting, player.pid)
+        waited = delay(player.pid) - before
         counted, theirs = states(found), withheld(made)
         player.kill()
-    print(shown, counted, theirs, told)
+    print(shown, counted, theirs, waited)
     assert shown > 5  # on_peek sees it while it lasts
     assert counted["throttled"] == pytest.approx(theirs, rel=0.1, abs=10 * MS) and theirs > 200 * MS
     assert counted["wait"] + counted["throttled"] - states(start)["wait"] == pytest.approx(
-        int(told), rel=0.05, abs=RARE
+        waited, rel=0.05, abs=10 * MS
     )
 
 

@@ -63,7 +63,7 @@ async def test_hostile_names(name: str) -> None:
             for line in d.app.screen._compositor.render_strips():
                 assert sum(segment.cell_length for segment in line) == size[0]
             if name.startswith("["):
-                assert "[bold red]x[/]" in "".join(d.names("vms"))
+                await d.until(lambda: "[bold red]x[/]" in "".join(d.names("vms")))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 50), (200, 60)])
