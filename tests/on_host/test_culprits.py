@@ -22,7 +22,7 @@ from kvmtop.model.vocabulary import STATES, DetailRequest
 from . import contests, culprits_truth, ftrace, seen, states_truth, waking
 from .contests import CONTESTS, Contest, Contested
 from .culprits_truth import Actor, Story
-from .scenarios import CPUS, Running, Vm, vm
+from .scenarios import CPUS, ON_CPU, Running, Vm, vm
 from .truth import instants
 
 INTERVALS = 4
@@ -224,3 +224,21 @@ def test_wakers_latencies_and_what_holds_a_vcpu_up(recorder: ftrace.Recorder, li
     held_up = [row for row in rows if row["kind"] == scheduling.BLOCKED]
     assert {int(row["call"]) >> 32 for row in held_up} == {FUTEX}
     assert all(any("futex" in name for name in scheduled.stacks[int(row["stack"])]) for row in held_up)
+
+
+def test_only_who_is_looked_at_is_charged_and_each_look_begins_anew(live: Live) -> None:
+    with vm("busy", before=ON_CPU) as one, vm("busy", before=ON_CPU) as other:
+        looks: list[set[int]] = []
+        for guest in (one, other):
+            live.look(DetailRequest(sched=guest.process.pid))
+            live.read()
+            time.sleep(0.5)
+            found = seen.scheduling_of(live.read())
+            assert found.pid == guest.process.pid and found.since_ns > 0
+            looks.append({int(row["id"]) & seen.TID for row in found.charges})
+        assert looks == [one.tids(), other.tids()]
+        live.look(None)
+        live.read()
+        assert live.read().scheduling is None
+    live.look(DetailRequest(sched=0))
+    live.read()
