@@ -27,15 +27,13 @@ class Actors:
 
     def __init__(self) -> None:
         self._processes: dict[int, Process] = {}
-        self._cgroups: dict[int, str] = {}
-        self._unknown: set[int] = set()  # cgroups that are nowhere
+        self._cgroups: dict[int, str] = {}  # "": nowhere
 
     def named(self, found: Scheduling, vms: Iterable[Vm]) -> Scheduling:
         """The same with the names that its charges need."""
         charges, own = found.charges, {vm.pid for vm in vms}
         tasks = charges[(charges["by"] == TASK) & (charges["kernel"] == 0)]
-        groups = {int(group) for group in np.unique(tasks["cgroup"])} - {0}
-        self._look_up(groups - self._cgroups.keys() - self._unknown)
+        self._look_up({int(group) for group in np.unique(tasks["cgroup"])} - {0})
         known = {}
         comms = dict(zip(unpack(tasks["who"])[0].tolist(), tasks["comm"].tolist(), strict=True))
         for pid in comms.keys() - own - {0}:
@@ -50,17 +48,18 @@ class Actors:
         return replace(
             found,
             processes=known,
-            cgroups={group: self._cgroups[group] for group in groups & self._cgroups.keys()},
+            cgroups={group: path for group, path in self._cgroups.items() if path},
             calls=dict(_files(calls["id"].tolist(), calls["call"].tolist())),
         )
 
     def _look_up(self, groups: set[int]) -> None:
-        """The paths of these cgroups of v2, whose ids are the inodes of their directories."""
-        if not groups or "" not in (found := mounts()):
+        """The paths of these cgroups of v2, whose ids are the inodes of their directories; others are forgotten."""
+        self._cgroups = {group: path for group, path in self._cgroups.items() if group in groups}
+        if groups <= self._cgroups.keys() or "" not in (found := mounts()):
             return
         top, left = found[""][1], MOST_GROUPS
         todo = [str(top)]
-        while todo and groups - self._cgroups.keys() and left:
+        while todo and groups - self._cgroups.keys() and left > 0:
             with contextlib.suppress(OSError), os.scandir(todo.pop()) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
@@ -68,7 +67,7 @@ class Actors:
                         todo.append(entry.path)
                         if entry.inode() in groups:
                             self._cgroups[entry.inode()] = clean(str(Path(entry.path).relative_to(top)))
-        self._unknown |= groups - self._cgroups.keys()
+        self._cgroups |= dict.fromkeys(groups - self._cgroups.keys(), "")
 
 
 def _cgroup(pid: int) -> str:
