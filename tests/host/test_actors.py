@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -85,9 +86,35 @@ def test_no_more_cgroups_are_looked_through_than_that(
 ) -> None:
     for number in range(8):
         (groups / f"{number}" / "below").mkdir(parents=True)
-    looked: list[str] = []
-    scandir = os.scandir
+    scandir = Mock(wraps=os.scandir)
     monkeypatch.setattr(actors, "MOST_GROUPS", 5)  # passed within the first
-    monkeypatch.setattr("os.scandir", lambda path: (looked.append(path), scandir(path))[1])
+    monkeypatch.setattr("os.scandir", scandir)
     Actors().named(of_group(1 << 40), [])
-    assert [path for path in looked if not str(path).startswith(str(proc.path / "5000"))] == [str(groups)]
+    assert [path for (path,), _ in scandir.call_args_list if "5000" not in str(path)] == [str(groups)]
+
+
+def test_a_task_whose_rows_have_no_name_is_asked_for_it(proc: Proc) -> None:
+    """It has had the CPU without a pause since somebody began to look, so nothing has been charged to it yet."""
+    proc.schedule(30, 30, "ksoftirqd/3", kernel=True)
+    proc.add(4000, "tar")
+    proc.schedule(4000, 4000, "tar")
+    scheduler = Scheduler(1)
+    for pid in (30, 4000, 5000):
+        scheduler.charge(WEB, BEHIND, TASK, pack(pid, pid), ns=5, open=True)
+    found = Actors().named(scheduler.read(), [])
+    assert found.charges[["comm", "kernel"]].tolist() == [(b"ksoftirqd/3", 1), (b"tar", 0), (b"", 0)]
+    assert found.processes.keys() == {4000, 5000}
+
+
+def test_an_id_that_another_process_has_now(proc: Proc) -> None:
+    """Names are looked up again, in turn; who has ended keeps its own."""
+    proc.add(4000, "tar")
+    scheduler = Scheduler(1)
+    for pid in (4000, 5000):
+        scheduler.charge(WEB, BEHIND, TASK, pack(pid, pid), ns=5, comm=b"sh")
+    found = Actors()
+    assert found.named(scheduler.read(), []).processes == {4000: Process("tar"), 5000: Process("sh")}
+    (proc.path / "4000" / "comm").write_text("gzip\n")
+    assert found.named(scheduler.read(), []).processes[4000] == Process("gzip")
+    proc.remove(4000)
+    assert found.named(scheduler.read(), []).processes[4000] == Process("gzip")
