@@ -303,6 +303,17 @@ async def test_a_host_without_vms() -> None:
         assert "no vCPU waited for a CPU" in words(d) and not d.table("vcpus").rows
 
 
+async def test_a_kernel_that_cannot_tell_who_has_the_cpu() -> None:
+    """It is not waited for."""
+    host = Host()
+    host.add(100, "web")
+    host.trouble = "who has the CPU cannot be told on this kernel"
+    async with driving(host) as d:
+        await d.press("S")
+        await d.tick(2)
+        assert words(d).count(host.trouble) == 2 and "attached" not in d.text() and "not known yet" not in d.text()
+
+
 def test_a_line_is_cut_between_words() -> None:
     assert shortened("one < two < three", 17) == "one < two < three"
     assert shortened("one < two < three", 16) == "one < two < …"
