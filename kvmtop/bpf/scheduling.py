@@ -125,7 +125,7 @@ class SchedulingProbes:
         if pid == self._pid:
             return
         self._probes.detach()
-        self._pid, self._sample = pid, None
+        self._pid = self._sample = None
         if pid is None:
             return
         self._rows.forget()
@@ -137,6 +137,7 @@ class SchedulingProbes:
         config["pid"], config["since_ns"] = pid, self._since
         self._maps["configs"].write([0], config)
         self._probes.attach(self._tracefs)
+        self._pid = pid  # not before: where it fails, nobody looks
 
     def sample(self, slots: int) -> None:
         """Copy the counters of so many slots: between those of the threads, in the same reading of the collector."""

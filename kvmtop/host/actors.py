@@ -6,10 +6,12 @@ import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from ..model.arrays import Array
 from ..model.keys import unpack
 from ..model.scheduling import BLOCKED, TASK, Process, Scheduling
 from ..model.vocabulary import Vm
@@ -17,6 +19,7 @@ from ..sanitize import clean
 from . import processes
 from .quota import mounts
 
+AGAIN = 50  # processes that are looked up again at a reading: their ids may be others' by now
 MOST_GROUPS = 20_000  # that are looked through for those whose processes have ended
 # System calls of x86-64 whose first argument is a descriptor: read, write, pread64, pwrite64, readv, writev, ioctl …
 OF_FILES = frozenset({0, 1, 16, 17, 18, 19, 20, 42, 43, 44, 45, 46, 47, 74, 75, 232, 281, 295, 296, 426, 441})
@@ -26,41 +29,37 @@ class Actors:
     """Asked at each reading while somebody looks; remembers what it has found."""
 
     def __init__(self) -> None:
-        self._processes: dict[int, Process] = {}
-        self._cgroups: dict[int, str] = {}
-        self._unknown: set[int] = set()  # cgroups that are nowhere
+        self._processes: dict[int, Process] = {}  # who was looked up last is last
+        self._cgroups: dict[int, str] = {}  # "": nowhere
 
     def named(self, found: Scheduling, vms: Iterable[Vm]) -> Scheduling:
         """The same with the names that its charges need."""
-        charges, own = found.charges, {vm.pid for vm in vms}
+        charges, own = _introduced(found.charges), {vm.pid for vm in vms}
         tasks = charges[(charges["by"] == TASK) & (charges["kernel"] == 0)]
-        groups = {int(group) for group in np.unique(tasks["cgroup"])} - {0}
-        self._look_up(groups - self._cgroups.keys() - self._unknown)
-        known = {}
+        self._look_up({int(group) for group in np.unique(tasks["cgroup"])} - {0})
         comms = dict(zip(unpack(tasks["who"])[0].tolist(), tasks["comm"].tolist(), strict=True))
-        for pid in comms.keys() - own - {0}:
-            if pid not in self._processes:
-                comm = processes.of_thread(pid, "comm").decode(errors="replace")
-                name = clean(comm.strip()) or clean(comms[pid].decode(errors="replace"))
-                vm = processes.vm(pid).name if processes.vcpu_count(pid) else ""  # --pid has asked for others
-                self._processes[pid] = Process(name, _cgroup(pid), vm)
-            known[pid] = self._processes[pid]
-        self._processes = known  # an id may be another's soon
+        wanted = comms.keys() - own - {0}
+        known = {pid: one for pid, one in self._processes.items() if pid in wanted}
+        for pid in [*islice(known, AGAIN), *(wanted - known.keys())]:
+            known[pid] = _process(pid, known.pop(pid, None), comms[pid])
+        self._processes = known
         calls = np.unique(charges[charges["kind"] == BLOCKED][["id", "call"]])
         return replace(
             found,
+            charges=charges,
             processes=known,
-            cgroups={group: self._cgroups[group] for group in groups & self._cgroups.keys()},
+            cgroups={group: path for group, path in self._cgroups.items() if path},
             calls=dict(_files(calls["id"].tolist(), calls["call"].tolist())),
         )
 
     def _look_up(self, groups: set[int]) -> None:
-        """The paths of these cgroups of v2, whose ids are the inodes of their directories."""
-        if not groups or "" not in (found := mounts()):
+        """The paths of these cgroups of v2, whose ids are the inodes of their directories; others are forgotten."""
+        self._cgroups = {group: path for group, path in self._cgroups.items() if group in groups}
+        if groups <= self._cgroups.keys() or "" not in (found := mounts()):
             return
         top, left = found[""][1], MOST_GROUPS
         todo = [str(top)]
-        while todo and groups - self._cgroups.keys() and left:
+        while todo and groups - self._cgroups.keys() and left > 0:
             with contextlib.suppress(OSError), os.scandir(todo.pop()) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
@@ -68,7 +67,28 @@ class Actors:
                         todo.append(entry.path)
                         if entry.inode() in groups:
                             self._cgroups[entry.inode()] = clean(str(Path(entry.path).relative_to(top)))
-        self._unknown |= groups - self._cgroups.keys()
+        self._cgroups |= dict.fromkeys(groups - self._cgroups.keys(), "")
+
+
+def _introduced(charges: Array) -> Array:
+    """With the names of tasks of which no row has it: those who have kept a CPU since somebody began to look."""
+    tasks, named = charges["by"] == TASK, charges["comm"] != b""
+    nameless = tasks & ~named & (charges["ns"] != 0) & ~np.isin(charges["who"], charges["who"][tasks & named])
+    charges = charges.copy() if nameless.any() else charges
+    for who in np.unique(charges["who"][nameless]).tolist():
+        if known := processes.stat(unpack(who)[1]):
+            mine = nameless & (charges["who"] == who)
+            charges["comm"][mine], charges["kernel"][mine] = known[0], processes.is_kernels(known[1])
+    return charges
+
+
+def _process(pid: int, before: Process | None, comm: bytes) -> Process:
+    """What a process is called now; as before if it has ended, or else by the comm of one of its threads."""
+    name = clean(processes.of_thread(pid, "comm").decode(errors="replace").strip())
+    if not name:
+        return before or Process(clean(comm.decode(errors="replace")))
+    vm = processes.vm(pid).name if processes.vcpu_count(pid) else ""  # --pid has asked for others
+    return Process(name, _cgroup(pid), vm)
 
 
 def _cgroup(pid: int) -> str:

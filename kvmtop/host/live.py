@@ -64,6 +64,9 @@ class Live:
             self._collector.seed(sleepers(pid for pid, count in vcpus.items() if count))
             self._apply()
         except KvmtopError:
+            if self._detail:
+                self._detail.close()
+            self._scheduler.close()
             self._collector.close()
             raise
 
@@ -89,7 +92,7 @@ class Live:
         wish = self._wish
         if wish == self._applied:
             return
-        self._applied = wish
+        self._applied, self.trouble = wish, None
         of_exits = replace(wish, sched=None, numa=False) if wish and wish.of_exits else None
         if of_exits and not self._detail:
             self._detail = Detail(self._pids, self._collector.shared())

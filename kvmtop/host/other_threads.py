@@ -30,14 +30,12 @@ MOST_OF_VM = 512
 # QEMU's "CPU 0/KVM", Firecracker's, Cloud Hypervisor's, crosvm's, kvmtool's.
 _VCPU = re.compile(rb"CPU \d+/KVM|fc_vcpu|vcpu\d|crosvm_vcpu|kvm-vcpu")
 _HELPER = re.compile(rb"(?:vhost-|kvm-pit/|kvm-nx-lpage-recovery-)(\d+)$")
-_PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _ROLES = (
     ("vhost", re.compile(rb"vhost-\d")),
     ("io", re.compile(rb"IO |iothread|iou-")),  # QEMU names its own "IO " and their id; the kernel io_uring's
     ("worker", re.compile(rb"(?i)pool-|.*worker")),  # QEMU's and GLib's pools, SPICE's, VNC's
 )
 _KTHREADD = 2
-_CPU, _FLAGS = 36, 6  # fields of stat, from the one behind the name
 
 
 @dataclass
@@ -109,7 +107,7 @@ class OtherThreads:
                 continue
             self._looked.add(pid)
             match = _HELPER.match(comm)
-            if match and (stat := _stat(str(pid))) and int(stat[1][_FLAGS]) & _PF_KTHREAD:
+            if match and (stat := processes.stat(pid)) and processes.is_kernels(stat[1]):
                 self._helpers[pid] = int(match[1])
 
 
@@ -121,20 +119,13 @@ def _read(tid: int, thread: _Thread) -> bool:
     thread.time_ns = now
     if schedstat == thread.schedstat:  # it has not run since
         return True
-    if not (stat := _stat(thread.path)):
+    if not (stat := processes.stat(thread.path)):
         return False
     thread.comm, fields = stat
     thread.schedstat = schedstat
     thread.cpu_ns, thread.wait_ns = map(int, schedstat.split()[:2])
-    thread.cpu = int(fields[_CPU])
+    thread.cpu = int(fields[processes.CPU])
     role = "main" if tid == thread.pid else next((role for role, name in _ROLES if name.match(thread.comm)), "other")
     thread.role = ROLES.index(role)
     thread.told = role == "main" or not _VCPU.match(thread.comm)
     return True
-
-
-def _stat(path: str) -> tuple[bytes, list[bytes]] | None:
-    """A thread's name, which may have brackets and blanks, too, and what stat says behind it; None if it has gone."""
-    head, found, tail = processes.of_thread(path, "stat").rpartition(b") ")
-    fields = tail.split()
-    return (head.partition(b" (")[2], fields) if found and len(fields) > _CPU else None

@@ -17,6 +17,8 @@ from .vm_names import names_of
 PROC = Path("/proc")
 VCPU = "anon_inode:kvm-vcpu"
 IOCTL, KVM_RUN = b"16", b"0xae80"  # of x86-64
+FLAGS, CPU = 6, 36  # fields of stat, from the one behind the name
+PF_KTHREAD = 0x00200000  # include/linux/sched.h
 INITIAL_PIDS = 0xEFFFFFFC  # PROC_PID_INIT_INO in include/linux/proc_ns.h
 
 
@@ -34,6 +36,18 @@ def of_thread(tid: int | str, name: str) -> bytes:
         return bounded.short(f"{PROC}/{tid}/{name}")
     except OSError:
         return b""
+
+
+def stat(tid: int | str) -> tuple[bytes, list[bytes]] | None:
+    """A thread's name, which may have brackets and blanks, too, and what stat says behind it; None if it has gone."""
+    head, found, tail = of_thread(tid, "stat").rpartition(b") ")
+    fields = tail.split()
+    return (head.partition(b" (")[2], fields) if found and len(fields) > CPU else None
+
+
+def is_kernels(fields: Sequence[bytes]) -> bool:
+    """Whether a thread of which stat() has these is the kernel's own."""
+    return bool(int(fields[FLAGS]) & PF_KTHREAD)
 
 
 def namespace() -> str | None:

@@ -30,6 +30,11 @@ def behind(interval: Interval, scope: Scope, share: float) -> str:
     return named and named + _elsewhere(interval, scope)
 
 
+def nobody_looks(throttled: bool) -> str:
+    """Why a thread waits for a CPU, as far as that is known without a look; throttled: whether that is told apart."""
+    return f"its host CPU runs something else or is waking up{'' if throttled else ', or its CPU quota is used up'}"
+
+
 def slept_on(interval: Interval, scope: Scope) -> str:
     """What held it up: "52.0% on a lock of the VMM (futex), woken by vCPU 1 of web01"; "" if not known."""
     found = holdups(interval, scope) or []
@@ -43,7 +48,7 @@ def slept_on(interval: Interval, scope: Scope) -> str:
             who = f", woken by {one.actor.text}" if one.actor and one.actor.kind != "unknown" else ""
             words = f"on {one.what}{who}"
             parts[words] = parts.get(words, 0) + one.ns / blocked
-    return _named(parts.items(), blocked / known)
+    return _named(parts.items(), min(blocked / known, 1))
 
 
 def _named(parts: Iterable[tuple[str, float]], whole: float) -> str:

@@ -36,7 +36,7 @@ SCHEDULER = "scheduler"  # what it does with a vCPU, of which somebody may ask t
 
 USER_SHARE = 0.20  # of a vCPU's second on a CPU in the VMM
 BLOCKED_SHARE = 0.20  # asleep, not halted
-WAIT_SHARE = 0.20  # runnable, but its CPU runs something else
+WAIT_SHARE = 0.20  # runnable, but not running
 THROTTLED_SHARE = 0.20  # runnable, but a quota is used up
 KERNEL_SHARE = 0.40
 PAUSE_TIME = 0.02  # of a vCPU's second, with WAIT_SHARE of it and of another of its VM
@@ -186,8 +186,7 @@ def _waiting(interval: Interval, vcpus: list[VcpuRow]) -> Iterator[Finding]:
             )
             continue
         if more:
-            quota = "" if "throttled" in interval.after.told else ", or its CPU quota is used up"
-            behind = f"its host CPU runs something else{quota}"
+            behind = blame.nobody_looks("throttled" in interval.after.told)
         yield Finding(f"{waits}{behind and f': {behind}'}", f"wait > {WAIT_SHARE:.0%} of a vCPU's time", more)
 
 

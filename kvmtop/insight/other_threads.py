@@ -1,6 +1,7 @@
 """The VMs' threads that are no vCPUs over one Interval, and what stands out of them.
 
-A wait that has not ended is not known yet, and one that ends counts as a whole: it may be longer than the interval.
+A wait that has not ended is not known yet, and one that ends counts as a whole: of what may be longer than the interval
+no more is told than what a thread's time on a CPU leaves of it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ..model.keys import unpack
 from ..model.scheduling import ROLES
 from ..model.scope import ALL, Scope
 from ..sanitize import clean
+from . import blame
 
 BUSY_SHARE = 0.90  # of a thread's time on a CPU
 WAIT_SHARE = 0.20  # ready to run, but not running
@@ -59,11 +61,12 @@ def _other_threads(interval: Interval) -> list[OtherThread]:
     told[at >= 0] &= before["throttled_ns"][at[at >= 0]] >= 0
     waits = np.where(told, grown["wait_ns"] - grown["throttled_ns"], grown["wait_ns"])
     length = np.maximum(grown["time_ns"], 1)
-    busy, wait, throttled = (
-        [share if there else None for share, there in zip(shares.tolist(), which.tolist(), strict=True)]
-        for ns, which in ((grown["cpu_ns"], known), (waits, known), (grown["throttled_ns"], told))
-        for shares in [np.clip(ns / length, 0, 1)]
-    )
+    left, shares = np.ones(len(now)), []
+    for ns, which in ((grown["cpu_ns"], known), (grown["throttled_ns"], told), (waits, known)):
+        part = np.where(which, np.clip(ns / length, 0, left), 0)
+        left = left - part
+        shares.append([share if there else None for share, there in zip(part.tolist(), which.tolist(), strict=True)])
+    busy, throttled, wait = shares
     pids, tids = (part.tolist() for part in unpack(now["id"]))
     names = [clean(comm.decode(errors="replace")) for comm in now["comm"].tolist()]
     roles = [ROLES[role] for role in now["role"].tolist()]
@@ -95,10 +98,9 @@ def stand_out(interval: Interval) -> Iterator[tuple[str, str]]:
             )
     for one in sorted(threads, key=lambda one: -(one.wait or 0))[:1]:
         if (one.wait or 0) > WAIT_SHARE:
-            quota = ", or its CPU quota is used up" if one.throttled is None else ""
+            why = blame.nobody_looks(one.throttled is not None)
             yield (
-                f"{_who(interval, one)} waits for a CPU {units.percent(one.wait)} of its time: its host CPU runs"
-                f" something else{quota}",
+                f"{_who(interval, one)} waits for a CPU {units.percent(one.wait)} of its time: {why}",
                 f"wait > {WAIT_SHARE:.0%} of the time of a thread of the VMM",
             )
 

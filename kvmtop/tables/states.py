@@ -22,7 +22,7 @@ MEANINGS = {
     "user": "on a CPU, in the VMM (QEMU …)",
     "idle": "halted: the guest has nothing to do",
     "blocked": "asleep for anything else: the VMM's locks and files, a page of memory, a signal that stopped it",
-    "wait": "ready to run, but its CPU runs something else",
+    "wait": "ready to run, but not running",
     "throttled": "ready to run, but its cgroup has used up its CPU quota",
 }
 UNKNOWN = ""  # stands for the state of time that nothing is known of

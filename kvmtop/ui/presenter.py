@@ -130,6 +130,7 @@ class Presenter:
 
     def _scheduler(self, reading: Reading) -> None:
         at, page = self._at, self._app.query_one(SchedulerPage)
+        page.trouble = self._feed.trouble
         rows = vcpu_rows(reading.session, reading.interval, at.hidden)
         hint = "" if page.recorded else f"{MEMORY.key}: the NUMA nodes of its memory"
         if at.memory is not None:

@@ -16,8 +16,8 @@ from .chart import Chart
 from .overview import PaneTitles
 from .table import Pointed, Table
 
-_ATTACHING = {"culprits": "the probes are being attached, which takes about a second …"}
-_MISSING = {"culprits": "What the scheduler does is not in recordings; the vCPUs' states and the other threads are."}
+_ATTACHING = "the probes are being attached, which takes about a second …"
+_RECORDED = "What the scheduler does is not in recordings; the vCPUs' states and the other threads are."
 # Those below who ran instead, which is always seen; one at a time where the screen is small.
 PANES = {"waking": "Waking up", "blocked": "Blocked on", "vcpus": "vCPUs", "others": "Other threads"}
 _EMPTY = {
@@ -49,6 +49,7 @@ class SchedulerPage(VerticalScroll, can_focus=False):
     def __init__(self) -> None:
         super().__init__()
         self.recorded = False  # over a recording, which has no figures of probes
+        self.trouble: str | None = None  # why what it waits for may not come
         self.pane = "waking"  # the one that is seen, where one is
         self._view: SchedulerView | None = None
         self.add_class("-waking")
@@ -117,8 +118,12 @@ class SchedulerPage(VerticalScroll, can_focus=False):
 
     def _fill(self, pane: str, rows: Rows | None) -> None:
         table = self.table(pane)
-        missing = _MISSING if self.recorded else _ATTACHING
-        table.empty = _EMPTY[pane] if rows else missing.get(pane, "not known" if self.recorded else "not known yet")
+        if rows:
+            table.empty = _EMPTY[pane]
+        elif pane == "culprits":
+            table.empty = _RECORDED if self.recorded else self.trouble or _ATTACHING
+        else:
+            table.empty = "not known" if self.recorded or self.trouble else "not known yet"
         table.show(*(rows or ((), ())))
         self._note(pane)
 

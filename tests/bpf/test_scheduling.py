@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -303,6 +304,20 @@ def test_a_look_at_another_time_starts_anew(counting: Collector, loaded: Schedul
     )
     # It has slept since before the look; what counts is since then.
     assert 0 < charges(third, player.pid, BLOCKED)["ns"].max() < third.latencies["total"].max() + 60_000 * MS
+
+
+def test_a_look_that_fails_tells_nothing(
+    counting: Collector, loaded: SchedulingProbes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody's waits would be charged to anybody."""
+    with monkeypatch.context() as refusing:
+        refusing.setattr(loaded._probes, "attach", Mock(side_effect=KvmtopError("the kernel refuses")))
+        with pytest.raises(KvmtopError):
+            loaded.look(0)
+    assert loaded.read(counting.read(loaded.sample)) is None
+    loaded.look(0)
+    assert told(counting, loaded).since_ns
+    loaded.look(None)
 
 
 def test_without_the_kernels_types_it_says_so(counting: Collector) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from kvmtop.errors import KvmtopError
 from kvmtop.host import live
 from kvmtop.host.live import Live
 from kvmtop.model.snapshot import Snapshot
-from kvmtop.model.vocabulary import Sleeper
+from kvmtop.model.vocabulary import DetailRequest, Sleeper
 
 from ..support.fake import SECOND, Host
 from ..support.proc import Proc
@@ -70,6 +71,21 @@ def test_other_threads(source: Live, proc: Proc) -> None:
         proc.schedule(4000, tid, comm)
     proc.schedule(900, 900, "vhost-4000", kernel=True)
     assert source.read().others["comm"].tolist() == [b"qemu", b"IO io1", b"vhost-4000"]
+
+
+def test_trouble_is_over_with_what_it_was_about(source: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(wish: DetailRequest | None) -> None:
+        if wish:
+            raise KvmtopError("not on this kernel")
+
+    monkeypatch.setattr(source._scheduler, "look", look)
+    source.look(DetailRequest(sched=0))
+    source.read()
+    source.read()
+    assert source.trouble == "not on this kernel"
+    source.look(None)
+    source.read()
+    assert source.trouble is None
 
 
 def test_what_holds_up_vms(source: Live, proc: Proc) -> None:

@@ -113,7 +113,7 @@ def test_a_finding_says_where_more_is_told_if_it_can_be(host: Host, recording: s
     (found,) = (line for line in text.getvalue().splitlines() if line.startswith("! "))
     more = "" if recording else " (--event sched tells who)"
     assert found == (
-        f"! vCPU 0 of db waits for a CPU 50.0% of its time: its host CPU runs something else{more}"
+        f"! vCPU 0 of db waits for a CPU 50.0% of its time: its host CPU runs something else or is waking up{more}"
         " [wait > 20% of a vCPU's time]"
     )
 

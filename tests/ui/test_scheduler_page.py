@@ -41,7 +41,7 @@ async def test_from_a_slow_vm_to_the_culprit_by_one_key_and_back(size: tuple[int
     host = Culprits()
     async with driving(host, size) as d:
         await d.tick()
-        assert "its host CPU runs something else; S tells who" in words(d)
+        assert "its host CPU runs something else or is waking up; S tells who" in words(d)
         await d.press("S")
         assert "all vCPUs together waited 760ms/s for a CPU" in words(d) and "S tells who" not in words(d)
         assert words(d).count("the probes are being attached") == 1
@@ -301,6 +301,17 @@ async def test_a_host_without_vms() -> None:
         await d.press("S")
         await d.tick(2)
         assert "no vCPU waited for a CPU" in words(d) and not d.table("vcpus").rows
+
+
+async def test_a_kernel_that_cannot_tell_who_has_the_cpu() -> None:
+    """It is not waited for."""
+    host = Host()
+    host.add(100, "web")
+    host.trouble = "who has the CPU cannot be told on this kernel"
+    async with driving(host) as d:
+        await d.press("S")
+        await d.tick(2)
+        assert words(d).count(host.trouble) == 2 and "attached" not in d.text() and "not known yet" not in d.text()
 
 
 def test_a_line_is_cut_between_words() -> None:
