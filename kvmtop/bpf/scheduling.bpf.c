@@ -84,6 +84,17 @@ static __always_inline void actor_of(struct runner *r, struct actor *a)
     a->by = hard ? hard >> 28 : soft ? SOFTIRQ : !r->known ? UNKNOWN : a->who ? TASK : IDLE_CPU;
 }
 
+/* Whom a row is about: the current task. */
+static __always_inline void introduce(struct row *row)
+{
+    u32 flags = 0;
+
+    PROBE(u32, flags, bpf_get_current_task(), TASK_FLAGS);
+    row->key.zero = !!(flags & PF_KTHREAD);
+    row->cgroup = bpf_get_current_cgroup_id();
+    bpf_get_current_comm(row->comm, sizeof(row->comm));
+}
+
 /* here: the actor is on this CPU, so a task is the current one. */
 static __always_inline struct row *row_of(struct key *k, struct runner *r, bool here)
 {
@@ -103,13 +114,8 @@ static __always_inline struct row *row_of(struct key *k, struct runner *r, bool 
     if (n > r->top)
         r->top = n;
     row->key = *k;
-    if (here && k->by == TASK) {
-        u32 flags = 0;
-        PROBE(u32, flags, bpf_get_current_task(), TASK_FLAGS);
-        row->key.zero = !!(flags & PF_KTHREAD);
-        row->cgroup = bpf_get_current_cgroup_id();
-        bpf_get_current_comm(row->comm, sizeof(row->comm));
-    }
+    if (here && k->by == TASK)
+        introduce(row);
     return row;
 }
 
@@ -123,6 +129,8 @@ static __always_inline void add(struct key *k, struct runner *r, bool here, u64 
         if (!row)
             return;
     }
+    if (here && count && row->count && k->kind == BEHIND && k->by == TASK)
+        introduce(row); /* it may have become another program, or its id another's */
     row->ns += ns;
     row->count += count;
     if (ns > row->max)
