@@ -159,12 +159,22 @@ static __always_inline void charge(struct waiter *w, struct thread *t, struct ac
     add(&k, r, here, ns, ends);
 }
 
+/* A CPU's word of bits, with an index that the verifier knows to be within them, however many there are. */
+static __always_inline u64 *word_of(struct runner *r, u64 at)
+{
+    asm volatile("" : "+r"(at));
+    if (at >= WORDS)
+        return 0;
+    asm volatile("" : "+r"(at));
+    return &r->bits[at];
+}
+
 /* Its bit; not twice, since what is added to a bit that is set would carry. */
 static __always_inline void set(struct runner *r, u32 slot, u64 one)
 {
-    u64 *word = &r->bits[(slot >> 6) % WORDS];
+    u64 *word = word_of(r, slot >> 6);
 
-    if ((*word >> (slot & 63) & 1) == (one == 1))
+    if (!word || (*word >> (slot & 63) & 1) == (one == 1))
         return;
     __sync_fetch_and_add(word, one << (slot & 63));
     __sync_fetch_and_add(&r->waiting, one);
@@ -186,9 +196,10 @@ static __always_inline void charge_all(struct runner *r, u32 level, u64 now, boo
         u64 left = r->left[level];
         u32 next = r->next[level];
         if (!left) {
-            if (next >= WORDS)
+            u64 *word = word_of(r, next);
+            if (!word)
                 break;
-            r->left[level] = r->bits[next];
+            r->left[level] = *word;
             r->next[level] = next + 1;
             continue;
         }

@@ -354,6 +354,12 @@ def test_a_look_that_fails_tells_nothing(
     loaded.look(None)
 
 
+@pytest.mark.parametrize("threads", [128, 320, 20_000])
+def test_the_kernel_takes_it_for_any_number_of_vcpus(counting: Collector, threads: int) -> None:
+    """What the verifier knows of an index depends on how the compiler has written it, and that on the number."""
+    SchedulingProbes(counting.sched_flags, threads, counting.shared()).close()
+
+
 def test_without_the_kernels_types_it_says_so(counting: Collector) -> None:
     with pytest.raises(KvmtopError, match="cannot be told on this kernel"):
         SchedulingProbes((), counting.threads, counting.shared())
