@@ -84,6 +84,17 @@ static __always_inline void actor_of(struct runner *r, struct actor *a)
     a->by = hard ? hard >> 28 : soft ? SOFTIRQ : !r->known ? UNKNOWN : a->who ? TASK : IDLE_CPU;
 }
 
+/* Whom a row is about: the current task. */
+static __always_inline void introduce(struct row *row)
+{
+    u32 flags = 0;
+
+    PROBE(u32, flags, bpf_get_current_task(), TASK_FLAGS);
+    row->key.zero = !!(flags & PF_KTHREAD);
+    row->cgroup = bpf_get_current_cgroup_id();
+    bpf_get_current_comm(row->comm, sizeof(row->comm));
+}
+
 /* here: the actor is on this CPU, so a task is the current one. */
 static __always_inline struct row *row_of(struct key *k, struct runner *r, bool here)
 {
@@ -103,13 +114,8 @@ static __always_inline struct row *row_of(struct key *k, struct runner *r, bool 
     if (n > r->top)
         r->top = n;
     row->key = *k;
-    if (here && k->by == TASK) {
-        u32 flags = 0;
-        PROBE(u32, flags, bpf_get_current_task(), TASK_FLAGS);
-        row->key.zero = !!(flags & PF_KTHREAD);
-        row->cgroup = bpf_get_current_cgroup_id();
-        bpf_get_current_comm(row->comm, sizeof(row->comm));
-    }
+    if (here && k->by == TASK)
+        introduce(row);
     return row;
 }
 
@@ -123,6 +129,8 @@ static __always_inline void add(struct key *k, struct runner *r, bool here, u64 
         if (!row)
             return;
     }
+    if (here && count && row->count && k->kind == BEHIND && k->by == TASK)
+        introduce(row); /* it may have become another program, or its id another's */
     row->ns += ns;
     row->count += count;
     if (ns > row->max)
@@ -151,12 +159,22 @@ static __always_inline void charge(struct waiter *w, struct thread *t, struct ac
     add(&k, r, here, ns, ends);
 }
 
+/* A CPU's word of bits, with an index that the verifier knows to be within them, however many there are. */
+static __always_inline u64 *word_of(struct runner *r, u64 at)
+{
+    asm volatile("" : "+r"(at));
+    if (at >= WORDS)
+        return 0;
+    asm volatile("" : "+r"(at));
+    return &r->bits[at];
+}
+
 /* Its bit; not twice, since what is added to a bit that is set would carry. */
 static __always_inline void set(struct runner *r, u32 slot, u64 one)
 {
-    u64 *word = &r->bits[(slot >> 6) % WORDS];
+    u64 *word = word_of(r, slot >> 6);
 
-    if ((*word >> (slot & 63) & 1) == (one == 1))
+    if (!word || (*word >> (slot & 63) & 1) == (one == 1))
         return;
     __sync_fetch_and_add(word, one << (slot & 63));
     __sync_fetch_and_add(&r->waiting, one);
@@ -179,9 +197,10 @@ static __always_inline void charge_all(struct runner *r, u32 level, bool ends)
         u64 left = r->left[level];
         u32 next = r->next[level];
         if (!left) {
-            if (next >= WORDS)
+            u64 *word = word_of(r, next);
+            if (!word)
                 break;
-            r->left[level] = r->bits[next];
+            r->left[level] = *word;
             r->next[level] = next + 1;
             continue;
         }
@@ -189,8 +208,8 @@ static __always_inline void charge_all(struct runner *r, u32 level, bool ends)
         r->left[level] = left & (left - 1);
         struct thread *t = threads.lookup(&slot);
         struct waiter *w = waiters.lookup(&slot);
-        if (!t || !w || t->id != w->id || !w->mark) /* it is leaving just now */
-            continue;
+        if (!t || !w || t->id != w->id || !w->mark || w->cpu != bpf_get_smp_processor_id())
+            continue; /* it is leaving just now */
         if (t->off != WAIT) { /* it has a CPU, and nobody saw it switched in */
             set(r, slot, -1ULL);
             w->mark = 0;

@@ -223,8 +223,8 @@ class SchedulingProbes:
             if number not in self._stacks:
                 words = syscalls.lookup(self._probes.maps["stacks"], number, 8 * DEEPEST)
                 addresses = np.frombuffer(words, "u8")
-                names = [kallsyms.functions().name(int(at)) for at in addresses[addresses > 0]]
-                self._stacks[number] = tuple(below(names))
+                names = (kallsyms.functions().name(int(at)) for at in addresses[addresses > 0])
+                self._stacks[number] = tuple(below([name for name in names if name]))  # kernel.kptr_restrict
         return dict(self._stacks)
 
     def close(self) -> None:

@@ -23,11 +23,16 @@ def behind(interval: Interval, scope: Scope, share: float) -> str:
     parts: dict[str, float] = {}
     for one in culprits(interval, scope) or []:
         if one.actor.kind != "unknown":  # the processes of one name and service are one, however many
-            parts[_behind(one.actor)] = parts.get(_behind(one.actor), 0) + one.share
+            parts[behind_whom(one.actor)] = parts.get(behind_whom(one.actor), 0) + one.share
     named = _named(parts.items(), share)
     if not named and sum(parts.values()) > 0.5:
         named = f"behind many, none of them for {LEAST:.0%} of that"
     return named and named + _elsewhere(interval, scope)
+
+
+def behind_whom(actor: Actor) -> str:
+    """With the word that goes before it: a CPU that nobody has is no one to wait behind."""
+    return f"{'for' if actor.kind == 'idle' else 'behind'} {actor.text}"
 
 
 def nobody_looks(throttled: bool) -> str:
@@ -54,10 +59,6 @@ def slept_on(interval: Interval, scope: Scope) -> str:
 def _named(parts: Iterable[tuple[str, float]], whole: float) -> str:
     most = sorted(((share, words) for words, share in parts if share >= LEAST), key=lambda one: -one[0])[:MOST]
     return ", ".join(f"{units.percent(share * whole)} {words}" for share, words in most)
-
-
-def _behind(actor: Actor) -> str:
-    return f"{'for' if actor.kind == 'idle' else 'behind'} {actor.text}"
 
 
 def _elsewhere(interval: Interval, scope: Scope) -> str:

@@ -11,11 +11,12 @@ import numpy as np
 from .. import units
 from ..insight import scheduling
 from ..insight.actors import NOBODY_KNOWN
+from ..insight.blame import behind_whom
 from ..insight.other_threads import other_threads
 from ..insight.scheduling import Culprit, HoldUp, Latency, Waker
 from ..insight.vcpus import VcpuRow
 from ..model.interval import Interval
-from ..model.scope import Scope
+from ..model.scope import ALL, Scope
 from ..model.vocabulary import STATES
 from .other_threads import thread_table
 from .page import Note, SchedulerView
@@ -123,11 +124,14 @@ def headline(interval: Interval, scope: Scope, culprits: Sequence[Culprit] | Non
     if "wait" not in interval.after.told:
         return "How long vCPUs waited for a CPU cannot be told on this kernel"
     waited = _time(interval, scope, "wait")
+    known = int(interval.known[_mask(interval, scope)].sum())
+    if known <= 0 and scope != ALL:
+        return f"Nothing is known of {name} in this interval"
     if waited <= 0:
         text = f"{name} did not wait for a CPU" if one else f"no vCPU{f' of {name}' if name else ''} waited for a CPU"
         return text + _held_back(interval, scope)
     text = name if one else several
-    little = waited < HARDLY * max(int(interval.known[_mask(interval, scope)].sum()), 1)
+    little = waited < HARDLY * max(known, 1)
     text += " hardly waited" if little else " waited"
     text += f" for a CPU, {_rate(waited, interval)}" if little else f" {_rate(waited, interval)} for a CPU"
     if culprits is not None:
@@ -137,7 +141,7 @@ def headline(interval: Interval, scope: Scope, culprits: Sequence[Culprit] | Non
 
 def _behind(culprits: Sequence[Culprit], interval: Interval) -> str:
     known = [one for one in culprits if one.actor.kind != "unknown"]
-    parts = [f"{_part(one.ns, interval)} behind {one.actor.text}" for one in known[:NAMED]]
+    parts = [f"{_part(one.ns, interval)} {behind_whom(one.actor)}" for one in known[:NAMED]]
     if others := known[NAMED:]:
         rest = _part(sum(one.ns for one in others), interval)
         parts.append(f"{rest} behind {len(others)} other{'s' * (len(others) > 1)}")

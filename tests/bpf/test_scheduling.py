@@ -131,6 +131,40 @@ def test_a_wait_is_charged_to_who_ran_while_it_lasts_and_after(
 
 
 @needs_two
+def test_who_becomes_another_program_is_called_so(
+    counting: Collector, probes: SchedulingProbes, elsewhere: int, tmp_path: Path
+) -> None:
+    """A process has the name of its parent when it is charged first."""
+
+    def act(player: Player) -> None:
+        os.sched_setaffinity(0, {elsewhere})
+        leave(CPUID)
+        player.step()
+        enter()
+        spin(600)
+        player.step()
+
+    name = Path("/proc/self/comm")
+    with Player(act) as player:
+        player.wait()
+        player.go()
+        before, pid = name.read_text(), os.fork()
+        if not pid:
+            os.sched_setaffinity(0, {elsewhere})
+            for comm in ("parent", "child"):
+                name.write_text(comm)
+                for _ in range(20):
+                    spin(5)
+                    os.sched_yield()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        player.wait()
+        found = charges(told(counting, probes), player.pid, BEHIND)
+    assert name.read_text() == before
+    assert [one["comm"] for one in found if one["who"] == pack(pid, pid) and one["count"]] == [b"child"]
+
+
+@needs_two
 def test_who_is_moved_to_another_run_queue_waits_behind_those_there(
     counting: Collector, probes: SchedulingProbes, elsewhere: int
 ) -> None:
@@ -318,6 +352,12 @@ def test_a_look_that_fails_tells_nothing(
     loaded.look(0)
     assert told(counting, loaded).since_ns
     loaded.look(None)
+
+
+@pytest.mark.parametrize("threads", [128, 320, 20_000])
+def test_the_kernel_takes_it_for_any_number_of_vcpus(counting: Collector, threads: int) -> None:
+    """What the verifier knows of an index depends on how the compiler has written it, and that on the number."""
+    SchedulingProbes(counting.sched_flags, threads, counting.shared()).close()
 
 
 def test_without_the_kernels_types_it_says_so(counting: Collector) -> None:

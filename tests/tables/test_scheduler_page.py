@@ -9,6 +9,7 @@ import pytest
 
 from kvmtop.insight.vcpus import vcpu_rows
 from kvmtop.model.interval import Interval
+from kvmtop.model.scheduling import IDLE
 from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.session import Session
 from kvmtop.model.vocabulary import DetailRequest, Vm
@@ -109,6 +110,16 @@ def test_a_wait_that_nobody_is_known_for_is_said_to_be_so(run: Run) -> None:
     assert run.view(VCPU).headline.endswith("30.0ms behind 2 others, 100ms not explained")
 
 
+def test_nobody_waits_behind_a_cpu_that_nobody_has(run: Run) -> None:
+    run.host.wait = 0
+    run.second()
+    assert run.host.scheduler
+    run.host.vcpus[DB + 2].states["wait"] += 100 * MS
+    run.host.scheduler.charge(DB << 32 | DB + 2, 1, IDLE, ns=100 * MS)
+    run.second()
+    assert run.view(VCPU).headline.endswith("waited 100ms/s for a CPU: 100ms for an idle CPU on its way")
+
+
 def test_a_kernel_that_cannot_tell_waits(run: Run) -> None:
     run.host.told = ("guest", "idle")
     run.second()
@@ -173,8 +184,8 @@ def test_on_which_nodes_the_memory_is(run: Run) -> None:
 
 def test_a_vcpu_and_a_vm_that_are_gone_are_no_fault(run: Run) -> None:
     interval = run.second()
-    assert run.view(Scope(DB, 12345)).headline == "a vCPU of db02 that has ended did not wait for a CPU"
-    assert run.view(Scope(77)).headline == "no vCPU of pid 77 waited for a CPU"
+    assert run.view(Scope(DB, 12345)).headline == "Nothing is known of a vCPU of db02 that has ended in this interval"
+    assert run.view(Scope(77)).headline == "Nothing is known of pid 77 in this interval"
     nobody = replace(interval.after, vms={})
     run.session.add(replace(nobody, time_ns=nobody.time_ns + SECOND))
-    assert run.view(VCPU).headline == "vCPU 1 of pid 4100 did not wait for a CPU"
+    assert run.view(VCPU).headline == "Nothing is known of vCPU 1 of pid 4100 in this interval"
