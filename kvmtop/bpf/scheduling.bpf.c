@@ -184,12 +184,13 @@ static __always_inline void set(struct runner *r, u32 slot, u64 one)
  * What had this CPU until now has it no more, or not alone: all who wait for it are charged. level: 1 in an interrupt's
  * handler, whose programs may come between those of a softirq.
  */
-static __always_inline void charge_all(struct runner *r, u32 level, u64 now, bool ends)
+static __always_inline void charge_all(struct runner *r, u32 level, bool ends)
 {
     struct actor a;
 
     if (!r->waiting)
         return;
+    u64 now = bpf_ktime_get_ns();
     actor_of(r, &a);
     r->left[level] = r->next[level] = 0;
     for (int i = 0; i < WORDS + MOST; i++) {
@@ -207,8 +208,8 @@ static __always_inline void charge_all(struct runner *r, u32 level, u64 now, boo
         r->left[level] = left & (left - 1);
         struct thread *t = threads.lookup(&slot);
         struct waiter *w = waiters.lookup(&slot);
-        if (!t || !w || t->id != w->id || !w->mark) /* it is leaving just now */
-            continue;
+        if (!t || !w || t->id != w->id || !w->mark || w->cpu != bpf_get_smp_processor_id())
+            continue; /* it is leaving just now */
         if (t->off != WAIT) { /* it has a CPU, and nobody saw it switched in */
             set(r, slot, -1ULL);
             w->mark = 0;
@@ -279,7 +280,6 @@ int on_switch(void *ctx)
     u32 pid, tid, tgid, n = bpf_get_smp_processor_id();
     struct runner *r = runner_of(n);
     struct cpu *cpu = cpus.lookup(&n);
-    u64 now = bpf_ktime_get_ns();
 
     LOAD(u32, pid, prev, TASK_PID);
     LOAD(u32, tid, next, TASK_PID);
@@ -296,7 +296,7 @@ int on_switch(void *ctx)
                 end(w, t, slot, t->since_ns);
         }
     }
-    charge_all(r, 0, now, 1);
+    charge_all(r, 0, 1);
     r->task = (u64)tgid << 32 | tid;
     r->known = 1;
     if (is_vcpu(pid)) {
@@ -431,7 +431,7 @@ static __always_inline int hard(u32 what)
     struct runner *r = runner();
 
     if (r) {
-        charge_all(r, 1, bpf_ktime_get_ns(), !what);
+        charge_all(r, 1, !what);
         r->hard = what;
     }
     return 0;
@@ -442,7 +442,7 @@ static __always_inline int soft(u32 what)
     struct runner *r = runner();
 
     if (r) {
-        charge_all(r, 0, bpf_ktime_get_ns(), !what);
+        charge_all(r, 0, !what);
         r->soft = what;
     }
     return 0;

@@ -30,6 +30,7 @@ class Actor:
 
 ON_ITS_WAY = Actor("idle", "an idle CPU on its way")  # what a thread waits for then is that its CPU wakes up
 NOBODY_KNOWN = Actor("unknown", "not known")
+TOO_EARLY = Actor("unknown", "before somebody looked")
 _OTHERS = {
     IDLE: Actor("idle", "an idle CPU"),
     TIMER: Actor("timer", "timer interrupt"),

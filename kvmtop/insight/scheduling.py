@@ -17,7 +17,7 @@ from ..model.snapshot import Snapshot
 from ..model.vocabulary import STATES
 from ..reference.waits import held_up
 from ..sanitize import clean
-from .actors import NOBODY_KNOWN, Actor, Actors
+from .actors import NOBODY_KNOWN, TOO_EARLY, Actor, Actors
 
 WAIT = STATES.index("wait")
 ROUNDING = 0.005  # of a wait that may have nobody without a word: its parts are read one after the other
@@ -87,7 +87,8 @@ def culprits(interval: Interval, scope: Scope) -> list[Culprit] | None:
     waited = int(interval.budget[seen.looked_at(scope), WAIT].sum())
     rest = waited - sum(ns for ns, _ in sums.values())
     if rest > max(ROUNDING * waited, ROUNDING_NS):
-        sums.setdefault(NOBODY_KNOWN, [0, 0])[0] += rest
+        early = seen.now.since_ns > interval.start_ns
+        sums.setdefault(TOO_EARLY if early else NOBODY_KNOWN, [0, 0])[0] += rest
     whole = max(waited, sum(ns for ns, _ in sums.values()))
     found = [Culprit(actor, ns, ns / whole, count) for actor, (ns, count) in sums.items() if ns]
     return sorted(found, key=lambda one: (-one.ns, -one.count, one.actor.text))

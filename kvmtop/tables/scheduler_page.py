@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import units
 from ..insight import scheduling
+from ..insight.actors import NOBODY_KNOWN
 from ..insight.blame import behind_whom
 from ..insight.other_threads import other_threads
 from ..insight.scheduling import Culprit, HoldUp, Latency, Waker
@@ -24,6 +25,7 @@ from .scheduling import culprit_table, holdup_key, holdup_table, placed_table, w
 from .spread import span
 
 NAMED = 3  # culprits in the headline
+_UNKNOWN = {NOBODY_KNOWN: "not explained"}
 HARDLY = 0.01  # of the vCPUs' time: what is less is no wait to speak of
 
 
@@ -143,7 +145,8 @@ def _behind(culprits: Sequence[Culprit], interval: Interval) -> str:
     if others := known[NAMED:]:
         rest = _part(sum(one.ns for one in others), interval)
         parts.append(f"{rest} behind {len(others)} other{'s' * (len(others) > 1)}")
-    parts += [f"{_part(one.ns, interval)} not explained" for one in culprits if one.actor.kind == "unknown"]
+    unknown = [one for one in culprits if one.actor.kind == "unknown"]
+    parts += [f"{_part(one.ns, interval)} {_UNKNOWN.get(one.actor, one.actor.text)}" for one in unknown]
     return ", ".join(parts)
 
 

@@ -212,7 +212,7 @@ def test_the_part_before_the_look_is_not_known(run: Run) -> None:
     run.scheduler.charge(WEB, BEHIND, TASK, DB, ns=200 * MS)
     run.scheduler.charge(WEB, WOKEN, TIMER, count=10)
     interval = run.second(t101=400)
-    assert told(culprits(interval, VCPU)) == [("vcpu", "vCPU 0 of db", 200), ("unknown", "not known", 200)]
+    assert told(culprits(interval, VCPU)) == [("vcpu", "vCPU 0 of db", 200), ("unknown", "before somebody looked", 200)]
     (waker,) = wakers(interval, VCPU) or []
     assert waker.rate == 20  # of the half second
 

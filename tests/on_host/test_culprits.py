@@ -22,10 +22,10 @@ from kvmtop.model.vocabulary import STATES, DetailRequest
 from . import contests, culprits_truth, ftrace, seen, states_truth, waking
 from .contests import CONTESTS, Contest, Contested
 from .culprits_truth import Actor, Story
-from .scenarios import CPUS, Running, Vm, vm
+from .scenarios import CPUS, ON_CPU, Running, Vm, vm
 from .truth import instants
 
-INTERVALS = 3
+INTERVALS = 4
 MOSTLY, ALWAYS = 2.0, 5.0  # percentage points of the interval: all but one in twenty, and all
 SUM = 0.01  # of what a vCPU waited in an interval: by so much may the sum of all whom it waited behind differ
 LEAST = 1e-3  # of the interval: a wait that is shorter is that long here
@@ -60,16 +60,18 @@ def live(recorder: ftrace.Recorder) -> Iterator[Live]:
 
 
 def observe(running: Running, recorder: ftrace.Recorder, live: Live) -> tuple[list[Snapshot], list[ftrace.Event]]:
-    """Readings of kvmtop, and what ftrace recorded around them."""
+    """Readings of kvmtop, which does not wait for a CPU itself, and what ftrace recorded around them."""
     recorder.start()
     try:
         asleep = ftrace.asleep(running.tids())
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
         time.sleep(0.3)
         readings = [live.read()]
         for _ in range(INTERVALS):
             time.sleep(1)
             readings.append(live.read())
     finally:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
         events = recorder.stop()
     return readings, [*asleep, *events]
 
@@ -87,8 +89,8 @@ def waits(before: Snapshot, after: Snapshot) -> dict[int, tuple[int, int, int]]:
 
 
 def compare(readings: list[Snapshot], stories: dict[int, Story]) -> tuple[list[Deviation], list[float]]:
-    """All deviations, and by which part the sum of all charges of each vCPU and interval was off."""
-    found, off = [], []
+    """All deviations, and by which part the sum of all charges of a vCPU was off at worst, by interval."""
+    found, off = [], [0.0] * (len(readings) - 1)
     for number, (before, after) in enumerate(itertools.pairwise(readings)):
         charged = seen.charged(before, after, scheduling.BEHIND)
         for tid, (start, end, waited) in waits(before, after).items():
@@ -97,7 +99,7 @@ def compare(readings: list[Snapshot], stories: dict[int, Story]) -> tuple[list[D
             shown = {actor: row.ns for actor, row in charged.get(tid, {}).items()}
             true = stories[tid].behind(start, end)
             length = end - start
-            off.append(abs(sum(shown.values()) - waited) / max(waited, LEAST * length))
+            off[number] = max(off[number], abs(sum(shown.values()) - waited) / max(waited, LEAST * length))
             for actor in shown.keys() | true.keys():
                 a, b = (100 * of.get(actor, 0) / length for of in (shown, true))
                 found.append(Deviation(tid, number, actor, abs(a - b), a, b))
@@ -117,14 +119,16 @@ def test_each_culprit_is_as_the_kernels_events_say(contest: Contest, recorder: f
     stories = culprits_truth.replay(events, tids, readings[-1].time_ns)
     agree(stories, states_truth.replay(events, readings[-1].time_ns), readings)
     found, off = compare(readings, stories)
-    assert {d.tid for d in found} == tids
+    assert tids <= waits(*readings[-2:]).keys()
     print(
         f"\n{contest.name}: {max(d.points for d in found):.2f} points, sums off by {max(off):.2%}, {len(events)} events"
     )
     for d in sorted(found, key=lambda d: -d.points)[:2] + sorted(found, key=lambda d: -d.true)[:5]:
         print(f"    {d}")
-    # Of so few intervals one may be off: an emulated host stands still now and then between two readings of a clock.
-    assert sum(part > SUM for part in off) <= max(1, 0.05 * len(off)) and max(off) <= 0.1, off
+    # Of so few readings one may be off, between two intervals: an emulated host stands still now and then while threads,
+    # and then what they are charged with, are read.
+    bad = [number for number, part in enumerate(off) if part > SUM]
+    assert not bad or bad[-1] - bad[0] <= 1, off
     wrong = sorted((d for d in found if d.points > MOSTLY), key=lambda d: -d.points)
     text = "\n".join(map(str, wrong))
     assert len(wrong) <= max(1, 0.05 * len(found)) and not any(d.points > ALWAYS for d in wrong), text
@@ -172,7 +176,7 @@ def test_wakers_latencies_and_what_holds_a_vcpu_up(recorder: ftrace.Recorder, li
     """One vCPU's thread is woken by a timer every 20 ms, another blocks 50 times for 5 ms until a thread releases it."""
     with vm("held", "--hold", str(TIMES)) as held, vm("hlt") as halted:
         tids = held.tids() | halted.tids()
-        (mine,) = held.tids()
+        (mine,), (other,) = held.tids(), halted.tids()
         stop(held, halted)
         recorder.start()
         asleep = ftrace.asleep(tids)
@@ -189,7 +193,6 @@ def test_wakers_latencies_and_what_holds_a_vcpu_up(recorder: ftrace.Recorder, li
         events = [*asleep, *recorder.stop()]
     stories = culprits_truth.replay(events, tids, after.time_ns)
     assert seen.wakers(before, after) == known == waking.of_stories(stories)
-    (other,) = halted.tids()
     assert known[mine, "task", holder] >= TIMES and known[other, "interrupt", 0] >= 10
 
     hists = seen.latencies(before, after)
@@ -221,3 +224,21 @@ def test_wakers_latencies_and_what_holds_a_vcpu_up(recorder: ftrace.Recorder, li
     held_up = [row for row in rows if row["kind"] == scheduling.BLOCKED]
     assert {int(row["call"]) >> 32 for row in held_up} == {FUTEX}
     assert all(any("futex" in name for name in scheduled.stacks[int(row["stack"])]) for row in held_up)
+
+
+def test_only_who_is_looked_at_is_charged_and_each_look_begins_anew(live: Live) -> None:
+    with vm("busy", before=ON_CPU) as one, vm("busy", before=ON_CPU) as other:
+        looks: list[set[int]] = []
+        for guest in (one, other):
+            live.look(DetailRequest(sched=guest.process.pid))
+            live.read()
+            time.sleep(0.5)
+            found = seen.scheduling_of(live.read())
+            assert found.pid == guest.process.pid and found.since_ns > 0
+            looks.append({int(row["id"]) & seen.TID for row in found.charges})
+        assert looks == [one.tids(), other.tids()]
+        live.look(None)
+        live.read()
+        assert live.read().scheduling is None
+    live.look(DetailRequest(sched=0))
+    live.read()

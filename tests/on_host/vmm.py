@@ -208,6 +208,8 @@ def main() -> None:
     )
     parser.add_argument("--hold", type=int, default=0, help="at SIGUSR1 hold vCPU 0 up so many times, for 5 ms each")
     options = parser.parse_args()
+    if options.hold:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # no thread but ours, when it waits for it
     holder = Holder(options.hold) if options.hold else None
 
     def make() -> Vmm:
@@ -216,8 +218,11 @@ def main() -> None:
     if options.churn:
         _churn(make, options.churn, 1.5 * options.churn)
     vmm = make()
-    signal.signal(signal.SIGUSR1, lambda *_: holder.go.release() if holder else None)
+    signal.signal(signal.SIGUSR1, lambda *_: None)
     vmm.start()
+    if holder:
+        signal.sigwait([signal.SIGUSR1])
+        holder.go.release()
     while True:
         time.sleep(options.kick or 1000)
         vmm.kick()
