@@ -129,7 +129,7 @@ static __always_inline void add(struct key *k, struct runner *r, bool here, u64 
         if (!row)
             return;
     }
-    if (here && count && row->count && k->kind == BEHIND && k->by == TASK)
+    if (here && count && row->ns && k->kind == BEHIND && k->by == TASK)
         introduce(row); /* it may have become another program, or its id another's */
     row->ns += ns;
     row->count += count;

@@ -87,6 +87,8 @@ def _process(pid: int, before: Process | None, comm: bytes) -> Process:
     name = clean(processes.of_thread(pid, "comm").decode(errors="replace").strip())
     if not name:
         return before or Process(clean(comm.decode(errors="replace")))
+    if before and before.name == name:  # whether it is a VM takes a look at all that it has open
+        return replace(before, cgroup=_cgroup(pid))
     vm = processes.vm(pid).name if processes.vcpu_count(pid) else ""  # --pid has asked for others
     return Process(name, _cgroup(pid), vm)
 

@@ -41,7 +41,7 @@ def nobody_looks(throttled: bool) -> str:
 
 
 def slept_on(interval: Interval, scope: Scope) -> str:
-    """What held it up: "52.0% on a lock of the VMM (futex), woken by vCPU 1 of web01"; "" if not known."""
+    """What held it up: "52.0% on a lock or event (futex), woken by vCPU 1 of web01"; "" if not known."""
     found = holdups(interval, scope) or []
     known = int(interval.known[scope.mask(interval.after)].sum())
     blocked = sum(one.ns for one in found)

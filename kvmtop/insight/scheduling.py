@@ -58,7 +58,7 @@ class Latency:
 class HoldUp:
     """What vCPUs of a scope were blocked on, and who let them go on (None while nobody has)."""
 
-    what: str  # "a lock of the VMM (futex)", "read of /dev/vda", "swap-in" …
+    what: str  # "a lock or event (futex)", "read of /dev/vda", "swap-in" …
     stack: tuple[str, ...]  # kernel functions, the innermost first
     actor: Actor | None
     count: int  # that ended

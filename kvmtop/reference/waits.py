@@ -30,9 +30,9 @@ _TELLING = {
 
 # The same, where what called it may say more.
 _GENERAL = {
-    "futex_wait": "a lock of the VMM (futex)",
-    "futex_wait_queue": "a lock of the VMM (futex)",
-    "futex_wait_queue_me": "a lock of the VMM (futex)",
+    "futex_wait": "a lock or event (futex)",
+    "futex_wait_queue": "a lock or event (futex)",
+    "futex_wait_queue_me": "a lock or event (futex)",
     "filemap_fault": "a page from a file",
     "folio_wait_bit": "a page from a file",
     "folio_wait_bit_common": "a page from a file",
@@ -70,7 +70,7 @@ _OF_FILE = {  # system calls whose first argument is a file descriptor
 }
 IOCTL = 16
 _OTHER = {
-    **dict.fromkeys((202, 449), "a lock of the VMM (futex)"),  # futex, futex_waitv
+    **dict.fromkeys((202, 449), "a lock or event (futex)"),  # futex, futex_waitv
     **dict.fromkeys((7, 23, 232, 270, 271, 281, 441), "events"),  # poll, select, epoll_wait and their kind
     **dict.fromkeys((208, 333), "asynchronous I/O"),  # io_getevents, io_pgetevents
     426: "io_uring",

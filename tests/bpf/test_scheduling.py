@@ -131,8 +131,9 @@ def test_a_wait_is_charged_to_who_ran_while_it_lasts_and_after(
 
 
 @needs_two
+@pytest.mark.parametrize("policy", [os.SCHED_OTHER, os.SCHED_FIFO], ids=["in turns", "at once"])
 def test_who_becomes_another_program_is_called_so(
-    counting: Collector, probes: SchedulingProbes, elsewhere: int, tmp_path: Path
+    counting: Collector, probes: SchedulingProbes, elsewhere: int, policy: int
 ) -> None:
     """A process has the name of its parent when it is charged first."""
 
@@ -151,6 +152,7 @@ def test_who_becomes_another_program_is_called_so(
         before, pid = name.read_text(), os.fork()
         if not pid:
             os.sched_setaffinity(0, {elsewhere})
+            os.sched_setscheduler(0, policy, os.sched_param(50 if policy == os.SCHED_FIFO else 0))
             for comm in ("parent", "child"):
                 name.write_text(comm)
                 for _ in range(20):

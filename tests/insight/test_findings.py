@@ -329,7 +329,7 @@ def test_blocked_on_what_and_by_whom(run: Run) -> None:
     run.host.scheduling = scheduler.read()
     (found,) = run.second()
     assert found.text == (
-        "vCPU 0 of db is blocked 50.0% of its time; 25.0% on a lock of the VMM (futex), woken by vCPU 0 of"
+        "vCPU 0 of db is blocked 50.0% of its time; 25.0% on a lock or event (futex), woken by vCPU 0 of"
         " web, 15.0% on swap-in"
     )
     assert not found.more

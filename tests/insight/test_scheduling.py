@@ -303,7 +303,7 @@ def test_holdups_say_what_and_who(run: Run) -> None:
     found = holdups(run.second(), VCPU) or []
     assert [(one.what, one.actor and one.actor.text, one.count, one.ns // MS, one.max // MS) for one in found] == [
         ("memory that somebody else brings (userfaultfd)", None, 0, 300, 300),
-        ("a lock of the VMM (futex)", "vCPU 0 of db", 50, 250, 6),
+        ("a lock or event (futex)", "vCPU 0 of db", 50, 250, 6),
         ("read of /dev/vda", "vCPU 0 of db", 2, 50, 40),
     ]
     assert found[1].stack == FUTEX and found[2].stack == ()

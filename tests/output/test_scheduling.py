@@ -80,7 +80,7 @@ def test_what_the_scheduler_does(host: Host) -> None:
     assert re.fullmatch(r"db vCPU 0 +20 +\d+\.\dµs +\S+ +5\.00ms  15 timer interrupt; 5\.0 vCPU 0 of web", woken), woken
     (blocked,) = section(found, "blocked ")
     assert re.fullmatch(
-        r"db vCPU 0 +20\.0%  15\.0% a lock of the VMM \(futex\), woken by vCPU 0 of web; 5\.0% swap-in, still",
+        r"db vCPU 0 +20\.0%  15\.0% a lock or event \(futex\), woken by vCPU 0 of web; 5\.0% swap-in, still",
         blocked,
     )
     assert not [line for line in found if "tells who" in line]
@@ -166,7 +166,7 @@ def test_scheduling() -> None:
         "woken": [{**timer, "count": 7}],
         "blocked": [
             {
-                "what": "a lock of the VMM (futex)",
+                "what": "a lock or event (futex)",
                 "stack": ["futex_wait", "do_futex"],
                 "by": actor,
                 "count": 5,

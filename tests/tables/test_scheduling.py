@@ -49,7 +49,7 @@ def test_the_tables_fit(room: int) -> None:
     assert width(table) <= max(room, 41) and {"who", "time", "share", "rate"} <= cells(table).keys()
     table = waker_table([Waker(WEB, 3, 3.0)], room)
     assert width(table) <= room and {"who", "rate"} <= cells(table).keys()
-    table = holdup_table([HoldUp("a lock of the VMM (futex)", (), TAR, 1, MS, MS)], 1.0, room)
+    table = holdup_table([HoldUp("a lock or event (futex)", (), TAR, 1, MS, MS)], 1.0, room)
     assert width(table) <= max(room, 45) and {"what", "by", "time", "max"} <= cells(table).keys()
 
 

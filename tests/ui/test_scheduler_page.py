@@ -138,7 +138,7 @@ async def test_a_click_turns_to_a_pane_and_points_at_a_row() -> None:
         await opened(d)
         await d.pilot.click("#scheduler-panes", offset=(14, 0))
         await d.press()
-        assert "a lock of the VMM (futex)" in d.text() and d.app.focused is d.table("blocked")
+        assert "a lock or event (futex)" in d.text() and d.app.focused is d.table("blocked")
         assert "futex_wait_queue < futex_wait < do_futex" in d.text()
         await d.pilot.click("#culprits", offset=(3, 2))
         await d.press()
