@@ -180,6 +180,35 @@ static __always_inline void set(struct runner *r, u32 slot, u64 one)
     __sync_fetch_and_add(&r->waiting, one);
 }
 
+/* The next word of bits, or the next waiter of this one, which is charged; whether there may be more. */
+static __always_inline bool step(struct runner *r, u32 level, struct actor *a, u64 now, bool ends)
+{
+    u64 left = r->left[level];
+    u32 next = r->next[level];
+
+    if (!left) {
+        u64 *word = word_of(r, next);
+        if (!word)
+            return 0;
+        r->left[level] = *word;
+        r->next[level] = next + 1;
+        return 1;
+    }
+    u32 slot = (next - 1) << 6 | lowest(left);
+    r->left[level] = left & (left - 1);
+    struct thread *t = threads.lookup(&slot);
+    struct waiter *w = waiters.lookup(&slot);
+    if (!t || !w || t->id != w->id || !w->mark || w->cpu != bpf_get_smp_processor_id())
+        return 1; /* it is leaving just now */
+    if (t->off == WAIT) {
+        charge(w, t, a, r, 1, now, ends);
+    } else { /* it has a CPU, and nobody saw it switched in */
+        set(r, slot, -1ULL);
+        w->mark = 0;
+    }
+    return 1;
+}
+
 /*
  * What had this CPU until now has it no more, or not alone: all who wait for it are charged. level: 1 in an interrupt's
  * handler, whose programs may come between those of a softirq.
@@ -193,30 +222,13 @@ static __always_inline void charge_all(struct runner *r, u32 level, bool ends)
     u64 now = bpf_ktime_get_ns();
     actor_of(r, &a);
     r->left[level] = r->next[level] = 0;
-    for (int i = 0; i < WORDS + MOST; i++) {
-        u64 left = r->left[level];
-        u32 next = r->next[level];
-        if (!left) {
-            u64 *word = word_of(r, next);
-            if (!word)
-                break;
-            r->left[level] = *word;
-            r->next[level] = next + 1;
-            continue;
-        }
-        u32 slot = (next - 1) << 6 | lowest(left);
-        r->left[level] = left & (left - 1);
-        struct thread *t = threads.lookup(&slot);
-        struct waiter *w = waiters.lookup(&slot);
-        if (!t || !w || t->id != w->id || !w->mark || w->cpu != bpf_get_smp_processor_id())
-            continue; /* it is leaving just now */
-        if (t->off != WAIT) { /* it has a CPU, and nobody saw it switched in */
-            set(r, slot, -1ULL);
-            w->mark = 0;
-            continue;
-        }
-        charge(w, t, &a, r, 1, now, ends);
-    }
+    /* Its way back is a jump, since kernels as 6.1 refuse one that is fallen through (check_cfg in verifier.c). */
+    u32 steps = 0;
+    bool more;
+    do {
+        more = step(r, level, &a, now, ends);
+        asm volatile("" : "+r"(more));
+    } while (more && ++steps < WORDS + MOST);
 }
 
 /* It waits on the run queue of a CPU from `since` on. */

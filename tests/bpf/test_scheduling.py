@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -21,6 +22,7 @@ from kvmtop.model.keys import pack, unpack
 from kvmtop.model.scheduling import BEHIND, BLOCKED, TASK, UNKNOWN, WOKEN, Scheduling
 from kvmtop.model.vocabulary import STATES
 
+from ..support.control_flow import fallen_into
 from . import machine
 from .machine import Player, enter, hog, leave, nap, row, spin, states
 
@@ -371,3 +373,29 @@ def test_a_stack_begins_below_the_scheduler() -> None:
     stack = ["bpf_prog_1", "__traceiter_sched_switch", "__schedule", "schedule", "futex_wait_queue", "futex_wait"]
     assert below(stack) == ["futex_wait_queue", "futex_wait"]
     assert below(["do_nanosleep"]) == ["do_nanosleep"] and below([]) == []
+
+
+@pytest.mark.parametrize("threads", [64, 320, 20_000])
+def test_older_kernels_take_its_loops(counting: Collector, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    """Clang decides how a loop is laid out, and 6.1's verifier does not like them all: here without such a kernel."""
+    asked: list[Any] = []
+
+    def load(*arguments: Any) -> None:
+        asked.extend(arguments)
+        raise KvmtopError("not now")
+
+    monkeypatch.setattr("kvmtop.bpf.probes.loader.load", load)
+    with pytest.raises(KvmtopError, match="not now"):
+        SchedulingProbes(counting.sched_flags, threads, counting.shared())
+    source, flags, programs = asked[:3]
+    code = f"""
+from pathlib import Path
+from kvmtop.bpf import loader
+bpf = loader._import_bcc().BPF(text=loader._whole(Path({str(source)!r})).encode(), cflags={list(flags)!r})
+for name in {list(programs)!r}:
+    print(name, bpf.dump_func(name.encode()).hex())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    compiled = dict(line.split() for line in done.stdout.splitlines())
+    assert compiled.keys() == programs.keys()
+    assert not [(name, at) for name, text in compiled.items() for at in fallen_into(bytes.fromhex(text))]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from kvmtop.bpf.scheduling import SchedulingProbes
 from kvmtop.host.live import Live
 from kvmtop.model import scheduling
 from kvmtop.model.histogram import BUCKETS, bucket_of
@@ -249,3 +250,10 @@ def test_only_who_is_looked_at_is_charged_and_each_look_begins_anew(live: Live) 
         assert live.read().scheduling is None
     live.look(DetailRequest(sched=0))
     live.read()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("threads", [64, 320, 20_000])
+def test_this_kernel_takes_it_for_any_number_of_vcpus(live: Live, threads: int) -> None:
+    one = live._collector
+    SchedulingProbes(one.sched_flags, threads, one.shared()).close()
