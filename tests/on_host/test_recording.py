@@ -37,7 +37,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def without_dates(text: str) -> str:
-    """The tables but for when they were printed, and that one is of a recording."""
+    """The tables but for when they were printed, that one is of a recording, and what the live one could look at."""
+    text = text.replace(" (--event sched tells who)", "")
     return re.sub(r"^(RECORDING of .*  )?\d{4}-\S+  ", "", text, flags=re.MULTILINE)
 
 
