@@ -65,6 +65,18 @@ def cpus(text: str) -> frozenset[int]:
     return frozenset(found)
 
 
+def idle() -> dict[int, int]:
+    """By CPU, for how long it has been idle, waiting for I/O or not, ns; none where the kernel does not say."""
+    found, text = {}, ""
+    with contextlib.suppress(OSError):
+        text = bounded.text(processes.PROC / "stat")
+    for line in text.splitlines():
+        match line.split():
+            case [name, _, _, _, idle, wait, *_] if name[3:].isdecimal() and (idle + wait).isdecimal():
+                found[int(name[3:])] = (int(idle) + int(wait)) * 10_000_000  # USER_HZ is 100
+    return found
+
+
 def _allowed(tid: int) -> str:
     """The CPUs that a thread may run on, as the kernel writes them; empty if it has gone."""
     match = re.search(rb"^Cpus_allowed_list:\s*([\d,-]+)$", processes.of_thread(tid, "status"), re.MULTILINE)

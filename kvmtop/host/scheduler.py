@@ -13,7 +13,7 @@ from ..model.scheduling import Placement, Scheduling
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import DetailRequest
 from .actors import Actors
-from .placement import Memory, Placements
+from .placement import Memory, Placements, idle
 
 MOST_PLACED = 1000  # threads whose places are looked up at a reading, 15 µs each
 
@@ -51,7 +51,7 @@ class Scheduler:
         pids = [pid for pid, vm in snapshot.vms.items() if not vm.ended and found.pid in (0, pid)]
         memory = {pid: known for pid in pids if self._numa and (known := self._memory.of(pid)) is not None}
         found = self._actors.named(found, snapshot.vms.values())
-        return replace(found, placements=self._placed(pids, snapshot), memory=memory)
+        return replace(found, idle=idle(), placements=self._placed(pids, snapshot), memory=memory)
 
     def _placed(self, pids: list[int], snapshot: Snapshot) -> dict[int, Placement]:
         """By tid."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .. import units
+from ..host.placement import cpus
 from ..model.interval import Interval
 from ..model.keys import unpack
 from ..model.scope import Scope
@@ -13,6 +14,7 @@ from .scheduling import culprits, holdups, may_run_on
 
 MOST = 3  # that are named
 LEAST = 0.05  # of the wait, or of the time blocked
+IDLE = 0.5  # of an interval, from which a CPU is worth a word to who waits for another
 
 
 def behind(interval: Interval, scope: Scope, share: float) -> str:
@@ -62,10 +64,24 @@ def _named(parts: Iterable[tuple[str, float]], whole: float) -> str:
 
 
 def _elsewhere(interval: Interval, scope: Scope) -> str:
-    """Whether it may run on other CPUs."""
+    """Whether it may run on other CPUs, and whether one of those was idle."""
     scheduling, threads = interval.after.scheduling, interval.after.threads["id"][scope.mask(interval.after)]
     places = scheduling.placements if scheduling else {}
     may = places.get(unpack(int(threads[0]))[1]) if len(threads) else None
     if may is None:
         return ""
-    return ", though it may run on any CPU" if may.all else f"; it may run on {may_run_on(may.allowed)}"
+    words = ", though it may run on any CPU" if may.all else f"; it may run on {may_run_on(may.allowed)}"
+    idle = {cpu: share for cpu, share in _idle(interval).items() if cpu in cpus(may.allowed) and share >= IDLE}
+    if not idle:
+        return words
+    cpu = max(idle, key=lambda one: idle[one])
+    return f"{words}, and CPU {cpu} was idle {units.percent(idle[cpu])} of the time"
+
+
+def _idle(interval: Interval) -> dict[int, float]:
+    """By host CPU, the share of the interval in which it had nobody to run."""
+    before, after = interval.before and interval.before.scheduling, interval.after.scheduling
+    if not before or not after:
+        return {}
+    ns = interval.seconds * 1e9
+    return {cpu: min((now - before.idle[cpu]) / ns, 1) for cpu, now in after.idle.items() if cpu in before.idle}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kvmtop.host import placement, processes
-from kvmtop.host.placement import Memory, Placements, cpus, nodes
+from kvmtop.host.placement import Memory, Placements, cpus, idle, nodes
 from kvmtop.model.scheduling import Placement
 
 from ..support.proc import Proc
@@ -60,6 +60,14 @@ def test_lists_of_cpus() -> None:
     assert cpus("0-3,8") == {0, 1, 2, 3, 8} and cpus("5\n") == {5}
     for wrong in ("", "x", "1-", "-1", "0-3,", "0-99999999", "0-9999999999999999", "3-x", "²"):
         assert cpus(wrong) == frozenset(), wrong
+
+
+def test_idle_cpus(proc: Proc) -> None:
+    assert idle() == {}
+    (proc.path / "stat").write_text(
+        "cpu  9 9 9 9 9 0 0 0 0 0\ncpu0 1 2 3 400 50 6 7 8 0 0\ncpu12 1 2 3 4 5 0\ncpu3 1 2 3 x 5 0\ncpu4 1\nintr 5 4 3\n"
+    )
+    assert idle() == {0: 4_500_000_000, 12: 90_000_000}
 
 
 def test_memory_by_node(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -299,6 +299,25 @@ def test_whether_it_may_run_elsewhere(run: Run, placement: Placement | None, wor
     ]
 
 
+@pytest.mark.parametrize(
+    ("placement", "words"),
+    [
+        (Placement("0-3", all=True), ", though it may run on any CPU, and CPU 2 was idle 97.0% of the time"),
+        (Placement("1,3", all=False), "; it may run on CPUs 1,3, and CPU 3 was idle 60.0% of the time"),
+        (Placement("0-1", all=False), "; it may run on CPUs 0-1"),  # neither was idle for long enough to be of use
+        (Placement("9", all=False), "; it may run on CPU 9 only"),  # nobody knows
+    ],
+)
+def test_whether_a_cpu_was_idle_on_which_it_may_run(run: Run, placement: Placement, words: str) -> None:
+    scheduler = look(run)
+    scheduler.placements, scheduler.idle = {201: placement}, {0: 0, 1: 50 * MS, 2: 7 * MS, 3: 0}
+    seen(run, scheduler)
+    spend(run, 201, wait=400)
+    scheduler.charge(DB, BEHIND, TASK, WEB, ns=400 * MS)
+    scheduler.idle = {0: 0, 1: 90 * MS, 2: 977 * MS, 3: 600 * MS, 9: 10**12}
+    assert seen(run, scheduler)[0].endswith(f"behind vCPU 0 of web{words}")
+
+
 def test_while_somebody_looks_at_another_vm_it_says_where_to_look(run: Run) -> None:
     scheduler = look(run, 100)
     spend(run, 201, wait=400)

@@ -26,6 +26,7 @@ class Scheduler:
         self.processes: Mapping[int, Process] = {}
         self.cgroups: Mapping[int, str] = {}
         self.placements: Mapping[int, Placement] = {}
+        self.idle: Mapping[int, int] = {}
         self.calls: Mapping[tuple[int, int], str] = {}
         self._numbers: dict[Key, int] = {}
 
@@ -87,4 +88,5 @@ class Scheduler:
             self.cgroups,
             self.placements,
             calls=self.calls,
+            idle=self.idle,
         )
