@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-STRUCT, UNION, TYPEDEF, VOLATILE, CONST, FUNCTION = 4, 5, 8, 9, 10, 12
+POINTER, STRUCT, UNION, TYPEDEF, VOLATILE, CONST, FUNCTION, PROTOTYPE = 2, 4, 5, 8, 9, 10, 12, 13
+MODULES = ("kvm", "kvm_amd", "kvm_intel")  # whose types are read beside the kernel's, where they are loaded
 _KIND_FLAG = 1 << 31  # offsets of members in bits 23:0, sizes of bit fields above
 _DEEPEST = 8  # anonymous structures in one another
 
@@ -42,11 +43,16 @@ def _library() -> Any:
     return library
 
 
-class Btf:
-    """The types of the kernel and of the module kvm."""
+class _Argument(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_uint32), ("type", ctypes.c_uint32))
 
-    def __init__(self, library: Any, kernel: int, kvm: int | None) -> None:
-        self._library, self._kernel, self._kvm = library, kernel, kvm
+
+class Btf:
+    """The types of the kernel and of KVM's modules."""
+
+    def __init__(self, library: Any, kernel: int, modules: Sequence[int]) -> None:
+        self._library, self._kernel, self._all = library, kernel, (*modules, kernel)
+        self._found: dict[tuple[str, int], tuple[int, int] | None] = {}  # a search reads all of the kernel's types
 
     def id(self, name: str, kind: int) -> int | None:
         """Of a type of the kernel itself."""
@@ -55,28 +61,55 @@ class Btf:
 
     def offset(self, structure: str, path: str) -> int | None:
         """Of a member (a.b.c: within others) from the structure's beginning, in bytes; None where there is none."""
-        for btf in (self._kvm, self._kernel):
-            start = self._library.btf__find_by_name_kind(btf, structure.encode(), STRUCT) if btf else 0
-            if start > 0:
-                at, type = 0, int(start)
-                for name in path.split("."):
-                    found = self._member(btf, type, name.encode(), _DEEPEST)
-                    if not found:
-                        return None
-                    at, type = at + found[0], found[1]
-                return at // 8
-        return None
+        if not (start := self._find(structure, STRUCT)):
+            return None
+        btf, type = start
+        at = 0
+        for name in path.split("."):
+            found = self._member(btf, type, name.encode(), _DEEPEST)
+            if not found:
+                return None
+            at, type = at + found[0], found[1]
+        return at // 8
+
+    def arguments(self, event: str) -> tuple[str, ...] | None:
+        """The names of the types of a tracepoint's arguments, of pointers what they point to; None where it has none.
+
+        By name alone an argument cannot be told: those of a function that is pointed to have none in BTF.
+        """
+        start = self._find(f"btf_trace_{event}", TYPEDEF)
+        head = self._skip(*start, (TYPEDEF, POINTER)) if start else None
+        if not start or not head or head.info >> 24 & 31 != PROTOTYPE:
+            return None
+        first = ctypes.addressof(head) + ctypes.sizeof(_Type)
+        given = (_Argument * (head.info & 0xFFFF)).from_address(first)
+        return tuple(self._name(start[0], one.type) for one in given[1:])  # the first is a program's own
+
+    def _find(self, name: str, kind: int) -> tuple[int, int] | None:
+        """Whose type it is, and its id there."""
+        if (name, kind) not in self._found:
+            ids = ((btf, int(self._library.btf__find_by_name_kind(btf, name.encode(), kind))) for btf in self._all)
+            self._found[name, kind] = next(((btf, id) for btf, id in ids if id > 0), None)
+        return self._found[name, kind]
+
+    def _skip(self, btf: Any, type: int, kinds: Sequence[int]) -> _Type | None:
+        """The type, or what it is made of where it is one of these kinds."""
+        head = self._library.btf__type_by_id(btf, type)
+        while head and head.contents.info >> 24 & 31 in kinds:
+            head = self._library.btf__type_by_id(btf, head.contents.type)
+        return head.contents if head else None
+
+    def _name(self, btf: Any, type: int) -> str:
+        head = self._skip(btf, type, (POINTER, VOLATILE, CONST))
+        name = self._library.btf__name_by_offset(btf, head.name) if head else None
+        return name.decode(errors="replace") if name else ""
 
     def _member(self, btf: Any, type: int, name: bytes, depth: int) -> tuple[int, int] | None:
         """Its offset in bits, and its type."""
-        head = self._library.btf__type_by_id(btf, type)
-        kind = head.contents.info >> 24 & 31 if head else 0
-        while kind in (TYPEDEF, VOLATILE, CONST):
-            head = self._library.btf__type_by_id(btf, head.contents.type)
-            kind = head.contents.info >> 24 & 31 if head else 0
-        if kind not in (STRUCT, UNION) or not depth:
+        head = self._skip(btf, type, (TYPEDEF, VOLATILE, CONST))
+        if not head or head.info >> 24 & 31 not in (STRUCT, UNION) or not depth:
             return None
-        info, first = head.contents.info, ctypes.addressof(head.contents) + ctypes.sizeof(_Type)
+        info, first = head.info, ctypes.addressof(head) + ctypes.sizeof(_Type)
         for member in (_Member * (info & 0xFFFF)).from_address(first):
             at = member.offset & 0xFFFFFF if info & _KIND_FLAG else member.offset
             if member.name and self._library.btf__name_by_offset(btf, member.name):
@@ -101,16 +134,21 @@ def offsets(types: Btf, wanted: Iterable[tuple[str, str, tuple[str, ...]]]) -> l
 @contextlib.contextmanager
 def load() -> Iterator[Btf | None]:
     """The types, for as long as they are needed (20 MB); None where the kernel tells none, or libbpf is missing."""
-    library = kernel = kvm = None
+    library = kernel = None
+    modules: list[int] = []
     with contextlib.suppress(OSError, AttributeError):
         library = _library()
-        kernel = library.btf__load_vmlinux_btf()
-        kvm = library.btf__load_module_btf(b"kvm", kernel) if kernel else None
-    # libbpf before 1.0 returns an error as a pointer: the highest 4,095.
-    kernel, kvm = (at if at and at < 2**64 - 4096 else None for at in (kernel, kvm))
+        if kernel := _pointer(library.btf__load_vmlinux_btf()):
+            found = (_pointer(library.btf__load_module_btf(name.encode(), kernel)) for name in MODULES)
+            modules = [module for module in found if module]
     try:
-        yield Btf(library, kernel, kvm) if kernel else None
+        yield Btf(library, kernel, modules) if kernel else None
     finally:
-        for btf in (kvm, kernel):
+        for btf in (*modules, kernel):
             if btf and library:
                 library.btf__free(btf)
+
+
+def _pointer(found: int | None) -> int | None:
+    """libbpf before 1.0 returns an error as a pointer: the highest 4,095."""
+    return found if found and found < 2**64 - 4096 else None

@@ -115,18 +115,33 @@ def test_ids_of_types(types: Btf, reading: Reading) -> None:
     assert types.id("btf_trace_no_such_event", TYPEDEF) is None
 
 
+@pytest.mark.parametrize(
+    ("event", "names"),
+    [
+        # What include/trace/events/{sched,timer,workqueue}.h have; since 5.18 sched_switch ends with one more.
+        ("sched_switch", ("bool", "task_struct", "task_struct", "unsigned int")),
+        ("sched_process_exit", ("task_struct", "bool")),
+        ("sched_wakeup", ("task_struct",)),
+        ("no_such_event", None),
+    ],
+)
+def test_arguments_of_events(types: Btf, event: str, names: tuple[str, ...] | None) -> None:
+    found = types.arguments(event)
+    assert found == names or (found and names and found == names[: len(found)] and event != "sched_wakeup")
+
+
 class Library:
     """libbpf, but for what it is told to lack or to fail at."""
 
-    def __init__(self, **given: int) -> None:
-        self.given, self.freed = given, 0
+    def __init__(self, kernel: int, **modules: int) -> None:
+        self.kernel, self.modules, self.freed = kernel, modules, 0
 
     def btf__load_vmlinux_btf(self) -> int:
-        return self.given["kernel"]
+        return self.kernel
 
     def btf__load_module_btf(self, name: bytes, base: int) -> int:
-        assert name == b"kvm" and base == self.given["kernel"]
-        return self.given["kvm"]
+        assert base == self.kernel
+        return self.modules.get(name.decode(), 2**64 - 2)
 
     def btf__free(self, which: int) -> None:
         self.freed += which
@@ -136,25 +151,28 @@ class Library:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "kvm", "there", "freed"),
+    ("kernel", "modules", "there", "freed"),
     [
-        (1000, 2000, True, 3000),
-        (1000, 0, True, 1000),  # KVM is built in, or not loaded
-        (1000, 2**64 - 2, True, 1000),  # -ENOENT, as libbpf before 1.0 says it
-        (2**64 - 2, 0, False, 0),
-        (0, 0, False, 0),
+        (1000, {"kvm": 2000}, True, 3000),
+        (1000, {"kvm": 2000, "kvm_amd": 100}, True, 3100),
+        (1000, {"kvm": 2000, "kvm_intel": 50, "other": 9}, True, 3050),
+        (1000, {"kvm": 0, "kvm_intel": 0}, True, 1000),  # KVM is built in, or not loaded
+        (1000, {}, True, 1000),  # -ENOENT, as libbpf before 1.0 says it
+        (2**64 - 2, {"kvm": 2000}, False, 0),
+        (0, {"kvm": 2000}, False, 0),
     ],
 )
 def test_what_was_loaded_is_freed(
-    monkeypatch: pytest.MonkeyPatch, kernel: int, kvm: int, there: bool, freed: int
+    monkeypatch: pytest.MonkeyPatch, kernel: int, modules: dict[str, int], there: bool, freed: int
 ) -> None:
-    library = Library(kernel=kernel, kvm=kvm)
+    library = Library(kernel, **modules)
     monkeypatch.setattr(btf, "_library", lambda: library)
     with btf.load() as found:
         assert (found is not None) == there
         assert library.freed == 0
         if found:
             assert found.id("any", TYPEDEF) is None and found.offset("any", "member") is None
+            assert found.arguments("any") is None
     assert library.freed == freed
 
 
