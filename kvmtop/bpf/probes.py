@@ -45,40 +45,40 @@ class Probes:
         programs = {probe.function: (probe.kind, probe.type_id) for probe in probes}
         loaded = loader.load(source, flags, programs | dict.fromkeys(run, ("raw", 0)), maps, shared or {})
         self.maps, self._programs, self._probes = loaded.maps, loaded.programs, probes
-        self._links: list[int] = []
+        self._links: dict[str, int] = {}  # by function
 
     def attach(self, tracefs: Tracefs, functions: Container[str] | None = None) -> None:
-        """Attach these functions (all without), in order. Raises KvmtopError."""
-        for probe in self._probes:
-            if functions is not None and probe.function not in functions:
-                continue
-            program = self._programs[probe.function]
+        """Attach these functions (all without), in order; all of them or, where one fails, none. Raises KvmtopError."""
+        wanted = [probe for probe in self._probes if functions is None or probe.function in functions]
+        for probe in wanted:
             try:
-                if probe.kind == "typed":
-                    self._links.append(syscalls.attach_typed(program))
-                elif probe.kind == "raw":
-                    self._links.append(syscalls.attach_raw(probe.name, program))
-                else:
-                    self._links.append(syscalls.attach(tracefs.number(probe.category, probe.name), program))
-            except FileNotFoundError:
-                self.detach()
+                self._links[probe.function] = self._attached(tracefs, probe)
+            except OSError as error:
+                self.detach({one.function for one in wanted})
+                why = loader.explanation(str(error))
                 raise KvmtopError(
                     f"KVM was unloaded just now, with its {probe.name}: load it, and start again"
+                    if isinstance(error, FileNotFoundError)
+                    else f"the kernel refuses a probe at {probe.category}:{probe.name}: {why}"
                 ) from None
-            except OSError as error:
-                self.detach()
-                raise KvmtopError(
-                    f"the kernel refuses a probe at {probe.category}:{probe.name}: {loader.explanation(str(error))}"
-                ) from None
+
+    def _attached(self, tracefs: Tracefs, probe: Probe) -> int:
+        program = self._programs[probe.function]
+        if probe.kind == "typed":
+            return syscalls.attach_typed(program)
+        if probe.kind == "raw":
+            return syscalls.attach_raw(probe.name, program)
+        return syscalls.attach(tracefs.number(probe.category, probe.name), program)
 
     def run(self, function: str, *arguments: int) -> int:
         """Run a function now; what it returns. Raises OSError where the kernel cannot (before 5.10)."""
         return syscalls.run(self._programs[function], *arguments)
 
-    def detach(self) -> None:
-        """Take all off their tracepoints."""
-        while self._links:
-            os.close(self._links.pop(0))
+    def detach(self, functions: Container[str] | None = None) -> None:
+        """Take these functions (all without) off their tracepoints, those that are attached, in order."""
+        for function in [*self._links]:
+            if functions is None or function in functions:
+                os.close(self._links.pop(function))
 
     def close(self) -> None:
         """Free the programs and the maps."""

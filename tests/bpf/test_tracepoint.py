@@ -366,6 +366,6 @@ def test_why_a_tracepoint_is_missing(
 
 def test_a_tracepoint_that_goes_while_it_is_attached_to(tmp_path: Path) -> None:
     probes = Probes.__new__(Probes)
-    probes._probes, probes._programs, probes._links = [Probe("kvm", "kvm_exit", "on_exit")], {"on_exit": -1}, []
+    probes._probes, probes._programs, probes._links = [Probe("kvm", "kvm_exit", "on_exit")], {"on_exit": -1}, {}
     with pytest.raises(KvmtopError, match="KVM was unloaded just now, with its kvm_exit"):
         probes.attach(tracefs(tmp_path))
