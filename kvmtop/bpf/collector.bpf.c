@@ -16,7 +16,8 @@
  *
  * Flags, from bpf/collector.py: EXIT_REASON, EXIT_ISA, EXIT_VCPU, ENTRY_VCPU, USER_REASON, USER_ERRNO, FPU_LOAD,
  * SWITCH_*, WAKE_PID: offsets of fields in the tracepoints' records, absent where the kernel has no such field;
- * SKIP(tgid): true for processes that are not wanted; RAW: what can comes as a raw tracepoint; from bpf/sched.py:
+ * SKIP(tgid): true for processes that are not wanted; RAW: what can comes as a raw tracepoint; from
+ * bpf/kvm_exit.py: RAW_VCPU, VCPU_ID, SVM_*, VMX_*: how kvm_exit can, too (exits.h); from bpf/sched.py:
  * TYPED: sched_switch and sched_wakeup come with the kernel's types, and TASK_*, NOTE_*, CFS_*, RQ_*: offsets in its
  * structures; BLOCK_AT, BLOCK_SIZE: where kvm_vcpu_block lies, where NOTE_TASK is unknown; THREADS, CELLS, CPUS:
  * entries of the maps; MAP_FLAGS.
@@ -67,55 +68,65 @@ BPF_QUEUE(durations, struct duration, DURATIONS);
 
 #include "slots.h"
 #include "states.h"
+#include "exits.h"
 
-/* Classic: since Linux 5.16 (0a62a0319abb) the reason is no argument of the tracepoint itself. */
 int on_exit(void *ctx)
 {
-    u64 id = bpf_get_current_pid_tgid();
+    struct thread *t = left_guest(ctx, 0);
 
-    if (SKIP(id >> 32))
-        return 1;
-    struct cpu *cpu = this_cpu();
-    if (!cpu)
-        return 1;
-    u64 now = bpf_ktime_get_ns();
-    struct thread *t = find(cpu, id);
-    if (!t) {
-        t = add_here(cpu, id, now);
-        if (!t) {
-            cpu->lost++;
-            return 1;
-        }
-        t->exit_ns = now; /* what it did before is not known */
-    }
-    if (t->parts) {
-        awake(t, now);
-        t->part[USER] = 0;
-        if (t->parts & OFF_CPU) {
-#pragma unroll
-            for (int i = IDLE; i < STATES; i++)
-                t->part[i] = 0;
-        }
-        t->parts = 0;
-        t->where = KERNEL;
-    }
-    if (!t->exit_ns) {
-        t->spent[GUEST] += now - t->since_ns;
-    } else if (t->exit_ns > UNSEEN && t->exit_ns != now) {
-        /* VMX's fast path in 5.8 to 5.10 re-enters without a kvm_entry: the guest ran */
-        t->overwritten++;
-        t->spent[GUEST] += now - (t->since_ns > t->exit_ns ? t->since_ns : t->exit_ns);
-    }
-    t->exit_ns = now;
-    t->reason = FIELD(EXIT_REASON);
+    if (t) {
+        t->reason = FIELD(EXIT_REASON);
 #ifdef EXIT_ISA
-    t->isa = FIELD(EXIT_ISA);
+        t->isa = FIELD(EXIT_ISA);
 #endif
 #ifdef EXIT_VCPU
-    t->vcpu = FIELD(EXIT_VCPU);
+        t->vcpu = FIELD(EXIT_VCPU);
 #endif
+#ifdef RAW_VCPU
+        t->record_ns = t->exit_ns;
+#endif
+    }
     return 1;
 }
+
+#ifdef RAW_VCPU
+/* Instead of on_exit; for a moment both are attached, and who comes second leaves the exit alone (left_guest). */
+int on_exit_raw(void *ctx)
+{
+    struct thread *t = left_guest(ctx, 1);
+
+    if (t) {
+        u64 vcpu = ARGUMENT(RAW_VCPU);
+        t->isa = ARGUMENT(RAW_VCPU + 1);
+        t->reason = reason_of(ctx);
+        if (t->address != vcpu) {
+            t->vcpu = number_of(vcpu);
+            t->address = vcpu;
+        }
+    }
+    return 0;
+}
+
+/* Behind on_exit, to see whether on_exit_raw would count the same: exits.h. */
+int on_check(void *ctx)
+{
+    u64 id = bpf_get_current_pid_tgid();
+    struct cpu *cpu = this_cpu();
+    struct thread *t;
+
+    if (!cpu || SKIP(id >> 32) || !(t = find(cpu, id)) || !t->record_ns || t->record_ns != t->exit_ns)
+        return 0;
+    t->record_ns = 0;
+    u32 reason = reason_of(ctx), isa = ARGUMENT(RAW_VCPU + 1);
+    if (reason == t->reason && isa == t->isa && number_of(ARGUMENT(RAW_VCPU)) == t->vcpu) {
+        cpu->reasons |= 1ULL << (reason & (WAYS - 1));
+        cpu->agreed++;
+    } else {
+        cpu->differed++;
+    }
+    return 0;
+}
+#endif
 
 int on_entry(void *ctx)
 {
@@ -215,6 +226,9 @@ int on_user(void *ctx)
     leave(t, now);
     if (!t->exit_ns)
         t->exit_ns = UNSEEN;
+#ifdef RAW_VCPU
+    t->address = 0; /* the next KVM_RUN may be of another vCPU, at the same address */
+#endif
     t->where = USER;
     t->parts |= SOME;
     t->halts = reason == KVM_EXIT_HLT && error >= 0;

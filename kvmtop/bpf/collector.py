@@ -18,7 +18,8 @@ from ..model.exit_stats import add_by_reason
 from ..model.keys import pack
 from ..model.snapshot import CELL, THREAD, Snapshot
 from ..model.vocabulary import STATES, Sleeper
-from . import syscalls, thread_rows, tracepoint
+from . import btf, syscalls, thread_rows, tracepoint
+from .kvm_exit import ExitProbes, kvm_exit
 from .pool import Pool, take
 from .probes import Probe, Probes
 from .sched import sched
@@ -32,7 +33,10 @@ CPU = np.dtype(
         ("number", "u4"),
         ("lost", "u8"),
         ("userspace", "u8"),
-        ("pad2", "u8", (4,)),
+        ("agreed", "u8"),
+        ("differed", "u8"),
+        ("reasons", "u8"),
+        ("pad2", "u8", (1,)),
     ]
 )
 THREAD_IDS = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
@@ -57,12 +61,13 @@ class Collector:
         use_raw: bool = True,
         use_btf: bool = True,
         extra_maps: Sequence[str] = (),
+        checked: bool = False,
     ) -> None:
         """Load and attach the probes.
 
         pids: the processes to count, none for all. threads: how many vCPU threads the maps hold. flags: more
         -D flags for collector.bpf.c, extra_maps: what they add. use_mmap, use_raw and use_btf: False does without,
-        as on kernels that lack them.
+        as on kernels that lack them. checked: kvm_exit's raw program is known to be right here (exits.h).
         Raises KvmtopError where this machine cannot do it.
         """
         tracefs = tracepoint.Tracefs()
@@ -75,13 +80,15 @@ class Collector:
         self.names = tracepoint.names(formats["kvm_exit"])
         use_mmap = use_mmap and syscalls.mmapable()
         use_raw = use_raw and syscalls.raw_tracepoints()
-        way = sched(tracefs, use_btf and use_raw)  # typed programs are raw ones
+        with btf.load() if use_btf and use_raw else contextlib.nullcontext() as types:  # typed programs are raw ones
+            way, exits = sched(tracefs, types), kvm_exit(formats["kvm_exit"], types)
         self.told, self.ways = way.told, way.how
         self.sched_flags, self.threads = way.flags, threads + 1  # for scheduling.bpf.c
         sizes = {"threads": threads + 1, "cells": threads * CELLS_PER_THREAD + 1, "cpus": syscalls.possible_cpus()}
         cflags = [
             *_offsets(formats),
             *way.flags,
+            *exits.flags,
             *(f"-D{name.upper()}={size}" for name, size in sizes.items()),
             f"-DMAP_FLAGS={syscalls.MMAPABLE if use_mmap else 0}",
             *(["-DRAW"] if use_raw else []),
@@ -97,7 +104,7 @@ class Collector:
             Probe("kvm", "kvm_userspace_exit", "on_user", raw),
             # Of kvm_entry only the thread and the time are of use; raw saves the kernel the writing of its record.
             Probe("kvm", "kvm_entry", "on_entry", raw if "vcpu_id" in formats["kvm_exit"].fields else "classic"),
-            Probe("kvm", "kvm_exit", "on_exit"),
+            *exits.probes,
         ]
         bits = syscalls.array(THREAD_IDS // 8)
         try:
@@ -127,7 +134,8 @@ class Collector:
         self._final: Snapshot | None = None
         self._pool = Pool()
         self.start_ns = time.monotonic_ns()
-        self._probes.attach(tracefs)
+        self._probes.attach(tracefs, {probe.function for probe in probes} - {probe.function for probe in exits.probes})
+        self._exits = ExitProbes(self._probes, tracefs, exits, self._maps["cpus"], checked)
         # Until the last probe was attached, exits could not pair.
         started = self._read()
         self._unpaired, self._overwritten = -started.unpaired, -started.overwritten
@@ -151,7 +159,10 @@ class Collector:
 
     def read(self, meanwhile: Callable[[int], object] = bool) -> Snapshot:
         """The counters now. meanwhile: reads what else shall be of the same instant, of so many slots; maybe twice."""
-        return self._final or self._read(meanwhile)
+        if self._final:
+            return self._final
+        self._exits.update()
+        return self._read(meanwhile)
 
     def close(self) -> Snapshot:
         """Detach all probes and free all maps; the final counters."""
@@ -216,6 +227,7 @@ class Collector:
             cell_ids=np.concatenate([current.cell_ids, self._ended.cell_ids, np.zeros(len(self._earlier), "u8")]),
             names=self.names,
             told=self.told,
+            counted_by=self._exits.how,
             lost=int(cpus["lost"].sum()),
             userspace=int(cpus["userspace"].sum()),
             unpaired=self._unpaired + int(all_threads["unpaired"].sum()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,13 +52,9 @@ class Sched:
     how: str
 
 
-def sched(tracefs: Tracefs, use_btf: bool = True) -> Sched:
-    """The best way that this kernel has. use_btf: False does without its types. Raises KvmtopError."""
-    reads = syscalls.may_read_kernel()
-    with btf.load() if use_btf else contextlib.nullcontext() as types:
-        if types and (found := _typed(types, reads)):
-            return found
-    return _classic(tracefs)
+def sched(tracefs: Tracefs, types: Btf | None) -> Sched:
+    """The best way that this kernel has, with its types or without. Raises KvmtopError."""
+    return (_typed(types, syscalls.may_read_kernel()) if types else None) or _classic(tracefs)
 
 
 def _typed(types: Btf, reads: bool) -> Sched | None:

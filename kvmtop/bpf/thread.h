@@ -27,6 +27,8 @@ struct thread {
     u64 peek_since; /* the wait (its since_ns) that on_peek looked at last */
     u64 peek_ns;    /* how much of that was withheld by then */
     u64 peek_at;    /* when it did */
+    u64 record_ns;  /* exit_ns as a record of kvm_exit told it, until a raw program has seen that (exits.h) */
+    u64 address;    /* of the struct kvm_vcpu that vcpu is the number of, as a raw program read it */
     u32 off;   /* IDLE, BLOCKED or WAIT; 0 on a CPU */
     u32 where; /* outside the guest: KERNEL or USER */
     u32 parts; /* 0: part is all 0, it runs in the kernel; SOME: only part[USER] may not be 0; ALL */
@@ -45,5 +47,8 @@ struct cpu {
     u32 number;    /* its own, once a thread has been looked for here */
     u64 lost;      /* exits not counted, for want of a slot or a cell */
     u64 userspace; /* kvm_userspace_exit events */
-    u64 pad2[4];   /* a cache line each */
+    u64 agreed;    /* exits of which on_check read what their record said, and others */
+    u64 differed;
+    u64 reasons;   /* of those that agreed: a bit each, by way */
+    u64 pad2[1];   /* a cache line each */
 };

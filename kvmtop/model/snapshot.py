@@ -126,6 +126,7 @@ class Snapshot:
     vms: Mapping[int, Vm] = field(default_factory=dict)  # by pid
     cpus: Mapping[int, int] = field(default_factory=dict)  # tid → host CPU it ran on last
     told: tuple[str, ...] = STATES  # whose figures are known; the others are zeros that say nothing
+    counted_by: str | None = None  # the kernel event that tells of exits, and why it is that one; None: not known
     lost: int = 0  # exits not counted: a map was full
     userspace: int = 0  # kvm_userspace_exit events, of any VM
     unpaired: int = 0

@@ -19,6 +19,7 @@ import pytest
 
 from kvmtop.bpf import btf, collector, privileges, probes, sched, thread_rows
 from kvmtop.bpf.collector import Collector
+from kvmtop.bpf.kvm_exit import KvmExit
 from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
 from kvmtop.model.arrays import Array
 from kvmtop.model.vocabulary import OUTSIDE, STATES
@@ -88,6 +89,7 @@ def machine(folder: Path, way: str, **options: Any) -> Iterator[Collector]:
         patch.setattr(Tracefs, "format", formats)
         patch.setattr(btf.Btf, "offset", offsets)
         patch.setattr(collector, "Probes", _OnSystemCalls)
+        patch.setattr(collector, "kvm_exit", lambda record, types: KvmExit(why="it is a system call"))
         patch.setattr(collector, "_offsets", lambda formats: [f"-D{name}={at}" for name, at in _FIELDS.items()])
         if way != "notes":
             symbols = _kallsyms(folder)

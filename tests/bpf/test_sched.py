@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from kvmtop.bpf import btf, sched, syscalls
+from kvmtop.bpf import sched, syscalls
 from kvmtop.bpf.btf import TYPEDEF
 from kvmtop.bpf.sched import _block
 from kvmtop.bpf.tracepoint import Tracefs, Tracepoint
@@ -74,27 +74,21 @@ def way(monkeypatch: pytest.MonkeyPatch) -> Way:
         types: Types | None,
         block: list[str] | None = BLOCK,
         events: dict[str, str] | None = None,
-        use_btf: bool = True,
         can_run: bool = True,
         reads: bool = True,
     ) -> sched.Sched:
         texts = {"sched_switch": SWITCH, "sched_wakeup": WAKE} if events is None else events
 
-        @contextlib.contextmanager
-        def load() -> Iterator[Types | None]:
-            yield types
-
         def format(self: Tracefs, category: str, name: str) -> Tracepoint | None:
             assert category == "sched"
             return Tracepoint.parse(texts[name]) if name in texts else None
 
-        monkeypatch.setattr(btf, "load", load)
         monkeypatch.setattr(sched, "_block", lambda: block)
         monkeypatch.setattr(syscalls, "can_run", lambda: can_run)
         monkeypatch.setattr(syscalls, "may_read_kernel", lambda: reads)
         monkeypatch.setattr(Tracefs, "__init__", lambda self: None)
         monkeypatch.setattr(Tracefs, "format", format)
-        return sched.sched(Tracefs(), use_btf)
+        return sched.sched(Tracefs(), cast(Any, types))
 
     return found
 
@@ -198,7 +192,6 @@ def test_classic_events(way: Way) -> None:
         assert list(found.flags) == [
             *(*BLOCK, "-DSWITCH_PREV=24", "-DSWITCH_STATE=32", "-DSWITCH_NEXT=56", "-DWAKE_PID=24")
         ]
-    assert way(Types(), use_btf=False) == way(None)
 
 
 @pytest.mark.parametrize(

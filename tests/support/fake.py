@@ -84,6 +84,7 @@ class Host:
         self.vcpus: dict[int, Vcpu] = {}
         self.vms: dict[int, Vm] = {}
         self.told: tuple[str, ...] = STATES
+        self.counted_by: str | None = None
         self.counters = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
         self.scheduling: Scheduling | None = None  # tests put there what they are about
         self.others: Array = np.zeros(0, OTHER)
@@ -241,6 +242,7 @@ class Host:
             vms=dict(self.vms),
             cpus={tid: tid % 4 for tid in self.vcpus},
             told=self.told,
+            counted_by=self.counted_by,
             details=self._details(),
             scheduling=self.scheduling,
             others=self.others,

@@ -1,0 +1,205 @@
+"""Which program counts exits: what the kernel's types must tell, and when the raw one may take over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from kvmtop.bpf import kvm_exit, syscalls
+from kvmtop.bpf.collector import CPU
+from kvmtop.bpf.kvm_exit import ENOUGH, ExitProbes, KvmExit
+from kvmtop.errors import KvmtopError
+from kvmtop.model.arrays import Array
+
+from ..support.formats import parsed
+
+RECORD = parsed("6.12", "kvm_exit")
+NOW, OLD = ("kvm_vcpu", "u32"), ("unsigned int", "kvm_vcpu", "u32")  # since and before 5.16
+VCPU = {"vcpu_id": 36}
+AMD = {"vcpu_svm": {"vcpu": 0, "vmcb": 6480}, "vmcb": {"control.exit_code": 112}}
+INTEL = {"vcpu_vmx": {"vcpu": 0, "exit_reason.full": 7744}}
+TDX = {
+    "vcpu_vmx": {"vcpu": 0, "vt.exit_reason.full": 6100},
+    "vcpu_tdx": {"vcpu": 0, "vt.exit_reason.full": 6100},
+}
+ALWAYS = ["-DRAW_VCPU=0", "-DVCPU_ID=36"]
+SVM, VMX = ["-DSVM_VMCB=6480", "-DSVM_CODE=112"], ["-DVMX_REASON=7744"]
+
+
+class Types:
+    """A made-up Btf: the arguments of kvm_exit; structure → member → offset."""
+
+    def __init__(self, given: tuple[str, ...] | None, *structures: dict[str, dict[str, int]]) -> None:
+        self.given = given
+        self.structures = {name: members for one in structures for name, members in one.items()}
+
+    def arguments(self, event: str) -> tuple[str, ...] | None:
+        assert event == "kvm_exit"
+        return self.given
+
+    def offset(self, structure: str, path: str) -> int | None:
+        return self.structures.get(structure, {}).get(path)
+
+
+def found(given: tuple[str, ...] | None, *structures: dict[str, dict[str, int]]) -> KvmExit:
+    return kvm_exit.kvm_exit(RECORD, cast(Any, Types(given, *structures)))
+
+
+def names(one: KvmExit) -> list[tuple[str, str]]:
+    assert all((probe.category, probe.name) == ("kvm", "kvm_exit") for probe in one.probes)
+    return [(probe.function, probe.kind) for probe in one.probes]
+
+
+@pytest.mark.parametrize(
+    ("structures", "flags"),
+    [
+        ((AMD,), SVM),
+        ((INTEL,), VMX),
+        ((AMD, INTEL), SVM + VMX),  # both are built in: each exit tells which it is of
+        ((TDX,), ["-DVMX_REASON=6100"]),
+        (({"vcpu_vmx": TDX["vcpu_vmx"]},), ["-DVMX_REASON=6100"]),  # without TDX
+    ],
+)
+def test_the_reason_is_read_where_kvm_reads_it(
+    structures: tuple[dict[str, dict[str, int]], ...], flags: list[str]
+) -> None:
+    one = found(NOW, {"kvm_vcpu": VCPU}, *structures)
+    assert (list(one.flags), one.why) == ([*ALWAYS, *flags], "")
+    assert names(one) == [("on_exit", "classic"), ("on_check", "raw"), ("on_exit_raw", "raw")]
+
+
+def test_before_5_16_the_reason_is_an_argument() -> None:
+    for structures in ((), (AMD,), (INTEL,)):  # which need not be known
+        assert found(OLD, {"kvm_vcpu": VCPU}, *structures).flags == ("-DRAW_VCPU=1", "-DVCPU_ID=36")
+
+
+@pytest.mark.parametrize(
+    ("given", "structures", "why"),
+    [
+        (None, (AMD,), "the kernel's types of KVM"),
+        ((), (AMD,), "the kernel's types of KVM"),
+        (("kvm_vcpu",), (AMD,), "other arguments"),
+        (("u32", "kvm_vcpu"), (AMD,), "other arguments"),
+        (("kvm_vcpu", "u32", "u32"), (AMD,), "other arguments"),
+        ((*OLD, "u32"), (AMD,), "other arguments"),
+        (("kvm_run", "u32"), (AMD,), "other arguments"),
+        (NOW, (AMD, {"kvm_vcpu": {}}), "other arguments"),
+        (OLD, (AMD, {"kvm_vcpu": {}}), "other arguments"),
+        (NOW, (), "neither kvm_amd nor kvm_intel"),
+        (NOW, ({"vcpu_svm": {"vcpu": 0}, "vmcb": AMD["vmcb"]},), "struct vcpu_svm is not"),
+        (NOW, ({"vcpu_svm": AMD["vcpu_svm"]},), "struct vcpu_svm is not"),
+        (NOW, ({**AMD, "vcpu_svm": {"vcpu": 8, "vmcb": 6480}},), "struct vcpu_svm is not"),
+        (NOW, ({"vcpu_vmx": {"vcpu": 0, "exit_reason": 7744}},), "struct vcpu_vmx is not"),
+        (NOW, ({"vcpu_vmx": {"vcpu": 8, "exit_reason.full": 7744}},), "struct vcpu_vmx is not"),
+        (NOW, (AMD, {"vcpu_vmx": {"vcpu": 0}}), "struct vcpu_vmx is not"),
+        (NOW, ({**TDX, "vcpu_tdx": {"vcpu": 0, "vt.exit_reason.full": 6108}},), "struct vcpu_tdx is not"),
+        (NOW, ({**TDX, "vcpu_tdx": {"vcpu": 0}},), "struct vcpu_tdx is not"),
+        (NOW, ({**INTEL, "vcpu_tdx": {"vcpu": 0}},), "struct vcpu_tdx is not"),
+    ],
+)
+def test_where_something_is_missing_the_classic_one_counts(
+    given: tuple[str, ...] | None, structures: tuple[dict[str, dict[str, int]], ...], why: str
+) -> None:
+    one = found(given, {"kvm_vcpu": VCPU}, *structures)
+    assert one.flags == () and why in one.why
+    assert names(one) == [("on_exit", "classic")]
+
+
+def test_without_types_or_a_record_to_compare_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    types = cast(Any, Types(NOW, {"kvm_vcpu": VCPU}, AMD))
+    assert kvm_exit.kvm_exit(RECORD, types).flags
+    assert "it takes raw tracepoints" in kvm_exit.kvm_exit(RECORD, None).why
+    for missing in ("isa", "vcpu_id"):
+        fields = {name: field for name, field in RECORD.fields.items() if name != missing}
+        assert "its record lacks" in kvm_exit.kvm_exit(replace(RECORD, fields=fields), types).why
+    monkeypatch.setattr(syscalls, "may_read_kernel", lambda: False)
+    assert "locked down" in kvm_exit.kvm_exit(RECORD, types).why
+
+
+# The check
+
+
+class Attached:
+    """Probes: what is attached, and what was done; refuses: a function that cannot be attached."""
+
+    def __init__(self, refuses: str = "") -> None:
+        self.refuses, self.now, self.done = refuses, set[str](), list[str]()
+
+    def attach(self, tracefs: object, functions: set[str]) -> None:
+        if self.refuses in functions:
+            raise KvmtopError("the kernel refuses a probe")
+        self.now |= functions
+        self.done += [f"+{name}" for name in sorted(functions)]
+
+    def detach(self, functions: set[str]) -> None:
+        self.now -= functions
+        self.done += [f"-{name}" for name in sorted(functions)]
+
+
+class Cpus:
+    def __init__(self) -> None:
+        self.rows = np.zeros(2, CPU)
+
+    def read(self) -> Array:
+        return self.rows.copy()
+
+
+FOUND = KvmExit(("-DRAW_VCPU=0",))
+
+
+def probes(found: KvmExit = FOUND, checked: bool = False, refuses: str = "") -> tuple[ExitProbes, Attached, Cpus]:
+    attached, cpus = Attached(refuses), Cpus()
+    return ExitProbes(cast(Any, attached), cast(Any, None), found, cast(Any, cpus), checked), attached, cpus
+
+
+def test_the_raw_one_takes_over_when_enough_has_agreed() -> None:
+    one, attached, cpus = probes()
+    assert attached.now == {"on_exit", "on_check"} and one.how == "classic kvm_exit: the raw one is being checked"
+    attached.done.clear()
+    for agreed, reasons in (([0, 0], [0, 0]), ([ENOUGH - 1, 0], [1, 4]), ([ENOUGH, 5], [4, 4]), ([ENOUGH, 5], [0, 4])):
+        cpus.rows["agreed"], cpus.rows["reasons"] = agreed, reasons
+        one.update()
+        assert not attached.done and one.how.startswith("classic")
+    cpus.rows["agreed"], cpus.rows["reasons"] = [ENOUGH - 5, 5], [1 << 63, 4]
+    one.update()
+    # on_check forgets what on_exit_raw must know, so it goes first; and one of the others is there all the time.
+    assert attached.done == ["-on_check", "+on_exit_raw", "-on_exit"] and attached.now == {"on_exit_raw"}
+    assert one.how == "raw kvm_exit, which agreed with the classic one in 1,000 exits"
+    cpus.rows["differed"] = 1  # that nobody counts any more
+    one.update()
+    assert attached.now == {"on_exit_raw"}
+
+
+def test_one_exit_that_differs_ends_it() -> None:
+    one, attached, cpus = probes()
+    cpus.rows["agreed"], cpus.rows["reasons"], cpus.rows["differed"] = [ENOUGH, ENOUGH], [3, 3], [0, 1]
+    one.update()
+    assert attached.now == {"on_exit"} and one.how == "classic kvm_exit: the raw one differed in 1 of 2,001 exits"
+    cpus.rows["differed"] = 0
+    one.update()
+    assert attached.now == {"on_exit"}
+
+
+def test_what_cannot_be_attached_leaves_the_classic_one() -> None:
+    one, attached, cpus = probes(refuses="on_exit_raw")
+    cpus.rows["agreed"], cpus.rows["reasons"] = ENOUGH, 3
+    one.update()
+    assert attached.now == {"on_exit"} and one.how == "classic kvm_exit: the kernel refuses a probe"
+
+
+def test_without_a_raw_one_nothing_is_checked() -> None:
+    for checked in (False, True):
+        one, attached, cpus = probes(KvmExit(why="no types"), checked)
+        cpus.rows["agreed"], cpus.rows["reasons"] = ENOUGH, 3
+        one.update()
+        assert "on_exit" in attached.now and "on_exit_raw" not in attached.now
+        assert one.how == "classic kvm_exit: no types"
+
+
+def test_what_is_known_needs_no_check() -> None:
+    one, attached, _ = probes(checked=True)
+    one.update()
+    assert attached.now == {"on_exit_raw"} and one.how == "raw kvm_exit"
