@@ -175,6 +175,11 @@ def caveats(session: Session, interval: Interval) -> Object:
     return interval.after.caveats
 
 
+def counted_by(session: Session, interval: Interval) -> str | None:
+    """The kernel event that tells of exits, and why it is that one; None where it is a recording's."""
+    return interval.after.counted_by
+
+
 # ---- what was looked at (--event, --slow); null while nobody does
 
 
@@ -282,6 +287,7 @@ SECTIONS: dict[str, Callable[[Session, Interval], Any]] = {
     "reasons": reasons,
     "vms": vms,
     "honesty": caveats,
+    "counted_by": counted_by,
 }
 
 

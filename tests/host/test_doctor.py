@@ -119,7 +119,7 @@ def test_nothing_is_tested_where_something_is_missing(monkeypatch: pytest.Monkey
 
 
 class Probes:
-    def __init__(self, pids: list[int]) -> None:
+    def __init__(self, pids: list[int], checked: bool = False) -> None:
         self.pids = pids
 
     def close(self) -> Snapshot:
@@ -144,6 +144,22 @@ def test_which_states_are_known(monkeypatch: pytest.MonkeyPatch, told: tuple[str
 
     monkeypatch.setattr(collector, "Collector", Following)
     assert doctor._states() == Check("states", "ok", words)
+
+
+@pytest.mark.parametrize(("told", "checked"), [("raw kvm_exit, as it agreed", True), ("classic kvm_exit: why", False)])
+def test_how_exits_are_told_and_cost_is_measured_that_way(
+    monkeypatch: pytest.MonkeyPatch, told: str, checked: bool
+) -> None:
+    asked = []
+
+    def guest(cpuid: int, out: int, probed: bool, checked: bool = False) -> tuple[float, Snapshot]:
+        asked.append(checked)
+        return 1.0, replace(host().read(), counted_by=told)
+
+    monkeypatch.setattr(doctor, "_guest", guest)
+    _, check, cost = doctor._self_test(lambda words: None)
+    assert (check.name, check.state, check.detail) == ("exits", "ok", f"told by {told}") and cost.name == "cost"
+    assert asked == [False, *[checked] * 2 * doctor.RUNS]
 
 
 # A guest that never ends: one that only seems to run, and where there is /dev/kvm a real one.
@@ -203,7 +219,7 @@ from kvmtop.host import doctor, selftest_guest
 selftest_guest.Guest = lambda steps: time.sleep(1000)
 doctor._run = lambda check: doctor.Check(doctor._name(check), "ok", "")
 class Probes:
-    def __init__(self, pids): print("guest", flush=True)
+    def __init__(self, pids, checked): print("guest", flush=True)
 doctor.collector.Collector = Probes
 sys.exit(__main__.main())
 """

@@ -49,6 +49,7 @@ def test_an_interval(host: Host) -> None:
     session.add(host.read())
     a_second(host)
     host.counters.update(lost=4, unpaired=5, overwritten=6, ended_threads=7)
+    host.counted_by = "classic kvm_exit: this kernel tells no types"
     found = interval(session, host)
     assert (found["schema"], found["type"], found["isa"], found["length"], found["elapsed"]) == (
         2,
@@ -64,6 +65,7 @@ def test_an_interval(host: Host) -> None:
     )
     assert sum(found["budget"].values()) == pytest.approx(1, abs=1e-5)
     assert found["honesty"] == {"lost": 4, "unpaired": 5, "overwritten": 6, "expired": 7}
+    assert found["counted_by"] == "classic kvm_exit: this kernel tells no types"
     reasons = {reason["name"]: reason for reason in found["reasons"]}
     assert list(reasons) == ["0x009", "cpuid", "hlt", "io"]
     assert reasons["io"] == {
@@ -114,6 +116,7 @@ def test_what_is_unknown_is_null() -> None:
     host.now += SECOND
     found = interval(session, host)
     assert (found["isa"], found["budget"], found["reasons"], found["vms"]) == (None, None, [], [])
+    assert found["counted_by"] is None
     host = Host(isa=VMX)
     host.add(100, "a")
     host.now += SECOND
