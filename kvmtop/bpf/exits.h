@@ -12,7 +12,8 @@
  * something else (then it does not equal the reason 1,000 times running), or cannot be read (then it is 0). So
  * bpf/kvm_exit.py lets on_exit_raw count once 1,000 exits of two reasons or more have agreed and none has not.
  * It does not show what equals the reason in all that was seen, and not elsewhere: another VMCB than the current one is
- * right until a guest runs guests. For that the names are relied on: vcpu_svm.vmcb is the one that KVM reads.
+ * right until a guest runs guests, and a place where there is always 0 is vCPU 0's number. For that the names are
+ * relied on: vcpu_svm.vmcb is the one that KVM reads.
  *
  * SEV-ES: the control area of a VMCB stays KVM's own there, and KVM reads it in the same way.
  */

@@ -39,6 +39,10 @@ _FIELDS = {
     **{"USER_REASON": 16, "USER_ERRNO": 24, "FPU_LOAD": 16},
 }
 SYSCALLS = Path("/sys/kernel/tracing/events/syscalls")
+# Where kvm_exit is to be a raw tracepoint, too, setitimer(2) makes it: itimer_state(which, value, expires) is as
+# kvm_exit(exit_reason, vcpu, isa) was before 5.16, the interval's seconds, at the head of `value`, the vCPU's number.
+_TIMER = "itimer_state"
+_TIMER_FIELDS = {"EXIT_REASON": "which", "EXIT_ISA": "expires", "EXIT_VCPU": "interval_sec"}
 # notes: a halt by the task's preempt notifiers, which nobody here has; stack: nanosleep is what halts; classic: that,
 # by classic tracepoints.
 WAYS = ("notes", "stack", "classic")
@@ -50,13 +54,18 @@ class _OnSystemCalls(probes.Probes):
     """The collector's programs, those of KVM's tracepoints on system calls instead."""
 
     def __init__(self, source: Path, flags: Sequence[str], wanted: Sequence[Any], *rest: Any, **more: Any) -> None:
-        moved = [
-            replace(one, category="syscalls", name=f"sys_enter_{_EVENTS[one.name]}", kind="classic")
-            if one.category == "kvm"
-            else one
-            for one in wanted
-        ]
+        moved = [self._moved(one) if one.category == "kvm" else one for one in wanted]
         super().__init__(source, [flag for flag in flags if flag != "-DRAW"], moved, *rest, **more)
+
+    def _moved(self, one: Any) -> Any:
+        return replace(one, category="syscalls", name=f"sys_enter_{_EVENTS[one.name]}", kind="classic")
+
+
+class _OnTimers(_OnSystemCalls):
+    """The same, but for kvm_exit."""
+
+    def _moved(self, one: Any) -> Any:
+        return replace(one, category="timer", name=_TIMER) if one.name == "kvm_exit" else super()._moved(one)
 
 
 def _kallsyms(folder: Path) -> Path:
@@ -68,14 +77,22 @@ def _kallsyms(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def machine(folder: Path, way: str, **options: Any) -> Iterator[Collector]:
-    """A Collector in one of WAYS. Skips the test where this machine cannot do it."""
+def machine(folder: Path, way: str, raw: Sequence[str] = (), **options: Any) -> Iterator[Collector]:
+    """A Collector in one of WAYS. raw: flags of the programs on raw kvm_exit, which setitimer(2) makes then.
+
+    Skips the test where this machine cannot do it.
+    """
     if os.geteuid() != 0 or not privileges.may_load_bpf():
         pytest.skip("only root loads BPF programs")
     Tracefs()  # mounts it
     if not (SYSCALLS / "sys_enter_mq_notify").exists():
         pytest.skip("this kernel has no tracepoints of system calls (CONFIG_FTRACE_SYSCALLS)")
     real, offset, block = Tracefs.format, btf.Btf.offset, sched._block
+    fields = dict(_FIELDS)
+    if raw:
+        if not (timer := Tracefs().format("timer", _TIMER)):
+            pytest.skip("this kernel does not tell of setitimer(2)")
+        fields |= {flag: timer.fields[name].offset for flag, name in _TIMER_FIELDS.items()}
 
     def formats(self: Tracefs, category: str, name: str) -> Tracepoint | None:
         return parsed("6.18", "kvm_exit") if category == "kvm" else real(self, category, name)
@@ -88,9 +105,9 @@ def machine(folder: Path, way: str, **options: Any) -> Iterator[Collector]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Tracefs, "format", formats)
         patch.setattr(btf.Btf, "offset", offsets)
-        patch.setattr(collector, "Probes", _OnSystemCalls)
-        patch.setattr(collector, "kvm_exit", lambda record, types: KvmExit(why="it is a system call"))
-        patch.setattr(collector, "_offsets", lambda formats: [f"-D{name}={at}" for name, at in _FIELDS.items()])
+        patch.setattr(collector, "Probes", _OnTimers if raw else _OnSystemCalls)
+        patch.setattr(collector, "kvm_exit", lambda record, types: KvmExit((*raw,), "" if raw else "a system call"))
+        patch.setattr(collector, "_offsets", lambda formats: [f"-D{name}={at}" for name, at in fields.items()])
         if way != "notes":
             symbols = _kallsyms(folder)
             patch.setattr(sched, "_block", lambda: block(symbols))
@@ -125,6 +142,11 @@ def call(number: int, *arguments: int) -> None:
 def leave(reason: int, vcpu: int = 0) -> None:
     """kvm_exit."""
     call(EXIT, reason, 2, vcpu)
+
+
+def leave_raw(reason: int, vcpu: int) -> None:
+    """kvm_exit where it is a raw tracepoint, too: reason 0 to 2, a timer that is not set and would go every `vcpu` s."""
+    signal.setitimer(reason, 0, vcpu)
 
 
 def enter() -> None:
