@@ -70,7 +70,7 @@ class Collector:
         as on kernels that lack them. checked: kvm_exit's raw program is known to be right here (exits.h).
         Raises KvmtopError where this machine cannot do it.
         """
-        tracefs = tracepoint.Tracefs()
+        self._tracefs = tracefs = tracepoint.Tracefs()
         formats = {}
         for name in ("kvm_exit", "kvm_entry", "kvm_userspace_exit", "kvm_fpu"):
             if parsed := tracefs.format("kvm", name):
@@ -163,6 +163,15 @@ class Collector:
             return self._final
         self._exits.update()
         return self._read(meanwhile)
+
+    def pause(self) -> None:
+        """Detach all probes, as if there were none; what they have counted stays."""
+        self._paused = self._probes.attached
+        self._probes.detach()
+
+    def resume(self) -> None:
+        """Attach them again. Raises KvmtopError."""
+        self._probes.attach(self._tracefs, self._paused)
 
     def close(self) -> Snapshot:
         """Detach all probes and free all maps; the final counters."""

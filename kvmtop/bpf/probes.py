@@ -70,6 +70,11 @@ class Probes:
             return syscalls.attach_raw(probe.name, program)
         return syscalls.attach(tracefs.number(probe.category, probe.name), program)
 
+    @property
+    def attached(self) -> frozenset[str]:
+        """The functions that are."""
+        return frozenset(self._links)
+
     def run(self, function: str, *arguments: int) -> int:
         """Run a function now; what it returns. Raises OSError where the kernel cannot (before 5.10)."""
         return syscalls.run(self._programs[function], *arguments)

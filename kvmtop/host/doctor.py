@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -14,24 +15,24 @@ from typing import TextIO
 
 from .. import __version__, bounded
 from ..bpf import collector, loader, privileges, syscalls, tracepoint
-from ..bpf.kvm_exit import RAW
 from ..errors import KvmtopError
 from ..model import reasons
 from ..model.exit_stats import counts
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import STATES, isa_name
-from . import processes
-from .selftest_guest import Apart, Step
+from . import exit_cost, processes
+from .exit_cost import Now
+from .machine import machine
+from .selftest_guest import PATIENCE, Apart, Step
 
 CPUID, OUT = 10_000, 100  # exits of the self-test
-PATIENCE = 60.0  # seconds for a guest: an emulated host needs some
+SECONDS, SHORT = 10.0, 2.0  # for measuring the cost of an exit: when that is asked for, and in the report
 FIELDS = {  # of tracepoints, to be shown
     "kvm_exit": ("exit_reason", "isa", "vcpu_id"),
     "kvm_entry": ("vcpu_id",),
     "kvm_userspace_exit": ("reason", "errno"),
     "kvm_vcpu_wakeup": ("ns",),
 }
-RUNS = 5  # of the cost measurement, with and without probes in turn; the fastest of each counts
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,6 @@ class Check:
     state: str
     detail: str
     remedy: str = ""
-
-
-Now = Callable[[str], None]  # is told what runs now
 
 
 def checks(now: Now) -> Iterator[Check]:
@@ -64,16 +62,12 @@ def checks(now: Now) -> Iterator[Check]:
 
 def report(as_json: bool, out: TextIO) -> bool:
     """Write each line as it is found, and on a terminal what runs now; the JSON at the end. Whether all is well."""
-    width = max(shutil.get_terminal_size((100, 24)).columns, 60)
-    shown = not as_json and out.isatty()
+    width = _width()
+    now = _progress(as_json, out)
 
     def tell(text: str) -> None:
         out.write(text)
         out.flush()
-
-    def now(words: str) -> None:
-        if shown:
-            tell(f"\r{words[: width - 1]:<{width - 1}}\r")
 
     if not as_json:
         tell(f"kvmtop {__version__} on Linux {platform.release()}\n")
@@ -93,6 +87,34 @@ def report(as_json: bool, out: TextIO) -> bool:
     else:
         tell("all is well\n" if well else "kvmtop cannot do its work here as it is\n")
     return well
+
+
+def cost(as_json: bool, out: TextIO) -> None:
+    """Measure what the probes add to an exit, and write it with what it depends on. Raises KvmtopError."""
+    now = _progress(as_json, out)
+    found = exit_cost.measure(now, SECONDS)
+    now("")
+    here = machine()
+    if as_json:
+        out.write(json.dumps({"kvmtop": __version__, **asdict(found), **asdict(here)}, indent=2) + "\n")
+    else:
+        out.write(f"kvmtop {__version__}: {found}; {found.how}; {here}\n")
+
+
+def _width() -> int:
+    return max(shutil.get_terminal_size((100, 24)).columns, 60)
+
+
+def _progress(as_json: bool, out: TextIO) -> Now:
+    """Shows on a terminal what runs now, in a line that the next words overwrite."""
+    width = _width() - 1
+
+    def now(words: str) -> None:
+        if not as_json and out.isatty():
+            out.write(f"\r{words[:width]:<{width}}\r")
+            out.flush()
+
+    return now
 
 
 def _name(check: Callable[[], Check]) -> str:
@@ -179,42 +201,33 @@ def _states() -> Check:
     return Check("states", "ok", f"{probes.ways}; {known}")
 
 
-def _guest(cpuid: int, out: int, probed: bool, checked: bool = False) -> tuple[float, Snapshot | None]:
-    """Run the known guest; seconds, and what was counted of it. Raises KvmtopError, OSError and RuntimeError.
-
-    checked: kvm_exit's raw program is known to be right here.
-    """
-    guest = Apart([Step("cpuid", cpuid), *([Step("out", out)] if out else [])])
-    try:
-        probes = collector.Collector([guest.pid], checked=checked) if probed else None
-        try:
-            seconds = guest.run(PATIENCE)
-            if probes:
-                probes.read()  # sees what became of the check
-        finally:
-            snapshot = probes.close() if probes else None
-    finally:
-        guest.close()
-    return seconds, snapshot
-
-
 def _self_test(now: Now) -> Iterator[Check]:
     now(f"self-test … (a guest of {CPUID:,} exits)")
     try:
-        _, snapshot = _guest(CPUID, OUT, True)
+        snapshot = _counted()
     except (KvmtopError, OSError, RuntimeError) as error:
         yield Check("self-test", "missing", f"the guest could not be run: {error}", "see the lines above")
         return
-    assert snapshot
     yield _compared(snapshot)
     if snapshot.isa:
-        told = snapshot.counted_by or ""
-        yield Check("exits", "ok", f"told by {told}")
-        yield _cost(now, told.startswith(RAW))
+        yield Check("exits", "ok", f"told by {snapshot.counted_by}")
+        yield _cost(now)
+
+
+def _counted() -> Snapshot:
+    """Run the known guest; what was counted of it. Raises KvmtopError, OSError and RuntimeError."""
+    with contextlib.closing(Apart([Step("cpuid", CPUID), Step("out", OUT)])) as guest:
+        probes = collector.Collector([guest.pid])
+        try:
+            guest.run(PATIENCE)
+            probes.read()  # sees what became of the check of kvm_exit
+        finally:
+            snapshot = probes.close()
+    return snapshot
 
 
 def _compared(snapshot: Snapshot) -> Check:
-    if not len(snapshot.threads):
+    if not counts(snapshot):
         return Check(
             "self-test",
             "missing",
@@ -235,16 +248,8 @@ def _compared(snapshot: Snapshot) -> Check:
     return Check("self-test", "missing", what, "counts are wrong on this kernel: please report this output")
 
 
-def _cost(now: Now, checked: bool) -> Check:
-    runs: dict[bool, list[float]] = {False: [], True: []}
+def _cost(now: Now) -> Check:
     try:
-        for turn in range(2 * RUNS):
-            now(f"cost … ({turn + 1} of {2 * RUNS} guests of {CPUID:,} exits)")
-            probed = bool(turn % 2)
-            runs[probed].append(_guest(CPUID, 0, probed, checked)[0])
-    except (KvmtopError, OSError, RuntimeError) as error:
-        return Check("cost", "missing", f"the guest could not be run once more: {error}", "see the lines above")
-    before, after = (1e9 * min(seconds) / CPUID for seconds in runs.values())
-    added = after - before
-    words = f"{added:.0f} ns" if added > 0 else "less than can be measured"
-    return Check("cost", "ok", f"the probes add {words} to an exit of {before:.0f} ns (CPUID, fastest of {RUNS})")
+        return Check("cost", "ok", f"{exit_cost.measure(now, SHORT)}; more precisely: kvmtop doctor --cost")
+    except KvmtopError as error:
+        return Check("cost", "missing", str(error), "see the lines above")

@@ -32,6 +32,8 @@ _EXIT_IO, _EXIT_HLT, _EXIT_MMIO, _EXIT_INTR = 2, 5, 6, 10
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
+PATIENCE = 60.0  # seconds for a guest: an emulated host needs some
+
 MEMORY = 0x10000  # bytes of guest memory; what lies above is unmapped, so MMIO
 CODE = 0x1000  # where the program starts
 MMIO = 0x100000  # the physical address that the step "mmio" stores to
@@ -52,6 +54,7 @@ STEPS = {
     "spin": b"\x90",  # no exit: time in the guest
 }
 END = b"\xe6" + bytes([END_PORT])
+_START = struct.pack("<18Q", *[0] * 16, CODE, 2)  # registers: rip, rflags
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class Guest:
         struct.pack_into("<QIH", sregs, 0, 0, 0xFFFF, 0)  # cs: base, limit, selector
         struct.pack_into("<Q", sregs, 24, MMIO)  # ds.base
         fcntl.ioctl(fd, _SET_SREGS, bytes(sregs))
-        fcntl.ioctl(fd, _SET_REGS, struct.pack("<18Q", *[0] * 16, CODE, 2))
+        fcntl.ioctl(fd, _SET_REGS, _START)
         if irqchip:
             fcntl.ioctl(fd, _SET_MP_STATE, struct.pack("<I", 0))  # KVM_MP_STATE_RUNNABLE, for APs too
         return fd
@@ -128,6 +131,17 @@ class Guest:
             thread.join()
         if failures:
             raise RuntimeError(failures[0])
+
+    def again(self) -> float:
+        """Run the first vCPU from start to end in this thread; how many seconds it had a CPU. Raises RuntimeError."""
+        fcntl.ioctl(self.vcpus[0], _SET_REGS, _START)
+        failures: list[str] = []
+        start = time.thread_time_ns()
+        self._loop(0, failures)
+        spent = time.thread_time_ns() - start
+        if failures:
+            raise RuntimeError(failures[0])
+        return spent / 1e9
 
     def _loop(self, number: int, failures: list[str]) -> None:
         fd, run = self.vcpus[number], self.runs[number]
@@ -165,7 +179,7 @@ class Guest:
 
 
 class Apart:
-    """A guest in a process of its own: whatever its vCPU does, that can be killed, or left behind."""
+    """A guest of one vCPU in a process of its own: whatever that does, it can be killed, or left behind."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         """It is there, with its `pid`, and waits for `run`."""
@@ -181,7 +195,10 @@ class Apart:
         os.close(answer)
 
     def run(self, patience: float) -> float:
-        """Run it to its end; how many seconds it took. Raises RuntimeError, also after so many seconds of patience."""
+        """Run it to its end, once more each time; how many seconds it had a CPU.
+
+        Raises RuntimeError, also after so many seconds of patience.
+        """
         os.write(self._go, b"\0")
         if not self._answered(patience):
             raise RuntimeError(
@@ -212,11 +229,10 @@ class Apart:
 def _run_apart(steps: Sequence[Step], parent: int, go: int, answer: int) -> NoReturn:
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # it goes with whoever waits for it
-        if os.getppid() == parent and os.read(go, 1):
-            guest = Guest(steps)
-            start = time.perf_counter()
-            guest.run()
-            os.write(answer, json.dumps({"seconds": time.perf_counter() - start}).encode())
+        guest = None
+        while os.getppid() == parent and os.read(go, 1):
+            guest = guest or Guest(steps)
+            os.write(answer, json.dumps({"seconds": guest.again()}).encode())
     except (OSError, RuntimeError) as error:
         os.write(answer, json.dumps({"failure": str(error)}).encode())
     finally:

@@ -1,0 +1,60 @@
+"""What of this machine decides how long an exit takes: its CPU, its kernel, and the kernel's mitigations."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import bounded
+from ..sanitize import clean
+
+VULNERABILITIES = Path("/sys/devices/system/cpu/vulnerabilities")
+CPUINFO, CMDLINE = Path("/proc/cpuinfo"), Path("/proc/cmdline")
+MOST = 64  # vulnerabilities; Linux 6.18 knows 20
+
+
+@dataclass(frozen=True)
+class Machine:
+    """In the kernel's words, cleaned."""
+
+    cpu: str  # its model, "" where not known
+    virtual: bool  # it is a VM itself
+    kernel: str
+    mitigations: str | None  # as the kernel's command line has it: "off", "auto,nosmt", …
+    vulnerabilities: dict[str, str]  # by name: "Not affected", "Vulnerable…", "Mitigation: …"
+
+    def __str__(self) -> str:
+        """In a few words; of each vulnerability of this CPU the beginning of what is done about it."""
+        what = f"{self.cpu or 'a CPU without a name'}{' (itself a VM)' if self.virtual else ''}, Linux {self.kernel}"
+        found = [f"{name} {_short(text)}" for name, text in self.vulnerabilities.items() if text != "Not affected"]
+        return f"{what}, mitigations={self.mitigations or 'default'} ({', '.join(found) or 'none needed'})"
+
+
+def machine() -> Machine:
+    """This one."""
+    cpu = _text(CPUINFO)
+    model = re.search(r"^model name\s*: (.*)$", cpu, re.MULTILINE)
+    flags = re.search(r"^flags\s*: (.*)$", cpu, re.MULTILINE)
+    options = re.findall(r"(?<!\S)mitigations=(\S+)", _text(CMDLINE))
+    return Machine(
+        cpu=clean(model[1]) if model else "",
+        virtual=flags is not None and "hypervisor" in flags[1].split(),
+        kernel=clean(platform.release()),
+        mitigations=clean(options[-1]) if options else None,
+        vulnerabilities={clean(path.name): clean(_text(path)) for path in sorted(VULNERABILITIES.glob("*"))[:MOST]},
+    )
+
+
+def _text(path: Path) -> str:
+    """Its beginning; nothing where it cannot be read."""
+    with contextlib.suppress(OSError):
+        return bounded.head(path, 1 << 14).decode(errors="replace")
+    return ""
+
+
+def _short(text: str) -> str:
+    """ "Mitigation: Retpolines; IBPB: conditional" → "Retpolines"."""
+    return re.split(r"[;,]", text.removeprefix("Mitigation: "))[0]
