@@ -152,6 +152,9 @@ YIELDS = [
     ("list --json", 1, "no VM"),
     ("doctor", 0, ""),
     ("doctor --json", 0, ""),
+    ("doctor --cost", 0, ""),
+    ("doctor --cost --json", 0, ""),
+    ("doctor --cost=x", 2, "ignored explicit argument"),
     ("doctor x", 2, "unrecognized"),
     ("explain hlt", 0, ""),
     ("explain", 0, ""),
@@ -253,6 +256,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(Schedule, "readings", readings)
         patch.setattr(socket, "getaddrinfo", resolve)
         patch.setattr(doctor, "report", lambda as_json, out: bool(out.write("all is well\n")))
+        patch.setattr(doctor, "cost", lambda as_json, out: None)
         patch.setattr(processes, "PROC", folder)
         patch.setattr(privileges, "may_load_bpf", lambda: True)
         patch.setattr(processes, "pids", lambda: iter(()))

@@ -94,12 +94,12 @@ def compared(run: Run, now: Now, seconds: float, clock: Callable[[], float] = ti
         bare, probed = (fmean(ns for with_, ns in runs if with_ is wanted) for wanted in (False, True))
         without.append(bare)
         differences.append(probed - bare)
-        if (count := len(differences)) < LEAST:
+        count, over = len(differences), clock() >= end
+        if count < LEAST or not (over or count % LOOK == 0):
             continue
         low, added, high = interval(differences)
         first, bare, third = np.quantile(without, (0.25, 0.5, 0.75)).tolist()
-        narrow = not count % LOOK and high - low <= 2 * NARROW * bare
-        if narrow or clock() >= end:
+        if over or high - low <= 2 * NARROW * bare:
             return Cost(added, (low, high), bare, (first, third), count)
 
 
