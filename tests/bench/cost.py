@@ -77,8 +77,11 @@ def _idle() -> float:
 
 
 @contextlib.contextmanager
-def command(*argv: str, seen: str, divide: int = 1, cwd: str | None = None) -> Iterator[Seen]:
-    """A tool that runs until SIGINT, and tells at its end how many events it saw: the pattern's first group."""
+def command(*argv: str, seen: str, divide: int = 1, cwd: str | None = None, ready: str = "") -> Iterator[Seen]:
+    """A tool that runs until SIGINT, and tells at its end how many events it saw: the pattern's first group.
+
+    ready: what it writes once it is attached, if it does. Raises RuntimeError where it ends before.
+    """
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd)
 
@@ -94,6 +97,10 @@ def command(*argv: str, seen: str, divide: int = 1, cwd: str | None = None) -> I
             return int(found[1]) // divide if found else 0
 
         try:
+            while ready and ready not in Path(f"/dev/fd/{out.fileno()}").read_text():
+                if process.poll() is not None:
+                    raise RuntimeError(f"{argv} ended at once")
+                time.sleep(0.1)
             settle()
             yield count
         finally:
@@ -122,7 +129,12 @@ def warmed(live):
     guest.run()
     guest.close()
     return live
+
+def until_asked():
+    print("attached", flush=True)
+    signal.sigwait([signal.SIGINT])
 """
+READY = "attached"
 
 LOOK = f"""{WARM}
 from kvmtop.output import summary
@@ -134,7 +146,7 @@ if way == "helper":
 live = warmed(Live(look=DetailRequest(frozenset([kind] if kind else []), slow_ns=int(slow) or None)))
 if way != "checked":
     print(live.read().counted_by)
-signal.sigwait([signal.SIGINT])
+until_asked()
 live.read()
 print(summary.text(live.close()))
 """
@@ -149,7 +161,7 @@ def looking(kind: str = "", slow_ns: int = 0, way: str = "raw") -> Iterator[Seen
     """
     argv = (sys.executable, "-c", LOOK, way, kind, str(slow_ns))
     told = {"classic": "^classic kvm_exit: to be measured", "checked": "^"}.get(way, "^raw kvm_exit")
-    with command(*argv, seen=rf"(?ms){told}.*^0x072: (\d+)") as count:
+    with command(*argv, seen=rf"(?ms){told}.*^0x072: (\d+)", ready=READY) as count:
         yield lambda: (count() or 0) - WARMING
 
 

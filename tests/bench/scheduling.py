@@ -26,7 +26,7 @@ from .states import RUNS, TURNS, ahead, apart, halt, looped, pipe
 COUNT = f"""{cost.WARM}
 live = warmed(Live(look=DetailRequest(sched=0) if sys.argv[1] == "open" else None))
 live.read()
-signal.sigwait([signal.SIGINT])
+until_asked()
 scheduling = live.read().scheduling
 for kind, name in (1, "behind"), (2, "woken"):
     charges = scheduling.charges if scheduling else None
@@ -73,7 +73,9 @@ def measure(name: str, page: str) -> float:
     word = dict(zip(PAGES, words, strict=True)).get(page, "")
     counted: contextlib.AbstractContextManager[cost.Seen] = cost.nothing()
     if page:
-        counted = cost.command(sys.executable, "-c", COUNT, page, seen=rf"(?m)^{word or 'behind'}: (\d+)")
+        counted = cost.command(
+            sys.executable, "-c", COUNT, page, seen=rf"(?m)^{word or 'behind'}: (\d+)", ready=cost.READY
+        )
     with counted as seen:
         found = [apart(measurement) for _ in range(RUNS)]
         count = seen()

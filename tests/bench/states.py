@@ -30,7 +30,7 @@ TURNS, RUNS = 10_000, 3
 COUNT = f"""{cost.WARM}
 live = warmed(Live())
 live.read()
-signal.sigwait([signal.SIGINT])
+until_asked()
 for (_, code), count in counts(live.close()).items():
     print(f"{{code:#05x}}: {{count}}")
 """
@@ -136,7 +136,11 @@ def measure(name: str, checkout: str) -> float:
     _, measurement, reason, _ = EVENTS[name]
     apart(measurement)  # the first touch of everything
     argv = sys.executable, "-c", COUNT
-    with cost.command(*argv, seen=rf"(?m)^{reason:#05x}: (\d+)", cwd=checkout) if checkout else cost.nothing() as seen:
+    with (
+        cost.command(*argv, seen=rf"(?m)^{reason:#05x}: (\d+)", cwd=checkout, ready=cost.READY)
+        if checkout
+        else cost.nothing() as seen
+    ):
         found = [apart(measurement) for _ in range(RUNS)]
         count = seen() if checkout and reason else None
         if count is not None and count < RUNS * TURNS:
