@@ -97,7 +97,7 @@ def command(*argv: str, seen: str, divide: int = 1, cwd: str | None = None, read
             return int(found[1]) // divide if found else 0
 
         try:
-            while ready and ready not in Path(f"/dev/fd/{out.fileno()}").read_text():
+            while ready and ready.encode() not in os.pread(out.fileno(), 1 << 16, 0):
                 if process.poll() is not None:
                     raise RuntimeError(f"{argv} ended at once")
                 time.sleep(0.1)
