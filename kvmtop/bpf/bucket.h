@@ -7,8 +7,9 @@
  * BPF has no count of leading zeros: halve the distance to the highest bit each time. In assembler, because
  * clang makes two jumps of each step.
  */
-#define HALVE(bits) \
-    asm volatile("if %2 > %0 goto +2\n%0 >>= " #bits "\n%1 += " #bits : "+r"(v), "+r"(octave) : "r"(1ULL << bits))
+#define HALVE(bits) HALVE_AT(bits, "i")
+#define HALVE_AT(bits, kind) \
+    asm volatile("if %0 < %2 goto +2\n%0 >>= " #bits "\n%1 += " #bits : "+r"(v), "+r"(octave) : kind(1ULL << bits))
 
 static __always_inline u64 bucket(u64 ns)
 {
@@ -32,7 +33,7 @@ static __always_inline u64 lowest(u64 bits)
 {
     u64 v = bits & -bits, octave = 0;
 
-    HALVE(32);
+    HALVE_AT(32, "r"); /* more than an immediate may be */
     HALVE(16);
     HALVE(8);
     HALVE(4);

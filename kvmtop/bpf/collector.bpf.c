@@ -110,11 +110,10 @@ int on_exit_raw(void *ctx)
 /* Behind on_exit, to see whether on_exit_raw would count the same: exits.h. */
 int on_check(void *ctx)
 {
-    u64 id = bpf_get_current_pid_tgid();
     struct cpu *cpu = this_cpu();
     struct thread *t;
 
-    if (!cpu || SKIP(id >> 32) || !(t = find(cpu, id)) || !t->record_ns || t->record_ns != t->exit_ns)
+    if (!cpu || !(t = find(cpu)) || !t->record_ns || t->record_ns != t->exit_ns)
         return 0;
     t->record_ns = 0;
     u32 reason = reason_of(ctx), isa = ARGUMENT(RAW_VCPU + 1);
@@ -130,17 +129,16 @@ int on_check(void *ctx)
 
 int on_entry(void *ctx)
 {
-    u64 id = bpf_get_current_pid_tgid();
-
-    if (SKIP(id >> 32))
-        return 1;
     struct cpu *cpu = this_cpu();
+
     if (!cpu)
         return 1;
+    struct thread *t = find(cpu);
+    if (!t && !wanted())
+        return 1;
     u64 now = bpf_ktime_get_ns();
-    struct thread *t = find(cpu, id);
     if (!t) { /* in the kernel or in user space when counting began */
-        add_here(cpu, id, now);
+        add_here(cpu, now);
         return 1;
     }
 #ifdef ENTRY_VCPU
@@ -206,18 +204,17 @@ int on_user(void *ctx)
     u32 reason = FIELD(USER_REASON);
     s32 error = FIELD(USER_ERRNO);
 #endif
-    u64 id = bpf_get_current_pid_tgid();
     struct cpu *cpu = this_cpu();
 
     if (!cpu)
         return 1;
     cpu->userspace++;
-    if (SKIP(id >> 32))
+    struct thread *t = find(cpu);
+    if (!t && !wanted())
         return 1;
-    struct thread *t = find(cpu, id);
     u64 now = bpf_ktime_get_ns();
     if (!t) {
-        t = add_here(cpu, id, now);
+        t = add_here(cpu, now);
         if (!t)
             return 1;
         t->exit_ns = UNSEEN;
@@ -248,13 +245,11 @@ int on_fpu(void *ctx)
 #endif
     struct cpu *cpu;
     struct thread *t;
-    u64 id;
 
     if (!load)
         return 1;
-    id = bpf_get_current_pid_tgid();
     cpu = this_cpu();
-    if (!cpu || SKIP(id >> 32) || !(t = find(cpu, id)) || t->where != USER)
+    if (!cpu || !(t = find(cpu)) || t->where != USER)
         return 1;
     u64 now = bpf_ktime_get_ns();
     u64 ns = now - t->since_ns; /* as leave() has it: who is in user space has an open exit, with parts */
@@ -418,6 +413,7 @@ int on_end(void *ctx)
         leave(t, now);
         t->end_ns = now;
         t->id |= ENDED;
+        t->task = 0;
     }
     if (cpu->slot == n)
         cpu->slot = 0;

@@ -21,17 +21,16 @@
 /* The thread whose exit is to be told; none if it is not to be counted. raw: on_exit may be attached as well. */
 static __always_inline struct thread *left_guest(void *ctx, bool raw)
 {
-    u64 id = bpf_get_current_pid_tgid();
-
-    if (SKIP(id >> 32))
-        return 0;
     struct cpu *cpu = this_cpu();
+
     if (!cpu)
         return 0;
+    struct thread *t = find(cpu);
+    if (!t && !wanted())
+        return 0;
     u64 now = bpf_ktime_get_ns();
-    struct thread *t = find(cpu, id);
     if (!t) {
-        t = add_here(cpu, id, now);
+        t = add_here(cpu, now);
         if (!t) {
             cpu->lost++;
             return 0;
@@ -62,6 +61,18 @@ static __always_inline struct thread *left_guest(void *ctx, bool raw)
     return t;
 }
 
+/* The kernel's memory, where the verifier has no type for it. */
+#ifdef RDONLY_CAST /* at a tenth of the helper's cost: bpf_rdonly_cast, since Linux 6.2 (a35b9af4ec2c) */
+static u64 (*rdonly_cast)(u64 address, u64 type) = (void *)RDONLY_CAST;
+#define PEEK(size, to, from, offset)                                                                          \
+    do {                                                                                                      \
+        u64 as_any = rdonly_cast(from, ENDLESS);                                                           \
+        asm volatile("%0 = *(" #size " *)(%1 + %2)" : "=r"(to) : "r"(as_any), "i"(offset));                   \
+    } while (0)
+#else
+#define PEEK PROBE
+#endif
+
 #ifdef RAW_VCPU /* which argument is the vCPU: the isa comes after it, the reason, if it is one, before it */
 static __always_inline u32 reason_of(void *ctx)
 {
@@ -73,13 +84,13 @@ static __always_inline u32 reason_of(void *ctx)
 #ifdef SVM_VMCB
     if (isa == 2) { /* KVM_ISA_SVM: arch/x86/kvm/trace.h */
         u64 vmcb = 0;
-        PROBE(u64, vmcb, vcpu, SVM_VMCB);
-        PROBE(u32, reason, vmcb, SVM_CODE);
+        PEEK(u64, vmcb, vcpu, SVM_VMCB);
+        PEEK(u32, reason, vmcb, SVM_CODE);
     }
 #endif
 #ifdef VMX_REASON
     if (isa == 1)
-        PROBE(u32, reason, vcpu, VMX_REASON);
+        PEEK(u32, reason, vcpu, VMX_REASON);
 #endif
 #endif
     return reason;
@@ -89,7 +100,7 @@ static __always_inline u32 number_of(u64 vcpu)
 {
     u32 number = 0;
 
-    PROBE(u32, number, vcpu, VCPU_ID);
+    PEEK(u32, number, vcpu, VCPU_ID);
     return number;
 }
 #endif

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import KvmtopError
-from . import btf, syscalls
-from .btf import Btf
+from . import btf, loader, syscalls
+from .btf import FUNCTION, STRUCT, Btf
 from .probes import Probe, Probes
 from .syscalls import BpfArray
 from .tracepoint import Tracefs, Tracepoint
@@ -19,6 +19,9 @@ ENOUGH, REASONS = 1000, 2  # exits, and different reasons of them, that must agr
 _SVM = (("SVM_VMCB", "vcpu_svm", ("vmcb",)), ("SVM_CODE", "vmcb", ("control.exit_code",)))
 _REASON = ("vt.exit_reason.full", "exit_reason.full")  # since and before 6.16, where vcpu_tdx shares it
 _VMX, _TDX = ((("VMX_REASON", structure, _REASON),) for structure in ("vcpu_vmx", "vcpu_tdx"))
+# Of the kernel's own structures: an array of numbers without an end, after 8 bytes. So its verifier lets a program read
+# all that comes after what it takes to be one (btf_struct_walk in kernel/bpf/btf.c).
+_ENDLESS = "perf_callchain_entry"
 _CLASSIC, _CHECK, _RAW = "on_exit", "on_check", "on_exit_raw"  # functions of collector.bpf.c
 RAW, CLASSIC = "raw kvm_exit", "classic kvm_exit"  # how the words of ExitProbes.how begin
 
@@ -57,7 +60,17 @@ def _flags(record: Tracepoint, types: Btf | None) -> list[str] | str:
     if place not in (0, 1) or arguments[place] != "kvm_vcpu" or number is None:
         return "this kernel's kvm_exit has other arguments than kvmtop knows"
     found = [] if place else _vendor(types)
-    return found if isinstance(found, str) else [f"-DRAW_VCPU={place}", f"-DVCPU_ID={number}", *found]
+    if isinstance(found, str):
+        return found
+    return [f"-DRAW_VCPU={place}", f"-DVCPU_ID={number}", *found, *_cast(types)]
+
+
+def _cast(types: Btf) -> list[str]:
+    """Flags for reading the kernel's memory without a helper; none where it takes one."""
+    function, structure = types.id("bpf_rdonly_cast", FUNCTION), types.id(_ENDLESS, STRUCT)
+    if not function or not structure or not syscalls.can_cast(function, structure):
+        return []
+    return [f"-DRDONLY_CAST={loader.KERNEL_FUNCTION + function}", f"-DENDLESS={structure}"]
 
 
 def _vendor(types: Btf) -> list[str] | str:

@@ -26,7 +26,8 @@ from . import privileges, syscalls
 
 HERE = Path(__file__).parent
 MOST_DESCRIPTORS = 100
-_LD_IMM64, _MAP_FD, _MAP_VALUE = 0x18, 1, 2  # include/uapi/linux/bpf.h
+_CALL, _LD_IMM64, _MAP_FD, _MAP_VALUE = 0x85, 0x18, 1, 2  # include/uapi/linux/bpf.h
+KERNEL_FUNCTION = 1 << 30  # plus its BTF id, as an address: how a C file calls a function of the kernel
 INSTALL = {  # by ID or ID_LIKE of /etc/os-release
     "debian": "apt install python3-bpfcc",
     "fedora": "dnf install python3-bcc",
@@ -136,7 +137,7 @@ def _load(bcc: Any, request: dict[str, Any]) -> None:
     programs = []
     for name, (kind, type_id) in request["programs"].items():
         # By ourselves: libbcc loads no typed ones, and knows nothing of another's maps.
-        instructions = _with_maps(bpf.dump_func(name.encode()), instead, request["shared"].get("bits", 0))
+        instructions = _linked(bpf.dump_func(name.encode()), instead, request["shared"].get("bits", 0))
         programs.append(syscalls.load(instructions, kind, type_id))
     with socket.socket(fileno=request["socket"]) as theirs:
         socket.send_fds(theirs, [b"descriptors"], maps + programs)
@@ -148,14 +149,18 @@ def _whole(source: Path) -> str:
     return include.sub(lambda found: bounded.text(source.parent / found[1]), bounded.text(source))
 
 
-def _with_maps(instructions: bytes, instead: Mapping[int, int], bits: int) -> bytes:
-    """A program with other maps; those read directly (BPF_PSEUDO_MAP_VALUE) become `bits`."""
+def _linked(instructions: bytes, instead: Mapping[int, int], bits: int) -> bytes:
+    """A program with other maps; those read directly (BPF_PSEUDO_MAP_VALUE) become `bits`. libbcc links no functions
+    of the kernel: those are calls beyond KERNEL_FUNCTION."""
     code = bytearray(instructions)
     for at in range(0, len(code), 8):
         pseudo = code[at + 1] >> 4
         if code[at] == _LD_IMM64 and pseudo in (_MAP_FD, _MAP_VALUE):
             fd = int.from_bytes(code[at + 4 : at + 8], "little")
             code[at + 4 : at + 8] = (bits if pseudo == _MAP_VALUE else instead.get(fd, fd)).to_bytes(4, "little")
+        elif code[at] == _CALL and (function := int.from_bytes(code[at + 4 : at + 8], "little")) > KERNEL_FUNCTION:
+            code[at + 1] = syscalls.CALL_KERNEL << 4
+            code[at + 4 : at + 8] = (function - KERNEL_FUNCTION).to_bytes(4, "little")
     return bytes(code)
 
 

@@ -7,20 +7,32 @@ static __always_inline struct cpu *this_cpu(void)
     return cpus.lookup(&n);
 }
 
-/* The thread's slot, if it has one. */
-static __always_inline struct thread *find(struct cpu *cpu, u64 id)
+/* Whether the process that runs here is to be counted. */
+static __always_inline bool wanted(void)
 {
+    u64 tgid = bpf_get_current_pid_tgid() >> 32;
+
+    return !SKIP(tgid);
+}
+
+/* The thread that runs here, if it has a slot. */
+static __always_inline struct thread *find(struct cpu *cpu)
+{
+    u64 task = bpf_get_current_task();
     u32 slot = cpu->slot;
     struct thread *t = threads.lookup(&slot);
 
-    if (t && t->id == id)
+    if (t && t->task == task)
         return t;
-    u32 tid = id, *known = slots.lookup(&tid);
-    if (!known)
+    u32 tid = bpf_get_current_pid_tgid(), *known;
+    if (!wanted() || !(known = slots.lookup(&tid)))
         return 0;
     cpu->slot = slot = *known;
     cpu->number = bpf_get_smp_processor_id();
-    return threads.lookup(&slot);
+    t = threads.lookup(&slot);
+    if (t)
+        t->task = task;
+    return t;
 }
 
 static __always_inline void mark(u32 tid, u64 one)
@@ -58,14 +70,17 @@ static struct thread *add(struct cpu *cpu, u64 id, u64 now, u32 *place)
     return t;
 }
 
-static __always_inline struct thread *add_here(struct cpu *cpu, u64 id, u64 now)
+/* A slot for the thread that runs here. */
+static __always_inline struct thread *add_here(struct cpu *cpu, u64 now)
 {
     u32 slot = 0;
-    struct thread *t = add(cpu, id, now, &slot);
+    struct thread *t = add(cpu, bpf_get_current_pid_tgid(), now, &slot);
 
     cpu->number = bpf_get_smp_processor_id();
-    if (t)
+    if (t) {
+        t->task = bpf_get_current_task();
         cpu->slot = slot;
+    }
     return t;
 }
 

@@ -26,6 +26,7 @@ _PROG_LOAD, _PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN = 5, 10, 17
 _PROGRAM_TYPES = {"classic": 5, "raw": 17, "typed": 26}  # BPF_PROG_TYPE_TRACEPOINT, _RAW_TRACEPOINT, _TRACING
 _TRACE_RAW_TP = 23  # BPF_TRACE_RAW_TP, of _TRACING
 _MAP_TYPE_ARRAY = 2
+CALL_KERNEL = 2  # BPF_PSEUDO_KFUNC_CALL
 MMAPABLE = 1 << 10  # BPF_F_MMAPABLE: arrays can be mapped since Linux 5.5 (fc9702273e2e)
 _PERF_TYPE_TRACEPOINT, _PERF_ATTR_SIZE, _PERF_DISABLED, _PERF_FD_CLOEXEC = 2, 64, 1, 8
 _PERF_EVENT_IOC_SET_BPF = 0x40042408
@@ -145,6 +146,23 @@ def run(program: int, *arguments: int) -> int:
     attributes = ctypes.create_string_buffer(words, len(words))
     _syscall(_SYS_BPF, ctypes.c_int(_PROG_TEST_RUN), attributes, ctypes.c_uint(len(words)))
     return int.from_bytes(attributes.raw[4:8], "little")
+
+
+def can_cast(function: int, structure: int) -> bool:
+    """Whether a program may call this kernel function (bpf_rdonly_cast, by its BTF id) to read memory as this struct
+    and what comes after it."""
+    program = struct.pack(
+        *("<" + 6 * "BBhi", 0xB7, 1, 0, 0),  # r1 = 0
+        *(0xB7, 2, 0, structure),  # r2 = structure
+        *(0x85, CALL_KERNEL << 4, 0, function),  # call
+        *(0x61, 0, 0x7000, 0),  # r0 = *(u32 *)(r0 + 0x7000)
+        *(0xB7, 0, 0, 0, 0x95, 0, 0, 0),  # return 0
+    )
+    try:
+        os.close(load(program, "raw"))
+    except OSError:
+        return False
+    return True
 
 
 def can_run() -> bool:

@@ -11,7 +11,8 @@ enum { SOME = 1, ALL = SOME | OFF_CPU };
 #define UNSEEN 1 /* exit_ns of a thread that is outside the guest without an exit that was seen */
 
 struct thread {
-    u64 id; /* pid_tgid; with ENDED once the thread has exited */
+    u64 id;   /* pid_tgid; with ENDED once the thread has exited */
+    u64 task; /* its struct task_struct, by which it is known on its CPU; 0 until it was looked for there */
     u64 first_ns;
     u64 end_ns;
     u64 exit_ns;       /* of the open exit; 0 in the guest */

@@ -15,7 +15,7 @@ from .syscalls import BpfArray
 # struct thread of thread.h, byte for byte; the cells, which only the kernel needs, apart.
 HEAD = np.dtype(
     [
-        *((name, "u8") for name in ("id", "first_ns", "end_ns", "exit_ns", "since_ns")),
+        *((name, "u8") for name in ("id", "task", "first_ns", "end_ns", "exit_ns", "since_ns")),
         ("spent", "u8", (len(STATES),)),
         ("part", "u8", (len(STATES),)),
         *((name, "u8") for name in ("unpaired", "overwritten", "pairs", "cfs", "withheld", "ahead")),

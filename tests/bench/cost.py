@@ -1,4 +1,4 @@
-"""What each tool adds to an exit: `python -m tests.bench.cost [--kernel 6.12] [--only kvmtop] [--json FILE]`.
+"""What each tool adds to an exit: `python -m tests.bench.cost [--kernel 6.12] [--only kvmtop] [--write]`.
 
 Boots the emulated AMD host with the instruction clock (one instruction, one ns; the same on any machine, and
 whatever else it does), runs the same guest with each tool attached in turn, and prints how many instructions
@@ -21,16 +21,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO
 
 import kvmtop.bpf as kvmtop_bpf
 from kvmtop.host.selftest_guest import Guest, Step
 
 from ..hosts import amd, kernels
 
+DOCUMENT = Path("docs/cost.md")
+BEGIN, END = "<!-- tests.bench.cost --write -->", "<!-- end -->"  # around the table there
 EXITS = 20_000
 RUNS = 3
 WARMING = 2000  # exits that kvmtop sees before, to check its raw kvm_exit by
@@ -75,8 +77,11 @@ def _idle() -> float:
 
 
 @contextlib.contextmanager
-def command(*argv: str, seen: str, divide: int = 1, cwd: str | None = None) -> Iterator[Seen]:
-    """A tool that runs until SIGINT, and tells at its end how many events it saw: the pattern's first group."""
+def command(*argv: str, seen: str, divide: int = 1, cwd: str | None = None, ready: str = "") -> Iterator[Seen]:
+    """A tool that runs until SIGINT, and tells at its end how many events it saw: the pattern's first group.
+
+    ready: what it writes once it is attached, if it does. Raises RuntimeError where it ends before.
+    """
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd)
 
@@ -92,6 +97,10 @@ def command(*argv: str, seen: str, divide: int = 1, cwd: str | None = None) -> I
             return int(found[1]) // divide if found else 0
 
         try:
+            while ready and ready.encode() not in os.pread(out.fileno(), 1 << 16, 0):
+                if process.poll() is not None:
+                    raise RuntimeError(f"{argv} ended at once")
+                time.sleep(0.1)
             settle()
             yield count
         finally:
@@ -106,38 +115,53 @@ def kvmtop(*options: str, seen: str) -> Iterator[Seen]:
         yield count
 
 
-LOOK = """
+# A guest whose exits kvmtop checks its raw kvm_exit by, for programs that begin with it.
+WARM = f"""
 import signal, sys
-from kvmtop.bpf import collector
-from kvmtop.bpf.kvm_exit import KvmExit
+from kvmtop.bpf import collector, kvm_exit
 from kvmtop.host.live import Live
 from kvmtop.host.selftest_guest import Guest, Step
+from kvmtop.model.exit_stats import counts
 from kvmtop.model.vocabulary import DetailRequest
+
+def warmed(live):
+    guest = Guest([Step("cpuid", {WARMING}), Step("out", 10)])
+    guest.run()
+    guest.close()
+    return live
+
+def until_asked():
+    print("attached", flush=True)
+    signal.sigwait([signal.SIGINT])
+"""
+READY = "attached"
+
+LOOK = f"""{WARM}
 from kvmtop.output import summary
-first, exits, kind, slow = sys.argv[1:]
-if exits == "classic":
-    collector.kvm_exit = lambda record, types: KvmExit(why="to be measured")
-live = Live(look=DetailRequest(frozenset([kind] if kind else []), slow_ns=int(slow) or None))
-guest = Guest([Step("cpuid", int(first)), Step("out", 10)])
-guest.run()
-guest.close()
-if exits != "checked":
-    print(live.read() and live.read().counted_by)
-signal.sigwait([signal.SIGINT])
+way, kind, slow = sys.argv[1:]
+if way == "classic":
+    collector.kvm_exit = lambda record, types: kvm_exit.KvmExit(why="to be measured")
+if way == "helper":
+    kvm_exit._cast = lambda types: []
+live = warmed(Live(look=DetailRequest(frozenset([kind] if kind else []), slow_ns=int(slow) or None)))
+if way != "checked":
+    print(live.read().counted_by)
+until_asked()
 live.read()
 print(summary.text(live.close()))
 """
 
 
 @contextlib.contextmanager
-def looking(kind: str = "", slow_ns: int = 0, exits: str = "raw") -> Iterator[Seen]:
+def looking(kind: str = "", slow_ns: int = 0, way: str = "raw") -> Iterator[Seen]:
     """kvmtop's counters, which are not read in between; kind, slow_ns: while somebody looks at these details.
 
-    exits: told by raw kvm_exit, which has been checked before; by the classic one; or by that while it is checked.
+    way: exits are told by raw kvm_exit, which has been checked before; by that with bpf_probe_read_kernel where it has
+    something better ("helper"); by the classic one; or by that while it is checked.
     """
-    argv = (sys.executable, "-c", LOOK, str(WARMING), exits, kind, str(slow_ns))
-    told = {"raw": "^raw kvm_exit", "classic": "^classic kvm_exit: to be measured", "checked": "^"}[exits]
-    with command(*argv, seen=rf"(?ms){told}.*^0x072: (\d+)") as count:
+    argv = (sys.executable, "-c", LOOK, way, kind, str(slow_ns))
+    told = {"classic": "^classic kvm_exit: to be measured", "checked": "^"}.get(way, "^raw kvm_exit")
+    with command(*argv, seen=rf"(?ms){told}.*^0x072: (\d+)", ready=READY) as count:
         yield lambda: (count() or 0) - WARMING
 
 
@@ -208,24 +232,29 @@ def nothing() -> Iterator[Seen]:
     yield lambda: None
 
 
+# As docs/cost.md calls them.
 TOOLS: dict[str, Callable[[], AbstractContextManager[Seen]]] = {
-    "bare": nothing,
-    "empty raw pair": lambda: empty(raw=("exit", "entry")),
-    "empty pair as kvmtop attaches it": lambda: empty(raw=("entry",)),
-    "empty classic pair": lambda: empty(raw=()),
-    "kvmtop --pid of another VM": kvmtop_elsewhere,
-    "kvmtop": looking,
-    "kvmtop, classic kvm_exit": lambda: looking(exits="classic"),
-    "kvmtop, the raw one being checked": lambda: looking(exits="checked"),
-    "kvmtop, CPUID leaves open": lambda: looking("cpuid"),
-    "kvmtop, ports open": lambda: looking("io"),
-    "kvmtop, guest code open": lambda: looking("rip"),
-    "kvmtop, slow exits (1 ms) open": lambda: looking(slow_ns=1_000_000),
-    "ftrace, both events": ftrace,
+    "nothing": nothing,
+    "empty programs on two raw tracepoints": lambda: empty(raw=("exit", "entry")),
+    "empty programs on classic kvm_exit and raw kvm_entry": lambda: empty(raw=("entry",)),
+    "empty programs on two classic tracepoints": lambda: empty(raw=()),
+    "kvmtop, for a VM that `--pid` leaves out": kvmtop_elsewhere,
+    "**kvmtop**": looking,
+    "kvmtop, the reason read by a helper (kernels before 6.2)": lambda: looking(way="helper"),
+    "kvmtop with the classic kvm_exit": lambda: looking(way="classic"),
+    "kvmtop while it checks the raw kvm_exit by the classic one": lambda: looking(way="checked"),
+    "kvmtop while CPUID leaves are looked at (one for each exit)": lambda: looking("cpuid"),
+    "kvmtop while ports are looked at (nothing found)": lambda: looking("io"),
+    "kvmtop while guest code is looked at": lambda: looking("rip"),
+    "kvmtop while slow exits are looked at (nothing found)": lambda: looking(slow_ns=1_000_000),
+    "ftrace, both events into the ring buffer": ftrace,
     "perf record": lambda: recorded("perf", "record", "-a", *PAIR),
     "perf kvm stat record": lambda: recorded("perf", "kvm", "stat", "record", "-a"),
-    "bpftrace": lambda: command("bpftrace", "-e", BPFTRACE, seen=r"@count\[114\]: (\d+)"),
+    "bpftrace with count, sum, min and max by reason": lambda: command(
+        "bpftrace", "-e", BPFTRACE, seen=r"@count\[114\]: (\d+)"
+    ),
 }
+KVMTOP = "**kvmtop**"
 
 
 def measure(name: str) -> float:
@@ -239,54 +268,68 @@ def measure(name: str) -> float:
     return statistics.median(found)
 
 
-def here(names: list[str], out: IO[str]) -> None:
-    """In the host."""
+def here(names: list[str]) -> None:
+    """In the host: a line for each, and all of them as JSON."""
     per_exit()
     per_exit()  # the first touch of everything
     found = {}
     for name in names:
         found[name] = measure(name)
-        print(f"{name:<34} {found[name]:8.1f} {found[name] - found['bare']:+8.1f}", file=out, flush=True)
-    again = measure("bare")
-    print(f"{'bare, again':<34} {again:8.1f} {again - found['bare']:+8.1f}", file=out, flush=True)
-    print(json.dumps(found), file=out)
+        print(f"{name:<60} {found[name]:8.1f}", flush=True)
+    again = measure("nothing")
+    print(f"{'nothing, again':<60} {again:8.1f}", flush=True)
+    print(json.dumps(found))
+
+
+def measured(kernel: str, only: Sequence[str]) -> dict[str, float]:
+    """On a host with this kernel: instructions of an exit by tool. Raises RuntimeError."""
+    argv = [sys.executable, "-m", "tests.bench.cost", "--here", *(f"--only={part}" for part in only)]
+    done = amd.run(argv, kernel=kernel, icount=True, timeout=7200)
+    if done.returncode:
+        raise RuntimeError(f"{done.stdout}\nLinux {kernel}: status {done.returncode}")
+    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def table(found: dict[str, dict[str, float]]) -> str:
+    """As docs/cost.md has it; found: by kernel, then tool."""
+    last = [*found][-1]
+    added = {kernel: {tool: value - one["nothing"] for tool, value in one.items()} for kernel, one in found.items()}
+    head = " | ".join(f"Linux {kernel} | kvmtop = 1" for kernel in found)
+    lines = [f"| instructions more for an exit, with | {head} |", "|---" + "|--:|--:" * len(found) + "|"]
+    for name in sorted(added[last], key=lambda name: added[last][name]):
+        cells = []
+        for one in added.values():
+            ratio = f"{one[name] / one[KVMTOP]:.2f}" if one.get(KVMTOP) else "–"
+            cells.append(f"{one[name]:,.0f} | {ratio}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    bare = ", ".join(f"{one['nothing']:,.0f} (Linux {kernel})" for kernel, one in found.items())
+    return "\n".join([*lines[:2], *lines[3:], "", f"Without any tool a CPUID exit takes {bare} instructions."])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--kernel", choices=kernels.META, default="6.1")
-    parser.add_argument("--only", action="append", help="part of a name; repeatable")
-    parser.add_argument("--json", type=Path, default=Path("cost.json"), help="the results as a file (cost.json)")
+    parser.add_argument("--kernel", choices=kernels.META, action="append", help="repeatable; all of them without")
+    parser.add_argument("--only", action="append", default=[], help="part of a name; repeatable")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {DOCUMENT}")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    names = ["bare"] + [n for n in TOOLS if n != "bare" and any(part in n for part in options.only or [""])]
     if options.here:
-        here(names, sys.stdout)
+        parts = [*options.only, "nothing"] if options.only else [""]
+        here([name for name in TOOLS if any(part in name for part in parts)])
         return 0
-    argv = [sys.executable, "-m", "tests.bench.cost", "--here", *(f"--only={part}" for part in options.only or [])]
-    done = amd.run(argv, kernel=options.kernel, icount=True, timeout=3600)
-    if done.returncode:
-        print(done.stdout)
-        return done.returncode
-    *_, last = done.stdout.strip().splitlines()
-    found: dict[str, float] = json.loads(last)
-    table(found, options.kernel)
-    options.json.write_text(
-        json.dumps({"kernel": options.kernel, "exits": EXITS, "instructions": found}, indent=2) + "\n"
-    )
+    wanted = options.kernel or [*kernels.META]
+    with ThreadPoolExecutor() as pool:
+        results = pool.map(lambda kernel: measured(kernel, options.only), wanted)
+        text = table(dict(zip(wanted, results, strict=True)))
+    print(text)
+    if options.write:
+        before, mark, rest = DOCUMENT.read_text().partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not mark or not end:
+            raise SystemExit(f"{DOCUMENT} has no place for the table: {BEGIN} … {END}")
+        DOCUMENT.write_text(f"{before}{mark}\n{text}\n{end}{after}")
     return 0
-
-
-def table(found: dict[str, float], kernel: str) -> None:
-    """As docs/cost.md has it."""
-    bare = found["bare"]
-    ours = found.get("kvmtop", bare) - bare
-    print(f"Linux {kernel}, emulated AMD host; a CPUID exit takes {bare:,.0f} instructions\n")
-    print("| what is attached | instructions more an exit | of the exit | kvmtop = 1 |\n|---|--:|--:|--:|")
-    for name, value in sorted(found.items(), key=lambda item: item[1]):
-        if name != "bare":
-            ratio = f"{(value - bare) / ours:.2f}" if ours else "–"
-            print(f"| {name} | {value - bare:,.0f} | {(value - bare) / bare:.0%} | {ratio} |")
 
 
 if __name__ == "__main__":

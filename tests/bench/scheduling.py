@@ -23,19 +23,16 @@ from ..hosts import amd, kernels
 from . import cost
 from .states import RUNS, TURNS, ahead, apart, halt, looped, pipe
 
-COUNT = """
-import signal, sys
-from kvmtop.host.live import Live
-from kvmtop.model.exit_stats import counts
-from kvmtop.model.vocabulary import DetailRequest
-live = Live(look=DetailRequest(sched=0) if sys.argv[1] == "open" else None)
-signal.sigwait([signal.SIGINT])
+COUNT = f"""{cost.WARM}
+live = warmed(Live(look=DetailRequest(sched=0) if sys.argv[1] == "open" else None))
+live.read()
+until_asked()
 scheduling = live.read().scheduling
 for kind, name in (1, "behind"), (2, "woken"):
     charges = scheduling.charges if scheduling else None
-    print(f"{name}: {charges['count'][charges['kind'] == kind].sum() if scheduling else 0}")
+    print(f"{{name}}: {{charges['count'][charges['kind'] == kind].sum() if scheduling else 0}}")
 for (_, code), count in counts(live.close()).items():
-    print(f"{code:#05x}: {count}")
+    print(f"{{code:#05x}}: {{count}}")
 """
 
 
@@ -76,7 +73,9 @@ def measure(name: str, page: str) -> float:
     word = dict(zip(PAGES, words, strict=True)).get(page, "")
     counted: contextlib.AbstractContextManager[cost.Seen] = cost.nothing()
     if page:
-        counted = cost.command(sys.executable, "-c", COUNT, page, seen=rf"(?m)^{word or 'behind'}: (\d+)")
+        counted = cost.command(
+            sys.executable, "-c", COUNT, page, seen=rf"(?m)^{word or 'behind'}: (\d+)", ready=cost.READY
+        )
     with counted as seen:
         found = [apart(measurement) for _ in range(RUNS)]
         count = seen()

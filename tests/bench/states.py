@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import statistics
 import struct
 import sys
@@ -26,14 +27,12 @@ from ..hosts import amd, kernels
 from . import cost
 
 TURNS, RUNS = 10_000, 3
-COUNT = """
-import signal
-from kvmtop.host.live import Live
-from kvmtop.model.exit_stats import counts
-live = Live()
-signal.sigwait([signal.SIGINT])
+COUNT = f"""{cost.WARM}
+live = warmed(Live())
+live.read()
+until_asked()
 for (_, code), count in counts(live.close()).items():
-    print(f"{code:#05x}: {count}")
+    print(f"{{code:#05x}}: {{count}}")
 """
 SIGNAL_MSI = 0x4020AEA5
 NMI = struct.pack("<IIII16x", 0xFEEFF000, 0, 4 << 8, 0)  # to all vCPUs
@@ -60,6 +59,22 @@ def pipe() -> float:
         os.read(ours, 1)
     spent = time.monotonic_ns() - start
     os.wait()
+    return spent / TURNS / 2
+
+
+def switch() -> float:
+    """Between two processes that are no vCPUs and never sleep: one of two switches of a turn."""
+    ahead()  # two of the same rank take turns
+    if not (other := os.fork()):
+        while True:
+            os.sched_yield()
+    os.sched_yield()
+    start = time.monotonic_ns()
+    for _ in range(TURNS):
+        os.sched_yield()
+    spent = time.monotonic_ns() - start
+    os.kill(other, signal.SIGKILL)
+    os.waitpid(other, 0)
     return spent / TURNS / 2
 
 
@@ -92,6 +107,7 @@ def halt() -> float:
 
 # What it is, the measurement, the reason of which kvmtop must have seen as many, and how many more the issue allows.
 EVENTS: dict[str, tuple[str, Callable[[], float], int, str]] = {
+    "switch": ("a bystander's switch", switch, 0, "150"),
     "pipe": ("a bystander's switch with its wake-up", pipe, 0, "237"),
     "cpuid": ("CPUID", lambda: looped("cpuid"), 0x72, "+0"),
     "out": ("`out` to user space", lambda: looped("out"), 0x7B, "+350"),
@@ -120,7 +136,11 @@ def measure(name: str, checkout: str) -> float:
     _, measurement, reason, _ = EVENTS[name]
     apart(measurement)  # the first touch of everything
     argv = sys.executable, "-c", COUNT
-    with cost.command(*argv, seen=rf"(?m)^{reason:#05x}: (\d+)", cwd=checkout) if checkout else cost.nothing() as seen:
+    with (
+        cost.command(*argv, seen=rf"(?m)^{reason:#05x}: (\d+)", cwd=checkout, ready=cost.READY)
+        if checkout
+        else cost.nothing() as seen
+    ):
         found = [apart(measurement) for _ in range(RUNS)]
         count = seen() if checkout and reason else None
         if count is not None and count < RUNS * TURNS:

@@ -3,16 +3,19 @@ in this machine's kernel."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
 
-from kvmtop.bpf import kvm_exit, syscalls
+from kvmtop.bpf import btf, kvm_exit, privileges, syscalls
+from kvmtop.bpf.btf import FUNCTION, STRUCT
 from kvmtop.bpf.collector import CPU
 from kvmtop.bpf.kvm_exit import ENOUGH, ExitProbes, KvmExit
+from kvmtop.bpf.loader import KERNEL_FUNCTION
 from kvmtop.bpf.tracepoint import Tracefs
 from kvmtop.errors import KvmtopError
 from kvmtop.model.arrays import Array
@@ -35,7 +38,9 @@ SVM, VMX = ["-DSVM_VMCB=6480", "-DSVM_CODE=112"], ["-DVMX_REASON=7744"]
 
 
 class Types:
-    """A made-up Btf: the arguments of kvm_exit; structure → member → offset."""
+    """A made-up Btf: the arguments of kvm_exit; structure → member → offset; ids: of what else the kernel has."""
+
+    ids: ClassVar[dict[str, int]] = {}
 
     def __init__(self, given: tuple[str, ...] | None, *structures: dict[str, dict[str, int]]) -> None:
         self.given = given
@@ -44,6 +49,9 @@ class Types:
     def arguments(self, event: str) -> tuple[str, ...] | None:
         assert event == "kvm_exit"
         return self.given
+
+    def id(self, name: str, kind: int) -> int | None:
+        return self.ids.get(name)
 
     def offset(self, structure: str, path: str) -> int | None:
         return self.structures.get(structure, {}).get(path)
@@ -122,6 +130,31 @@ def test_without_types_or_a_record_to_compare_with(monkeypatch: pytest.MonkeyPat
         assert "its record lacks" in kvm_exit.kvm_exit(replace(RECORD, fields=fields), types).why
     monkeypatch.setattr(syscalls, "may_read_kernel", lambda: False)
     assert "locked down" in kvm_exit.kvm_exit(RECORD, types).why
+
+
+def test_it_is_read_without_a_helper_where_the_kernel_lets_a_program_do_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[tuple[int, int]]()
+    monkeypatch.setattr(Types, "ids", {"bpf_rdonly_cast": 65_504, "perf_callchain_entry": 2296})
+    monkeypatch.setattr(syscalls, "can_cast", lambda *ids: asked.append(ids) or True)
+    one = found(NOW, {"kvm_vcpu": VCPU}, AMD)
+    assert one.flags == (*ALWAYS, *SVM, f"-DRDONLY_CAST={KERNEL_FUNCTION + 65_504}", "-DENDLESS=2296")
+    assert asked == [(65_504, 2296)]
+    monkeypatch.setattr(syscalls, "can_cast", lambda *ids: False)
+    assert found(NOW, {"kvm_vcpu": VCPU}, AMD).flags == (*ALWAYS, *SVM)
+    monkeypatch.setattr(Types, "ids", {"bpf_rdonly_cast": 65_504})
+    assert found(NOW, {"kvm_vcpu": VCPU}, AMD).flags == (*ALWAYS, *SVM)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not privileges.may_load_bpf(), reason="only root loads BPF programs")
+def test_the_kernel_says_what_may_be_read_without_a_helper() -> None:
+    with btf.load() as types:
+        function = types and types.id("bpf_rdonly_cast", FUNCTION)
+        endless, other = (types and types.id(name, STRUCT) for name in ("perf_callchain_entry", "list_head"))
+    if not function or not endless or not other:
+        pytest.skip("this kernel has no bpf_rdonly_cast (before 6.2), or tells no types")
+    assert syscalls.can_cast(function, endless)
+    assert not syscalls.can_cast(function, other)  # which has an end
+    assert not syscalls.can_cast(0, endless)
 
 
 # The check
@@ -224,11 +257,21 @@ def exits(count: int) -> None:
         enter()
 
 
-def flags(number: int) -> tuple[str, ...]:
-    return ("-DRAW_VCPU=1", f"-DVCPU_ID={number}")
+@pytest.fixture(params=["helper", "cast"])
+def reads(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Flags of the way in which the programs read the kernel's memory."""
+    if request.param == "helper":
+        return ()
+    with btf.load() as types:
+        found = kvm_exit._cast(types) if types and os.geteuid() == 0 else []
+    return (*found,) or pytest.skip("this kernel has no bpf_rdonly_cast (before 6.2)")
 
 
-def test_the_raw_one_takes_over_while_exits_go_on(tmp_path: Path) -> None:
+def flags(number: int, reads: tuple[str, ...] = ()) -> tuple[str, ...]:
+    return ("-DRAW_VCPU=1", f"-DVCPU_ID={number}", *reads)
+
+
+def test_the_raw_one_takes_over_while_exits_go_on(tmp_path: Path, reads: tuple[str, ...]) -> None:
     def act(player: Player) -> None:
         enter()
         player.step()
@@ -238,7 +281,7 @@ def test_the_raw_one_takes_over_while_exits_go_on(tmp_path: Path) -> None:
         player.step()
 
     for _ in range(3):  # a classic program loses events while somebody else's map system call is on its CPU
-        with Player(act) as player, machine.machine(tmp_path, "notes", flags(0), threads=16) as one:
+        with Player(act) as player, machine.machine(tmp_path, "notes", flags(0, reads), threads=16) as one:
             player.wait()
             assert one.read().counted_by == "classic kvm_exit: the raw one is being checked"
             player.go()
@@ -277,7 +320,7 @@ def test_while_both_are_attached_each_exit_counts_once(tmp_path: Path) -> None:
         pytest.fail(f"{counts}, {snapshot.caveats}")
 
 
-def test_a_number_read_at_a_wrong_place_is_found_out(tmp_path: Path) -> None:
+def test_a_number_read_at_a_wrong_place_is_found_out(tmp_path: Path, reads: tuple[str, ...]) -> None:
     def act(player: Player) -> None:
         enter()
         for _ in range(2):
@@ -286,7 +329,7 @@ def test_a_number_read_at_a_wrong_place_is_found_out(tmp_path: Path) -> None:
         player.step()
 
     for _ in range(3):
-        with Player(act) as player, machine.machine(tmp_path, "notes", flags(8), threads=16) as one:
+        with Player(act) as player, machine.machine(tmp_path, "notes", flags(8, reads), threads=16) as one:
             player.wait()
             player.next()
             told = one.read().counted_by

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kvmtop.bpf import loader, privileges, syscalls
-from kvmtop.bpf.loader import _install_hint, _with_maps, explanation
+from kvmtop.bpf.loader import KERNEL_FUNCTION, _install_hint, _linked, explanation
 from kvmtop.errors import KvmtopError
 
 from .files import Files
@@ -102,10 +102,19 @@ def test_maps_are_replaced_where_the_program_names_them_and_nowhere_else() -> No
     number = struct.pack("<BBhiBBhi", 0x18, 1, 0, 5, 0, 0, 0, 5)  # the constant 5 << 32 | 5, no map
     move = struct.pack("<BBhi", 0xB7, 1, 0, 5)
     program = load_map(5, 1) + number + move + load_map(6, 1) + load_map(0, 2, register=3)
-    changed = _with_maps(program, {5: 70000}, 41)
+    changed = _linked(program, {5: 70000}, 41)
     assert changed == load_map(70000, 1) + number + move + load_map(6, 1) + load_map(41, 2, register=3)
-    assert _with_maps(program[:-16], {}, 41) == program[:-16]
-    assert _with_maps(b"", {5: 7}, 41) == b""
+    assert _linked(program[:-16], {}, 41) == program[:-16]
+    assert _linked(b"", {5: 7}, 41) == b""
+
+
+def test_a_function_of_the_kernel_is_called_by_its_id() -> None:
+    helper = b"\x85\0\0\0" + (14).to_bytes(4, "little")  # bpf_get_current_pid_tgid
+    function = b"\x85\0\0\0" + (KERNEL_FUNCTION + 65_504).to_bytes(4, "little")
+    other = b"\xb7\0\0\0" + (KERNEL_FUNCTION + 1).to_bytes(4, "little")  # r0 = …: no call
+    assert _linked(helper + function + other, {}, 0) == (
+        helper + b"\x85\x20\0\0" + (65_504).to_bytes(4, "little") + other
+    )
 
 
 @loads
