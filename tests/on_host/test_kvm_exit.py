@@ -80,8 +80,8 @@ def test_of_two_vms_only_the_one_that_is_watched_is_checked_and_counted() -> Non
         collector = Collector([one.pid for one in mine])
         with truth.counting(*truth.BY_THREAD) as kernel:
             with taking_over(collector):
-                mine[0].run(100)
-            mine[1].run(100)  # which the raw one alone has seen
+                mine[0].run(300)
+            mine[1].run(300)  # which the raw one alone has seen
             unwatched = {int(tid) for tid in os.listdir(f"/proc/{other}/task")}
             os.kill(other, signal.SIGKILL)
             os.waitpid(other, 0)

@@ -36,12 +36,12 @@ def test_the_exits_of_a_guest_and_of_its_guest_are_counted(tmp_path: Path) -> No
         truth.counting(event=truth.EVENT.with_name("kvm_nested_vmexit")) as inner,
         qemu.guest("outer", 1, 512, modules=("irqbypass", "kvm", "kvm-amd"), files=files, work="/vmm /code") as outer,
     ):
-        qemu.wait_for(outer, "begun", 180)
+        qemu.wait_for(outer, "begun", 300)
         while not inner.read():
             pass
         told = taking_over.read().counted_by or ""
         at_change = sum(inner.read().values())
-        qemu.wait_for(outer, "ended", 180)
+        qemu.wait_for(outer, "ended", 300)
         outer.kill()
         outer.wait()
         kernel.read()
