@@ -8,7 +8,8 @@ RUN_PACKAGES := python3-bpfcc python3-venv
 TEST_PACKAGES := tmux procps libcairo2 fonts-dejavu-core man-db
 # The emulated hosts, and what is compared with kvmtop in them (linux-perf is Debian's name).
 HOST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-utils \
-	bochs bochs-term bochsbios vgabios grub-pc-bin grub-common xorriso mtools squashfs-tools linux-perf bpftrace prometheus debootstrap
+	bochs bochs-term bochsbios vgabios grub-pc-bin grub-common xorriso mtools squashfs-tools linux-perf bpftrace prometheus debootstrap \
+	gcc libc6-dev
 
 # What `make hosts` and `make fresh` run.
 APART := tests/test_fresh_machine.py tests/test_terminal.py::test_a_drill_down_on_a_real_host

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 EVENTS = (
-    *(f"kvm/kvm_{name}" for name in ("exit", "entry", "userspace_exit", "fpu", "vcpu_wakeup")),
+    *(f"kvm/kvm_{name}" for name in ("exit", "entry", "userspace_exit", "fpu", "vcpu_wakeup", "nested_vmexit")),
     *(f"sched/sched_{name}" for name in ("switch", "waking", "wakeup", "migrate_task", "process_exit")),
     *(f"irq/{name}_{way}" for name in ("irq_handler", "softirq") for way in ("entry", "exit")),
     *(

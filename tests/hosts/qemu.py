@@ -87,13 +87,18 @@ def guest(
 
 def wait_until_up(process: subprocess.Popen[bytes], seconds: float = 60) -> None:
     """Wait for the guest's user space. Raises TimeoutError, or RuntimeError if QEMU ended."""
+    wait_for(process, "up", seconds)
+
+
+def wait_for(process: subprocess.Popen[bytes], word: str, seconds: float) -> None:
+    """Wait for a word on the guest's console. Raises TimeoutError, or RuntimeError if QEMU ended."""
     console = Path(next(a for a in map(str, process.args) if a.startswith("file:")).removeprefix("file:"))  # type: ignore[arg-type]
     end = time.monotonic() + seconds
-    while not (console.exists() and "up" in console.read_text(errors="replace").split()):
+    while word not in (said := console.read_text(errors="replace") if console.exists() else "").split():
         if process.poll() is not None:
             raise RuntimeError(f"QEMU ended with status {process.returncode}")
         if time.monotonic() > end:
-            raise TimeoutError("the guest did not come up")
+            raise TimeoutError(f"the guest did not say {word!r}, but: {said[-1000:]}")
         time.sleep(0.1)
 
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import threading
+from collections import deque
+from collections.abc import Iterator
 
 import pytest
 
 from kvmtop.bpf.btf import Btf
 from kvmtop.bpf.collector import Collector
 from kvmtop.bpf.kvm_exit import CLASSIC, ENOUGH, RAW
+from kvmtop.host.selftest_guest import Apart, Step
+from kvmtop.model.snapshot import Snapshot
 
 from . import truth
 
-GUEST = ("--vcpus", "2", "cpuid:20000", "out:200", "rdmsr:30", "mmio:7", "hlt:3")
+GUEST = ("--vcpus", "2", "cpuid:3000", "out:200", "rdmsr:30", "mmio:7", "hlt:3")
+CHECKED = f"{CLASSIC}: the raw one is being checked"
 
 
-def test_the_raw_one_takes_over_in_mid_run_and_every_exit_is_counted() -> None:
-    collector = Collector()
+@contextlib.contextmanager
+def taking_over(collector: Collector) -> Iterator[None]:
+    """The raw one takes over in the block."""
     seen, stop = set[str](), threading.Event()
 
     def read() -> None:
@@ -24,19 +33,67 @@ def test_the_raw_one_takes_over_in_mid_run_and_every_exit_is_counted() -> None:
             seen.add((collector.read().counted_by or "").partition(",")[0])
 
     reader = threading.Thread(target=read)
-    with truth.counting() as kernel:
-        reader.start()
-        truth.run_guest(*GUEST)
+    reader.start()
+    try:
+        yield
+    finally:
         stop.set()
         reader.join()
-        truth.run_guest("--vcpus", "3", "cpuid:3000", "out:50")  # whose threads the raw one alone has seen
+    assert seen == {CHECKED, RAW}
+
+
+def nothing_missed(snapshot: Snapshot) -> bool:
+    return (snapshot.lost, snapshot.unpaired, snapshot.overwritten) == (0, 0, 0)
+
+
+def test_the_raw_one_takes_over_in_mid_run_and_every_exit_is_counted() -> None:
+    collector = Collector()
+    with truth.counting(*truth.BY_THREAD) as kernel:
+        with taking_over(collector):
+            truth.run_guest("--vcpus", "3", "cpuid:10000", *GUEST[3:])  # more than there are CPUs
+        truth.run_guest("--vcpus", "3", "cpuid:1000", "out:50")  # whose threads the raw one alone has seen
         kernel.read()
     snapshot = collector.close()
-    assert seen == {f"{CLASSIC}: the raw one is being checked", RAW}
-    assert truth.counted(snapshot) == kernel
-    assert sum(kernel.values()) > 2 * ENOUGH
-    assert (snapshot.lost, snapshot.unpaired, snapshot.overwritten) == (0, 0, 0)
-    assert sorted(snapshot.threads["vcpu"].tolist()) == [0, 0, 1, 1, 2]
+    assert truth.by_thread(snapshot) == kernel and nothing_missed(snapshot)
+    assert sorted(snapshot.threads["vcpu"].tolist()) == [0, 0, 1, 1, 2, 2]
+
+
+def test_it_takes_over_while_guests_come_and_go() -> None:
+    collector, pids = Collector(), deque[int]()
+    with truth.counting(*truth.BY_THREAD) as kernel:
+        with taking_over(collector):
+            for number in range(40):  # two at a time
+                pids.append(truth.start([Step("cpuid", 50 + number), Step("out", 3)], vcpus=1 + number % 3))
+                if number:
+                    os.waitpid(pids.popleft(), 0)
+            os.waitpid(pids.popleft(), 0)
+        kernel.read()
+    snapshot = collector.close()
+    assert truth.by_thread(snapshot) == kernel and nothing_missed(snapshot)
+    assert len(snapshot.threads) == snapshot.ended_threads == sum(1 + number % 3 for number in range(40))
+
+
+def test_of_two_vms_only_the_one_that_is_watched_is_checked_and_counted() -> None:
+    mine = [Apart([Step("cpuid", count), Step("out", 200)]) for count in (20_000, 3_000)]
+    other = truth.start([Step("cpuid", 0)], vcpus=2)
+    try:
+        collector = Collector([one.pid for one in mine])
+        with truth.counting(*truth.BY_THREAD) as kernel:
+            with taking_over(collector):
+                mine[0].run(300)
+            mine[1].run(300)  # which the raw one alone has seen
+            unwatched = {int(tid) for tid in os.listdir(f"/proc/{other}/task")}
+            os.kill(other, signal.SIGKILL)
+            os.waitpid(other, 0)
+            kernel.read()
+        snapshot = collector.close()
+    finally:
+        for one in mine:
+            one.close()
+    watched = {key: count for key, count in kernel.items() if key[0] not in unwatched}
+    assert truth.by_thread(snapshot) == watched and nothing_missed(snapshot)
+    assert (snapshot.threads["id"] >> 32).tolist() == [one.pid for one in mine]
+    assert sum(kernel.values()) - sum(watched.values()) > 2 * ENOUGH
 
 
 def test_what_is_known_counts_from_the_start() -> None:
@@ -45,8 +102,7 @@ def test_what_is_known_counts_from_the_start() -> None:
         truth.run_guest(*GUEST)
         kernel.read()
     snapshot = collector.close()
-    assert snapshot.counted_by == RAW and truth.counted(snapshot) == kernel
-    assert (snapshot.lost, snapshot.unpaired, snapshot.overwritten) == (0, 0, 0)
+    assert snapshot.counted_by == RAW and truth.counted(snapshot) == kernel and nothing_missed(snapshot)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +113,7 @@ def test_what_is_known_counts_from_the_start() -> None:
         ({"control.exit_code", "exit_reason.full", "vt.exit_reason.full"}, 1),
         ({"vcpu_id"}, 8),
     ],
+    ids=["vmcb", "reason", "byte", "vcpu"],
 )
 def test_a_wrong_place_is_found_out(monkeypatch: pytest.MonkeyPatch, members: set[str], by: int) -> None:
     offset = Btf.offset
@@ -73,6 +130,5 @@ def test_a_wrong_place_is_found_out(monkeypatch: pytest.MonkeyPatch, members: se
             assert (collector.read().counted_by or "").startswith(f"{CLASSIC}: the raw one differed in ")
         kernel.read()
     snapshot = collector.close()
-    assert truth.counted(snapshot) == kernel
-    assert (snapshot.lost, snapshot.unpaired, snapshot.overwritten) == (0, 0, 0)
+    assert truth.counted(snapshot) == kernel and nothing_missed(snapshot)
     assert sorted(snapshot.threads["vcpu"].tolist()) == [0, 0, 1, 1]

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,26 +19,33 @@ from kvmtop.model.exit_stats import counts
 from kvmtop.model.snapshot import Snapshot
 
 EVENT = Path("/sys/kernel/tracing/events/kvm/kvm_exit")
-TRIGGER = "hist:keys=exit_reason,isa"
+BY_REASON = ("isa", "exit_reason")
+BY_THREAD = ("common_pid", "vcpu_id", "exit_reason")  # a trigger takes three keys
 
 
-class Truth(dict[tuple[int, int], int]):
-    """(isa, reason) → events."""
+class Truth(dict[tuple[int, ...], int]):
+    """The values of the keys, (isa, reason) if not told otherwise → events."""
+
+    event = EVENT
 
     def read(self) -> Truth:
-        found = re.finditer(r"exit_reason:\s+(\d+), isa:\s+(\d+) } hitcount:\s+(\d+)", (EVENT / "hist").read_text())
-        self.update({(int(m[2]), int(m[1]) & 0xFFFFFFFF): int(m[3]) for m in found})
+        for row in re.finditer(r"{ (.+) } hitcount:\s+(\d+)", (self.event / "hist").read_text()):
+            key = tuple(int(value) & 0xFFFFFFFF for value in re.findall(r":\s+(\d+)", row[1]))
+            self[key] = int(row[2])
         return self
 
 
 @contextlib.contextmanager
-def counting() -> Iterator[Truth]:
+def counting(*keys: str, event: Path = EVENT) -> Iterator[Truth]:
     """Counts while the block runs; read() the result in it."""
-    (EVENT / "trigger").write_text(TRIGGER)
+    trigger = f"hist:keys={','.join(keys or BY_REASON)}"
+    (event / "trigger").write_text(trigger)
     try:
-        yield Truth()
+        found = Truth()
+        found.event = event
+        yield found
     finally:
-        (EVENT / "trigger").write_text(f"!{TRIGGER}")
+        (event / "trigger").write_text(f"!{trigger}")
 
 
 def counted(snapshot: Snapshot) -> dict[tuple[int, int], int]:
@@ -47,6 +55,21 @@ def counted(snapshot: Snapshot) -> dict[tuple[int, int], int]:
     for isa, reason in zip(threads["isa"].tolist(), threads["reason"].tolist(), strict=True):
         found[isa, reason] = found.get((isa, reason), 0) + 1
     return {key: count for key, count in found.items() if count}
+
+
+def by_thread(snapshot: Snapshot) -> dict[tuple[int, ...], int]:
+    """The same by thread, vCPU and reason, as counting(*BY_THREAD) has it; of few threads, none of which is added up."""
+    threads, cells = snapshot.threads, snapshot.cells
+    still_open = np.flatnonzero(threads["exit_ns"])
+    found = Counter[tuple[int, ...]]()
+    for rows, reasons, numbers in (
+        (cells["thread"], cells["reason"], cells["count"]),
+        (still_open, threads["reason"][still_open], np.ones(len(still_open), int)),
+    ):
+        tids, vcpus = threads["id"][rows] & 0xFFFFFFFF, threads["vcpu"][rows]
+        for *key, number in zip(tids.tolist(), vcpus.tolist(), reasons.tolist(), numbers.tolist(), strict=True):
+            found[tuple(key)] += number
+    return dict(+found)
 
 
 def instants(reading: Snapshot) -> dict[int, int]:
