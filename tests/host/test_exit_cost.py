@@ -186,7 +186,7 @@ def test_a_guest_that_cannot_be_run(monkeypatch: pytest.MonkeyPatch, error: Exce
         raise error
 
     monkeypatch.setattr(Guest, "run", broken)
-    with pytest.raises(KvmtopError, match="could not be run: (why|.*'/dev/kvm') "):
+    with pytest.raises(KvmtopError, match=r"could not be run: (why|.*'/dev/kvm') "):
         exit_cost.measure(quiet, 0)
 
 
