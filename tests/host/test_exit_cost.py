@@ -74,7 +74,7 @@ def test_what_drifts_evenly_cancels_out() -> None:
 
 def test_it_ends_when_the_interval_is_narrow_or_the_time_is_over() -> None:
     assert cost(lambda *_: 0.0, seconds=100).blocks == LOOK
-    assert cost(NOISES["with far outliers, slower only"], seconds=3).blocks == 15
+    assert cost(NOISES["with far outliers, slower only"], seconds=2.9).blocks == 15
     assert cost(lambda *_: 0.0, seconds=0).blocks == LEAST
 
 
