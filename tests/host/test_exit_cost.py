@@ -15,6 +15,7 @@ import pytest
 from kvmtop.errors import KvmtopError
 from kvmtop.host import exit_cost, processes
 from kvmtop.host.exit_cost import LEAST, LOOK, Cost, compared, interval
+from kvmtop.host.selftest_guest import Step
 from kvmtop.model.snapshot import Snapshot
 
 from ..support.fake import Host
@@ -106,7 +107,7 @@ class Guest:
 
     pid = os.getpid()
 
-    def __init__(self, steps: list[exit_cost.Step]) -> None:
+    def __init__(self, steps: list[Step]) -> None:
         self.exits = steps[0].count
 
     def run(self, patience: float) -> float:
