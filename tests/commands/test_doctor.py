@@ -7,6 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from kvmtop import cli
+from kvmtop.errors import KvmtopError
+from kvmtop.host import exit_cost
+
 from ..support.program import ROOT
 
 
@@ -28,3 +34,15 @@ def test_nothing_of_the_current_directory_and_of_path_is_executed(tmp_path: Path
     )
     assert "kernel headers are not needed" in done.stdout, done
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_a_cost_that_cannot_be_measured_is_one_sentence(
+    option: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(now: exit_cost.Now, seconds: float) -> exit_cost.Cost:
+        raise KvmtopError("there is nothing to time here")
+
+    monkeypatch.setattr(exit_cost, "measure", broken)
+    assert cli.main(["doctor", "--cost", *option]) == 1
+    assert capsys.readouterr() == ("", "kvmtop: there is nothing to time here\n")

@@ -96,7 +96,7 @@ def test_the_report(monkeypatch: pytest.MonkeyPatch, out: type[io.StringIO]) -> 
 def test_lines_come_as_they_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, screen = io.StringIO(), Screen()
 
-    def checks(now: doctor.Now) -> Iterator[Check]:
+    def checks(now: exit_cost.Now) -> Iterator[Check]:
         yield Check("rights", "ok", "root")
         now("self-test … (a guest of 10,000 exits)")
         yield Check("self-test", "ok", plain.getvalue() + screen.getvalue())

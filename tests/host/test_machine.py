@@ -6,7 +6,9 @@ import pytest
 
 from kvmtop.host import machine
 
-CPUINFO = "processor\t: 0\nmodel name\t: AMD EPYC\x1b[2J 7763\nflags\t\t: fpu svm{}\n\nprocessor\t: 1\nmodel name\t: other\n"
+CPUINFO = (
+    "processor\t: 0\nmodel name\t: AMD EPYC\x1b[2J 7763\nflags\t\t: fpu svm{}\n\nprocessor\t: 1\nmodel name\t: other\n"
+)
 FOUND = {
     "mds": "Not affected",
     "spectre_v2": "Mitigation: Retpolines; IBPB: conditional",
@@ -31,7 +33,7 @@ def test_what_is_known(files: Path) -> None:
         (files / "VULNERABILITIES" / name).write_text(text + "\n")
     here = machine.machine()
     assert (here.cpu, here.virtual, here.mitigations) == ("AMD EPYC [2J 7763", True, "off")
-    assert here.vulnerabilities == {name.strip('\x1b'): text[:200] for name, text in FOUND.items()}
+    assert here.vulnerabilities == {name.strip("\x1b"): text[:200] for name, text in FOUND.items()}
     words = f"(itself a VM), Linux {here.kernel}, mitigations=off (long {'x' * 200}, spectre_v2 Retpolines, tsa Vulnerable: No microcode)"
     assert str(here) == f"AMD EPYC [2J 7763 {words}"
 
