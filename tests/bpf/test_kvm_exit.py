@@ -279,7 +279,10 @@ def test_the_raw_one_takes_over_while_exits_go_on(tmp_path: Path, reads: tuple[s
         player.step()
 
     for _ in range(3):  # a classic program loses events while somebody else's map system call is on its CPU
-        with Player(act) as player, machine.machine(tmp_path, "notes", flags(0, reads), threads=16) as one:
+        with (
+            Player(act) as player,
+            machine.machine(tmp_path, "notes", flags(0, reads), threads=16, pids=[player.pid]) as one,
+        ):
             player.wait()
             assert one.read().counted_by == "classic kvm_exit: the raw one is being checked"
             player.go()
@@ -305,7 +308,7 @@ def test_while_both_are_attached_each_exit_counts_once(tmp_path: Path) -> None:
         player.step()
 
     for _ in range(3):
-        with Player(act) as player, machine.machine(tmp_path, "notes", flags(0), threads=16) as one:
+        with Player(act) as player, machine.machine(tmp_path, "notes", flags(0), threads=16, pids=[player.pid]) as one:
             player.wait()
             one._exits._end("both")
             one._probes.attach(Tracefs(), {"on_exit_raw"})
@@ -327,7 +330,10 @@ def test_a_number_read_at_a_wrong_place_is_found_out(tmp_path: Path, reads: tupl
         player.step()
 
     for _ in range(3):
-        with Player(act) as player, machine.machine(tmp_path, "notes", flags(8, reads), threads=16) as one:
+        with (
+            Player(act) as player,
+            machine.machine(tmp_path, "notes", flags(8, reads), threads=16, pids=[player.pid]) as one,
+        ):
             player.wait()
             player.next()
             told = one.read().counted_by
