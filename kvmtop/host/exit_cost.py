@@ -54,8 +54,10 @@ class Cost:
     def __str__(self) -> str:
         """In a few words."""
         low, high = self.added_between_ns
-        added = f"the probes add {self.added_ns:,.0f} ns ({CONFIDENCE:.0%}: {low:,.0f} to {high:,.0f})"
-        return f"{added} to an exit of {self.exit_ns:,.0f} ns (CPUID)"
+        between, whole = f"({CONFIDENCE:.0%}: {low:,.0f} to {high:,.0f})", f"an exit of {self.exit_ns:,.0f} ns (CPUID)"
+        if low <= 0:
+            return f"what the probes add, in ns, is lost in the noise {between} of {whole}"
+        return f"the probes add {self.added_ns:,.0f} ns {between} to {whole}"
 
     @property
     def how(self) -> str:
