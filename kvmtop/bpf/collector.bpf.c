@@ -113,9 +113,10 @@ int on_check(void *ctx)
     struct cpu *cpu = this_cpu();
     struct thread *t;
 
-    if (!cpu || !(t = find(cpu)) || !t->record_ns || t->record_ns != t->exit_ns)
+    /* A classic program may miss an event: of one exit there is one record. */
+    if (!cpu || !(t = find(cpu)) || t->record_ns != t->exit_ns || t->record_ns == t->checked_ns)
         return 0;
-    t->record_ns = 0;
+    t->checked_ns = t->record_ns;
     u32 reason = reason_of(ctx), isa = ARGUMENT(RAW_VCPU + 1);
     if (reason == t->reason && isa == t->isa && number_of(ARGUMENT(RAW_VCPU)) == t->vcpu) {
         cpu->reasons |= 1ULL << (reason & (WAYS - 1));

@@ -28,7 +28,8 @@ struct thread {
     u64 peek_since; /* the wait (its since_ns) that on_peek looked at last */
     u64 peek_ns;    /* how much of that was withheld by then */
     u64 peek_at;    /* when it did */
-    u64 record_ns;  /* exit_ns as a record of kvm_exit told it, until a raw program has seen that (exits.h) */
+    u64 record_ns;  /* exit_ns, where a record of kvm_exit told it, */
+    u64 checked_ns; /* and the same of the last exit that on_check has looked at */
     u64 address;    /* of the struct kvm_vcpu that vcpu is the number of, as a raw program read it */
     u32 off;   /* IDLE, BLOCKED or WAIT; 0 on a CPU */
     u32 where; /* outside the guest: KERNEL or USER */

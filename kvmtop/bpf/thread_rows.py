@@ -19,7 +19,7 @@ HEAD = np.dtype(
         ("spent", "u8", (len(STATES),)),
         ("part", "u8", (len(STATES),)),
         *((name, "u8") for name in ("unpaired", "overwritten", "pairs", "cfs", "withheld", "ahead")),
-        *((name, "u8") for name in ("peek_since", "peek_ns", "peek_at", "record_ns", "address")),
+        *((name, "u8") for name in ("peek_since", "peek_ns", "peek_at", "record_ns", "checked_ns", "address")),
         *((name, "u4") for name in ("off", "where", "parts", "halts", "reason", "isa", "vcpu", "cpu")),
     ]
 )
