@@ -210,7 +210,8 @@ class Collector:
             # always have, and the next reading makes up for it.
             # A busy host may stop us in between; then waits and who they are charged to would be of two instants.
             far = abs(np.where(fits, then, instants) - sampled).max() > NEAR and meanwhile is not bool
-            if slots > FEW or (not far and (fits | (pairs == after["pairs"])).all()):
+            whole = fits | (pairs == after["pairs"])
+            if slots > FEW or (not far and whole.all()):
                 break
         rows, instants = np.where(fits, before, after), np.where(fits, then, instants)
         live = np.flatnonzero(rows["id"])
@@ -243,8 +244,10 @@ class Collector:
             overwritten=self._overwritten + int(all_threads["overwritten"].sum()),
             ended_threads=self._expired + int(dead.sum()),
         )
-        if dead.any():
-            self._retire(current.pick(dead), live[dead], used[dead[cell_rows["thread"]]])
+        # Who ended just now may have a cell that was not there yet; the slot's next thread would come by it.
+        over = dead & whole[live]
+        if over.any():
+            self._retire(current.pick(over), live[over], used[over[cell_rows["thread"]]])
         return snapshot
 
     def _threads(self, slots: int, again: bool = False) -> tuple[Array, I64]:

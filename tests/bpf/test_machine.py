@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kvmtop.bpf import collector
 from kvmtop.bpf.collector import Collector
 from kvmtop.bpf.sched import Sched
 from kvmtop.model.vocabulary import OUTSIDE, STATES, Sleeper
@@ -614,3 +615,42 @@ def test_a_sleeper_that_wakes_just_then(counting: Collector) -> None:
         lost = {name: ns - outside.get(name, 0) for name, ns in states(found).items()}
         assert lost["idle"] > 0 and lost["blocked"] == 0 and sum(lost.values()) == found["exit_ns"] - found["first_ns"]
         assert found["exit_ns"] > found["first_ns"] and sum(outside.values()) == end - int(found["exit_ns"])
+
+
+def test_who_ends_while_it_is_read_leaves_nothing_to_the_slots_next_thread(
+    counting: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cells have been read by then, without that of its last reason."""
+
+    def first(player: Player) -> None:
+        enter()
+        leave(CPUID)
+        enter()
+        player.step()
+        leave(IO)
+        enter()
+
+    def second(player: Player) -> None:
+        enter()
+        leave(CPUID)
+        enter()
+        player.step()
+
+    monkeypatch.setattr(collector, "TRIES", 1)  # as if it came out whole in none
+    counting.read()
+    counting.read()  # whoever ended before is out of the maps
+    with Player(first) as player:
+        player.wait()
+        counting.read()
+
+        def end(slots: int) -> None:
+            player.go()
+            os.waitid(os.P_PID, player.pid, os.WEXITED | os.WNOWAIT)
+
+        counting.read(end)
+        counting.read()
+        with Player(second) as other:
+            other.wait()
+            assert [int(one["reason"]) for one in machine.cells(counting, other.pid)] == [CPUID]
+        found = {int(one["reason"]): int(one["count"]) for one in machine.cells(counting, player.pid)}
+        assert found == {CPUID: 1, IO: 1}
