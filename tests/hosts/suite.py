@@ -31,7 +31,8 @@ TIMEOUT = 3000  # seconds, a job
 # Bochs has one CPU and no QEMU in it, and takes 3 s for a second at work: what needs neither.
 ON_BOTH_INTEL = [
     "tests/on_host/test_counts.py",
-    "tests/on_host/test_kvm_exit.py",
+    "tests/on_host/test_kvm_exit.py::test_the_raw_one_takes_over_in_mid_run_and_every_exit_is_counted",
+    "tests/on_host/test_kvm_exit.py::test_a_wrong_place_is_found_out[reason]",
     "tests/on_host/test_percentiles.py",
     "tests/on_host/test_details.py::test_a_known_guest_touches_what_its_program_says",
     "tests/on_host/test_details.py::test_the_guest_code_is_known_to_the_instruction",
