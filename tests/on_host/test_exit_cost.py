@@ -25,6 +25,7 @@ def test_something_is_added() -> None:
     assert cost.told_by.startswith(RAW) and cost.held_on_cpu is not None
 
 
+@pytest.mark.long
 def test_nothing_is_added_where_both_are_probed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or less than 5 %: an interval of 95 % leaves it out once in twenty times."""
     probed = exit_cost._Runs.once
