@@ -17,7 +17,8 @@
  * Flags, from bpf/collector.py: EXIT_REASON, EXIT_ISA, EXIT_VCPU, ENTRY_VCPU, USER_REASON, USER_ERRNO, FPU_LOAD,
  * SWITCH_*, WAKE_PID: offsets of fields in the tracepoints' records, absent where the kernel has no such field;
  * SKIP(tgid): true for processes that are not wanted; RAW: what can comes as a raw tracepoint; from
- * bpf/kvm_exit.py: RAW_VCPU, VCPU_ID, SVM_*, VMX_*: how kvm_exit can, too (exits.h); from bpf/sched.py:
+ * bpf/kvm_exit.py: RAW_VCPU, VCPU_ID, SVM_*, VMX_*, RDONLY_CAST, ENDLESS: how kvm_exit can, too (exits.h); from
+ * bpf/sched.py:
  * TYPED: sched_switch and sched_wakeup come with the kernel's types, and TASK_*, NOTE_*, CFS_*, RQ_*: offsets in its
  * structures; BLOCK_AT, BLOCK_SIZE: where kvm_vcpu_block lies, where NOTE_TASK is unknown; THREADS, CELLS, CPUS:
  * entries of the maps; MAP_FLAGS.

@@ -62,7 +62,7 @@ static __always_inline struct thread *left_guest(void *ctx, bool raw)
 }
 
 /* The kernel's memory, where the verifier has no type for it. */
-#ifdef RDONLY_CAST /* at a tenth of the helper's cost: bpf_rdonly_cast, since Linux 6.2 (a35b9af4ec2c) */
+#ifdef RDONLY_CAST /* without a helper: bpf_rdonly_cast, since Linux 6.2 (a35b9af4ec2c) */
 static u64 (*rdonly_cast)(u64 address, u64 type) = (void *)RDONLY_CAST;
 #define PEEK(size, to, from, offset)                                                                          \
     do {                                                                                                      \

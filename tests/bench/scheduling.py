@@ -9,11 +9,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import signal
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +18,7 @@ from kvmtop.host.selftest_guest import Guest, Step
 
 from ..hosts import amd, kernels
 from . import cost
-from .states import RUNS, TURNS, ahead, apart, halt, looped, pipe
+from .states import RUNS, TURNS, apart, halt, looped, pipe, turn
 
 COUNT = f"""{cost.WARM}
 live = warmed(Live(look=DetailRequest(sched=0) if sys.argv[1] == "open" else None))
@@ -41,18 +38,7 @@ def wait() -> float:
     guest, failures = Guest([Step("cpuid", 1)]), list[str]()
     guest._loop(0, failures)  # from now on it is known as a vCPU
     assert not failures, failures
-    ahead()  # two of the same rank take turns
-    if not (other := os.fork()):
-        for _ in range(2 * TURNS):
-            os.sched_yield()
-        os._exit(0)
-    start = time.monotonic_ns()
-    for _ in range(TURNS):
-        os.sched_yield()
-    spent = time.monotonic_ns() - start
-    os.kill(other, signal.SIGKILL)
-    os.waitpid(other, 0)
-    return spent / TURNS
+    return turn()
 
 
 # What it is, the measurement, and what kvmtop must have seen as often: closed, and open.
