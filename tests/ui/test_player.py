@@ -153,7 +153,7 @@ async def test_the_clock_is_the_hosts_as_it_was(tmp_path: Path, clock: Clock) ->
             await d.press("right")
 
 
-async def test_an_old_recording_says_what_it_does_not_know() -> None:
+async def test_an_old_recording_says_what_it_does_not_know(clock: Clock) -> None:
     async with driving(Path(__file__).parents[1] / "data" / "recordings" / "format1.kvmtop") as d:
         await d.press("space", "right")
         await d.until(functools.partial(at, d, 1))
@@ -247,7 +247,7 @@ def test_a_long_way_ends_where_little_must_be_unpacked() -> None:
     assert all(base(handy(n, 3600)) == handy(n, 3600) - 1 for n in range(1, 3599))
 
 
-async def test_a_click_on_the_timeline(file: Path) -> None:
+async def test_a_click_on_the_timeline(file: Path, clock: Clock) -> None:
     async with driving(file) as d:
         await d.press("space")
         line = d.app.query_one(Timeline)
@@ -294,7 +294,7 @@ async def test_at_the_end_it_stops_and_space_begins_anew(file: Path, clock: Cloc
         assert not d.feed.paused
 
 
-async def test_all_views_and_filters_work_in_it(file: Path) -> None:
+async def test_all_views_and_filters_work_in_it(file: Path, clock: Clock) -> None:
     async with driving(file) as d:
         await d.press("space", "dollar_sign")
         await d.until(lambda: d.shown() == SAMPLES - 1)
@@ -315,7 +315,9 @@ async def test_all_views_and_filters_work_in_it(file: Path) -> None:
         await d.pilot.pause()
 
 
-async def test_the_scheduler_page_of_a_recording_has_what_needs_no_probe(tmp_path: Path) -> None:
+async def test_the_scheduler_page_of_a_recording_has_what_needs_no_probe(
+    tmp_path: Path, clock: Clock
+) -> None:
     host, file = Culprits(), tmp_path / "run.kvmtop"
     host.look(DetailRequest(sched=0))
     recorder = Recorder(host, file, "a made-up host")
