@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from .commands import compare, demo, doctor, explain, help, live, record, replay, serve
+from .commands import compare, config, demo, doctor, explain, help, live, record, replay, serve
 from .commands import list as list_
 from .commands.arguments import Parser
 from .errors import KvmtopError, fault, tell
@@ -34,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     "list": list_,
     "doctor": doctor,
     "explain": explain,
+    "config": config,
 }
 
 

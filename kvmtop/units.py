@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 DASH = "–"  # unknown, which is not zero
 
 
@@ -45,6 +48,14 @@ def duration(ns: float | None) -> str:
     return f"{minutes}m{seconds:02}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02}m"
 
 
+def spoken(ns: float) -> str:
+    """A time in a sentence, to the second: 34 s, 1 min 34 s, 2 h 5 min."""
+    minutes, seconds = divmod(round(ns / 1e9), 60)
+    if not minutes:
+        return f"{seconds} s"
+    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def size(amount: float) -> str:
     """Of memory, in bytes: 512B, 4.00KiB, 3.20GiB."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
@@ -67,13 +78,17 @@ def percent(share: float | None) -> str:
     return f"{100 * share:z.1f}%" if share < 0.9995 else f"{100 * share:.0f}%"
 
 
-BLOCKS = " ▁▂▃▄▅▆▇█"
+_LEFT, _RIGHT = (0, 0x40, 0x44, 0x46, 0x47), (0, 0x80, 0xA0, 0xB0, 0xB8)  # dots of a column, from the ground
 
 
-def sparkline(values: list[float], width: int) -> str:
-    """The last `width` values as blocks from zero to the largest: a flat rate looks flat, not like nothing."""
-    values = values[-width:] if width > 0 else []
+def sparkline(values: Sequence[float], width: int) -> str:
+    """The last 2 * width values, two a character, dots from zero to the largest: a flat rate looks flat."""
+    values = values[-2 * width :] if width > 0 else ()
     top = max(values, default=0)
-    if top <= 0:
-        return "".join("▁" for _ in values).rjust(width)
-    return "".join(BLOCKS[0 if v <= 0 else 1 + min(int(v / top * 8), 7)] for v in values).rjust(width)
+    dots = [0 if value <= 0 else math.ceil(value / top * 4) for value in values]
+    dots = [0] * (len(dots) % 2) + dots
+    cells = (_LEFT[left] | _RIGHT[right] for left, right in zip(dots[::2], dots[1::2], strict=True))
+    return "".join(chr(0x2800 + cell) if cell else " " for cell in cells).rjust(width)
+
+
+BLOCKS = " ▁▂▃▄▅▆▇█"

@@ -24,7 +24,10 @@ collect_ignore = [] if os.environ.get("KVMTOP_ON_HOST") else ["on_host"]
 
 
 def pytest_sessionstart() -> None:
-    """Where all is required, nothing is skipped for want of rights; and signals are as in a user's shell."""
+    """Where all is required, nothing is skipped for want of rights; signals are as in a user's shell, and nothing is
+    configured."""
+    os.environ["XDG_CONFIG_HOME"] = "/nonexistent"  # how the tester likes the dashboard is none of the tests' business
+    os.environ.pop("SUDO_UID", None)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and what is started by it, too
     if os.environ.get("KVMTOP_REQUIRE_HOSTS") == "1" and (
         not privileges.may_load_bpf() or processes.namespace() or os.geteuid()

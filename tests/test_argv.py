@@ -87,6 +87,11 @@ YIELDS = [
     ("--top 0", 2, "number of reasons"),
     ("--top ٣", 2, "number of reasons"),
     ("--no-idle", 0, ""),
+    ("--idle", 0, ""),
+    ("--idle --no-idle", 2, "not allowed with"),
+    ("replay good -b --idle", 0, ""),
+    ("demo intel -b --idle", 0, ""),
+    ("compare good good --idle", 2, "unrecognized arguments"),
     ("--kvm amd", 0, ""),
     ("--kvm AMD", 2, "invalid choice: 'AMD'"),
     ("-G kvm=amd --kvm intel", 0, ""),
@@ -162,6 +167,26 @@ YIELDS = [
     ("explain ''", 2, ""),
     (f"explain {LONG}", 2, ""),
     ("explain \x1b[2J", 2, ""),
+    ("config", 0, ""),
+    ("config --no-config", 0, ""),
+    ("config --config toml", 0, ""),
+    ("config --config file", 1, "cannot read file: "),
+    ("config --config none", 2, "cannot read none: No such file"),
+    ("config --config .", 2, "cannot read ."),
+    ("config --config pipe", 2, "cannot read pipe: it is no file"),
+    ("config --config /dev/zero", 2, "cannot read /dev/zero: it is no file"),
+    ("config --config ''", 2, "is no name of a file"),
+    (f"config --config {LONG}", 2, "File name too long"),
+    ("config --config good", 1, "it has more than 16 kB"),
+    ("config --config toml --no-config", 2, "not allowed with"),
+    ("--config none", 0, ""),  # without a dashboard, nobody asks how it shall look
+    ("--no-config -b", 0, ""),
+    ("replay good --config none", 0, ""),
+    ("replay good --no-config", 0, ""),
+    ("demo --config none", 0, ""),
+    ("demo --no-config", 0, ""),
+    ("compare good good --config none", 0, ""),
+    ("compare good good --no-config", 0, ""),
     ("--json", 0, ""),
     ("--json=out", 0, ""),
     ("--json=''", 2, "is no name of a file"),
@@ -268,9 +293,10 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def clear(folder: Path) -> None:
     """As it was before the last run."""
-    for name in ("out", "rec", "link", "pipe", "file", "far"):
+    for name in ("out", "rec", "link", "pipe", "file", "far", "toml"):
         (folder / name).unlink(missing_ok=True)
     (folder / "file").write_text("mine\n")
+    (folder / "toml").write_text('sort = "p99"\n')
     (folder / "link").symlink_to("file")
     (folder / "far").symlink_to(f"/proc/self/fd/{10**30}")
     os.mkfifo(folder / "pipe")

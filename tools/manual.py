@@ -43,7 +43,11 @@ interval. When it ends, it prints the summary that the SystemTap script kvm_serv
 format. Looking at a live host needs root."""
 STATUS = (
     ("0", "all went well; a signal (INT, TERM, HUP) ends a run well, too, once counting has begun"),
-    ("1", "this machine lacks something, or an output could not be written; a sentence on standard error says what"),
+    (
+        "1",
+        "this machine lacks something, an output could not be written, or a line of the configuration is wrong; a"
+        " sentence on standard error says what",
+    ),
     ("2", "the arguments are wrong"),
 )
 # The values of arguments that argparse does not list as choices, by the first name of each; before it, its command.

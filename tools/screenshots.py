@@ -66,6 +66,7 @@ def main() -> int:
     if "HOST_OUT" in os.environ:
         out = Path(os.environ["HOST_OUT"]) / "keep"
         out.mkdir(exist_ok=True)
+        os.environ["COLORTERM"] = "truecolor"  # whatever this terminal has
         asyncio.run(take(out))
         return 0
     inside = [sys.executable, "-m", "tests.hosts.two_guests", sys.executable, "-m", "tools.screenshots"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
 import time
 from pathlib import Path
@@ -21,29 +22,30 @@ from tests.support import picture
 from .screenshots import FOLDER
 
 DEMO = Path(kvmtop.__file__).parent / "demo" / "amd.kvmtop"
-SIZE = (112, 36)
+SIZE = (120, 40)
 SECONDS = 3  # a frame
 STILL = 0.4  # seconds without a change
 SEEKS = 11  # twentieths of the demo: both VMs are busy
 STEPS = (  # what is pressed, the frame's title, and what the screen has then
-    (("home",), "kvmtop demo: all VMs, the reason with the most time first", "All VMs"),
-    (("2", "home"), "2: the list of VMs", "db01"),
-    (("down",), "↓: a vCPU of db01", "vCPU 0"),
-    (("enter",), "Enter: this vCPU alone", "All VMs › db01 › vCPU 0"),
-    (("1", "home", "down"), "1 ↓: its reasons", "REASON"),
-    (("enter",), "Enter: what the reason means, its histogram, its history", "p99"),
-    (("escape",), "Escape: back", "All VMs › db01 › vCPU 0"),
+    (("home",), "kvmtop demo: all VMs, the reason with the most time first", "Exit reasons"),
+    (("2", "home"), "2: the list of VMs", "db01 · pid"),
+    (("down",), "↓: a vCPU of db01", "db01 · vCPU 0"),
+    (("enter",), "Enter: this vCPU alone", "› db01 › vCPU 0"),
+    (("1", "home", "down"), "1 ↓: its reasons", "Exit reasons"),
+    (("enter",), "Enter: what the reason means, its histogram, its history", "How long they last"),
+    (("escape",), "Escape: back", "› db01 › vCPU 0"),
 )
 # A number stands behind the first text of each kind, where the screen has room for it.
 NUMBERS = (
-    r"SVM",
-    r"All VMs",
-    r"█ guest .*[%–](?= *$)",  # the legend of the bar
-    r"REASON",
-    r"TOTAL",
-    r"VM / VCPU",
-    r"STATE",
-    r"Exits a second.*?VMs",
+    r"QEMU guests",
+    r"vCPUs",
+    r"Where the time goes",
+    r"Exit reasons",
+    r"TREND",
+    r"VMs and vCPUs",
+    r"TOP",
+    r"Enter: all of it",
+    r"quit",
 )
 CELL, LINE, LEFT, TOP = 12.2, 24.4, 9, 41  # of Rich's SVG, in pixels
 
@@ -58,7 +60,7 @@ def numbered(svg: str, lines: list[str]) -> str:
         row, match = found[0]
         line = f"{lines[row]:<{SIZE[0] + 2}}"
         for column in (match.end() + 1, match.start() - 1):
-            if not line[max(column - 1, 0) : column + 1].strip():
+            if not line[max(column - 1, 0) : column + 1].strip(" ─"):  # nothing, or a border
                 break
         else:
             raise ValueError("\n".join([f"no room beside {text}:", *lines]))
@@ -113,8 +115,8 @@ async def take() -> tuple[str, list[str]]:
     app = Player(ReplayFeed(Recording(DEMO)))
     frames: list[str] = []
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press("space", *["right_curly_bracket"] * SEEKS)
-        await settled(app, "All VMs")
+        await pilot.press("space", *["right_curly_bracket"] * SEEKS, "home")
+        await settled(app, "Exit reasons")
         first = numbered(app.export_screenshot(), picture.lines(app))
         for keys, title, shown in STEPS:
             await pilot.press(*keys)
@@ -125,6 +127,7 @@ async def take() -> tuple[str, list[str]]:
 
 def main() -> None:
     argparse.ArgumentParser(prog="python -m tools.tour", description=__doc__).parse_args()
+    os.environ["COLORTERM"] = "truecolor"  # whatever this terminal has
     first, frames = asyncio.run(take())
     picture.write(first, FOLDER / "annotated.png", 9)
     (FOLDER / "drilldown.svg").write_text(animated(frames))

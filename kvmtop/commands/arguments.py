@@ -7,9 +7,12 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import KvmtopError
+
+if TYPE_CHECKING:
+    from ..config.file import Config
 
 FLAVOURS = {"intel": 1, "amd": 2}
 # KINDS of model/vocabulary.py in the order in which people ask for them; numpy must not be imported for --help.
@@ -179,16 +182,28 @@ def add_batch(p: Parser, what: str) -> None:
     )
 
 
-def add_rows(p: Parser, sort: str = "sort tables, --json and --csv: reason, rate, time, avg, p99, …") -> None:
-    """Which reasons, and in which order. sort: the help for that."""
+def add_rows(
+    p: Parser,
+    sort: str = "sort tables, --json and --csv: reason, rate, time, avg, p99, …",
+    idle_last: bool = True,
+) -> None:
+    """Which reasons, and in which order. sort: the help for that; idle_last: unless somebody asks for them."""
     group = p.add_argument_group("reasons")
     group.add_argument("--reason", metavar="REGEX", help="only reasons whose names match")
     group.add_argument("--sort", metavar="COLUMN", help=sort)
     group.add_argument("--top", type=_count, metavar="N", help="the first N reasons, in tables, --json and --csv")
-    group.add_argument(
-        "--no-idle",
-        action="store_true",
-        help="leave out idle reasons, as the key i does; time shares of tables are of the rest",
+    idle = group.add_mutually_exclusive_group()
+    if idle_last:
+        idle.add_argument(
+            "--idle",
+            action="store_const",
+            const="in",
+            default="last",
+            help="idle reasons among the others, as with the key i; else tables have them last, and TIME%% is without"
+            " them",
+        )
+    idle.add_argument(
+        "--no-idle", dest="idle", action="store_const", const="out", default="last", help="leave out idle reasons"
     )
 
 
@@ -236,3 +251,35 @@ def add_programs(p: Parser) -> None:
         metavar=ADDRESS,
         help="serve /metrics for Prometheus, on this host alone without ADDR",
     )
+
+
+def add_config(p: Parser) -> None:
+    """How the dashboard looks."""
+    group = p.add_argument_group("dashboard")
+    one = group.add_mutually_exclusive_group()
+    one.add_argument(
+        "--config",
+        type=_file,
+        metavar="FILE",
+        help="how it shall look (default: ~/.config/kvmtop/config.toml, also under sudo)",
+    )
+    one.add_argument("--no-config", action="store_true", help="as it comes")
+
+
+def config(options: argparse.Namespace) -> Config:
+    """What --config, --no-config or neither asks for. Raises KvmtopError."""
+    from ..config.file import Config
+
+    if options.no_config:
+        return Config()
+    return Config.load(Path(options.config) if options.config else None)
+
+
+def dashboard(options: argparse.Namespace) -> Config:
+    """The same, where --sort, --idle and --no-idle do not say otherwise. Raises KvmtopError."""
+    found = config(options)
+    if options.sort is not None:
+        found.preferences = found.preferences.but(sort=options.sort, reverse=False)
+    if options.idle != "last":
+        found.preferences = found.preferences.but(idle=options.idle == "in")
+    return found

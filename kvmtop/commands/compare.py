@@ -19,8 +19,9 @@ def parser() -> Parser:
     for name, help in (("a", "before: FILE, or FILE@FROM..TO, in seconds from its start"), ("b", "after, the same")):
         p.add_argument(name, metavar=name.upper(), help=help)
     arguments.add_batch(p, "text only")
+    arguments.add_config(p)
     arguments.add_vms(p, by_pid=False)
-    arguments.add_rows(p, "sort by a column: reason, rate_a, rate_b, rate_change, time_b, p99_b, …")
+    arguments.add_rows(p, "sort by a column: reason, rate_a, rate_b, rate_change, time_b, p99_b, …", idle_last=False)
     return p
 
 
@@ -33,16 +34,17 @@ def run(options: argparse.Namespace) -> int:
     from ..tables.row_choice import RowChoice
     from . import screen
 
-    choice = RowChoice.of(options.reason, top=options.top, idle=not options.no_idle)
+    choice = RowChoice.of(options.reason, top=options.top, idle=options.idle)
     sort, selection = "" if options.sort is None else sortable(options.sort, BY_KEY), Selection.of(options.vm)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     a, b = (RecordingSpan.read(name, selection) for name in (options.a, options.b))
     found = ordered(changes(a, b, choice.keeps), sort, falling(sort))[: choice.top]
     failure = None
     if screen.able() and not options.batch:
+        config = arguments.config(options)
         with Ending() as ending:
             try:
-                screen.comparison(a, b, found, sort, ending)
+                screen.comparison(a, b, found, sort, ending, config)
             except KvmtopError as error:
                 failure = error  # and what was found all the same
     for line in text(a, b, found):

@@ -42,6 +42,8 @@ def parser() -> Parser:
     p.add_argument("--version", action="version", version=f"kvmtop {__version__}")
     arguments.add_vms(p)
     arguments.add_schedule(p)
+    p.set_defaults(interval=None)  # on the dashboard, the configuration may have one
+    arguments.add_config(p)
     arguments.add_rows(p)
     arguments.add_details(p)
     arguments.add_programs(p)
@@ -59,11 +61,11 @@ def run(options: argparse.Namespace, bare: bool = False) -> int:
     outputs = Outputs(options.dump, options.kvm, options.record, options.json, options.csv)
     inputs = {"what --guest-kallsyms reads": options.guest_kallsyms, "what --memory-map reads": options.memory_map}
     outputs.check(inputs, options.batch)
-    choice = requests.rows(options.reason, options.sort, options.top, options.no_idle)
+    choice = requests.rows(options.reason, options.sort, options.top, options.idle)
     selection = Selection.of(options.vm)
     labels = requests.labels(options.guest_kallsyms, options.memory_map)
     details = requests.details(options.event, options.slow, options.pid)
-    schedule = headless.Schedule(options.interval, options.duration)
+    schedule = headless.Schedule(options.interval or 1.0, options.duration)
     start: Callable[[], Source] = partial(sources.host, options.pid, selection, details, options.record)
     if bare:
         try:
@@ -78,8 +80,17 @@ def run(options: argparse.Namespace, bare: bool = False) -> int:
         tables = headless.Tables(labels, choice, options.event, bool(options.slow)) if written else None
         show = partial(headless.follow, schedule=schedule, tables=tables)
     else:
+        config = arguments.dashboard(options)
+        if options.interval is None and not (outputs.programs or options.record or options.openmetrics):
+            schedule = headless.Schedule(config.preferences.number("interval"), options.duration)
         show = partial(
-            screen.dashboard, schedule=schedule, details=details, labels=labels, choice=choice, outputs=outputs
+            screen.dashboard,
+            schedule=schedule,
+            details=details,
+            labels=labels,
+            choice=choice,
+            outputs=outputs,
+            config=config,
         )
     metrics = None
     if options.openmetrics:

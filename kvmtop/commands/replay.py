@@ -22,6 +22,7 @@ def parser() -> Parser:
 
 def add_options(p: Parser) -> None:
     """What can be asked of any recording."""
+    arguments.add_config(p)
     arguments.add_batch(p, "all intervals as tables on standard output, at once")
     arguments.add_vms(p)
     arguments.add_rows(p)
@@ -45,7 +46,7 @@ def play(path: Path, options: argparse.Namespace) -> int:
 
     outputs = Outputs(options.dump, options.kvm, None, options.json, options.csv)
     outputs.check({"the recording that is to be read": path}, options.batch)
-    choice = requests.rows(options.reason, options.sort, options.top, options.no_idle)
+    choice = requests.rows(options.reason, options.sort, options.top, options.idle)
     recording = Recording(path, options.pid, Selection.of(options.vm))
     programs = outputs.programs or options.openmetrics
     # The dashboard goes back and forth; programs get it from its beginning to its end.
@@ -54,7 +55,8 @@ def play(path: Path, options: argparse.Namespace) -> int:
         times = headless.Replay(recording.times.tolist(), timed=bool(options.openmetrics))
         show = partial(headless.follow, schedule=times, tables=tables)
     else:
-        show = partial(screen.player, recording=recording, choice=choice, outputs=outputs)
+        config = arguments.dashboard(options)
+        show = partial(screen.player, recording=recording, choice=choice, outputs=outputs, config=config)
     metrics = None
     if options.openmetrics:
         service = not options.batch and not outputs.streamed

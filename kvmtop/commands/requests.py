@@ -10,7 +10,7 @@ from ..model.vocabulary import DetailRequest
 from ..reference import qemu_mtree
 from ..reference.guest_symbols import Symbols
 from ..reference.labels import Labels
-from ..tables.row_choice import RowChoice
+from ..tables.row_choice import Idle, RowChoice
 from .arguments import SCHEDULER
 
 
@@ -30,8 +30,8 @@ def labels(guest_kallsyms: Path | None, memory_map: Path | None) -> Labels:
     return Labels(symbols=symbols, memory=memory)
 
 
-def rows(reason: str | None, sort: str | None, top: int | None, no_idle: bool) -> RowChoice | None:
+def rows(reason: str | None, sort: str | None, top: int | None, idle: Idle) -> RowChoice | None:
     """The reasons to show; None where nothing is asked for, and programs get all by code. Raises KvmtopError."""
-    if reason is None and sort is None and top is None and not no_idle:
+    if reason is None and sort is None and top is None and idle == "last":
         return None
-    return RowChoice.of(reason, "time" if sort is None else sort, top, not no_idle)
+    return RowChoice.of(reason, "time" if sort is None else sort, top, idle)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..ending import Ending
 
 if TYPE_CHECKING:  # none of it without a screen
+    from ..config.file import Config
     from ..insight.compare import Change, RecordingSpan
     from ..model.source import Source
     from ..model.vocabulary import DetailRequest
@@ -37,6 +38,7 @@ def dashboard(
     labels: Labels,
     choice: RowChoice | None,
     outputs: Outputs,
+    config: Config,
 ) -> None:
     """This host, until it ends. outputs: for the key that writes the summary. Raises KvmtopError."""
     _take()
@@ -44,38 +46,52 @@ def dashboard(
     from ..ui.live_feed import LiveFeed
 
     feed = LiveFeed(source, schedule.interval, schedule.duration, details)
-    _run(KvmtopApp(feed, _viewpoint(choice), outputs.dump, outputs.flavour, labels), ending)
+    _run(KvmtopApp(feed, _viewpoint(choice, config), outputs.dump, outputs.flavour, labels, config), ending)
 
 
-def player(source: Source, ending: Ending, *, recording: Recording, choice: RowChoice | None, outputs: Outputs) -> None:
+def player(
+    source: Source,
+    ending: Ending,
+    *,
+    recording: Recording,
+    choice: RowChoice | None,
+    outputs: Outputs,
+    config: Config,
+) -> None:
     """A recording, which goes back and forth: nobody else reads the source. Raises KvmtopError."""
     _take()
     from ..ui.player import Player
     from ..ui.replay_feed import ReplayFeed
 
-    _run(Player(ReplayFeed(recording), _viewpoint(choice), outputs.dump, outputs.flavour), ending)
+    at = _viewpoint(choice, config)
+    _run(Player(ReplayFeed(recording), at, outputs.dump, outputs.flavour, config=config), ending)
 
 
-def comparison(a: RecordingSpan, b: RecordingSpan, found: Sequence[Change], sort: str, ending: Ending) -> None:
+def comparison(
+    a: RecordingSpan, b: RecordingSpan, found: Sequence[Change], sort: str, ending: Ending, config: Config
+) -> None:
     """Two recordings next to each other; sort: by this column. Raises KvmtopError."""
     _take()
     from ..ui.compare_app import Comparison
 
-    _run(Comparison(a, b, found, sort), ending)
+    _run(Comparison(a, b, found, sort, config.preferences.word("theme")), ending)
 
 
-def _viewpoint(choice: RowChoice | None) -> Viewpoint:
-    """As --reason, --sort and --no-idle have it."""
+def _viewpoint(choice: RowChoice | None, config: Config) -> Viewpoint:
+    """As --reason and the configuration have it."""
     from ..tables.columns import falling
     from ..ui.viewpoint import Viewpoint
 
-    if not choice:
-        return Viewpoint()
+    set_ = config.preferences
+    sort = set_.word("sort")
     return Viewpoint(
-        sorting=choice.sort,
-        descending=falling(choice.sort),
-        leave_idle=not choice.idle,
-        filters={"reasons": choice.reason.pattern if choice.reason else "", "vms": ""},
+        sorting=sort,
+        descending=falling(sort) != set_.is_on("reverse"),
+        idle=set_.is_on("idle"),
+        filters={"reasons": choice.reason.pattern if choice and choice.reason else "", "vms": ""},
+        columns={table: set_.words(f"columns.{table}") for table in ("reasons", "vms")},
+        panes=set_.words("panes"),
+        limits=set_.limits,
     )
 
 

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..model.arrays import Array
+from ..model.exit_stats import NOT_ITS_DOING
 from ..model.histogram import BUCKETS, bucket_bounds, percentile
 from ..model.interval import Interval
 from ..model.scope import Scope
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import KINDS, OUTSIDE
+from ..reference.guest_symbols import KERNEL_HALF
 
 POLLING = frozenset({"poll", "window"})
 CODE = "rip"
 TOUCHED = frozenset(KINDS) - {"", CODE} - POLLING
+USER_SPACE = 0  # stands for all of its addresses, which say nothing to anybody
 TREND = 8  # intervals
 _SUMS = ("count", "exits", "total", *OUTSIDE[1:])
 Sample = dict[tuple[int, int, int, int], float]  # (thread's id, kind, value, extra) → events a second
@@ -38,6 +41,8 @@ class Access:
     share: float | None  # of the time of all of its kind
     hist: tuple[int, ...] = ()
     trend: Sequence[float] = ()  # events a second, oldest first
+    own: int = 0  # ns of `total` that are its own doing, as Reason.own
+    own_share: float | None = None  # of those of all of its kind
 
     @property
     def rate(self) -> float:
@@ -87,14 +92,30 @@ def rates(interval: Interval) -> Sample:
     if rows is None:
         return {}
     rows = rows[rows["count"] > 0]
+    _fold(rows)
+    found: Sample = {}
     keys = zip(*(rows[name].tolist() for name in ("id", "kind", "value", "extra")), strict=True)
-    return dict(zip(keys, (rows["count"] / seconds(interval)).tolist(), strict=True))
+    for key, rate in zip(keys, (rows["count"] / seconds(interval)).tolist(), strict=True):
+        found[key] = found.get(key, 0.0) + rate
+    return found
+
+
+def _fold(rows: Array) -> None:
+    """The guest's user space as one address."""
+    rows["value"][(rows["kind"] == KINDS.index(CODE)) & (rows["value"] < KERNEL_HALF)] = USER_SPACE
 
 
 def accesses(
-    interval: Interval, scope: Scope, kinds: Iterable[str] = TOUCHED, history: Sequence[Sample] = ()
+    interval: Interval,
+    scope: Scope,
+    kinds: Iterable[str] = TOUCHED,
+    history: Sequence[Sample] = (),
+    fold: bool = False,
 ) -> list[Access]:
-    """What the exits of a scope touched in the interval, of these kinds; most time first, then most often."""
+    """What the exits of a scope touched in the interval, of these kinds; most time first, then most often.
+
+    fold: the code of the guest's user space is one, USER_SPACE, as it is in a history.
+    """
     rows = change(interval)
     if rows is None:
         return []
@@ -103,6 +124,8 @@ def accesses(
     rows = rows[rows["count"] > 0] if ids is None else rows[(rows["count"] > 0) & np.isin(rows["id"], ids)]
     if not len(rows):
         return []
+    if fold:
+        _fold(rows)
     _, first, group = np.unique(rows[["kind", "value", "extra"]], return_index=True, return_inverse=True)
     sums = {name: np.zeros(len(first), "u8") for name in _SUMS}
     for name, sum_ in sums.items():
@@ -111,6 +134,10 @@ def accesses(
     np.add.at(hist, group, rows["hist"])
     np.maximum.at(longest, group, rows["max"])
     times = np.bincount(rows["kind"], rows["total"], len(KINDS))
+    idle = sums["idle"].astype("i8")
+    own = sums["total"].astype("i8") - idle - sum(sums[state].astype("i8") for state in NOT_ITS_DOING)
+    own = np.where(2 * idle > sums["total"].astype("i8"), idle, own)
+    own_times = np.bincount(rows["kind"][first], own, len(KINDS))
     lookback = list(history)[-TREND:]
     threads = {int(i) for i in ids} if ids is not None else None
     found = []
@@ -133,6 +160,8 @@ def accesses(
                 max=min(int(longest[i]), bucket_bounds(int(filled[-1]))[1]) if len(filled) else None,
                 share=total / whole if whole else None,
                 hist=tuple(hist[i].tolist()),
+                own=int(own[i]),
+                own_share=float(own[i] / own_times[kind]) if own_times[kind] > 0 else None,
                 trend=[_trend(sample, (kind, value, extra), threads) for sample in lookback],
             )
         )

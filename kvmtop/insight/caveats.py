@@ -26,16 +26,14 @@ def silence(snapshot: Snapshot) -> str | None:
 
 def caveats(snapshot: Snapshot) -> str:
     """What was not counted or did not pair, in words; empty where there is nothing to confess."""
-    words = []
-    if snapshot.lost:
-        words.append(f"{snapshot.lost} exits lost (a map was full)")
-    if snapshot.unpaired:
-        words.append(f"{snapshot.unpaired} entries without an exit")
-    if snapshot.overwritten:
-        words.append(f"{snapshot.overwritten} exits without an entry")
-    if snapshot.ended_threads:
-        words.append(f"{snapshot.ended_threads} vCPU thread{'s' * (snapshot.ended_threads != 1)} ended")
-    return ", ".join(words)
+    counted = (
+        (snapshot.lost, "exit{} lost (a map was full)"),
+        (snapshot.unpaired, "entr{y} without an exit"),
+        (snapshot.overwritten, "exit{} without an entry"),
+        (snapshot.ended_threads, "vCPU thread{} ended"),
+    )
+    words = [f"{n} {what.format('s' * (n != 1), y='y' if n == 1 else 'ies')}" for n, what in counted if n]
+    return f"since the start: {', '.join(words)}" if words else ""
 
 
 def dropped(details: Details) -> str:
@@ -46,5 +44,6 @@ def dropped(details: Details) -> str:
         if kind in TITLES
     ]
     if details.undelivered:
-        words.append(f"{details.undelivered} slow exits came too fast to be shown")
+        more = "1 more slow exit is" if details.undelivered == 1 else f"{details.undelivered} more slow exits are"
+        words.append(f"{more} not in the list: they came faster than they could be read")
     return ", ".join(words)

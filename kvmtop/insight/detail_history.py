@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from ..model.interval import Interval
@@ -10,7 +10,8 @@ from .accesses import Sample, rates
 from .slow_exits import Slow, read
 
 SAMPLES = 60  # intervals
-SLOWEST = 20  # exits kept, of the interval and of the run
+SLOWEST = 20  # exits kept of each vCPU, of the interval and of the run
+MOST = 1000  # of all vCPUs together
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class DetailHistory:
     """What was seen up to an interval. It never changes: threads may share it."""
 
     samples: tuple[Sample, ...] = ()  # oldest first
-    slow: tuple[Slow, ...] = ()  # the slowest of the last interval, slowest first
+    slow: tuple[Slow, ...] = ()  # the slowest of the last interval, slowest first; of each vCPU SLOWEST
     slowest: tuple[Slow, ...] = ()  # and of the run
     since_ns: int = 0  # when the present look began
 
@@ -38,4 +39,9 @@ class DetailHistory:
 
 
 def _slowest(found: list[Slow]) -> tuple[Slow, ...]:
-    return tuple(heapq.nlargest(SLOWEST, found, key=lambda one: one.ns))
+    kept, of_thread = [], Counter[tuple[int, int]]()
+    for one in sorted(found, key=lambda one: -one.ns):
+        of_thread[one.pid, one.tid] += 1
+        if of_thread[one.pid, one.tid] <= SLOWEST:
+            kept.append(one)
+    return tuple(kept[:MOST])

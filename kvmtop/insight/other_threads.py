@@ -19,6 +19,7 @@ from ..model.scheduling import ROLES
 from ..model.scope import ALL, Scope
 from ..sanitize import clean
 from . import blame
+from .finding import Finding
 
 BUSY_SHARE = 0.90  # of a thread's time on a CPU
 WAIT_SHARE = 0.20  # ready to run, but not running
@@ -85,27 +86,36 @@ def _other_threads(interval: Interval) -> list[OtherThread]:
     )
 
 
-def stand_out(interval: Interval) -> Iterator[tuple[str, str]]:
-    """The busiest thread that does all that it can, and the one that waits most, each with its rule."""
-    threads = [one for one in other_threads(interval) if one.role in TOLD]
+def stand_out(interval: Interval, scope: Scope = ALL) -> Iterator[Finding]:
+    """The busiest thread of a scope that does all that it can, and the one that waits most."""
+    threads = [one for one in other_threads(interval, scope) if one.role in TOLD]
     for one in sorted(threads, key=lambda one: -(one.busy or 0))[:1]:
         if (one.busy or 0) >= BUSY_SHARE:
             polls = ", unless it polls" if one.role in POLLING else ""
-            yield (
-                f"{_who(interval, one)} is on a CPU {units.percent(one.busy)} of its time, and can hardly do"
-                f" more{polls}",
-                f"a thread of the VMM ≥ {BUSY_SHARE:.0%} of its time on a CPU",
+            yield Finding(
+                f"{_what(one)} of {_vm(interval, one)} is on a CPU {units.percent(one.busy)} of its time, and can"
+                f" hardly do more{polls}",
+                f"on a CPU ≥ {BUSY_SHARE:.0%} of the time of a thread of the VMM",
+                short=f"{_vm(interval, one)}: {_what(one)} is busy",
+                scope=Scope(one.pid),
+                state="user",
             )
     for one in sorted(threads, key=lambda one: -(one.wait or 0))[:1]:
         if (one.wait or 0) > WAIT_SHARE:
             why = blame.nobody_looks(one.throttled is not None)
-            yield (
-                f"{_who(interval, one)} waits for a CPU {units.percent(one.wait)} of its time: {why}",
+            yield Finding(
+                f"{_what(one)} of {_vm(interval, one)} waits for a CPU {units.percent(one.wait)} of its time: {why}",
                 f"wait > {WAIT_SHARE:.0%} of the time of a thread of the VMM",
+                short=f"{_vm(interval, one)}: {_what(one)} waits",
+                scope=Scope(one.pid),
+                state="wait",
             )
 
 
-def _who(interval: Interval, one: OtherThread) -> str:
+def _what(one: OtherThread) -> str:
+    return "the main thread" if one.role == "main" else one.name or f"thread {one.tid}"
+
+
+def _vm(interval: Interval, one: OtherThread) -> str:
     vm = interval.after.vms.get(one.pid)
-    what = "the main thread" if one.role == "main" else one.name or f"thread {one.tid}"
-    return f"{what} of {vm.name if vm else f'pid {one.pid}'}"
+    return vm.name if vm else f"pid {one.pid}"

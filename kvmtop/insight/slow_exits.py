@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,8 @@ from ..model.arrays import Array
 from ..model.exit_stats import by_reason
 from ..model.histogram import BUCKETS, bucket_bounds
 from ..model.interval import Interval
-from ..model.keys import unpack
+from ..model.keys import pack, unpack
+from ..model.scope import Scope
 from ..model.snapshot import SLOW, Snapshot
 from ..model.vocabulary import KINDS, OUTSIDE, Key
 
@@ -22,6 +23,7 @@ class Slow:
     """One slow exit. Times in ns."""
 
     time: float  # when it ended, seconds since the epoch
+    ended_ns: int  # the same, CLOCK_MONOTONIC
     vm: str
     pid: int
     tid: int
@@ -30,7 +32,7 @@ class Slow:
     code: int
     name: str
     ns: int
-    parts: Mapping[str, int]  # ns of it in each of OUTSIDE
+    parts: Mapping[str, int]  # ns of it in each of OUTSIDE that is told
     rip: int
     info: tuple[int, int]
     cpu: int
@@ -46,11 +48,12 @@ def read(rows: Array, snapshot: Snapshot) -> list[Slow]:
     for row in rows:
         item = dict(zip(SLOW.names or (), row.tolist(), strict=True))
         pid, tid = unpack(item["id"])
-        parts = {state: item[state] for state in OUTSIDE[1:]}
+        parts = {state: item[state] for state in OUTSIDE[1:] if state in snapshot.told}
         vm = snapshot.vms.get(pid)
         found.append(
             Slow(
                 time=item["time_ns"] / 1e9 + ahead,
+                ended_ns=item["time_ns"],
                 vm=vm.name if vm else f"pid {pid}",
                 pid=pid,
                 tid=tid,
@@ -64,6 +67,14 @@ def read(rows: Array, snapshot: Snapshot) -> list[Slow]:
             )
         )
     return found
+
+
+def in_scope(found: Iterable[Slow], scope: Scope, snapshot: Snapshot) -> list[Slow]:
+    """Those of a scope's vCPUs, in their order."""
+    if scope.thread is None:
+        return [one for one in found if scope.pid in (None, one.pid)]
+    mine = set(snapshot.threads["id"][scope.mask(snapshot)].tolist())
+    return [one for one in found if pack(one.pid, one.tid) in mine]
 
 
 def threshold(interval: Interval, only: Key | None = None, most: int = 60) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,8 @@ from ..model.vocabulary import STATES, Vm
 F64 = npt.NDArray[np.float64]
 
 STUCK_NS = 3_000_000_000  # so long in one state, neither in the guest nor idle, marks a vCPU
-SHOWN_NS = 100_000_000  # so long is worth a word
+SHOWN_NS = 5_000_000  # so long is worth a word
+TREND = 60  # intervals
 GUEST = STATES.index("guest")
 
 
@@ -52,10 +54,11 @@ class VcpuRow:
     outside: Outside | None
     ended: bool
     trend: list[float]
+    doing: tuple[int, str] | None = None  # of a VM: how many of its vCPUs are in the state that most of them are in
 
 
 def vcpu_rows(
-    session: Session, interval: Interval, hidden: frozenset[int] = frozenset(), trend: int = 8
+    session: Session, interval: Interval, hidden: frozenset[int] = frozenset(), trend: int = TREND
 ) -> list[VcpuRow]:
     """All VMs, each followed by its vCPUs, by name."""
     samples = list(session.history)[-trend:] if trend else []
@@ -111,6 +114,7 @@ def _vcpu_rows(samples: list[Sample], interval: Interval, hidden: frozenset[int]
                 outside=_still(vm, lasted[alive].tolist()),
                 ended=vm.ended,
                 trend=past,
+                doing=_doing(outside, alive),
             )
         )
         for row in rows:
@@ -213,6 +217,12 @@ def _outside(snapshot: Snapshot, lasted: I64) -> tuple[dict[int, Outside], set[i
         if ns >= STUCK_NS and where != "idle" and not still:
             stuck.add(row)
     return found, stuck
+
+
+def _doing(outside: Mapping[int, Outside], rows: Collection[int]) -> tuple[int, str] | None:
+    """The state that most of a VM's vCPUs are in, of those outside the guest and not idle, and how many are."""
+    states = Counter(one.where for row in rows if (one := outside.get(row)) and one.where != "idle")
+    return max(((number, state) for state, number in states.items()), default=None)
 
 
 def _still(vm: Vm, lasted: list[int]) -> Outside | None:

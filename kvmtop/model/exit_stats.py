@@ -16,6 +16,8 @@ from .keys import pack, unpack
 from .snapshot import Snapshot
 from .vocabulary import OUTSIDE, Key
 
+NOT_ITS_DOING = ("wait", "throttled")  # the scheduler's, whatever the exit was for
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -55,6 +57,14 @@ class Reason:
         return self.time - self.halted
 
     @property
+    def own(self) -> int:
+        """ns of its time that are its own doing: kernel, user and blocked; of an idle one what it was halted.
+
+        Where states are not told, all that is not known to be something else.
+        """
+        return self.halted if self.idle else self.busy - sum(self.parts.get(state, 0) for state in NOT_ITS_DOING)
+
+    @property
     def rate(self) -> float:
         """Exits a second."""
         return self.count / self.seconds
@@ -65,6 +75,11 @@ class Reason:
         return self.time / self.seconds
 
     @property
+    def own_rate(self) -> float:
+        """ns a second."""
+        return self.own / self.seconds
+
+    @property
     def avg(self) -> float | None:
         """ns."""
         return self.total / self.count if self.count else None
@@ -72,6 +87,12 @@ class Reason:
     def percentile(self, share: float) -> float | None:
         """The duration in ns below which this share (0 to 1) of the exits stayed, within 12.5 %."""
         return percentile(self.hist, share, self.min, self.max)
+
+
+def own_time(rows: Array, idle: bool) -> I64:
+    """ns of rows of an Interval (dtype ROW) that are their reason's own, as Reason.own; idle: whether it is."""
+    own: I64 = rows["idle"] if idle else rows["time"] - rows["idle"] - sum(rows[state] for state in NOT_ITS_DOING)
+    return own
 
 
 class Groups:
@@ -174,7 +195,7 @@ def add_by_reason(cells: Array) -> Array:
 
 @dataclass(frozen=True)
 class Tops:
-    """The reason with the most time, halts aside: position in `keys` for each thread and each VM (-1: none)."""
+    """The reason with the most time: position in `keys` for each thread and each VM (-1: none)."""
 
     keys: U64
     pids: I64  # of the VMs, ascending
@@ -183,19 +204,19 @@ class Tops:
     of_vm: I64
 
 
-def tops(interval: Interval) -> Tops:
-    """The reason with the most time of each thread and VM."""
+def tops(interval: Interval, waiting: bool = False) -> Tops:
+    """The reason with the most time of each thread and VM, idle time aside. waiting: for a CPU counts, too."""
     keys, column = interval.reasons
     rows = interval.rows
     which = rows["thread"] >= 0
-    busy = rows["time"] - rows["idle"]
+    counted = rows["time"] - rows["idle"] if waiting else own_time(rows, False)
     threads, width = len(interval.after.threads), len(keys)
     pids, vm = np.unique(unpack(interval.after.threads["id"])[0].astype("i8"), return_inverse=True)
 
     def most(owner: I64, number: int) -> I64:
         if not width:
             return np.full(number, -1)
-        times = np.bincount(owner * width + column[which], busy[which], number * width).reshape(number, width)
+        times = np.bincount(owner * width + column[which], counted[which], number * width).reshape(number, width)
         best = times.argmax(axis=1)
         return np.where(times[np.arange(number), best] > 0, best, -1)
 

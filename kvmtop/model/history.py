@@ -14,7 +14,7 @@ from .histogram import BUCKETS, MIDDLES, percentile
 from .interval import Interval
 from .keys import pack, unpack
 from .scope import ALL, Scope
-from .vocabulary import Key
+from .vocabulary import STATES, Key
 
 HISTORY = 300  # intervals
 
@@ -22,11 +22,13 @@ MOST_BUCKETS = 2_000_000  # filled buckets that the history keeps (9 bytes each)
 
 MOST_ROWS = 4_000_000  # sums by (thread, reason) that it keeps (22 bytes each, and 8 at most of their VMs')
 
+MOST_STATES = 1_000_000  # threads of whose states it keeps the time (32 bytes each), over all intervals
+
 
 class Sample:
-    """One interval of the history, small: sums by (thread, reason), and their filled buckets.
+    """One interval of the history, small: sums by (thread, reason), their filled buckets, and each thread's states.
 
-    Of the newest there is all; older ones forget first their histograms, then whose exits they were.
+    Of the newest there is all; older ones forget first their histograms, then whose exits and states they were.
     """
 
     def __init__(self, interval: Interval, like: Sample | None = None) -> None:
@@ -53,11 +55,18 @@ class Sample:
             if len(row) and row.min() < 0:  # of threads that ended long ago
                 row, bucket, count = row[row >= 0], bucket[row >= 0], count[row >= 0]
         self.hist_row, self.hist_bucket, self.hist_count = row.astype("u4"), bucket.astype("u1"), count.astype("u4")
+        self.told = tuple(state for state in STATES if state in after.told)
+        # µs of each thread in each of STATES, and of what no state is known.
+        told = interval.budget * [state in self.told for state in STATES]
+        spent = np.concatenate([told, (interval.known - told.sum(axis=1))[:, None]], axis=1)
+        self.spent = (np.maximum(spent, 0) // 1000).clip(max=2**32 - 1).astype("u4")
         self._sums: dict[Scope, dict[Key, tuple[int, int]]] = {}
+        self._states: dict[Scope, dict[str, float] | None] = {}
         self._hists: dict[tuple[Scope, Key], I64] = {}
         self._p99s: dict[tuple[Scope, Key], float | None] = {}
         self.whole = True  # knows whose exits they were
         self.by_reason(ALL)
+        self.states(ALL)
 
     def _mask(self, scope: Scope) -> Mask:
         if scope == ALL:
@@ -78,6 +87,20 @@ class Sample:
             sums = zip(groups.add(self.counts[mask]).tolist(), groups.add(self.times[mask]).tolist(), strict=True)
             self._sums[scope] = dict(zip(groups.keys(self.distinct), sums, strict=True))
         return self._sums[scope]
+
+    def states(self, scope: Scope) -> dict[str, float] | None:
+        """Where a scope's vCPUs spent the interval, of 1, by the states that are told: what they leave is unknown.
+
+        None where all of it is unknown, or forgotten.
+        """
+        if scope not in self._states:
+            if not len(self.spent) and len(self.threads):
+                return None
+            spent = self.spent if scope == ALL else self.spent[self._threads_of(scope)]
+            sums = spent.sum(axis=0, dtype="i8").tolist()
+            shares = {state: sums[STATES.index(state)] / max(sum(sums), 1) for state in self.told}
+            self._states[scope] = shares if any(sums) and shares else None
+        return self._states[scope]
 
     def rate(self, scope: Scope, key: Key | None = None) -> float | None:
         """Exits a second, of one reason or of all; None where it is forgotten."""
@@ -159,6 +182,12 @@ class Sample:
         less._sums, less._hists, less._p99s = self._sums.copy(), self._hists.copy(), self._p99s.copy()
         return less
 
+    def without_states(self) -> Sample:
+        """A copy that knows where the time went of all threads together, and in scopes that were asked for, only."""
+        less = copy.copy(self)
+        less.spent, less._states = self.spent[:0].copy(), self._states.copy()
+        return less
+
     def without_threads(self) -> Sample:
         """A copy that knows the sums over all threads, and those of scopes that were asked for, only."""
         self.thread_rates  # noqa: B018
@@ -173,10 +202,12 @@ class Sample:
 
 def forget(history: list[Sample]) -> None:
     """Keep a history, oldest first, within its bounds: the newest know the most."""
-    filled = rows = 0
+    filled = rows = states = 0
     for n, sample in reversed(list(enumerate(history))):
-        filled, rows = filled + len(sample.hist_row), rows + len(sample.key)
+        filled, rows, states = filled + len(sample.hist_row), rows + len(sample.key), states + len(sample.spent)
         if rows > MOST_ROWS and sample.whole:
             history[n] = sample.without_threads()
         elif filled > MOST_BUCKETS and len(sample.hist_row):
             history[n] = sample.without_histograms()
+        if states > MOST_STATES and len(sample.spent):
+            history[n] = history[n].without_states()

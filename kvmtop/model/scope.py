@@ -26,5 +26,9 @@ class Scope:
             return np.asarray(unpack(snapshot.threads["id"])[0] == self.pid)
         return None
 
+    def covers(self, other: Scope) -> bool:
+        """Whether another is a part of it, or it itself."""
+        return self in (ALL, other, Scope(other.pid))
+
 
 ALL = Scope()

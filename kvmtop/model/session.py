@@ -21,9 +21,11 @@ class Line:
 
     reason: Reason
     share: float | None  # of the scope's exits
-    time_share: float | None  # of the scope's time outside the guest, or of what of that is not idle
+    time_share: float | None  # of the scope's time outside the guest
     trend: list[float] = field(default_factory=list)  # exits/s, oldest first
     total: int = 0  # exits since the start
+    own_share: float | None = None  # of the reasons' own time (Reason.own); of one that is left aside None
+    aside: bool = False  # it is idle, and other reasons' shares are without it
 
 
 class Session:
@@ -71,13 +73,12 @@ class Session:
             total = self._total = diff(baseline, last)
         return total
 
-    def lines(self, interval: Interval, scope: Scope = ALL, leave_idle: bool = False, trend: int = 0) -> list[Line]:
-        """The reasons of a scope, by code. leave_idle: time shares are shares of the time that is not idle."""
+    def lines(self, interval: Interval, scope: Scope = ALL, idle: bool = False, trend: int = 0) -> list[Line]:
+        """The reasons of a scope, by code. idle: those count like any other; trend: so many intervals of it."""
         mask = scope.mask(interval.after)
         reasons = by_reason(interval, mask)
-        exits = sum(reason.count for reason in reasons)
-        times = [reason.busy if leave_idle else reason.time for reason in reasons]
-        time = sum(times)
+        exits, time = sum(reason.count for reason in reasons), sum(reason.time for reason in reasons)
+        own = sum(reason.own for reason in reasons if idle or not reason.idle)
         totals = counts(interval.after, mask)
         if baseline := self._baseline:
             mask = scope.mask(baseline)
@@ -90,9 +91,11 @@ class Session:
             Line(
                 reason=reason,
                 share=reason.count / exits if exits else None,
-                time_share=spent / time if time else None,
+                time_share=reason.time / time if time else None,
                 trend=[sample.by_reason(scope).get(reason.key, (0, 0))[0] / sample.seconds for sample in samples],
                 total=totals.get(reason.key, 0),
+                own_share=reason.own / own if own > 0 and (idle or not reason.idle) else None,
+                aside=reason.idle and not idle,
             )
-            for reason, spent in zip(reasons, times, strict=True)
+            for reason in reasons
         ]

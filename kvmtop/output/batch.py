@@ -9,7 +9,8 @@ from typing import TextIO
 from .. import units
 from ..insight.accesses import accesses
 from ..insight.caveats import dropped
-from ..insight.findings import SCHEDULER, Finding, findings
+from ..insight.finding import Finding
+from ..insight.findings import SCHEDULER, findings
 from ..insight.halt_polling import polling
 from ..insight.slow_exits import read
 from ..insight.vcpus import VcpuRow, vcpu_rows
@@ -22,7 +23,7 @@ from ..model.snapshot import Snapshot
 from ..model.vocabulary import KINDS
 from ..reference.labels import TITLES, Labels
 from ..tables import exit_reasons, scheduling_log, slow_exits, vcpus
-from ..tables.accesses import access_columns
+from ..tables.accesses import access_columns, ordered
 from ..tables.halt_polling import polling_columns
 from ..tables.header import log_header
 from ..tables.row_choice import RowChoice
@@ -47,7 +48,8 @@ def table(
     choice: of its reasons, the most time first. live: more can be asked for.
     """
     yield "  ".join(filter(None, (title, log_header(interval, when))))
-    yield from lines(exit_reasons.LOGGED, choice.lines(session, interval))
+    reasons = session.lines(interval, idle=choice.idle == "in")
+    yield from lines(exit_reasons.LOGGED, [*choice.choose(reasons), *exit_reasons.together(reasons)])
     rows = vcpu_rows(session, interval)
     if rows:
         yield ""
@@ -83,7 +85,7 @@ def _looked_at(interval: Interval, labels: Labels, kinds: frozenset[str]) -> Ite
     if details is None:
         return
     for kind in (kind for kind in KINDS if kind in details.look.kinds & kinds & TITLES.keys() - {"poll"}):
-        rows = accesses(interval, ALL, [kind])
+        rows = ordered(accesses(interval, ALL, [kind], fold=True))
         yield from lines(access_columns(labels, kind), rows[:MOST_KEYS])
         if len(rows) > MOST_KEYS:
             rest = sum(row.count for row in rows[MOST_KEYS:])

@@ -44,8 +44,8 @@ def interval_rows(session: Session, interval: Interval, origin: Origin = HERE, c
         if vm.pid in ended:
             continue
         whose = {"vm": _cell(clean(vm.name) or f"pid {vm.pid}"), "pid": vm.pid, "lost": after.lost}
-        lines = session.lines(interval, Scope(vm.pid))
-        for line in choice.choose(lines) if choice else lines:
+        scope = Scope(vm.pid)
+        for line in choice.for_programs(session, interval, scope) if choice else session.lines(interval, scope):
             if line.reason.count or line.reason.time:
                 table.append({**common, **whose, **reason(line)})
     return _csv([[row[name] for name in TITLES] for row in table])

@@ -19,6 +19,7 @@ from ..insight.halt_polling import polling as polled
 from ..insight.other_threads import OtherThread, other_threads
 from ..insight.slow_exits import read
 from ..insight.vcpus import VcpuRow, shares, vcpu_rows
+from ..model.exit_stats import tops
 from ..model.interval import Interval, open_ns
 from ..model.keys import unpack
 from ..model.provenance import HERE, Origin
@@ -119,12 +120,15 @@ def vms(session: Session, interval: Interval) -> list[Object]:
     after = interval.after
     lasted = open_ns(after).tolist()
     rows = {thread: row for row, thread in enumerate(after.thread_ids.tolist())}
+    top = tops(interval, waiting=True)
+    most = dict(zip(top.pids.tolist(), top.of_vm.tolist(), strict=True))
 
     def member(m: VcpuRow) -> Object:
+        key = most.get(m.number, -1) if m.scope.thread is None else int(top.of_thread[rows[m.scope.thread]])
         return {
             "rate": round(m.rate, 3),
             "budget": _budget(m.shares),
-            "top": clean(m.top) or None,
+            "top": clean(after.names.name(*unpack(int(top.keys[key])))) if key >= 0 else None,
             "stuck": bool(m.stuck),
             "ended": m.ended,
         }
@@ -313,7 +317,7 @@ def interval_line(
     sections = {name: section(session, interval) for name, section in SECTIONS.items()}
     sections |= {name: section(session, interval, labels) for name, section in DETAILS.items()}
     if choice:  # shares stay what they are: of all reasons
-        sections["reasons"] = [reason(line) for line in choice.choose(session.lines(interval))]
+        sections["reasons"] = [reason(line) for line in choice.for_programs(session, interval)]
     return _dumps({**head("interval", interval.after, interval.seconds, origin), **sections})
 
 

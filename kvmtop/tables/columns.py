@@ -21,7 +21,7 @@ class Column(Generic[T]):
     title: str
     width: int
     value: Callable[[T], Any]
-    text: Callable[[Any], Cell] = str  # of the value
+    text: Callable[..., Cell] = str  # of the value
     help: str = ""
     order: Callable[[Any], Value] | None = None  # what of the value it sorts by; None: the value itself
     drop: int = 0  # where it is narrow, the columns with the highest go first, equal ones at once; 0 stays
@@ -29,11 +29,13 @@ class Column(Generic[T]):
     cut: bool = False  # in text, too, what is longer is cut, and a blank is behind it
     grow: int = 0  # how much wider it may be where there is room,
     shrink: int = 0  # and how much less it can do with
-    trend: bool = False  # holds sparklines
+    trend: bool = False  # holds sparklines: its text is of the value and a width
+    usual: bool = True  # on the screen unless somebody chooses otherwise
 
-    def cell(self, item: T) -> Cell:
-        """What it shows of an item."""
-        return self.text(self.value(item))
+    def cell(self, item: T, width: int | None = None) -> Cell:
+        """What it shows of an item, in its own width without another."""
+        value = self.value(item)
+        return self.text(value, width or self.width) if self.trend else self.text(value)
 
     def rank(self, item: T) -> Value:
         """What it sorts an item by."""
@@ -56,9 +58,16 @@ def logged(columns: Iterable[Column[T]], *layout: tuple[str, str, int]) -> list[
 def fitting(columns: Iterable[Column[T]], width: int, gap: int = 1) -> list[Column[T]]:
     """Those that fit into so many characters, in order; none goes without need. The last one's gap needs no room."""
     chosen = list(columns)
-    while (drop := max(column.drop for column in chosen)) and sum(c.width + gap for c in chosen) - gap > width:
+    while (drop := max((column.drop for column in chosen), default=0)) and sum(
+        c.width + gap for c in chosen
+    ) - gap > width:
         chosen = [column for column in chosen if column.drop < drop]
     return chosen
+
+
+def as_chosen(columns: Iterable[Column[T]]) -> list[Column[T]]:
+    """In the order that somebody wants: the last gives way first, and the first stays."""
+    return [replace(column, drop=at) for at, column in enumerate(columns)]
 
 
 def headings(columns: Sequence[Column[T]], width: int) -> list[Heading]:
@@ -73,7 +82,13 @@ def headings(columns: Sequence[Column[T]], width: int) -> list[Heading]:
 def laid_out(columns: Iterable[Column[T]], items: Iterable[T], width: int, row: Callable[[T, list[Cell]], Row]) -> Rows:
     """A table in so many characters, for the screen. row: makes one of an item and its cells."""
     chosen = fitting(columns, width)
-    return headings(chosen, width), [row(item, [column.cell(item) for column in chosen]) for item in items]
+    heads = headings(chosen, width)
+    return heads, [row(item, cells(item, chosen, heads)) for item in items]
+
+
+def cells(item: T, columns: Iterable[Column[T]], heads: Iterable[Heading]) -> list[Cell]:
+    """What the columns show of an item under these heads."""
+    return [column.cell(item, head.width) for column, head in zip(columns, heads, strict=True)]
 
 
 def sortable(key: str, keys: Collection[str]) -> str:

@@ -2,93 +2,142 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from .. import units
+from ..model.exit_stats import NOT_ITS_DOING
 from ..model.session import Line
+from ..model.vocabulary import VMX
 from . import columns
-from .columns import Column, laid_out
-from .rows import Cell, Row, Rows
+from .columns import Column, as_chosen, cells, fitting, headings
+from .rows import Cell, Heading, Row, Rows
 from .states import bar, shares_of
 
-TREND = 10  # intervals in the sparkline
 BAR = 7  # characters
+FAINT = 0.01  # of the reasons' own time: a row with less is dimmed
+NAMES = 15  # characters of VMX's names, which are longer
 
 
-def _share(line: Line, *states: str) -> float | None:
-    """Of its time, in these states together; None where the first is not known."""
+def _name(line: Line) -> str:
+    return f"{line.reason.name} idle" if line.aside else line.reason.name
+
+
+def _part(line: Line, state: str) -> float | None:
+    """Of a reason's own time, in a state that is a part of it; None where that is not known."""
+    reason = line.reason
+    known = state in reason.parts and reason.own > 0 and not reason.idle
+    return reason.parts[state] / reason.own if known else None
+
+
+def _whole(line: Line, state: str) -> float | None:
+    """Of all of its time, in a state."""
+    return (shares_of(line.reason.parts, line.reason.time) or {}).get(state)
+
+
+def _waiting(line: Line) -> float | None:
+    """Of all of its time, what the vCPU could have run but did not."""
     time, parts = line.reason.time, line.reason.parts
-    return sum(parts.get(state, 0) for state in states) / time if time and states[0] in parts else None
+    return sum(parts.get(state, 0) for state in NOT_ITS_DOING) / time if time and "wait" in parts else None
 
 
-def _off(shares: dict[str, float] | None) -> float | None:
-    """The share that a vCPU neither ran nor was halted."""
-    return sum(shares.get(state, 0.0) for state in ("blocked", "wait", "throttled")) if shares else None
+def _off(line: Line) -> float | None:
+    """The share of its time that a vCPU neither ran nor was halted."""
+    shares = shares_of(line.reason.parts, line.reason.time)
+    return sum(shares.get(state, 0.0) for state in ("blocked", *NOT_ITS_DOING)) if shares else None
+
+
+def _where(line: Line, longest: int | None = None) -> Cell:
+    """Its time by state, as long as it is of the longest (ns); of a faint row nothing."""
+    reason = line.reason
+    shares = shares_of(reason.parts, reason.time)
+    if not shares:
+        return units.DASH
+    return "" if faint(line) else bar(shares, BAR, min(reason.time / (longest or reason.time), 1.0))
+
+
+def faint(line: Line) -> bool:
+    """Whether a reason is not worth a look: it is left aside, or has hardly any time."""
+    return line.aside or (line.own_share or 0.0) < FAINT
 
 
 COLUMNS: tuple[Column[Line], ...] = (
     Column(
         "reason",
         "REASON",
-        20,
-        lambda line: line.reason.name,
-        help="what made the vCPU leave the guest, as the kernel names it",
+        12,
+        _name,
+        help="what made the vCPU leave the guest, as the kernel names it; an idle one, for which it was halted more"
+        " than half of the time, is marked and comes last",
+        order=lambda name: name.removesuffix(" idle"),
         left=True,
-        grow=8,
     ),
     Column("rate", "EXITS/S", 7, lambda line: line.reason.rate, units.rate, "exits a second"),
-    Column("share", "EXITS%", 6, lambda line: line.share, units.percent, "share of all exits", drop=3),
+    Column("share", "EXITS%", 6, lambda line: line.share, units.percent, "share of all exits", drop=10, usual=False),
     Column(
         "time",
         "TIME/S",
         7,
-        lambda line: line.reason.time_rate,
+        lambda line: line.reason.own_rate,
         units.duration,
-        "time outside the guest in each second, all vCPUs added up, exits still open included",
+        "time in the kernel, in the VMM and blocked in each second, of all vCPUs, exits still open included; of an idle"
+        " reason what it was halted. Waiting for a CPU and being throttled are no reason's doing: they are in WHERE",
     ),
     Column(
-        "time_share", "TIME%", 6, lambda line: line.time_share, units.percent, "share of all time outside the guest"
-    ),
-    Column(
-        "user",
-        "USER%",
+        "time_share",
+        "TIME%",
         6,
-        lambda line: _share(line, "user"),
+        lambda line: line.own_share,
         units.percent,
-        "how much of that time the VMM (QEMU …) ran in user space",
-        drop=5,
-    ),
-    Column(
-        "blocked",
-        "BLOCK%",
-        6,
-        lambda line: _share(line, "blocked"),
-        units.percent,
-        "how much of that time the vCPU slept without being halted: locks, files, page faults, a stop",
-        drop=10,
-    ),
-    Column(
-        "wait",
-        "WAIT%",
-        6,
-        lambda line: _share(line, "wait", "throttled"),
-        units.percent,
-        "how much of that time the vCPU could have run but did not: its CPU was busy, or its quota used up",
-        drop=9,
+        "share of this time of all reasons but the idle ones",
+        drop=1,
     ),
     Column(
         "where",
         "WHERE",
         BAR,
-        lambda line: shares_of(line.reason.parts, line.reason.time),
-        lambda shares: bar(shares, BAR) if shares else units.DASH,
-        "that time by state, as in the bar above; sorted by what was blocked, waiting and throttled",
+        lambda line: line,
+        _where,
+        "all the time from exit to entry by state, as long as it is of the longest; sorted by what was blocked, waiting"
+        " and throttled",
         order=_off,
-        drop=6,
+        drop=8,
         left=True,
     ),
-    Column("avg", "AVG", 6, lambda line: line.reason.avg, units.duration, "average duration of an exit"),
+    Column(
+        "user",
+        "USER%",
+        6,
+        lambda line: _part(line, "user"),
+        units.percent,
+        "how much of this time the VMM (QEMU …) ran in user space",
+        drop=4,
+    ),
+    Column(
+        "blocked",
+        "BLOCK%",
+        6,
+        lambda line: _part(line, "blocked"),
+        units.percent,
+        "how much of this time the vCPU slept without being halted: locks, files, page faults, a stop",
+        drop=12,
+        usual=False,
+    ),
+    Column(
+        "wait",
+        "WAIT%",
+        6,
+        _waiting,
+        units.percent,
+        "how much of all the time from exit to entry the vCPU could have run but did not: its CPU was busy, or its"
+        " quota used up",
+        drop=11,
+        usual=False,
+    ),
+    Column(
+        "avg", "AVG", 6, lambda line: line.reason.avg, units.duration, "average duration, from exit to entry", drop=7
+    ),
     Column(
         "p50",
         "P50",
@@ -96,7 +145,7 @@ COLUMNS: tuple[Column[Line], ...] = (
         lambda line: line.reason.percentile(0.5),
         units.duration,
         "half of the exits are shorter (from a histogram, within 12.5 %)",
-        drop=4,
+        drop=6,
     ),
     Column(
         "p99",
@@ -105,7 +154,6 @@ COLUMNS: tuple[Column[Line], ...] = (
         lambda line: line.reason.percentile(0.99),
         units.duration,
         "99 % of the exits are shorter (from a histogram, within 12.5 %)",
-        drop=1,
     ),
     Column(
         "max",
@@ -119,31 +167,93 @@ COLUMNS: tuple[Column[Line], ...] = (
     Column(
         "trend",
         "TREND",
-        TREND,
+        7,
         lambda line: line.trend,
-        partial(units.sparkline, width=TREND),
-        "exits a second in the last intervals, from zero",
+        units.sparkline,
+        "exits a second in the last intervals, from zero to the row's own highest",
         order=lambda trend: trend[-1] - trend[0] if trend else None,
-        drop=7,
+        drop=5,
+        grow=23,
         trend=True,
     ),
-    Column("total", "TOTAL", 6, lambda line: line.total, units.number, "exits since the start", drop=8),
+    Column("total", "TOTAL", 6, lambda line: line.total, units.number, "exits since the start", drop=9, usual=False),
 )
 BY_KEY = {column.key: column for column in COLUMNS}
-LOGGED = tuple(column for column in COLUMNS if column.key not in ("trend", "where"))  # a log is its own trend
+USUAL = tuple(column.key for column in COLUMNS if column.usual)
+# A log is its own trend, and has room for names.
+LOGGED = tuple(
+    replace(column, width=20) if column.key == "reason" else column
+    for column in COLUMNS
+    if column.key not in ("trend", "where")
+)
+# What programs sort by: their figures are of the whole time, from exit to entry.
+_WHOLE: dict[str, Callable[[Line], float | None]] = {
+    "time": lambda line: line.reason.time,
+    "time_share": lambda line: line.time_share,
+    "user": partial(_whole, state="user"),
+    "blocked": partial(_whole, state="blocked"),
+}
+WHOLE = BY_KEY | {key: replace(BY_KEY[key], value=value) for key, value in _WHOLE.items()}
 
 
-def ordered(lines: Sequence[Line], key: str, descending: bool = True) -> list[Line]:
-    """Sorted by a column; unknown last, equal ones by name, so that nothing moves without a cause."""
-    by_name = sorted(lines, key=lambda line: line.reason.name)
-    return columns.ordered(by_name, BY_KEY[key], descending)
+def by_name(lines: Iterable[Line]) -> list[Line]:
+    """What is equal comes in this order, so that nothing moves without a cause."""
+    return sorted(lines, key=lambda line: line.reason.name)
 
 
-def reason_table(lines: Sequence[Line], width: int) -> Rows:
-    """The reasons in so many characters, in the order of the lines."""
-    return laid_out(COLUMNS, lines, width, _row)
+def ordered(lines: Iterable[Line], key: str, descending: bool = True) -> list[Line]:
+    """Sorted by a column, unknown last, equal ones by name; those that are left aside after all others."""
+    found = columns.ordered(by_name(lines), BY_KEY[key], descending)
+    return sorted(found, key=lambda line: line.aside)
 
 
-def _row(line: Line, cells: list[Cell]) -> Row:
-    none = not line.reason.count and not line.reason.time
-    return Row(line.reason.key, cells, fill=line.time_share or 0.0, dim=none)
+def together(lines: Sequence[Line]) -> list[Line]:
+    """All reasons that are not left aside as one, for the foot of the table; nothing of none."""
+    kept = [line for line in lines if not line.aside]
+    if not kept:
+        return []
+    reasons = [line.reason for line in kept]
+    reason = replace(
+        reasons[0],
+        name="all but idle" if len(kept) < len(lines) else "all",
+        count=sum(one.count for one in reasons),
+        time=sum(one.time for one in reasons),
+        parts={state: sum(one.parts[state] for one in reasons) for state in reasons[0].parts},
+        total=sum(one.total for one in reasons),
+        min=min((one.min for one in reasons if one.min is not None), default=None),
+        max=max((one.max for one in reasons if one.max is not None), default=None),
+        hist=tuple(map(sum, zip(*(one.hist for one in reasons), strict=True))),
+        halts=sum(one.halts for one in reasons),
+    )
+    return [
+        Line(
+            reason,
+            share=_sum(line.share for line in kept),
+            time_share=_sum(line.time_share for line in kept),
+            trend=list(map(sum, zip(*(line.trend for line in kept), strict=True))),
+            total=sum(line.total for line in kept),
+            own_share=_sum(line.own_share for line in kept),
+        )
+    ]
+
+
+def _sum(shares: Iterable[float | None]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return sum(known) if known else None
+
+
+def reason_table(lines: Sequence[Line], width: int, keys: Sequence[str] = ()) -> Rows:
+    """The reasons in so many characters, in the order of the lines. keys: of the columns, in order; REASON is first."""
+    longest = max((line.reason.time for line in lines if not line.aside), default=0)
+    name = replace(BY_KEY["reason"], width=NAMES) if any(line.reason.isa == VMX for line in lines) else BY_KEY["reason"]
+    where = replace(BY_KEY["where"], text=partial(_where, longest=longest))
+    made = BY_KEY | {"reason": name, "where": where}
+    chosen = [made[key] for key in dict.fromkeys(["reason", *(keys or USUAL)])]
+    chosen = fitting(as_chosen(chosen) if keys else chosen, width)
+    heads = headings(chosen, width)
+    return heads, [Row(line.reason.key, cells(line, chosen, heads), dim=faint(line)) for line in lines]
+
+
+def foot(lines: Sequence[Line], heads: Sequence[Heading]) -> list[Row]:
+    """The row under the table, with its heads. lines: together()."""
+    return [Row("foot", cells(line, [BY_KEY[head.key] for head in heads], heads)) for line in lines]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .rows import Key, Rows, Ticks
@@ -13,17 +13,50 @@ class Page:
     """A reason in a scope over an interval, with its history."""
 
     name: str
-    meaning: str  # empty where nobody has described it
-    facts: str
+    title: str  # what it is, in a few words; this and the next three are empty where nobody has described it
+    what: str
+    causes: str
+    advice: str
+    figures: Sequence[tuple[str, str]]  # head and value; none without such an exit
+    shares: Mapping[str, float] | None  # of its time, by state
+    state: str  # in which most of its time was spent
     hist: list[int]  # the buckets in use
-    marks: list[tuple[str, int]]  # percentile and max: label, position in hist
+    marks: list[tuple[str, int]]  # "p50 197µs", p99 and max: their positions in hist
     decades: Ticks
     rates: list[float | None]
     p99s: list[float | None]
-    heat: list[list[int]]  # a column an interval, a row an octave
-    octaves: list[str]
-    who: Rows  # the vCPUs that have it, most time first
-    span: str  # how far back the history goes
+    heat: Sequence[Sequence[int]]  # a column an interval, a row a bucket of hist
+    holders: Sequence[tuple[str, float]]  # vCPUs that have it, and their share of its time, most first
+    others: int  # vCPUs that have it beside those
+    who: Rows  # all as a table
+    seconds: Sequence[float]  # how long each interval of the history was
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Something worth explaining about a vCPU or a VM."""
+
+    state: str  # that it is about
+    head: str
+    rest: str  # behind the head
+    lines: Sequence[tuple[str, str]]  # a word, and what there is to say
+
+
+@dataclass(frozen=True)
+class VcpuBrief:
+    """What a vCPU or a VM does, from what is always on and what somebody has looked at."""
+
+    name: str  # "db02 · vCPU 1"
+    place: str  # "thread 48213 on CPU 6"
+    now: str  # what it does now, and for how long; empty where that is not worth a word
+    state: str  # that it is in then
+    shares: Mapping[str, float] | None
+    history: Sequence[Mapping[str, float] | None]  # the same of the last intervals, oldest first
+    seconds: Sequence[float]  # how long each of them was
+    paragraphs: Sequence[Paragraph]
+    culprits: Sequence[tuple[str, float]] | None  # who ran instead: shares of its time; None while nobody looks
+    others: Rows  # the VM's other threads
+    slow: Rows | None  # None while nobody looks
 
 
 Note = Callable[[Key], str | None]  # a line about a row of a table, by its key

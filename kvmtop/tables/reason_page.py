@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .. import units
-from ..model.exit_stats import Reason
-from ..model.histogram import BUCKETS, bucket_bounds
+from ..model.exit_stats import own_time
+from ..model.histogram import BUCKETS
 from ..model.history import Sample
 from ..model.interval import Interval
 from ..model.keys import unpack
@@ -15,80 +17,73 @@ from ..model.session import Session
 from ..model.vocabulary import OUTSIDE, Key
 from ..reference import exit_reasons
 from .columns import Column
+from .exit_reasons import BY_KEY
 from .page import Page
-from .rows import Cell, Lazy, Row, Rows
+from .rows import Cell, Lazy, Row
 from .spread import span
 from .states import bar, shares_of
 
-BAR = 12  # characters
+BAR = 6  # characters
+HOLDERS = 12  # vCPUs by name; of thousands, a screen shows some
+_FIGURES = (("rate", "EXITS/S"), ("time", "TIME/S"), ("time_share", "TIME%"), ("user", "USER%"), ("avg", "AVG"))
 
-
-def meaning(isa: int, code: int) -> str:
-    """What a reason means, in a few lines for its page; empty for one that nobody has described."""
-    found = exit_reasons.meaning(isa, code)
-    if not found:
-        return ""
-    return f"{found.what}\nUsual causes: {found.causes}\nWhat to try: {found.advice}"
-
-
-_PERCENTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
+_PERCENTILES = (("P50", 0.5), ("P90", 0.9), ("P99", 0.99), ("P99.9", 0.999))
+_MARKED = ("P50", "P99", "MAX")
 
 
 def page(session: Session, interval: Interval, scope: Scope, key: Key, points: int = 120) -> Page:
-    """The page of one reason in a scope."""
+    """The page of one reason in a scope, with so many intervals of history."""
     line = next((line for line in session.lines(interval, scope) if line.reason.key == key), None)
     samples: list[Sample] = list(session.history)[-points:]
-    name = interval.after.names.name(*key)
     hists = [sample.hist(scope, key) for sample in samples]
     hist = list(line.reason.hist) if line else [0] * BUCKETS
-    shown = span(hist, *hists)
-    low_octave, high_octave = shown.first // 4, shown.last // 4
-
-    marks, facts = [], ["no such exit in this interval"]
-    if line and (line.reason.count or line.reason.time):
-        reason = line.reason
-        values = [(label, reason.percentile(share)) for label, share in _PERCENTILES] + [("max", reason.max)]
-        marks = [(label, shown.mark(value)) for label, value in values if value is not None]
-        facts = [
-            f"{units.rate(reason.rate)} exits/s",
-            f"{units.duration(reason.time_rate)}/s",
-            *(f"{state} {units.percent(share)}" for state, share in _shares(reason).items() if share >= 0.0005),
-            f"min {units.duration(reason.min)}",
-            f"avg {units.duration(reason.avg)}",
-            *(f"{label} {units.duration(value)}" for label, value in values),
-            f"{units.number(line.total)} in all",
+    shown, reason = span(hist, *hists), line.reason if line else None
+    figures: list[tuple[str, str]] = []
+    marks: list[tuple[str, int]] = []
+    if line and reason and (reason.count or reason.time):
+        values = [(label, reason.percentile(share)) for label, share in _PERCENTILES] + [("MAX", reason.max)]
+        marks = [
+            (f"{label.lower()} {units.duration(value)}", shown.mark(value))
+            for label, value in values
+            if value is not None and label in _MARKED
         ]
+        figures = [(title, str(BY_KEY[column].cell(line))) for column, title in _FIGURES]
+        figures += [(label, units.duration(value)) for label, value in values]
+        figures.append(("IN ALL", units.number(line.total)))
+    parts = reason.parts if reason else {}
+    told = exit_reasons.meaning(*key)
     return Page(
-        name=name,
-        meaning=meaning(*key),
-        facts=" · ".join(facts),
+        name=interval.after.names.name(*key),
+        title=told.title if told else "",
+        what=told.what if told else "",
+        causes=told.causes if told else "",
+        advice=told.advice if told else "",
+        figures=figures,
+        shares=shares_of(parts, reason.time) if reason else None,
+        state=max(parts, key=lambda state: parts[state], default="kernel"),
         hist=hist[shown.first : shown.last + 1],
         marks=marks,
         decades=shown.decades,
         rates=[sample.rate(scope, key) for sample in samples],
         p99s=[sample.p99(scope, key) for sample in samples],
-        heat=[h.reshape(-1, 4).sum(axis=1)[low_octave : high_octave + 1].tolist() for h in hists],
-        octaves=[units.duration(bucket_bounds(4 * octave)[0]) for octave in range(low_octave, high_octave + 1)],
-        who=_who(interval, scope, key),
-        span=f"-{units.duration(sum(sample.seconds for sample in samples) * 1e9)}",
+        heat=[one[shown.first : shown.last + 1].tolist() for one in hists],
+        **_who(interval, scope, key, bool(reason and reason.idle)),
+        seconds=[sample.seconds for sample in samples],
     )
 
 
-def _shares(reason: Reason) -> dict[str, float]:
-    return shares_of(reason.parts, reason.time) or {}
-
-
-def _who(interval: Interval, scope: Scope, key: Key) -> Rows:
-    """Which vCPUs have the reason, most time first."""
+def _who(interval: Interval, scope: Scope, key: Key, idle: bool) -> dict[str, Any]:
+    """Which vCPUs have the reason, most time of its own first: the fields of Page."""
     after, rows, told = interval.after, interval.rows, interval.after.told
     mine = rows[(rows["thread"] >= 0) & (rows["isa"] == key[0]) & (rows["reason"] == key[1])]
     mask = scope.mask(after)
     count = np.bincount(mine["thread"], mine["count"], len(after.threads))
     time = np.bincount(mine["thread"], mine["time"], len(after.threads))
     parts = {state: np.bincount(mine["thread"], mine[state], len(after.threads)) for state in OUTSIDE if state in told}
-    total = max(float(time.sum() if mask is None else time[mask].sum()), 1.0)
+    own = np.bincount(mine["thread"], own_time(mine, idle), len(after.threads))
+    total = max(float(own.sum() if mask is None else own[mask].sum()), 1.0)
     has = (count != 0) | (time != 0) if mask is None else mask & ((count != 0) | (time != 0))
-    order = np.argsort(-time)
+    order = np.argsort(-own)
     order = order[has[order]]
     pids = unpack(after.threads["id"][order])[0].tolist()
     keys = [Scope(pid, thread) for pid, thread in zip(pids, after.thread_ids[order].tolist(), strict=True)]
@@ -98,13 +93,22 @@ def _who(interval: Interval, scope: Scope, key: Key) -> Rows:
         return bar(shares_of(spent, int(time[order[at]])), BAR)
 
     vms, vcpus = after.vms, after.threads["vcpu"][order]
+
+    def name(at: int) -> str:
+        vm = vms[pids[at]].name if pids[at] in vms else f"pid {pids[at]}"
+        return f"{vm} vCPU {vcpus[at]}"
+
     columns: list[Column[int]] = [  # of positions in `order`
-        Column("vm", "VM", 14, lambda at: vms[pids[at]].name if pids[at] in vms else f"pid {pids[at]}", left=True),
-        Column("vcpu", "VCPU", 8, lambda at: f"vCPU {vcpus[at]}", left=True),
+        Column("name", "VM · VCPU", 16, name, left=True, cut=True),
         Column("rate", "EXITS/S", 7, lambda at: float(count[order[at]]) / interval.seconds, units.rate),
-        Column("time", "TIME/S", 7, lambda at: float(time[order[at]]) / interval.seconds, units.duration),
-        Column("share", "TIME%", 6, lambda at: float(time[order[at]]) / total, units.percent),
+        Column("time", "TIME/S", 7, lambda at: float(own[order[at]]) / interval.seconds, units.duration),
+        Column("share", "TIME%", 6, lambda at: float(own[order[at]]) / total, units.percent),
         Column("where", "WHERE", BAR, where, lambda cell: cell, left=True),
     ]
     rows_of = Lazy(keys, lambda at: Row(keys[at], [column.cell(at) for column in columns]))
-    return [column.heading() for column in columns], rows_of
+    most = order[:HOLDERS].tolist()
+    return {
+        "who": ([column.heading() for column in columns], rows_of),
+        "holders": [(name(n), float(own[at]) / total) for n, at in enumerate(most)],
+        "others": max(len(order) - HOLDERS, 0),
+    }

@@ -6,30 +6,37 @@ import re
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from ..errors import KvmtopError
 from ..model.exit_stats import Reason
 from ..model.interval import Interval
 from ..model.scope import ALL, Scope
 from ..model.session import Line, Session
+from . import columns
 from .columns import falling, sortable
-from .exit_reasons import LOGGED, ordered
+from .exit_reasons import LOGGED, WHOLE, by_name, ordered
 
 MOST_PATTERN = 200  # characters
 SORTS = tuple(column.key for column in LOGGED)
 
 
+Idle = Literal["last", "in", "out"]  # idle reasons: after the others; among them; not at all
+
+
 @dataclass(frozen=True)
 class RowChoice:
-    """reason: what names have in them; top: so many rows only; idle: idle reasons, too."""
+    """reason: what names have in them; top: so many rows only; idle: what becomes of idle reasons."""
 
     reason: re.Pattern[str] | None = None
     sort: str = "time"
     top: int | None = None
-    idle: bool = True
+    idle: Idle = "last"
 
     @classmethod
-    def of(cls, reason: str | None = None, sort: str = "time", top: int | None = None, idle: bool = True) -> RowChoice:
+    def of(
+        cls, reason: str | None = None, sort: str = "time", top: int | None = None, idle: Idle = "last"
+    ) -> RowChoice:
         """The choice in a user's words. Raises KvmtopError."""
         sortable(sort, SORTS)
         if top is not None and top < 1:
@@ -38,16 +45,21 @@ class RowChoice:
 
     def keeps(self, reason: Reason) -> bool:
         """Whether there may be a row of this reason."""
-        return (self.idle or not reason.idle) and (self.reason is None or bool(self.reason.search(reason.name)))
+        return (self.idle != "out" or not reason.idle) and (
+            self.reason is None or bool(self.reason.search(reason.name))
+        )
 
     def choose(self, lines: Iterable[Line]) -> list[Line]:
-        """The rows, in order; the highest first, names from A to Z. Their shares are of what they were of before."""
-        kept = [line for line in lines if self.keeps(line.reason)]
-        return ordered(kept, self.sort, falling(self.sort))[: self.top]
+        """The rows of a table, in order; the highest first, names from A to Z. Shares stay what they were."""
+        return ordered(self._kept(lines), self.sort, falling(self.sort))[: self.top]
 
-    def lines(self, session: Session, interval: Interval, scope: Scope = ALL) -> list[Line]:
-        """The rows of an interval; without idle ones, time shares are of the time that is not idle."""
-        return self.choose(session.lines(interval, scope, leave_idle=not self.idle))
+    def for_programs(self, session: Session, interval: Interval, scope: Scope = ALL) -> list[Line]:
+        """The rows of an interval for programs, which know of no idle reasons that come last: by whole times."""
+        lines = session.lines(interval, scope, idle=True)
+        return columns.ordered(by_name(self._kept(lines)), WHOLE[self.sort], falling(self.sort))[: self.top]
+
+    def _kept(self, lines: Iterable[Line]) -> list[Line]:
+        return [line for line in lines if self.keeps(line.reason)]
 
 
 def _pattern(text: str) -> re.Pattern[str]:

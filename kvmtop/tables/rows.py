@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import TypeVar, overload
 
 Key = object  # hashable and equal for the same row at every time
-Cell = str | Sequence[tuple[str, str]]  # plain text, or a bar as runs of (text, state)
+Runs = Sequence[tuple[str, str]]  # of (text, state): bars, or words about a state
 
 _T = TypeVar("_T")
+
+
+Cell = str | Runs
 
 
 @dataclass(frozen=True)
@@ -25,16 +28,24 @@ class Heading:
 
 @dataclass(frozen=True)
 class Row:
-    """A line. fill: share of the first cell shaded, 0 to 1."""
+    """A line. dim: it hardly matters; mark: it does; strong: its first cell stands out, as a heading of those below."""
 
     key: Key
     cells: Sequence[Cell]
-    fill: float = 0.0
     dim: bool = False
     mark: bool = False
+    strong: bool = False
 
 
 Rows = tuple[Sequence[Heading], Sequence[Row]]  # a table
+
+
+def plain(headings: Sequence[Heading], row: Row, name: str = "") -> str:
+    """A row in words, without bars and trends. name: instead of its first cell."""
+    first, *others = zip(headings, row.cells, strict=False)
+    words = [name or str(first[1]).strip()]
+    words += [f"{head.title} {cell.strip()}" for head, cell in others if isinstance(cell, str) and not head.trend]
+    return ", ".join(words)
 
 
 class Lazy(Sequence[_T]):
@@ -56,6 +67,16 @@ class Lazy(Sequence[_T]):
     def __getitem__(self, index: int | slice) -> _T | Sequence[_T]:
         places = range(len(self.keys))[index]
         return self._make(places) if isinstance(places, int) else [self._make(at) for at in places]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A piece of a line of links. style: mark, strong, link, key or quiet; target: the number of what it leads to."""
+
+    text: str
+    style: str
+    state: str = ""  # in whose colour
+    target: int | None = None
 
 
 @dataclass(frozen=True)

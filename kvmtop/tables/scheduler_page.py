@@ -22,7 +22,7 @@ from .other_threads import thread_table
 from .page import Note, SchedulerView
 from .rows import Key, Rows
 from .scheduling import culprit_table, holdup_key, holdup_table, placed_table, waker_table
-from .spread import span
+from .spread import Held, span
 
 NAMED = 3  # culprits in the headline
 _UNKNOWN = {NOBODY_KNOWN: "not explained"}
@@ -71,10 +71,11 @@ def page(
     widths: Mapping[str, int],
     memory: Memory,
     hint: str = "",
+    scale: Held | None = None,
 ) -> SchedulerView:
     """All of it. rows: vcpu_rows() of the interval; widths: characters of the tables, by pane.
 
-    memory: on which nodes it is; hint: what to say where that is not known.
+    memory: on which nodes it is; hint: what to say where that is not known; scale: that of the intervals before.
     """
     seconds = interval.seconds
     vms = interval.after.vms if scope.pid is None else None
@@ -95,7 +96,7 @@ def page(
         headline=headline(interval, scope, found.culprits),
         tables=tables,
         notes=notes,
-        **_waking(found.latency, seconds),
+        **_waking(found.latency, interval, scope, scale or Held()),
     )
 
 
@@ -172,17 +173,17 @@ def _held_back(interval: Interval, scope: Scope) -> str:
     return f"; a CPU quota took {_rate(taken, interval)}" + (f" ({vm.quota})" if vm and vm.quota else "")
 
 
-def _waking(latency: Latency | None, seconds: float) -> dict[str, Any]:
+def _waking(latency: Latency | None, interval: Interval, scope: Scope, scale: Held) -> dict[str, Any]:
     """The fields of SchedulerView that are about it."""
     if latency is None:
         return {}
     if not latency.count:
         return {"waking": "no wake-up in this interval"}
     marks: list[tuple[str, float | None]] = [("p50", latency.p50), ("p99", latency.p99), ("max", latency.max)]
-    shown = span(latency.hist)
+    shown = scale.hold(span(latency.hist), scope, interval.after.time_ns)
     words = [f"{label} {units.duration(value)}" for label, value in marks]
     return {
-        "waking": ", ".join([f"{units.rate(latency.count / seconds)}/s", *words]),
+        "waking": ", ".join([f"{units.rate(latency.count / interval.seconds)}/s", *words]),
         "hist": list(latency.hist[shown.first : shown.last + 1]),
         "marks": [(label, shown.mark(value)) for label, value in marks if value is not None],
         "decades": shown.decades,

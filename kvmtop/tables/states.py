@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from .. import units
 
-# The character alone tells the state, so that nothing is lost without colour. In the order of STATES.
+# The character alone tells the state, so that nothing is lost without colour. In the order in which they are stacked.
 GLYPHS = {
     "guest": "█",
     "kernel": "▓",
     "user": "▒",
+    "blocked": "·",
     "idle": "░",
-    "blocked": "▞",
     "wait": "╳",
     "throttled": "╱",
 }
@@ -26,18 +26,24 @@ MEANINGS = {
     "throttled": "ready to run, but its cgroup has used up its CPU quota",
 }
 UNKNOWN = ""  # stands for the state of time that nothing is known of
+LEAST = 0.03  # a share that has a cell of a bar
 
 
-def bar(shares: Mapping[str, float] | None, width: int) -> list[tuple[str, str]]:
-    """So many characters as runs of (text, state). shares: of 1, by state; what they leave is UNKNOWN."""
-    runs, done, drawn = [], 0.0, 0
-    for state, glyph in GLYPHS.items():
-        done += (shares or {}).get(state, 0.0)
-        end = min(round(done * width), width)
-        if end > drawn:
-            runs.append((glyph * (end - drawn), state))
-            drawn = end
-    return [*runs, (units.DASH * (width - drawn), UNKNOWN)] if drawn < width else runs
+def bar(shares: Mapping[str, float] | None, width: int, length: float = 1.0) -> list[tuple[str, str]]:
+    """Whole cells as runs of (text, state), in a width of so many. shares: of 1, by state; what they leave is UNKNOWN.
+
+    length: of the bar, 0 to 1; what is there at all has a cell, and so has each share of LEAST or more.
+    """
+    known = {state: max((shares or {}).get(state, 0.0), 0.0) for state in GLYPHS}
+    known[UNKNOWN] = max(1 - sum(known.values()), 0.0)
+    cells = min(max(round(length * width), 1), width) if length > 0 else 0
+    due = {state: share * cells / sum(known.values()) for state, share in known.items()}
+    got = {state: max(int(due[state]), int(share >= LEAST)) for state, share in known.items()}
+    while (off := cells - sum(got.values())) > 0:
+        got[max(got, key=lambda state: due[state] - got[state])] += 1
+    for _ in range(-off):
+        got[max(got, key=lambda state: (got[state] > 1, got[state] - due[state], got[state]))] -= 1
+    return [((GLYPHS.get(state) or units.DASH) * number, state) for state, number in got.items() if number]
 
 
 def shares_of(parts: Mapping[str, int], time: int) -> dict[str, float] | None:

@@ -3,81 +3,147 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from functools import partial
+from dataclasses import replace
 
 from .. import units
 from ..insight.vcpus import VcpuRow
 from ..model.scope import Scope
-from ..model.vocabulary import STATES
-from .columns import Column, fitting, headings, logged
+from ..model.vocabulary import OUTSIDE, STATES
+from .columns import Column, as_chosen, cells, fitting, headings, logged
 from .rows import Cell, Lazy, Row, Rows
 from .states import bar
 
-BAR, TREND = 8, 8
-_sparkline = partial(units.sparkline, width=TREND)
+BAR = 10  # characters
+NOW = 15
+FAINT = 0.01  # of its time, neither in the guest nor idle: a row with less is dimmed
+OPEN, FOLDED, HERE = "▾", "▸", "›"
 _TITLES = dict(zip(STATES, ("GUEST%", "KERN%", "USER%", "IDLE%", "BLOCK%", "WAIT%", "THROT%"), strict=True))
-_WORDS = {"wait": "waits"}  # others are the state's name
 
 
 def cpu(row: VcpuRow) -> str:
-    """How many vCPUs a VM has, or on which CPU of the host a vCPU is."""
-    if row.scope.thread is None:
-        return str(row.alive)
-    return "" if row.ended else units.DASH if row.cpu is None else f"@{row.cpu}"
+    """On which CPU of the host a vCPU is; nothing of a VM."""
+    return "" if row.scope.thread is None or row.ended else units.DASH if row.cpu is None else f"{row.cpu}"
+
+
+def _name(row: VcpuRow) -> str:
+    return row.name if row.scope.thread is None else f"  {row.name}"
+
+
+def _vcpus(row: VcpuRow) -> str:
+    """How many a VM has."""
+    return str(row.alive) if row.scope.thread is None else ""
 
 
 def state(row: VcpuRow) -> str:
-    """What is out of the ordinary; empty where nothing is."""
+    """What it does now, if it has for a while; what is out of the ordinary."""
     if row.ended:
         return "ended"
     if row.outside:
         stuck = "STUCK " if row.stuck and row.scope.thread is not None else ""
-        return f"{stuck}{_WORDS.get(row.outside.where, row.outside.where)} {_lasted(row.outside.ns, not stuck)}"
+        return f"{stuck}{row.outside.where} {_lasted(row.outside.ns)}"
     if row.scope.thread is None:
-        return f"{row.stuck} stuck" if row.stuck else "" if row.seen else "no exits yet"
+        if row.stuck:
+            return f"{row.stuck} stuck"
+        return "no exits yet" if not row.seen else f"{row.doing[0]} {row.doing[1]}" if row.doing else ""
     return ""
 
 
-def _lasted(ns: int, finely: bool) -> str:
-    """A duration in few characters: 0.3s, 3.2s (finely), 10s, 2m05s."""
-    return units.duration(ns) if ns >= 99.5e9 else f"{ns / 1e9:.{int(finely and ns < 9.95e9)}f}s"
+def _lasted(ns: int) -> str:
+    """A duration in few characters: 9.1ms, 41ms, 1.40s, 2m05s."""
+    ms = ns / 1e6
+    return units.duration(ns) if ms >= 99.5 else f"{ms:.0f}ms" if ms >= 9.95 else f"{ms:.1f}ms"
+
+
+def now(row: VcpuRow) -> Cell:
+    """The same in NOW characters: the word is of its state, and how long is at the right."""
+    words = state(row)
+    one = row.outside
+    if row.ended or not one or one.where not in OUTSIDE:
+        return [(words, row.doing[1])] if row.doing and not (row.ended or row.stuck or one) else words
+    lasted = _lasted(one.ns)
+    word = words.removesuffix(lasted).rstrip()
+    if len(f"{word} {lasted}") > NOW:  # STUCK is said, and the colour tells the rest
+        word = word.split()[0]
+    return [(word, one.where), (f"{lasted:>{NOW - len(word)}}", "")]
 
 
 def _share(state: str) -> Column[VcpuRow]:
-    title, drop = _TITLES[state], 2 if state == "guest" else 8
+    title, drop = _TITLES[state], 8
     width = max(len(title), 5)
-    return Column(state, title, width, lambda row: (row.shares or {}).get(state), units.percent, drop=drop)
+    return Column(
+        state,
+        title,
+        width,
+        lambda row: (row.shares or {}).get(state),
+        units.percent,
+        f"share of its time in the state {state}",
+        drop=drop,
+        usual=False,
+    )
 
 
 def _where(shares: dict[str, float] | None) -> Cell:
     return bar(shares, BAR) if shares else units.DASH
 
 
-def columns(here: Scope | None = None, still: Collection[int | None] = ()) -> tuple[Column[VcpuRow], ...]:
-    """The columns of the list. here: the scope to mark; still: VMs that stand still, of which one line is enough."""
-
-    def name(row: VcpuRow) -> str:
-        mark = "" if here is None else "›" if row.scope == here else " "
-        return f"{mark}{'' if row.scope.thread is None else '  '}{row.name}"
-
-    def now(row: VcpuRow) -> str:
-        return "" if row.scope.thread is not None and row.scope.pid in still and not row.ended else state(row)
-
-    return (
-        Column("name", "VM / VCPU", 13, name, left=True, cut=True, grow=8),
-        Column("number", "PID/TID", 7, lambda row: row.number, drop=6),
-        Column("cpu", "CPU", 4, cpu, drop=5),
-        Column("rate", "EXITS/S", 7, lambda row: row.rate, units.rate),
-        *map(_share, STATES),
-        Column("bar", "WHERE", BAR, lambda row: row.shares, _where, left=True, drop=3),
-        Column("top", "TOP REASON", 10, lambda row: row.top, left=True, drop=4, grow=4),
-        Column("state", "STATE", 16, now, left=True, drop=1, grow=3),
-        Column("trend", "TREND", TREND, lambda row: row.trend, _sparkline, drop=7, trend=True),
-    )
+def _faint(row: VcpuRow) -> bool:
+    """Whether it is not worth a look: it has ended, or does next to nothing but run its guest and idle."""
+    shares = row.shares or {}
+    return row.ended or (row.scope.thread is not None and 1 - shares.get("guest", 0) - shares.get("idle", 0) < FAINT)
 
 
+COLUMNS: tuple[Column[VcpuRow], ...] = (
+    Column("name", "VM / VCPU", 11, _name, help="a VM, and its vCPUs", left=True, cut=True, grow=9),
+    Column("number", "PID/TID", 7, lambda row: row.number, help="its process, or thread", drop=7, usual=False),
+    Column("vcpus", "VCPUS", 5, _vcpus, help="how many vCPUs a VM has", drop=6, usual=False),
+    Column("cpu", "CPU", 4, cpu, help="the host's CPU that a vCPU ran on last", drop=6, usual=False),
+    Column("rate", "EXITS/S", 7, lambda row: row.rate, units.rate, "exits a second"),
+    *map(_share, STATES),
+    Column(
+        "bar",
+        "WHERE",
+        BAR,
+        lambda row: row.shares,
+        _where,
+        "where its time goes, by state",
+        drop=1,
+        left=True,
+    ),
+    Column(
+        "top",
+        "TOP",
+        10,
+        lambda row: row.top,
+        help="the reason with most time in the kernel, in the VMM and blocked",
+        left=True,
+        drop=2,
+    ),
+    Column(
+        "state",
+        "DOES NOW",
+        NOW,
+        lambda row: row,
+        now,
+        "its state, if it is not the guest and has lasted 5 ms; of a VM, how many of its vCPUs are in one",
+        left=True,
+        drop=5,
+    ),
+    Column(
+        "trend",
+        "TREND",
+        5,
+        lambda row: row.trend,
+        units.sparkline,
+        "exits a second in the last intervals, from zero to the row's own highest",
+        drop=4,
+        grow=25,
+        trend=True,
+    ),
+)
+BY_KEY = {column.key: column for column in COLUMNS}
+USUAL = tuple(column.key for column in COLUMNS if column.usual)
 LOGGED = logged(
-    columns(),
+    [replace(column, text=state) if column.key == "state" else column for column in COLUMNS],
     ("name", "VM / VCPU", 22),
     ("number", "PID/TID", 7),
     ("rate", "EXITS/S", 7),
@@ -86,13 +152,46 @@ LOGGED = logged(
 )
 
 
-def vcpu_table(found: Sequence[VcpuRow], scope: Scope, width: int) -> Rows:
-    """The list in so many characters; the scope that is looked at is marked."""
+def vcpu_table(
+    found: Sequence[VcpuRow],
+    scope: Scope,
+    width: int,
+    keys: Sequence[str] = (),
+    folded: Collection[int | None] = (),
+) -> Rows:
+    """The list in so many characters; the scope that is looked at is marked.
+
+    keys: the columns that somebody has chosen; folded: the VMs whose vCPUs are left out.
+    """
     still = {one.scope.pid for one in found if one.outside and one.scope.thread is None}
-    shown = fitting(columns(scope, still), width - 1)
+    shown = [one for one in found if one.scope.thread is None or one.scope.pid not in folded]
+
+    def name(row: VcpuRow) -> str:
+        vm = row.scope.thread is None
+        mark = HERE if row.scope == scope else "" if not vm else FOLDED if row.scope.pid in folded else OPEN
+        return f"{mark:1} {row.name}"
+
+    def does(row: VcpuRow) -> Cell:  # of what stands still as a whole, one line is enough
+        return "" if row.scope.thread is not None and row.scope.pid in still and not row.ended else now(row)
+
+    def top(row: VcpuRow) -> str:  # where there is no room for what it does
+        if "state" in there or not (row.ended or row.stuck):
+            return row.top
+        return "ended" if row.ended else "STUCK"
+
+    made = {
+        "name": replace(BY_KEY["name"], value=name),
+        "state": replace(BY_KEY["state"], text=does),
+        "top": replace(BY_KEY["top"], value=top),
+    }
+    columns = [(BY_KEY | made)[key] for key in dict.fromkeys(["name", *(keys or USUAL)])]
+    columns = fitting(as_chosen(columns) if keys else columns, width)
+    there = {column.key for column in columns}
+    heads = headings(columns, width)
 
     def row(at: int) -> Row:
-        one = found[at]
-        return Row(one.scope, [column.cell(one) for column in shown], dim=one.ended, mark=bool(one.stuck))
+        one = shown[at]
+        vm = one.scope.thread is None
+        return Row(one.scope, cells(one, columns, heads), dim=_faint(one), mark=bool(one.stuck), strong=vm)
 
-    return headings(shown, width), Lazy([one.scope for one in found], row)
+    return heads, Lazy([one.scope for one in shown], row)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import threading
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -11,15 +12,18 @@ from textual import work
 from textual.binding import BindingType
 from textual.message import Message
 
-from ..errors import KvmtopError
+from ..config.file import Config
+from ..errors import KvmtopError, tell
 from ..model.scope import ALL
 from ..model.vocabulary import UNKNOWN
-from ..output import summary
 from ..reference.labels import Labels
 from . import keys
+from .arrangement import Arrangement
+from .arranging import Arranging
 from .dashboard import Dashboard
 from .feed import Feed, Reading
-from .viewpoint import Viewpoint
+from .taking import Taking
+from .viewpoint import PAST, Viewpoint
 
 MANY = 20_000  # vCPUs times reasons whose totals take some 30 ms to add up
 
@@ -35,7 +39,14 @@ class Tick(Message):
         return isinstance(message, Tick)
 
 
-class KvmtopApp(Dashboard):
+@dataclass
+class Over(Message):
+    """The feed has ended by itself; error: why, where it could not go on."""
+
+    error: Exception | None = None
+
+
+class KvmtopApp(Taking, Arranging, Dashboard):
     """The dashboard over a Feed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.DASHBOARD]
@@ -47,30 +58,49 @@ class KvmtopApp(Dashboard):
         dump: Path | None = None,
         isa: int = UNKNOWN,
         labels: Labels | None = None,
+        config: Config | None = None,
     ) -> None:
         """viewpoint: where to begin; dump and isa are for the key that writes the summary.
 
-        labels: the names of what exits touch.
+        labels: the names of what exits touch; config: where how it looks is kept.
         """
         super().__init__(feed, viewpoint, labels)
         self._dump, self._isa = dump, isa
+        self.arrangement = Arrangement(self, feed, self.viewpoint, config)
+        self._reader = threading.Thread(target=self._read, name="reader", daemon=True)
 
     def on_mount(self) -> None:
         """Start reading."""
-        self._read()
+        self._reader.start()
 
     def on_unmount(self) -> None:
         """Let the reader end at once."""
         self.feed.stop()
 
-    @work(thread=True, exclusive=True)
+    def rest(self) -> None:
+        """Let the reader finish: it may be attaching probes, which takes long on a slow host."""
+        if self._reader.ident:
+            self._reader.join(1)
+            if self._reader.is_alive():
+                tell("waiting for the last reading …")
+                self._reader.join()
+
     def _read(self) -> None:
+        """In a thread of its own, not Textual's, which would hold up the end."""
         try:
-            if not self.feed.run(self._receive):
-                return
-        except KvmtopError as error:
-            self.failure = error
-        self.call_from_thread(self.exit)
+            over = self.feed.run(self._receive)
+        except Exception as error:
+            self.post_message(Over(error))
+        else:
+            if over:
+                self.post_message(Over())
+
+    def on_over(self, event: Over) -> None:
+        """Nothing more is to come."""
+        if event.error and not isinstance(event.error, KvmtopError):
+            raise event.error
+        self.failure = event.error  # type: ignore[assignment]
+        self.exit()
 
     def _receive(self, reading: Reading) -> None:
         """In the feed's thread."""
@@ -140,24 +170,7 @@ class KvmtopApp(Dashboard):
         if self.shown:
             at = self.viewpoint
             at.hidden |= {vm.pid for vm in self.shown.snapshot.vms.values() if vm.ended}
+            at.past = deque((place for place in at.past if place[0].pid not in at.hidden), PAST)
             if at.scope.pid in at.hidden:
                 self.go(ALL)
             self.redraw()
-
-    def action_summary(self) -> None:
-        """The summary so far, as a file."""
-        if self.newest:
-            path = self._dump or Path(time.strftime("kvmtop-%Y%m%d-%H%M%S.txt"))
-            self._save(path, summary.text(self.newest.snapshot, self._isa))
-
-    def action_save_picture(self) -> None:
-        """This screen as SVG."""
-        self._save(Path(time.strftime("kvmtop-%Y%m%d-%H%M%S.svg")), self.export_screenshot())
-
-    def _save(self, path: Path, text: str) -> None:
-        try:
-            summary.write(path, text)
-        except OSError as error:
-            self.notify(f"cannot write {path}: {error.strerror}", severity="error", markup=False)
-        else:
-            self.notify(f"written: {path}", markup=False)

@@ -22,6 +22,7 @@ from ..widgets.help import Help, keys_of
 from ..widgets.program import Program
 from ..widgets.table import Sorted, Table
 from ..widgets.theme import dress
+from ..widgets.themes import wear
 from .keys import HELP, key, shown
 
 
@@ -36,7 +37,10 @@ class Comparison(Program):
 
     TITLE = "kvmtop"
     CSS_PATH = "kvmtop.tcss"
-    CSS = "Screen #header { height: 2; } #state { height: 1; padding: 0 1; color: $text-muted; }"
+    CSS = """
+    #header { height: 2; padding: 0 1; background: $panel; text-style: bold; }
+    #state { height: 1; padding: 0 1; color: $text-muted; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         shown("q", "quit", "Quit", "End, and print the comparison"),
         key("ctrl+c", "quit", "Quit", "The same", priority=True),
@@ -55,11 +59,17 @@ class Comparison(Program):
     ]
 
     def __init__(
-        self, a: RecordingSpan, b: RecordingSpan, found: Sequence[Change] | None = None, sort: str = ""
+        self,
+        a: RecordingSpan,
+        b: RecordingSpan,
+        found: Sequence[Change] | None = None,
+        sort: str = "",
+        theme: str = "dark",
     ) -> None:
         """Before and after, and which changes to show; all without. sort: by this column, as at the start without."""
         super().__init__()
         self.parts, self.changes = (a, b), changes(a, b) if found is None else list(found)
+        self._theme_name = theme
         self.sorting, self.descending, self.filter = sort, falling(sort), ""
 
     def compose(self) -> ComposeResult:
@@ -68,11 +78,13 @@ class Comparison(Program):
         yield Changes(id="reasons")
         yield FilterField(id="filter")
         yield Static(id="state")
-        yield Keys(compact=True)
+        yield Keys()
 
     def on_mount(self) -> None:
         """The table has the keys."""
         dress(self)
+        wear(self, self._theme_name)
+        self.screen.add_class("-sized")
         self.query_one(Changes).focus()
 
     def on_resize(self) -> None:
@@ -81,7 +93,7 @@ class Comparison(Program):
 
     def _draw(self) -> None:
         table = self.query_one(Changes)
-        width = self.size.width - 1  # not the table's, which is laid out later; one for the scroll bar
+        width = self.size.width - 2  # not the table's room, which is laid out later
         matches = matcher(self.filter)
         found = ordered([c for c in self.changes if matches(c.name)], self.sorting, self.descending)
         table.empty = f"no reason matches {self.filter!r}" if self.filter else "neither has any exit"
@@ -101,7 +113,7 @@ class Comparison(Program):
     def action_help(self) -> None:
         """Made from what is bound."""
         keys = keys_of(self, [*self.BINDINGS, *Changes.BINDINGS])
-        self.push_screen(Help(keys, [(column.title, column.help) for column in COLUMNS], times=False))
+        self.push_screen(Help({"Keys": keys}, [(column.title, column.help) for column in COLUMNS], times=False))
 
     def action_up(self) -> None:
         """Clear the filter; at the top, end."""

@@ -1,4 +1,4 @@
-"""The screen of the dashboard, and the keys that move about in it, sort and filter."""
+"""The screen of the dashboard, and the keys that sort and filter."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ from textual.binding import Binding
 from textual.containers import Container
 from textual.screen import Screen
 
-from ..model.scope import ALL, Scope
-from ..model.vocabulary import Key
 from ..reference.labels import Labels
 from ..tables.columns import falling
 from ..tables.exit_reasons import BY_KEY, COLUMNS
-from ..widgets.breadcrumbs import CrumbClicked, Trail
+from ..widgets.area import Area
+from ..widgets.breadcrumbs import Trail
 from ..widgets.filter_field import Filtered, FilterField
 from ..widgets.footer import Keys
 from ..widgets.help import Help, keys_of
 from ..widgets.line import Line
-from ..widgets.overview import PANES, Overview, PaneClicked, PaneTitles
-from ..widgets.program import Program
+from ..widgets.links import Links
+from ..widgets.overview import Overview
 from ..widgets.reason_page import ReasonPage
 from ..widgets.scheduler_page import SchedulerPage
 from ..widgets.slow_page import SlowPage
-from ..widgets.table import Selected, Sorted, Table
+from ..widgets.table import Sorted, Table
 from ..widgets.theme import dress
 from ..widgets.time_bar import Budget
 from .feed import Feed, Reading
+from .keys import GROUPS
+from .moving import Moving
 from .presenter import Presenter
 from .viewpoint import Viewpoint
 
 
-class Dashboard(Program):
+class Dashboard(Moving):
     """Shows a Reading from a Viewpoint; whoever subclasses it provides the Readings."""
 
     TITLE = "kvmtop"
     CSS_PATH = "kvmtop.tcss"
     ENABLE_COMMAND_PALETTE = True
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (160, "-wide")]  # noqa: RUF012
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (120, "-wide"), (160, "-full")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(rows, f"-h{rows}") for rows in (0, 14, 18, 24, 30, 36, 48, 60)]  # noqa: RUF012
 
     def __init__(self, feed: Feed, viewpoint: Viewpoint | None, labels: Labels | None) -> None:
         """viewpoint: where to begin; labels: the names of what exits touch."""
@@ -53,11 +54,10 @@ class Dashboard(Program):
 
     def compose(self) -> ComposeResult:
         """One column of lines around the body."""
-        yield Line(id="header")
         yield Trail(id="trail")
+        yield Area("Where the time goes", id="area")
         yield Budget(id="budget")
-        yield Line(id="findings", grows=True)
-        yield PaneTitles(id="panes")
+        yield Links(id="findings")
         with Container(id="main"):
             yield Overview(id="body")
             yield ReasonPage()
@@ -65,14 +65,18 @@ class Dashboard(Program):
             yield SchedulerPage()
         yield FilterField(id="filter")
         yield Line(id="status")
-        yield Keys(compact=True)
+        yield Keys()
 
     def on_mount(self) -> None:
         """The reasons have the keys."""
         dress(self)
+        self.begin()
         self.query_one(Overview).focus_table()
         self.app_resume_signal.subscribe(self, self._repaint)  # back from Ctrl-Z
         self.redraw()
+
+    def begin(self) -> None:
+        """The themes are there; whoever subclasses it wears another one."""
 
     def redraw(self) -> None:
         """Bring every visible widget up to date."""
@@ -87,7 +91,8 @@ class Dashboard(Program):
         self.presenter.frame(self.shown, self.newest, self.doing)
 
     def on_resize(self) -> None:
-        """Columns follow the width, once the new layout is known."""
+        """Columns follow the width, once the new layout is known; before there is one, nothing is drawn."""
+        self.screen_stack[0].add_class("-sized")
         self.call_after_refresh(self.redraw)
         self._repaint()
 
@@ -99,137 +104,6 @@ class Dashboard(Program):
                 self.screen.refresh()
 
         self.set_timer(0.1, refresh)
-
-    # Moving about
-
-    def go(self, scope: Scope, reason: Key | None = None) -> None:
-        """Look at a scope, or at one reason in it."""
-        at = self.viewpoint
-        at.scope, at.reason, at.slowest, at.scheduler = scope, reason, False, ()
-        self.look()
-        page = self.query_one(ReasonPage)
-        if reason is not None:
-            page.clear_details()
-        self._turn_to("#body" if reason is None else "ReasonPage")
-        page.scroll_home(animate=False)
-        self.call_after_refresh(self.redraw)
-        if reason is not None:
-            page.screen.set_focus(page)
-        elif not isinstance(self.focused, Table):
-            self.query_one(Overview).turn_keys_to("reasons")
-
-    def _turn_to(self, shown: str) -> None:
-        for page in ("#body", "ReasonPage", "SlowPage", "SchedulerPage"):  # a class around them would style all anew
-            self.query_one(page).display = page == shown
-        self.query_one("#panes").set_class(shown == "SchedulerPage", "-off")  # it has its own
-
-    def look(self) -> None:
-        """Ask for what the page that is open shows, and for nothing else."""
-        if self.newest:
-            self.feed.look(self.viewpoint.wish(self.newest))
-
-    @on(Selected, "#reasons")
-    def _open_reason(self, event: Selected) -> None:
-        self.go(self.viewpoint.scope, event.key)  # type: ignore[arg-type]
-
-    @on(Selected, "#vcpus")
-    def _open_vcpu(self, event: Selected) -> None:
-        at = self.viewpoint
-        if event.key != at.scope:
-            self._open_scheduler(event.key, (*at.scheduler, at.scope))  # type: ignore[arg-type]
-
-    @on(Selected, "#vms")
-    @on(Selected, "#who")
-    def _open_member(self, event: Selected) -> None:
-        self.go(event.key)  # type: ignore[arg-type]
-        if self.query_one(Overview).pane == "vms":
-            self.action_show_pane("reasons")
-
-    @on(CrumbClicked)
-    def _go_back_to(self, event: CrumbClicked) -> None:
-        self.go(*event.target)  # type: ignore[misc]
-
-    @on(PaneClicked)
-    def _pane_clicked(self, event: PaneClicked) -> None:
-        self.action_show_pane(event.pane)
-
-    def action_up(self) -> None:
-        """From reason to vCPU to VM to all; at the top, clear the filter."""
-        at = self.viewpoint
-        if self.query_one(FilterField).is_open:
-            self._filter(Filtered("", True))
-        elif len(at.scheduler) > 1:
-            self._open_scheduler(at.scheduler[-1], at.scheduler[:-1])
-        elif at.scheduler:
-            self.action_scheduler()
-        elif at.on_page:
-            self.go(at.scope)
-        elif at.scope.thread is not None:
-            self.go(Scope(at.scope.pid))
-        elif at.scope.pid is not None:
-            self.go(ALL)
-        elif any(at.filters.values()):
-            at.filters = dict.fromkeys(at.filters, "")
-            self.redraw()
-
-    def action_slow(self) -> None:
-        """The slowest exits, or back from them."""
-        at = self.viewpoint
-        if at.slowest:
-            self.go(at.scope)
-            return
-        at.reason, at.slowest, at.scheduler = None, True, ()
-        self.look()
-        self._turn_to("SlowPage")
-        slow = self.query_one(SlowPage)
-        slow.screen.set_focus(slow)
-        self.call_after_refresh(self.redraw)
-
-    def action_scheduler(self) -> None:
-        """Who has the CPU instead of the vCPUs of this scope, or of the one under the cursor; or back from there."""
-        at, overview = self.viewpoint, self.query_one(Overview)
-        if at.scheduler:
-            self.go(at.scheduler[0])
-            overview.focus_table()
-            return
-        vms = overview.table("vms")
-        pointed = vms.cursor if self.focused is vms and isinstance(vms.cursor, Scope) else at.scope
-        self._open_scheduler(pointed, (at.scope,))
-
-    def _open_scheduler(self, scope: Scope, back: tuple[Scope, ...]) -> None:
-        page = self.query_one(SchedulerPage)
-        self.viewpoint.open_scheduler(scope, back)
-        self.look()
-        self._turn_to("SchedulerPage")
-        page.begin(scope)
-        if self.shown:
-            self.presenter.findings(self.shown)  # they no longer say that there is such a page
-        self.call_after_refresh(self.redraw)
-
-    def action_memory(self) -> None:
-        """Read on which NUMA nodes memory is; once, since that is dear."""
-        if self.viewpoint.scheduler and self.newest:
-            self.viewpoint.ask_for_memory(self.newest)
-            self.look()
-            self.action_show_pane("vcpus")
-
-    def action_pane(self, by: int) -> None:
-        """The next pane: focus where all are seen, another pane where one is."""
-        if self.viewpoint.scheduler:
-            self.action_show_pane(self.query_one(SchedulerPage).beside(by))
-        elif not self.viewpoint.on_page:
-            one_pane = bool(self.query_one("#panes").display)
-            self.action_show_pane(self.query_one(Overview).beside(by, one_pane))
-
-    def action_show_pane(self, pane: str) -> None:
-        """Show and focus a pane; one of the overview's closes the page that is open."""
-        if pane in PANES and self.viewpoint.on_page:
-            self.go(self.viewpoint.scope)
-        if pane in PANES:
-            self.query_one(Overview).turn_to(pane)
-        else:
-            self.query_one(SchedulerPage).turn_to(pane)
-        self.call_after_refresh(self.redraw)
 
     # How it is shown
 
@@ -258,19 +132,14 @@ class Dashboard(Program):
         self.redraw()
 
     def action_idle(self) -> None:
-        """With or without idle reasons in the time shares."""
-        self.viewpoint.leave_idle = not self.viewpoint.leave_idle
+        """Idle reasons among the others, or after them."""
+        self.viewpoint.idle = not self.viewpoint.idle
         self.redraw()
-
-    def action_findings(self) -> None:
-        """Show or hide them."""
-        self.viewpoint.telling = not self.viewpoint.telling
-        if self.shown:
-            self.presenter.findings(self.shown)
 
     def action_filter(self) -> None:
         """Ask for the filter of the pane that has the keys."""
-        if not self.viewpoint.on_page:
+        if not self.viewpoint.on_page and not self.query_one(FilterField).is_open:
+            self.viewpoint.remember()
             self.query_one(FilterField).ask(self.viewpoint.filters[self.query_one(Overview).filtered])
 
     @on(Filtered)
@@ -278,15 +147,23 @@ class Dashboard(Program):
         overview = self.query_one(Overview)
         self.viewpoint.filters[overview.filtered] = event.text
         if event.done:
+            if not event.text:  # there is nothing to undo
+                self.viewpoint.undo()
+                self.viewpoint.filters[overview.filtered] = ""
             self.query_one(FilterField).close()
             overview.focus_table()
         self.redraw()
 
     def action_help(self) -> None:
         """Made from what is bound."""
-        bound = keys_of(self, [*self.BINDINGS, *Table.BINDINGS])
-        bound.append(("ctrl+p", "Palette: every command by name, and the light theme"))
-        self.push_screen(Help(bound, [(column.title, column.help) for column in COLUMNS]))
+        groups = {"To move": Table.BINDINGS, **GROUPS}
+        bound = {
+            title: keys_of(self, [one for one in group if one in self.BINDINGS or group is Table.BINDINGS])
+            for title, group in groups.items()
+        }
+        bound["To leave"].insert(0, ("ctrl+p", "Palette: every command by name, and the light theme"))
+        known = {title: keys for title, keys in bound.items() if keys}
+        self.push_screen(Help(known, [(column.title, column.help) for column in COLUMNS]))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything that has a key, and each column to sort by."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -38,6 +38,8 @@ class Reading:
 class Feed(Protocol):
     """Delivers Readings from a thread of its own. All but run() may be called from any other thread."""
 
+    goes_back: bool  # to any interval that was before
+
     @property
     def paused(self) -> bool:
         """Whether the display stands still."""
@@ -69,5 +71,5 @@ class Feed(Protocol):
     def look(self, wish: DetailRequest | None) -> None:
         """Tell these details from the next Reading on, or none."""
 
-    def header(self, interval: Interval | None, width: int) -> str:
-        """The top line in so many characters, for what is shown; None before there is anything."""
+    def whose(self, snapshot: Snapshot | None) -> Sequence[str]:
+        """What figures are shown of, the name first; None before there is anything."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..insight.detail_history import DetailHistory
-from ..model.interval import Interval
 from ..model.session import Session
+from ..model.snapshot import Snapshot
 from ..model.source import Source
-from ..model.vocabulary import DetailRequest
-from ..tables.header import header
+from ..model.vocabulary import DetailRequest, isa_name
 from .feed import Reading
 
 INTERVALS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -20,6 +20,8 @@ INTERVALS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
 class LiveFeed:
     """A Feed of what happens now."""
+
+    goes_back = False
 
     def __init__(
         self, source: Source, interval: float = 1.0, duration: float | None = None, look: DetailRequest | None = None
@@ -46,9 +48,10 @@ class LiveFeed:
         """The interval."""
         return f"every {self.seconds:g}s"
 
-    def header(self, interval: Interval | None, width: int) -> str:
-        """This host's."""
-        return header(interval, self.paused, width) if interval else "kvmtop · starting …"
+    def whose(self, snapshot: Snapshot | None) -> Sequence[str]:
+        """This host."""
+        kernel = f"Linux {platform.release().split('-')[0]}"
+        return [platform.node(), kernel, *([isa_name(snapshot.isa)] if snapshot else [])]
 
     def run(self, deliver: Callable[[Reading], None]) -> bool:
         """Read when it is due; True at the end of its duration."""

@@ -12,8 +12,11 @@ from textual.binding import BindingType
 from textual.widgets import Input
 
 from .. import units
+from ..config.file import Config
 from ..model.vocabulary import UNKNOWN
 from ..reference.labels import Labels
+from ..widgets.area import ColumnClicked
+from ..widgets.overview import Overview
 from ..widgets.reason_page import ReasonPage
 from ..widgets.scheduler_page import SchedulerPage
 from ..widgets.timeline import Sought, Timeline
@@ -35,9 +38,10 @@ class Player(KvmtopApp):
         dump: Path | None = None,
         isa: int = UNKNOWN,
         labels: Labels | None = None,
+        config: Config | None = None,
     ) -> None:
         """As KvmtopApp's."""
-        super().__init__(replay, viewpoint, dump, isa, labels)
+        super().__init__(replay, viewpoint, dump, isa, labels, config)
         self.replay = replay
 
     def compose(self) -> ComposeResult:
@@ -46,7 +50,8 @@ class Player(KvmtopApp):
         yield Timeline(id="timeline")
 
     def on_mount(self) -> None:
-        """The whole run in the timeline; pages without what no recording has."""
+        """The whole run in the timeline; panes and pages without what no recording has."""
+        self.query_one(Overview).leave_out_probes()
         self.query_one(ReasonPage).add_class("-recorded")
         self.query_one(SchedulerPage).recorded = True
         self.query_one(Timeline).load(self.replay.rates)
@@ -69,7 +74,7 @@ class Player(KvmtopApp):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Arrows and braces belong to a field that is typed in, and to a screen on top."""
-        if action in ("interval", "slow", "memory"):
+        if action in ("interval", "slow", "memory") or parameters == ("slow",):
             return False
         if action in ("step", "seek") and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
             return False
@@ -90,6 +95,11 @@ class Player(KvmtopApp):
     @on(Sought)
     def _clicked(self, event: Sought) -> None:
         self.replay.go_to(event.share)
+
+    @on(ColumnClicked, "#area")
+    def _column_clicked(self, event: ColumnClicked) -> None:
+        if self.shown and event.index < len(self.shown.session.history):
+            self.replay.go_to_instant(self.shown.session.history[event.index].time_ns)
 
     def action_speed(self, by: int) -> None:
         """The next speed."""

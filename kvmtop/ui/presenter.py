@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rich.text import Text
@@ -11,39 +12,46 @@ from textual.app import App
 
 from .. import units
 from ..insight.accesses import CODE, TOUCHED, accesses
-from ..insight.caveats import caveats, dropped, silence
-from ..insight.findings import Finding, findings
+from ..insight.caveats import caveats, dropped
+from ..insight.detail_history import SLOWEST
+from ..insight.finding import Finding
+from ..insight.findings import findings
 from ..insight.halt_polling import polling
-from ..insight.slow_exits import Slow
-from ..insight.vcpus import VcpuRow, shares, vcpu_rows
+from ..insight.slow_exits import Slow, in_scope
+from ..insight.vcpus import shares, vcpu_rows
 from ..model.exit_stats import by_reason
+from ..model.history import Sample
 from ..model.interval import Interval
 from ..model.reasons import HLT
+from ..model.scope import ALL
 from ..model.vocabulary import Key
 from ..reference.labels import Labels
 from ..tables.accesses import access_table
-from ..tables.exit_reasons import BY_KEY, ordered, reason_table
+from ..tables.exit_reasons import BY_KEY
+from ..tables.finding_line import finding_line
 from ..tables.halt_polling import polling_table
 from ..tables.header import trail
 from ..tables.reason_page import page as reason_page
-from ..tables.row_choice import matcher
 from ..tables.rows import Rows
 from ..tables.scheduler_page import covers, told
 from ..tables.scheduler_page import page as scheduler_page
 from ..tables.slow_exits import slow_table
-from ..tables.vcpus import vcpu_table
+from ..tables.spread import Held
+from ..tables.title import figures
+from ..widgets.area import Area
 from ..widgets.breadcrumbs import Trail
 from ..widgets.line import Line
-from ..widgets.overview import Overview, PaneTitles
+from ..widgets.links import Links
+from ..widgets.overview import Overview
 from ..widgets.reason_page import ReasonPage
 from ..widgets.scheduler_page import SchedulerPage
 from ..widgets.slow_page import SlowPage
+from ..widgets.table import Marked
 from ..widgets.time_bar import Budget
 from .feed import POINTS, Feed, Reading
+from .glance import Glance
 from .keys import MEMORY, SCHEDULER
 from .viewpoint import Viewpoint
-
-FINDINGS = 3  # sentences on the screen
 
 
 class Presenter:
@@ -52,6 +60,9 @@ class Presenter:
     def __init__(self, app: App[Any], feed: Feed, at: Viewpoint, labels: Labels) -> None:
         """labels: the names of what exits touch."""
         self._app, self._feed, self._at, self._labels = app, feed, at, labels
+        self.found: list[Finding] = []  # those of the line, as their links number them
+        self.glance = Glance(app, at, steady=True)
+        self._waking = Held()
 
     def prepare(self, reading: Reading, totals: bool) -> None:
         """In another thread: what takes long with thousands of vCPUs, so that drawing does not wait for it."""
@@ -61,53 +72,93 @@ class Presenter:
                 vcpu_rows(reading.session, interval, self._at.hidden)
         if self._at.scheduler:
             told(reading.interval, self._at.scope)
-        if reading.settled and self._at.telling:
+        if reading.settled:
             self._found(reading)
 
     def frame(self, shown: Reading | None, newest: Reading | None, doing: str) -> None:
         """The lines around the body. doing: what takes a while, as a word."""
         app, at = self._app, self._at
         interval = at.interval(shown) if shown else None
-        app.query_one("#header", Line).show(Text(self._feed.header(interval, app.size.width - 2), no_wrap=True))
-        steps = trail(at.scope, shown.snapshot if shown else None, at.reason)
-        app.query_one(Trail).show(steps, self._state(doing))
-        app.query_one(Budget).show(shares(interval, at.scope) if interval else None)
-        app.query_one("#panes", PaneTitles).show_pane(app.query_one(Overview).pane)
+        whose = self._feed.whose(shown.snapshot if shown else None)
+        (all_vms, top), *deeper = trail(at.scope, shown.snapshot if shown else None, at.reason)
+        steps: list[tuple[str, object]] = [(whose[0], top)]
+        if at.on_page and at.scope == ALL:
+            steps.append((all_vms, top))
+        told = figures(interval, at.scope) if interval else [("", "starting …")]
+        page = "slowest exits" if at.slowest else "Scheduler" if at.scheduler else ""
+        steps += [*deeper, *([(page, top)] if page else [])]
+        app.query_one(Trail).show(steps, whose[1:] if len(steps) == 1 else (), told, self._state(doing, interval))
+        self._time(shown, interval)
         words = [self._feed.trouble, caveats(newest.snapshot) if newest else ""]
         app.query_one("#status", Line).show(Text(", ".join(filter(None, words)), no_wrap=True))
 
-    def _state(self, doing: str) -> str:
+    def _time(self, shown: Reading | None, interval: Interval | None) -> None:
+        """Where it goes: over time where there is room for that, else now."""
+        area, scope = self._app.query_one("#area", Area), self._at.scope
+        self._app.query_one(Budget).show(shares(interval, scope) if interval else None)
+        if area.size.width and shown:
+            samples = list(shown.session.history)
+            now = shown.snapshot.time_ns
+            began = [(one.since, one.state) for one in self.found if one.since and scope.covers(one.scope)]
+            marks = [(_at(samples, since.ns), state) for since, state in began if not since.longer]
+            area.show(
+                [one.states(scope) for one in samples],
+                [one.seconds for one in samples],
+                [(at, state) for at, state in marks if at is not None],
+                _at(samples, now) if self._feed.goes_back else None,
+            )
+
+    def _state(self, doing: str, interval: Interval | None) -> list[tuple[str, str]]:
         at = self._at
         totals = at.since_start and not at.scheduler
-        parts = [f"since start, by {BY_KEY[at.sorting].title}" if totals else self._feed.pace]
-        if at.slowest or at.scheduler:
-            parts.insert(0, "slowest exits" if at.slowest else "Scheduler")
-        if doing:
-            parts.append(doing)
-        if at.leave_idle:
-            parts.append("without idle")
-        parts += [f"/{text}" for text in at.filters.values() if text]
-        if self._feed.paused:
-            parts.append("PAUSED")
-        return " ".join(parts)
+        found = [("", f"since start, by {BY_KEY[at.sorting].title}")] if totals else [("", self._feed.pace)]
+        found += [("", doing)] if doing else []
+        found += [("", f"/{text}") for text in at.filters.values() if text]
+        found += [("PAUSED", "")] if self._feed.paused else []
+        if interval:
+            found.append((units.clock(interval.after.time_ns - interval.after.start_ns), ""))
+        return found
 
     def findings(self, reading: Reading) -> None:
-        """What stands out in the last interval, as plain sentences; nothing while there is no time to look for it."""
-        found = self._found(reading)[:FINDINGS] if reading.settled and self._at.telling else []
-        sentences = (Text.assemble("! ", one.text, self._leads(one), (f"  [{one.rule}]", "dim")) for one in found)
-        self._app.query_one("#findings", Line).show(Text("\n").join(sentences))
+        """What stands out in the last interval; nothing while there is no time to look for it."""
+        at, links = self._at, self._app.query_one(Links)
+        here, elsewhere = self._found(reading) if reading.settled else ([], [])
+        self.found = [*here, *elsewhere]
+        keys, walking = [one.key for one in self.found], self._app.focused is links
+        chosen = at.walked if walking else at.finding
+        shown = keys.index(chosen) if chosen in keys else 0 if here else None
+        if walking:
+            at.walked = keys[shown] if shown is not None else None
+        more = self._leads(self.found[shown]) if shown is not None else ("", "")
+        width, now = self._app.size.width - 2, reading.snapshot.time_ns
+        links.show(finding_line(self.found, shown, width, now, walking, more))
+        if walking and not keys:
+            self._app.query_one(Overview).focus_table()
+        self._mark()
 
-    def _leads(self, one: Finding) -> str:
-        """The key that tells more, while it has not been pressed."""
+    def _mark(self) -> None:
+        """The figures that the finding rests on to which somebody went."""
+        overview = self._app.query_one(Overview)
+        one = next((one for one in self.found if one.key == self._at.finding), None)
+        for id, key in (("reasons", one and one.reason), ("vms", one and one.scope)):
+            overview.table(id).marked = Marked(key, one.figures, one.state) if one and key else None
+
+    def _leads(self, one: Finding) -> tuple[str, str]:
+        """The key that tells more, while it has not been pressed, and what of."""
         told = self._at.scheduler or self._app.query_one(SchedulerPage).recorded
-        return f"; {SCHEDULER.key} tells who" if one.more == "scheduler" and not told else ""
+        return (SCHEDULER.key, " tells who") if one.more == "scheduler" and not told else ("", "")
 
-    def _found(self, reading: Reading) -> list[Finding]:
-        memo, key = reading.interval.memo, ("findings", len(reading.session.history), self._at.hidden)
+    def _found(self, reading: Reading) -> tuple[list[Finding], list[Finding]]:
+        """In the scope, and elsewhere."""
+        at, memo = self._at, reading.interval.memo
+        key = "findings", len(reading.session.history), at.hidden, at.scope, at.limits
         if key not in memo:
-            rows = vcpu_rows(reading.session, reading.interval, self._at.hidden)
-            memo[key] = findings(reading.session, reading.interval, rows, self._names(reading)) if rows else []
-        found: list[Finding] = memo[key]
+            rows = vcpu_rows(reading.session, reading.interval, at.hidden)
+            of = partial(findings, reading.session, reading.interval, rows, self._names(reading), at.limits)
+            here = of(at.scope) if rows else []
+            known = {one.key for one in here}
+            memo[key] = here, [one for one in of() if one.key not in known] if rows and at.scope != ALL else []
+        found: tuple[list[Finding], list[Finding]] = memo[key]
         return found
 
     def body(self, shown: Reading, newest: Reading) -> None:
@@ -118,15 +169,18 @@ class Presenter:
             self._scheduler(shown if covers(shown.interval, self._at.scope) else newest)
         elif self._at.slowest:
             page = self._app.query_one(SlowPage)
-            width = page.size.width - 1
-            slow = (self._slow(rows, width, details) for rows in (details.details.slow, details.details.slowest))
+            slow = (self._slow(rows, page.width, details) for rows in (details.details.slow, details.details.slowest))
             page.show(*slow)
         elif self._at.reason is not None:
             self._page(shown, self._at.reason)
             if self._answers(details):
                 self._details(details, self._at.reason)
         else:
-            self._overview(shown)
+            self.glance.show(shown, self._names(shown))
+
+    def lower(self, shown: Reading) -> None:
+        """What the cursor is on now."""
+        self.glance.lower(shown, self._names(shown))
 
     def _scheduler(self, reading: Reading) -> None:
         at, page = self._at, self._app.query_one(SchedulerPage)
@@ -135,40 +189,13 @@ class Presenter:
         hint = "" if page.recorded else f"{MEMORY.key}: the NUMA nodes of its memory"
         if at.memory is not None:
             hint = f"on which nodes its memory is, is {'being read …' if at.memory_until else 'not known'}"
-        page.show(scheduler_page(reading.interval, at.scope, rows, page.widths, at.memory or {}, hint))
+        memory = at.memory or {}
+        page.show(scheduler_page(reading.interval, at.scope, rows, page.widths, memory, hint, self._waking))
 
     def _answers(self, reading: Reading) -> bool:
         """Whether it has details of the page that is open."""
         details = reading.snapshot.details
         return details is not None and details.look.only == self._at.reason
-
-    def _overview(self, reading: Reading) -> None:
-        at, interval, overview = self._at, self._at.interval(reading), self._app.query_one(Overview)
-        reasons, vms = overview.table("reasons"), overview.table("vms")
-        if width := reasons.size.width:
-            lines = reading.session.lines(interval, at.scope, at.leave_idle, trend=10)
-            matches = matcher(at.filters["reasons"])
-            lines = ordered([line for line in lines if matches(line.reason.name)], at.sorting, at.descending)
-            reasons.empty = silence(interval.after) or "no exit yet"
-            if at.filters["reasons"]:
-                reasons.empty = f"no reason matches {at.filters['reasons']!r}"
-            reasons.show(*reason_table(lines, width), (at.sorting, at.descending))
-        if width := vms.size.width:
-            found = self._members(reading, interval)
-            vms.show(*vcpu_table(found, at.scope, width))
-        if overview.shows_chart:
-            samples = list(reading.session.history)[-POINTS:]
-            place = " › ".join(name for name, _ in trail(at.scope, reading.snapshot, None))
-            span = f"-{units.duration(sum(sample.seconds for sample in samples) * 1e9)}"
-            rates = [sample.rate(at.scope) for sample in samples]
-            overview.show_rates(f"Exits a second, {place}", rates, span)
-
-    def _members(self, reading: Reading, interval: Interval) -> list[VcpuRow]:
-        found = vcpu_rows(reading.session, interval, self._at.hidden)
-        if text := self._at.filters["vms"]:
-            matches = matcher(text)
-            found = [member for member in found if matches(member.name) or matches(member.vm)]
-        return found
 
     def _page(self, reading: Reading, key: Key) -> None:
         page = reason_page(reading.session, self._at.interval(reading), self._at.scope, key, POINTS)
@@ -177,19 +204,27 @@ class Presenter:
     def _details(self, reading: Reading, key: Key) -> None:
         interval, scope, names = reading.interval, self._at.scope, self._names(reading)
         page, details = self._app.query_one(ReasonPage), reading.snapshot.details
-        rows = accesses(interval, scope, TOUCHED | {CODE}, reading.details.samples)
+        rows = accesses(interval, scope, TOUCHED | {CODE}, reading.details.samples, fold=True)
         mine = [one for one in reading.details.slow if (one.isa, one.code) == key]
         width = page.details_width
         page.show_details(
             access_table([row for row in rows if row.kind != CODE], width, names),
             access_table([row for row in rows if row.kind == CODE], width, names),
-            self._slow(mine, page.size.width - 1, reading),
+            self._slow(mine, page.slow_width, reading),
             polling_table(polling(interval, scope), interval) if key in HLT else None,
             dropped(details) if details else "",
         )
 
     def _slow(self, rows: Sequence[Slow], width: int, reading: Reading) -> Rows:
-        return slow_table(rows, width, self._names(reading))
+        mine = in_scope(rows, self._at.scope, reading.snapshot)[:SLOWEST]
+        return slow_table(mine, width, self._names(reading), reading.snapshot.time_ns)
 
     def _names(self, reading: Reading) -> Labels:
         return replace(self._labels, names=reading.snapshot.names)
+
+
+def _at(samples: Sequence[Sample], ns: int) -> int | None:
+    """Which interval an instant is in; None: it is before all of them."""
+    if not samples or ns < samples[0].time_ns - round(samples[0].seconds * 1e9):
+        return None
+    return next((at for at, one in enumerate(samples) if one.time_ns >= ns), None)

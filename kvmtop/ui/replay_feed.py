@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..insight.detail_history import DetailHistory
 from ..model.history import Sample
-from ..model.interval import Interval, diff
+from ..model.interval import diff
 from ..model.session import Session
-from ..model.vocabulary import DetailRequest
+from ..model.snapshot import Snapshot
+from ..model.vocabulary import DetailRequest, isa_name
 from ..recording.format import GROUP
 from ..recording.reader import Recording
-from ..tables.header import recording_header
 from .feed import POINTS, Reading
 
 SPEEDS = (1, 2, 5, 10, 20, 30, 60)
@@ -29,6 +29,7 @@ SEEK = 20  # parts of the run, one of which a long step is
 class ReplayFeed:
     """A Feed of a recording. Its thread shows the samples when they are due, and waits for keys."""
 
+    goes_back = True
     goes_on = False  # pausing holds its clock, and whoever steps wants to see it
 
     def __init__(self, recording: Recording) -> None:
@@ -52,9 +53,9 @@ class ReplayFeed:
         """The speed."""
         return f"{self.speed}×"
 
-    def header(self, interval: Interval | None, width: int) -> str:
-        """The recording's."""
-        return recording_header(self.recording.origin.title, interval)
+    def whose(self, snapshot: Snapshot | None) -> Sequence[str]:
+        """The recording."""
+        return [self.recording.origin.title, *([isa_name(snapshot.isa)] if snapshot else [])]
 
     def rates(self, width: int) -> list[float]:
         """Exits a second in so many equal parts of the run, by time."""
@@ -201,6 +202,10 @@ class ReplayFeed:
         times = self.recording.times
         place = self.recording.start_ns + share * (int(times[-1]) - self.recording.start_ns)
         self._go_to(handy(min(int(np.searchsorted(times, place)), len(times) - 1), len(times)))
+
+    def go_to_instant(self, ns: int) -> None:
+        """To the interval that has it; CLOCK_MONOTONIC, ns."""
+        self._go_to(min(int(np.searchsorted(self.recording.times, ns)), len(self.recording) - 1))
 
     def _go_by(self, by: int, far: bool = False) -> None:
         with self._goto_lock:

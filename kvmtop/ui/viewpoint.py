@@ -2,49 +2,92 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..insight import slow_exits
 from ..insight.accesses import TOUCHED
+from ..insight.finding import USUAL, Limits
 from ..model.interval import Interval
 from ..model.scope import ALL, Scope
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import KINDS, DetailRequest, Key
 from .feed import Reading
 
+PAST = 100  # steps
 MEMORY_NS = 60_000_000_000  # for so long, memory is asked for
 
 
 @dataclass
 class Viewpoint:
-    """A place (a scope, a reason's page in it, the page of the slowest exits, or the Scheduler page), and how it is
-    shown."""
+    """A place (a scope, a reason's page in it, the page of the slowest exits, or the Scheduler page), how it is shown,
+    and the way that led there."""
 
     scope: Scope = ALL
     reason: Key | None = None
     slowest: bool = False
-    scheduler: tuple[Scope, ...] = ()  # its page is open: the scopes that lead back, the overview's first
+    scheduler: bool = False  # its page is open
+    finding: object = None  # whose figures are marked: Finding.key
     memory: Mapping[int, Mapping[int, int]] | None = None  # by pid, as Scheduling's; None: nobody has asked
     memory_until: int = 0  # CLOCK_MONOTONIC, ns: when to ask for it no longer; 0 while it is not asked for
     sorting: str = "time"  # a column of the reasons
     descending: bool = True
-    leave_idle: bool = False  # idle time out of time shares
+    idle: bool = False  # idle reasons count like any other
     since_start: bool = False  # totals instead of the last interval
-    telling: bool = True  # what stands out
+    walked: object = None  # the finding that the next Enter goes to: Finding.key
+    marked: Scope | None = None  # what is compared with the row under the cursor
+    limits: Limits = USUAL  # from where on something stands out
     filters: dict[str, str] = field(default_factory=lambda: {"reasons": "", "vms": ""})  # by table
+    # Columns by table, from the left; none: kvmtop's choice.
+    columns: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"reasons": (), "vms": ()})
+    panes: tuple[str, ...] = ()  # that are seen; none: all
     hidden: frozenset[int] = frozenset()  # VMs that have ended and were taken off the list, by pid
     baseline: Snapshot | None = None  # from which totals and trends count; None: from the start
+    past: deque[tuple[Any, ...]] = field(default_factory=lambda: deque(maxlen=PAST))  # to which undo() leads back
 
     @property
     def on_page(self) -> bool:
         """Whether a page covers the overview."""
-        return bool(self.slowest or self.scheduler) or self.reason is not None
+        return self.slowest or self.scheduler or self.reason is not None
 
-    def open_scheduler(self, scope: Scope, back: tuple[Scope, ...]) -> None:
-        """Its page of a scope. back: the scopes that lead back from there, the overview's first."""
-        self.scope, self.reason, self.slowest, self.scheduler = scope, None, False, back
+    def go(
+        self,
+        scope: Scope,
+        reason: Key | None = None,
+        *,
+        slowest: bool = False,
+        scheduler: bool = False,
+        finding: object = None,
+    ) -> None:
+        """To another place, from where undo() leads back."""
+        self.remember()
+        self.scope, self.reason, self.slowest, self.scheduler, self.finding = scope, reason, slowest, scheduler, finding
         self.memory, self.memory_until = None, 0
+
+    def remember(self) -> None:
+        """This is where undo() leads back to."""
+        self.past.append(self._now())
+
+    def _now(self) -> tuple[Any, ...]:
+        return self.scope, self.reason, self.slowest, self.scheduler, self.finding, dict(self.filters)
+
+    def undo(self) -> bool:
+        """What was done last: a filter, a page, a scope; at last the filter that it began with. False: nothing was."""
+        now = self._now()
+        while self.past and self.past[-1] == now:  # a filter was asked for and left as it was
+            self.past.pop()
+        if self.past:
+            self.scope, self.reason, self.slowest, self.scheduler, self.finding, self.filters = self.past.pop()
+        elif any(self.filters.values()):
+            self.filters = dict.fromkeys(self.filters, "")
+        return now != self._now()
+
+    def close(self) -> None:
+        """The page that is open, and those under it."""
+        while self.on_page and self.past:
+            self.undo()
 
     def ask_for_memory(self, newest: Reading) -> None:
         """From now on, and anew."""

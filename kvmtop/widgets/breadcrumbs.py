@@ -1,4 +1,5 @@
-"""Where one is: All VMs › web01 › vCPU 1 › hlt. A click on a step goes there."""
+"""The top line: where one is, kvm07 › web01 › vCPU 1 › hlt, what happens there, and since when. A click on a step
+goes there."""
 
 from __future__ import annotations
 
@@ -12,6 +13,9 @@ from textual.message import Message
 from textual.widgets import Static
 
 from .table import fit
+from .theme import palette, style
+
+Figure = tuple[str, str]  # a number, and what of
 
 
 @dataclass
@@ -23,30 +27,74 @@ class CrumbClicked(Message):
 
 
 class Trail(Static):
-    """Steps on the left, the state of the view on the right."""
+    """Steps on the left, figures in the middle, the state of the view on the right."""
 
-    DEFAULT_CSS = "Trail { height: 1; padding: 0 1; background: $surface; }"
+    DEFAULT_CSS = "Trail { height: 1; padding: 0 1; background: $panel; }"
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._steps: Sequence[tuple[str, object]] = ()
         self._ends: list[int] = []
+        self._shown: Text | None = None
 
-    def show(self, steps: Sequence[tuple[str, object]], state: str) -> None:
-        """Steps: (name, target). A long name gives way, the state is cut last."""
-        self._steps = steps
+    def show(
+        self,
+        steps: Sequence[tuple[str, object]],
+        notes: Sequence[str] = (),
+        figures: Sequence[Figure] = (),
+        state: Sequence[Figure] = (),
+    ) -> None:
+        """Steps: (name, target), the host first; notes about it, while one is nowhere else. Where it is narrow, notes
+        go first, then the words of the state from the left, then long names are cut."""
+        self._steps, colours = steps, palette(self.app)
         width = max(self.size.width - 2, 10)
-        room = max((width - cell_len(state) - 3 * (len(steps) - 1)) // max(len(steps), 1), 6)
-        text, self._ends = Text(no_wrap=True, overflow="crop"), []
-        for number, (name, _) in enumerate(steps):
-            if number:
-                text.append(" › ", "dim")
-            name = fit(name, min(cell_len(name), max(room, 20)), True)
-            text.append(name, "bold" if number == len(steps) - 1 else "underline")
+        middle, right = self._joined(figures), self._joined(state)
+        state, notes = list(state), list(notes)
+        left = self._left(notes, 60)
+        while (over := left.cell_len + middle.cell_len + right.cell_len + 4 - width) > 0:
+            if notes:
+                notes.pop()
+            elif len(state) > 1:
+                right = self._joined(state := state[1:])
+            elif len(steps) > 1 or over:
+                left = self._left((), max((width - middle.cell_len - right.cell_len - 12) // len(steps), 6))
+                break
+            left = self._left(notes, 60)
+        if left.cell_len + middle.cell_len + right.cell_len + 4 > width:
+            middle = Text()
+        at = max((width - middle.cell_len) // 2, left.cell_len + 2)
+        at = min(at, width - right.cell_len - 2 - middle.cell_len)
+        text = Text.assemble(left, " " * (at - left.cell_len), middle, no_wrap=True, overflow="crop")
+        text.append(" " * max(width - text.cell_len - right.cell_len, 1)).append_text(right)
+        text.stylize_before(style(colours.label))
+        if text != self._shown:
+            self._shown = text
+            self.update(text, layout=False)
+
+    def _joined(self, figures: Sequence[Figure]) -> Text:
+        colours = palette(self.app)
+        parts = [
+            Text.assemble(
+                *([(number, style(colours.strong, "", "bold"))] if number else []),
+                f" {what}" if number and what else what,
+            )
+            for number, what in figures
+        ]
+        return Text(" · ").join(parts)
+
+    def _left(self, notes: Sequence[str], room: int) -> Text:
+        """room: characters of a name."""
+        colours, text, self._ends = palette(self.app), Text(), []
+        text.append("kvmtop", style(colours.accent, "", "bold")).append("  ")
+        last = len(self._steps) - 1
+        for number, (name, _) in enumerate(self._steps):
+            text.append(" › " if number else "")
+            strong = style(colours.strong, "", "bold") if number == last else style(colours.label, "", "underline")
+            text.append(fit(name, min(cell_len(name), room), True), strong)
             self._ends.append(text.cell_len + 1)
-        gap = width - text.cell_len - cell_len(state)
-        text.append(" " * max(gap, 1)).append(state, "dim")
-        self.update(text, layout=False)
+        for note in notes:
+            text.append(f" · {note}")
+        return text
 
     def on_click(self, event: events.Click) -> None:
         """Find the step under the mouse."""

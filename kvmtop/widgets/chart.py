@@ -6,87 +6,44 @@ import re
 from collections.abc import Callable, Sequence
 
 import plotext
-from rich.text import Text
-from textual.widgets import Static
+from rich.style import Style
 
 from ..tables.rows import Ticks
-from .theme import ORANGE, SKY, VERMILION
+from . import theme
+from .canvas import Canvas, Runs, runs, written
+from .theme import Palette
 
 # Else it clamps its size to the terminal that it believes to be in.
 plotext.terminal.limit(False, False)
 
+Draw = Callable[[int, int, Palette], Sequence[Runs]]
 
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
-
-
-_ESCAPE = re.compile(r"(\x1b\[[0-9;]*m)")
-_FOREGROUND = re.compile(r"\x1b\[38;2;(\d+);(\d+);(\d+)m")
-_GREY = plotext.pixel((128, 128, 128), "default")
+_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
-def _begin(
-    width: int, height: int, x: Ticks, y: Ticks, x_range: tuple[float, float], y_range: tuple[float, float]
-) -> None:
+def _begin(width: int, height: int, x: Ticks) -> None:
+    """Room for so many columns and rows, over the scale x."""
     figure = plotext.figure
     figure.clear()
-    figure.plot_size(width, height)
+    figure.plot_size(width, height + 1)
     figure.canvas("default")
-    figure.axes(True, pixel=_GREY)
-    figure.axes(False, axis="x", side="upper")
-    figure.axes(False, axis="y", side="right")
-    for axis, side, ticks, limits in (("x", "lower", x, x_range), ("y", "left", y, y_range)):
+    figure.axes(False)
+    nothing = Ticks([], [])
+    for axis, side, ticks, cells in (("x", "lower", x, width), ("y", "left", nothing, height)):
         ruler = figure.ruler(axis, side)
-        ruler.pixel(_GREY)
-        ruler.lim(*limits)
+        ruler.lim(-0.5, cells - 0.5)
         ruler.ticks(list(ticks.positions), list(ticks.labels))
 
 
-def _end() -> Text:
-    text, colour = Text(no_wrap=True), ""
-    for part in _ESCAPE.split(plotext.figure.build().string()):
-        if part.startswith("\x1b"):  # foreground colours only: of backgrounds it knows white alone
-            match = _FOREGROUND.fullmatch(part)
-            colour = "#{:02x}{:02x}{:02x}".format(*map(int, match.groups())) if match else colour
-            colour = "" if part == "\x1b[0m" else colour
-        elif part:
-            text.append(part, colour)
-    return text
+def _points(points: Sequence[tuple[float, float]], marker: str) -> None:
+    signal = plotext.figure.signal([x for x, _ in points], [y for _, y in points], marker=plotext.marker(marker))
+    plotext.figure.draw(signal)
 
 
-def _scale(top: float, unit: Callable[[float], str]) -> tuple[float, Ticks]:
-    """A round upper end of an axis that starts at zero, with its ticks at nothing, half and all."""
-    step = 1.0
-    while step < top:
-        step *= 10
-    end = next(step * f for f in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if step * f >= top)
-    return end, Ticks([0, end / 2, end], [unit(0), unit(end / 2), unit(end)])
-
-
-def line(
-    values: Sequence[float | None],
-    width: int,
-    height: int,
-    unit: Callable[[float], str],
-    span: str,
-    colour: str = SKY,
-) -> Text:
-    """A line from zero over time, newest right; None leaves a gap. span: the left end's label."""
-    known = [value for value in values if value is not None]
-    top, y = _scale(max(known, default=0) or 1, unit)
-    last = max(len(values) - 1, 1)
-    _begin(width, height, Ticks([0, last], [span, "now"]), y, (0, last), (0, top))
-    pen = plotext.marker("hd", plotext.pixel(_rgb(colour), "default"))
-    run: list[tuple[int, float]] = []
-    for x, value in [*enumerate(values), (0, None)]:
-        if value is not None:
-            run.append((x, value))
-        elif run:
-            signal = plotext.figure.signal([x for x, _ in run], [v for _, v in run], marker=pen)
-            signal.lines()
-            plotext.figure.draw(signal)
-            run = []
-    return _end()
+def _built() -> list[str]:
+    """Its lines, without its colours: those are the theme's."""
+    return _ESCAPE.sub("", str(plotext.figure.build().string())).rstrip("\n").split("\n")
 
 
 def histogram(
@@ -95,69 +52,77 @@ def histogram(
     decades: Ticks,
     width: int,
     height: int,
-    unit: Callable[[float], str],
-) -> Text:
-    """Bars over the buckets of a log axis, with vertical marks: (label, bucket). decades: ticks in buckets."""
-    top, y = _scale(max(counts, default=0) or 1, unit)
-    _begin(width, height, decades, y, (-0.5, len(counts) - 0.5), (0, top))
-    figure = plotext.figure
-    pen = plotext.marker("hd", plotext.pixel(_rgb(ORANGE), "default"))
-    for x, count in enumerate(counts):
-        if count:
-            figure.draw(figure.rectangle((x - 0.5, x + 0.5), (0, count), marker=pen, lines=True, fill=True))
-    pen = plotext.pixel(_rgb(VERMILION), "default")
-    for x in {x for _, x in marks}:
-        figure.line(x, orientation="vertical", pixel=pen)
-    for line, (label, x) in enumerate(marks):  # a line each: several may be close to each other
-        place = "right" if x > len(counts) / 2 else "left"
-        figure.draw(figure.text(x, top * (1 - 0.11 * line), plotext.colorize(f" {label} ", pen), alignment=place))
-    return _end()
+    colours: Palette,
+    state: str = "kernel",
+) -> list[Runs]:
+    """Bars over the buckets of a log axis, in eighths of cells, and marks, say ("p50 197µs", bucket), over them.
 
-
-SHADES = " ░▒▓█"
-
-
-def heatmap(columns: Sequence[Sequence[int]], labels: Sequence[str], width: int, height: int) -> Text:
-    """Durations over time: a column an interval (newest right), a row an octave (longest on top).
-
-    The darker the more exits, on a log scale, by character and not by colour alone.
+    decades: ticks in buckets; state: whose colour the bars have.
     """
-    merge = -(-len(labels) // max(height, 1))  # octaves in a line, where there is no room for each
-    labels = labels[::merge]
-    columns = [[sum(column[at : at + merge]) for at in range(0, len(column), merge)] for column in columns]
-    gutter = max(map(len, labels), default=0) + 1
-    columns = columns[-max(width - gutter, 1) :]
-    most = max((count for column in columns for count in column), default=0)
-    text = Text(no_wrap=True)
-    for row in range(len(labels) - 1, -1, -1):
-        text.append(f"{labels[row]:>{gutter - 1}} ", "dim")
-        for column in columns:
-            count = column[row]
-            level = 0 if not count else 1 + min(3, int(4 * count.bit_length() / (most.bit_length() + 1)))
-            text.append(SHADES[level], ORANGE)
-        text.append("\n")
-    text.rstrip()
-    return text
+    merge = max(-(-len(counts) // width), 1)
+    sums = [sum(counts[at : at + merge]) for at in range(0, len(counts), merge)]
+    wide, rows = max(width // max(len(sums), 1), 1), height - 3  # below them the scale, above them the marks
+
+    def cell(bucket: float) -> int:
+        return min(int((bucket + 0.5) / merge * wide), width - 1)
+
+    scale = Ticks([cell(at) for at in decades.positions], decades.labels)
+    _begin(width, rows, scale)
+    places = dict.fromkeys(cell(at) for _, at in marks)
+    _points([(x, y) for x in places for y in range(rows)], "┊")
+    most = max(*sums, 1)
+    heights = [round(8 * rows * count / most) or (1 if count else 0) for count in sums for _ in range(wide)]
+    for eighths, marker in enumerate(_EIGHTHS[1:], 1):
+        tops = [(x, full // 8) for x, full in enumerate(heights) if eighths < 8 and full % 8 == eighths]
+        whole = [(x, y) for x, full in enumerate(heights) if eighths == 8 for y in range(full // 8)]
+        if tops or whole:
+            _points(tops or whole, marker)
+    label = theme.style(colours.label)
+    looks = [theme.style(shade) for shade in theme.shades(colours, state, rows)]
+    *bars, foot = _built()
+    body = [
+        runs(text, (look if char in _EIGHTHS[1:] else label for char in text))
+        for text, look in zip(bars, reversed(looks), strict=True)
+    ]
+    heads = written(" " * width, [(x, "▾", theme.style(colours.text)) for x in places], label)
+    return [_labels([(text, cell(at)) for text, at in marks], width, colours), heads, *body, [(foot, label)]]
 
 
-class Chart(Static):
+def _labels(marks: Sequence[tuple[str, int]], width: int, colours: Palette) -> Runs:
+    """Each over its mark, or as near to it as can be with none over another."""
+    starts, free = [], 0
+    for text, at in marks:
+        starts.append(max(at - len(text) // 2, free))
+        free = starts[-1] + len(text) + 2
+    limit = width
+    label, strong = theme.style(colours.label), theme.style(colours.strong, attributes="bold")
+    words: list[tuple[int, str, Style]] = []
+    for (text, _), start in zip(reversed(marks), reversed(starts), strict=True):
+        start = min(start, limit - len(text))
+        limit = start - 2
+        name, _, value = text.partition(" ")
+        figure = value.rstrip("nµms")
+        middle = start + len(name) + 1
+        words += [(start, name, label), (middle, figure, strong), (middle + len(figure), value[len(figure) :], label)]
+    return written(" " * width, words, label)
+
+
+class Chart(Canvas):
     """A chart that is drawn again when its size changes. `draw` gets width and height in cells."""
-
-    DEFAULT_CSS = "Chart { height: 1fr; width: 1fr; }"
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._draw: Callable[[int, int], Text] = lambda width, height: Text("")
+        self._draw: Draw = lambda width, height, colours: []
 
-    def show(self, draw: Callable[[int, int], Text]) -> None:
+    def show(self, draw: Draw) -> None:
         """Take another chart and draw it, if there is room."""
         self._draw = draw
-        self.on_resize()
+        self.redraw()
 
-    def on_resize(self) -> None:
-        """Draw at the present size."""
-        width, height = self.size
-        if width >= 16 and height >= 4:
-            self.update(self._draw(width, height), layout=False)
-        elif width and height:
-            self.update("", layout=False)
+    def say(self, words: str) -> None:
+        """Words in its place: why there is none."""
+        self.show(lambda width, height, colours: [[(words, theme.style(colours.label))]])
+
+    def draw(self, width: int, height: int, colours: Palette) -> Sequence[Runs]:
+        """See Canvas."""
+        return self._draw(width, height, colours) if width >= 16 and height >= 4 else []

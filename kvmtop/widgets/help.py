@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from rich.table import Table as Grid
@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ..tables.states import GLYPHS, MEANINGS
-from .theme import STYLES
+from . import theme
 
 
 class Help(ModalScreen[None]):
@@ -32,24 +32,28 @@ class Help(ModalScreen[None]):
         Binding("up,k", "scroll(-1)", "Up", show=False),
     ]
 
-    def __init__(self, keys: Sequence[tuple[str, str]], columns: Sequence[tuple[str, str]], times: bool = True) -> None:
-        """keys: (key, what it does); columns: (title, meaning); times: also what a vCPU's times are."""
+    def __init__(
+        self, keys: Mapping[str, Sequence[tuple[str, str]]], columns: Sequence[tuple[str, str]], times: bool = True
+    ) -> None:
+        """keys: (key, what it does), by what one wants to do; columns: (title, meaning); times: also what a vCPU's
+        times are."""
         super().__init__()
         self._keys, self._columns, self._times = keys, columns, times
 
     def compose(self) -> ComposeResult:
-        """Three lists under each other."""
+        """Lists under each other."""
         with VerticalScroll():
-            yield Static(Text("Keys", "bold"))
-            yield Static(_grid(self._keys))
-            yield Static(Text("\nColumns", "bold"))
+            for title, keys in self._keys.items():
+                yield Static(Text(f"{title}\n", "bold underline"))
+                yield Static(_grid(keys))
+                yield Static()
+            yield Static(Text("Columns\n", "bold underline"))
             yield Static(_grid(self._columns))
             if not self._times:
                 return
-            yield Static(Text("\nWhere a vCPU's time goes", "bold"))
-            yield Static(
-                _grid([(Text(GLYPHS[one], STYLES[one]) + f" {one}", words) for one, words in MEANINGS.items()])
-            )
+            yield Static(Text("\nWhere a vCPU's time goes\n", "bold underline"))
+            tones = theme.palette(self.app).tone
+            yield Static(_grid([(Text(GLYPHS[one], tones[one]) + f" {one}", words) for one, words in MEANINGS.items()]))
             yield Static(
                 "\nWhat is still open counts with the time it has lasted so far. A vCPU that has not been in the guest,"
                 " nor idle, for 3 s is marked STUCK, with its state and how long it has been in it; not where its whole"

@@ -9,9 +9,9 @@ from textual.widgets import Static
 class Line(Static):
     """Not drawn again for nothing; of the class -on while it has some text."""
 
-    def __init__(self, *, id: str | None = None, grows: bool = False) -> None:
+    def __init__(self, *, id: str | None = None, classes: str | None = None, grows: bool = False) -> None:
         """grows: its text may have any number of lines, which changes the layout."""
-        super().__init__(id=id)
+        super().__init__(id=id, classes=classes)
         self._text, self._grows = Text(), grows
 
     def show(self, text: Text) -> None:

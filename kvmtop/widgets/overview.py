@@ -1,23 +1,27 @@
-"""The body of the dashboard in three panes: the reasons, the VMs with their vCPUs, and a chart."""
+"""The body of the dashboard: the reasons beside the VMs, above what the cursor is on; or one of them at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rich.text import Text
-from textual import events
+from textual import events, on
 from textual.app import ComposeResult
-from textual.containers import Container, Vertical
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Horizontal
 from textual.message import Message
 
-from .. import units
-from . import chart
-from .chart import Chart
 from .line import Line
+from .lower_pane import LowerPane
+from .pane import Pane, TabClicked
+from .reason_brief import What
 from .table import Table
+from .vcpu_brief import VcpuParts
 
-PANES = {"reasons": "Reasons", "vms": "VMs", "chart": "Chart"}
+PANES = {"reasons": "Reasons", "vms": "VMs", "detail": "Detail"}
+TABS = {**PANES, "slow": "Slow exits"}
 
 
 @dataclass
@@ -28,13 +32,11 @@ class PaneClicked(Message):
 
 
 class PaneTitles(Line):
-    """The panes by name, and by number where keys have them; there where one of them is seen at a time."""
+    """The panes by name; there where one of them is seen at a time."""
 
-    def __init__(self, panes: Mapping[str, str] = PANES, numbered: bool = True, *, id: str | None = None) -> None:
+    def __init__(self, panes: Mapping[str, str], *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._titles = {
-            pane: f"{number} {title}" if numbered else title for number, (pane, title) in enumerate(panes.items(), 1)
-        }
+        self._titles = panes
 
     def show_pane(self, shown: str) -> None:
         """Mark the one that is shown."""
@@ -52,42 +54,61 @@ class PaneTitles(Line):
 
 
 class Overview(Container):
-    """One pane at a time (narrow or short), reasons above the rest (medium and tall), or side by side (wide).
+    """kvmtop.tcss says which panes are seen; the class tells it the one that is, where only one is."""
 
-    kvmtop.tcss makes these shapes; the class tells it the pane.
-    """
+    # For when the lower pane is seen instead of the table whose cursor it follows.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        one for one in Table.BINDINGS if isinstance(one, Binding) and one.action in ("move(-1)", "move(1)", "select")
+    ]
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.pane = "reasons"  # the one that is shown, where one is
         self.filtered = "reasons"  # the table that had the keys last, which a filter is of
+        self._tabs = TABS
         self.add_class("-reasons")
 
     def compose(self) -> ComposeResult:
-        """The reasons, and all else at their side."""
-        yield Table(id="reasons", empty="waiting for the first exit …")
-        with Container(id="side"):
-            yield Table(id="vms", empty="no VM yet; one that starts appears here by itself")
-            with Vertical(id="chartbox"):
-                yield Line(id="chart-title")
-                yield Chart(id="chart")
+        """The tables, each with a few lines on its cursor's row for screens without the lower pane."""
+        with Horizontal(id="tables"):
+            with Pane(id="reasons-pane"):
+                yield Table(id="reasons", empty="waiting for the first exit …")
+                yield Line(id="reasons-brief", classes="brief")
+            with Pane(id="vms-pane"):
+                yield Table(id="vms", empty="no VM yet; one that starts appears here by itself")
+                yield Line(id="vms-brief", classes="brief")
+        yield LowerPane(id="lower")
 
     def table(self, id: str) -> Table:
         """That of the reasons, or of the vms; it has no width where it is not seen."""
         return self.query_one(f"#{id}", Table)
 
+    @property
+    def lower(self) -> LowerPane:
+        """The pane that follows the cursor."""
+        return self.query_one(LowerPane)
+
+    @property
+    def tabbed(self) -> bool:
+        """Whether one pane is seen at a time."""
+        return self.screen.has_class("-narrow") or self.screen.has_class("-medium")
+
     def turn_to(self, pane: str) -> None:
-        """Show and focus a pane."""
+        """Show a pane; a table gets the keys."""
         self.set_class(False, f"-{self.pane}")
         self.set_class(True, f"-{pane}")
         self.pane = pane
-        if pane != "chart":
+        self.lower.can_focus = pane == "detail" and self.tabbed
+        if pane != "detail":
             self.turn_keys_to(pane)
+        elif self.tabbed:
+            self.focus_table()
 
-    def beside(self, by: int, one_pane: bool) -> str:
-        """The next pane, or the one before. one_pane: only one is seen, and the chart is one, too."""
-        panes = list(PANES) if one_pane else list(PANES)[:2]
-        return panes[(list(PANES).index(self.pane) + by) % len(panes)]
+    def beside(self, by: int) -> str:
+        """The next pane, or the one before; of those side by side, of the tables."""
+        panes = list(PANES) if self.tabbed else list(PANES)[:2]
+        now = self.pane if self.tabbed else self.filtered
+        return panes[((panes.index(now) if now in panes else 0) + by) % len(panes)]
 
     def turn_keys_to(self, table: str) -> None:
         """Give the keys to a table."""
@@ -95,20 +116,38 @@ class Overview(Container):
         self.focus_table()
 
     def focus_table(self) -> None:
-        """Give the keys to the table that had them last, from the next key on (focus() would do it later)."""
-        self.screen.set_focus(self.table(self.filtered))
+        """Give the keys to the table that had them last, or to the pane that is seen instead; from the next key on
+        (focus() would do it later)."""
+        self.screen.set_focus(self.lower if self.lower.can_focus else self.table(self.filtered))
+
+    def action_move(self, by: int) -> None:
+        """Up and down in the table that had the keys last."""
+        self.table(self.filtered).action_move(by)
+
+    def action_select(self) -> None:
+        """Open the row of its cursor."""
+        self.table(self.filtered).action_select()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Remember which table had the keys last."""
-        if isinstance(event.widget, Table) and event.widget.id:
+        if isinstance(event.widget, Table) and event.widget.id in ("reasons", "vms"):
             self.filtered = event.widget.id
 
-    @property
-    def shows_chart(self) -> bool:
-        """Whether there is room for it."""
-        return bool(self.query_one(Chart).size.width)
+    @on(TabClicked)
+    def _tab(self, event: TabClicked) -> None:
+        event.stop()
+        self.post_message(PaneClicked(event.pane))
 
-    def show_rates(self, title: str, rates: Sequence[float | None], span: str) -> None:
-        """The chart: exits a second, oldest first, None where it is unknown; span: how far back they go."""
-        self.query_one("#chart-title", Line).show(Text(title, no_wrap=True))
-        self.query_one(Chart).show(lambda width, height: chart.line(rates, width, height, units.rate, span))
+    def label(self, reasons: Text | str, vms: Text | str) -> None:
+        """The hints in the upper borders of the tables."""
+        for id, title, hint in (("reasons", "Exit reasons", reasons), ("vms", "VMs and vCPUs", vms)):
+            pane = self.query_one(f"#{id}-pane", Pane)
+            pane.tabs(self._tabs if self.tabbed else {}, id)
+            pane.label(title, "" if self.tabbed else hint)
+        self.lower.tabs(self._tabs if self.tabbed else {}, "detail")
+
+    def leave_out_probes(self) -> None:
+        """Nothing that only a probe tells: a recording has none of it."""
+        self._tabs = PANES
+        self.query_one(What).hint = "", ""
+        self.query_one(VcpuParts).leave_out_probes()

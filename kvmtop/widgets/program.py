@@ -48,9 +48,15 @@ class Program(App[None]):
         self._until = ending
         if not ending.is_set():
             self.run()
+            self.rest()
+
+    def rest(self) -> None:
+        """What is left to do once the terminal is as it was."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The filter's key has priority, so that it comes before the letters after it; but not where somebody types."""
+        if action == "pane" and len(self.screen_stack) > 1:
+            return None
         if action == "filter" and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
             return None
         return super().check_action(action, parameters)
@@ -66,7 +72,7 @@ class Program(App[None]):
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Our variables under any theme."""
-        return variables(self.current_theme.dark)
+        return variables(self)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual turns colours to greys, on black."""

@@ -1,4 +1,4 @@
-"""A reason's page: how long its exits take, how that changes, and who has them."""
+"""A reason's page: its figures and meaning, what its exits touched, how long they last, who has them, the slowest."""
 
 from __future__ import annotations
 
@@ -7,128 +7,156 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.timer import Timer
 from textual.widgets import Static
 
-from .. import units
 from ..tables.page import Page
 from ..tables.rows import Rows
-from . import chart
 from .chart import Chart
+from .line import Line
+from .pane import Pane
+from .reason_brief import durations
+from .reason_facts import ReasonFacts
 from .table import Table
-from .theme import SKY, VERMILION
+from .theme import palette, style
 
-_WAIT = "the probes are being attached …"
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_WAIT = "probes are being attached, which takes half a second as a rule"
+_EMPTY = {"touched": "nothing that KVM has a tracepoint for", "code": "no exit", "slow": "none", "polling": "none"}
 
 
 class ReasonPage(VerticalScroll):
-    """Scrolls where the screen is small."""
+    """What needs no probe is there at once, and what needs one has its room. Scrolls where the screen is small."""
 
     DEFAULT_CSS = """
     ReasonPage { scrollbar-size-vertical: 1; }
-    ReasonPage .title { height: 1; text-style: bold; color: $text-muted; padding: 0 1; }
-    ReasonPage #facts { height: auto; padding: 0 1; }
-    ReasonPage #meaning { height: auto; padding: 0 1; color: $text-muted; }
-    ReasonPage #details { layout: grid; grid-size: 1; grid-rows: 9; height: 18; }
-    ReasonPage #details Table { height: 8; }
-    ReasonPage #slow { height: 6; }
-    ReasonPage #polling, ReasonPage #polling-title, ReasonPage #dropped { display: none; }
-    ReasonPage #polling.-on { display: block; height: 6; }
-    ReasonPage #polling-title.-on { display: block; }
-    ReasonPage #dropped.-on { display: block; height: auto; padding: 0 1; color: $warning; }
-    ReasonPage #unrecorded { display: none; padding: 0 1; color: $text-muted; }
+    ReasonPage #facts-pane { height: 8; }
+    ReasonPage #facts { width: 6fr; padding-right: 3; }
+    ReasonPage #meaning { width: 5fr; height: 1fr; }
+    ReasonPage .row { height: auto; }
+    ReasonPage #touched-pane, ReasonPage #code-pane { height: 12; }
+    ReasonPage #durations { height: 13; }
+    ReasonPage #durations .part { padding-right: 3; }
+    ReasonPage #durations .part:last-child { padding-right: 0; }
+    ReasonPage #slow-pane { height: 1fr; min-height: 8; }
+    ReasonPage #polling { display: none; }
+    ReasonPage.-halts #polling { display: block; }
+    ReasonPage.-halts #touched { display: none; }
+    ReasonPage #dropped { display: none; height: auto; padding: 0 2; color: $warning; }
+    ReasonPage #dropped.-on { display: block; }
+    ReasonPage #unrecorded { display: none; padding: 0 2; color: $text-muted; }
     ReasonPage.-recorded #unrecorded { display: block; }
-    ReasonPage.-recorded #details, ReasonPage.-recorded #slow, ReasonPage.-recorded #slow-title { display: none; }
-    ReasonPage #charts { layout: grid; grid-size: 1; grid-rows: 12; height: 48; }
-    ReasonPage #who { height: 10; }
+    ReasonPage.-recorded #details, ReasonPage.-recorded #slow-pane { display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "scroll_down", "Down", show=False),
         Binding("k", "scroll_up", "Up", show=False),
     ]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._turning: Timer | None = None
+        self._turn = 0
+        self._waits = False
+
     def compose(self) -> ComposeResult:
-        """Facts, four charts, and the vCPUs."""
-        yield Static(id="facts")
-        yield Static(id="polling-title", classes="title")
-        yield Table(id="polling", empty=_WAIT)
-        with Container(id="details"):
-            for name, title in (("touched", "What they touched"), ("code", "Guest code that made them")):
-                with Vertical():
-                    yield Static(title, classes="title")
-                    yield Table(id=name, empty=_WAIT)
-        yield Static("What it means", classes="title")
-        yield Static(id="meaning")
+        """From what matters most to where to look next."""
+        with Pane(id="facts-pane"):
+            yield ReasonFacts()
+        with Horizontal(id="details", classes="row"):
+            with Pane(id="touched-pane"):
+                yield Table(id="touched")
+                yield Table(id="polling")
+            with Pane(id="code-pane"):
+                yield Table(id="code")
+        yield Line(id="dropped", grows=True)
         yield Static("What they touched, guest code and slow exits are not in recordings.", id="unrecorded")
-        yield Static("The slowest of the last interval", classes="title", id="slow-title")
-        yield Table(id="slow", empty=_WAIT)
-        yield Static(id="dropped")
-        with Container(id="charts"):
-            for name in ("hist", "heat", "rate", "p99"):
-                with Vertical():
-                    yield Static(classes="title", id=f"{name}-title")
+        with Pane(id="durations"), Horizontal():
+            for name in ("hist", "heat"):
+                with Vertical(classes="part"):
+                    yield Line(id=f"{name}-title")
                     yield Chart(id=name)
-        yield Static("Which vCPUs have it", classes="title")
-        yield Table(id="who", empty="no vCPU in this interval")
+            with Vertical(classes="part"):
+                yield Static("Which vCPUs", classes="head")
+                yield Table(id="who", empty="no vCPU in this interval")
+        with Pane(id="slow-pane"):
+            yield Table(id="slow")
+
+    def on_mount(self) -> None:
+        """The spinner turns while something is waited for."""
+        self._turning = self.set_interval(0.125, self._spin, pause=True)
+        for pane, title in (
+            ("code", "Guest code that made them"),
+            ("durations", "How long they last"),
+        ):
+            self.query_one(f"#{pane}-pane" if pane == "code" else f"#{pane}", Pane).label(title)
 
     def show(self, page: Page) -> None:
-        """Fill the page."""
-        self.query_one("#facts", Static).update(Text(page.facts))
-        self.query_one("#meaning", Static).update(Text(page.meaning))
-        self._title("hist", "Durations of the exits, log scale")
-        self._title("heat", f"Durations over time, {page.span} to now, denser is more")
-        self._title("rate", "Exits a second")
-        self._title("p99", "p99 of the duration")
-        if any(page.hist):
-            self._chart("hist").show(
-                lambda w, h: chart.histogram(page.hist, page.marks, page.decades, w, h, units.number)
-            )
-        else:
-            self._chart("hist").show(lambda w, h: Text("no exit in this interval", "dim"))
-        self._chart("heat").show(lambda w, h: chart.heatmap(page.heat, page.octaves, w, h))
-        self._chart("rate").show(lambda w, h: chart.line(page.rates, w, h, units.rate, page.span, SKY))
-        if any(value is not None for value in page.p99s):
-            self._chart("p99").show(lambda w, h: chart.line(page.p99s, w, h, units.duration, page.span, VERMILION))
-        else:
-            self._chart("p99").show(lambda w, h: Text("no exit in the intervals kept", "dim"))
+        """What needs no probe."""
+        colours = palette(self.app)
+        name = Text(page.name, style(colours.strong, "", "bold"))
+        title = name.append(f" · {page.title}" if page.title else "", style(colours.label, "", "not bold"))
+        self.query_one("#facts-pane", Pane).label(title)
+        self.query_one(ReasonFacts).show(page)
+        durations(self, page, "hist", "heat")
         self.query_one("#who", Table).show(*page.who)
 
     @property
     def details_width(self) -> int:
         """Of a table of what was touched: two are side by side where the screen is wide."""
-        return self.query_one("#touched").size.width or self.size.width
+        return self._room("touched") or self._room("code") or self.size.width
+
+    @property
+    def slow_width(self) -> int:
+        """Of the table of slow exits."""
+        return self._room("slow") or self.size.width - 5
+
+    def _room(self, table: str) -> int:
+        return self.query_one(f"#{table}", Table).room
 
     def show_details(self, touched: Rows, code: Rows, slow: Rows, polling: Rows | None, dropped: str) -> None:
-        """Fill the tables of what is known only while somebody looks. polling: None where it does not matter."""
-        for name, rows, empty in (
-            ("touched", touched, "nothing that KVM has a tracepoint for"),
-            ("code", code, "no exit"),
-            ("slow", slow, "none"),
-        ):
+        """What is known only while somebody looks. polling: None where it does not matter; dropped: what is missing."""
+        self._wait(False)
+        self.set_class(polling is not None, "-halts")
+        for name, rows in (("touched", touched), ("code", code), ("slow", slow), ("polling", polling)):
             table = self.query_one(f"#{name}", Table)
-            table.empty = empty
-            table.show(*rows)
-        self._polling(polling is not None)
-        if polling is not None:
-            self.query_one("#polling", Table).show(*polling)
-        self.query_one("#dropped", Static).set_class(bool(dropped), "-on")
-        self.query_one("#dropped", Static).update(Text(dropped))
+            table.empty = _EMPTY[name]
+            table.show(*(rows or ((), ())))
+        self.query_one("#dropped", Line).show(Text(dropped))
+        self._titles("probes are attached while this page is open")
 
     def clear_details(self) -> None:
         """Another reason: what is there is not its own."""
-        for name in ("touched", "code", "slow", "polling"):
+        for name in _EMPTY:
             table = self.query_one(f"#{name}", Table)
-            table.empty = _WAIT
+            table.empty = ""
             table.show((), ())
-        self._polling(False)
+        self.query_one("#dropped", Line).show(Text())
+        self.remove_class("-halts")
+        self._wait(True)
+        self._titles("")
 
-    def _polling(self, shown: bool) -> None:
-        self.query_one("#polling-title", Static).update(Text("Halt polling of each vCPU"))
-        for name in ("polling", "polling-title"):
-            self.query_one(f"#{name}").set_class(shown, "-on")
+    def _titles(self, hint: str) -> None:
+        halts = self.has_class("-halts")
+        touched = self.query_one("#touched-pane", Pane)
+        touched.label("Halt polling of each vCPU" if halts else "What they touched", self._quiet(hint))
+        self.query_one("#slow-pane", Pane).label("Slowest exits", self._quiet("of the last interval"))
 
-    def _chart(self, id: str) -> Chart:
-        return self.query_one(f"#{id}", Chart)
+    def _quiet(self, text: str) -> Text:
+        return Text(text, style(palette(self.app).label))
 
-    def _title(self, id: str, text: str) -> None:
-        self.query_one(f"#{id}-title", Static).update(Text(text, no_wrap=True), layout=False)
+    def _wait(self, on: bool) -> None:
+        self._waits = on
+        if self._turning:
+            self._turning.resume() if on else self._turning.pause()
+        if on:
+            self._spin()
+
+    def _spin(self) -> None:
+        """What is waited for, once, where it will be."""
+        if self._waits and self.display:
+            self._turn += 1
+            touched = self.query_one("#touched", Table)
+            touched.empty = f"{_SPINNER[self._turn % len(_SPINNER)]} {_WAIT}"
+            touched.refresh()

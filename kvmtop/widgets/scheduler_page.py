@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal, Vertical, VerticalScroll
 from textual.widgets import Static
 
-from .. import units
 from ..tables.page import SchedulerView
 from ..tables.rows import Key, Rows
 from . import chart
+from .canvas import Runs
 from .chart import Chart
 from .overview import PaneTitles
 from .table import Pointed, Table
+from .theme import Palette
 
 _ATTACHING = "the probes are being attached, which takes about a second …"
 _RECORDED = "What the scheduler does is not in recordings; the vCPUs' states and the other threads are."
@@ -59,7 +62,7 @@ class SchedulerPage(VerticalScroll, can_focus=False):
         yield Static(id="headline")
         yield Static("Who ran instead", classes="title")
         yield Table(id="culprits")
-        yield PaneTitles(PANES, numbered=False, id="scheduler-panes")
+        yield PaneTitles(PANES, id="scheduler-panes")
         with Container(id="more"):
             for pane, title in PANES.items():
                 with Vertical(id=f"{pane}-pane"):
@@ -80,7 +83,7 @@ class SchedulerPage(VerticalScroll, can_focus=False):
     @property
     def widths(self) -> dict[str, int]:
         """Characters of each table; of one that is not seen, about what it will have."""
-        return {pane: self.table(pane).size.width or self.size.width - 1 for pane in ("culprits", *PANES)}
+        return {pane: self.table(pane).room or self.size.width - 2 for pane in ("culprits", *PANES)}
 
     def begin(self, at: Key) -> None:
         """Another scope: nothing is known of it yet, and the cursor goes to its vCPU, if it is one."""
@@ -127,11 +130,11 @@ class SchedulerPage(VerticalScroll, can_focus=False):
         table.show(*(rows or ((), ())))
         self._note(pane)
 
-    def _draw(self, width: int, height: int) -> Text:
+    def _draw(self, width: int, height: int, colours: Palette) -> Sequence[Runs]:
         if not self._view or not self._view.decades:
-            return Text()
-        marks = self._view.marks if height >= 10 else []  # in fewer lines their labels cover each other
-        return chart.histogram(self._view.hist, marks, self._view.decades, width, height, units.number)
+            return []
+        marks = self._view.marks if height >= 10 else []  # in fewer lines they take the room of the bars
+        return chart.histogram(self._view.hist, marks, self._view.decades, width, height, colours, "wait")
 
     def _title(self, pane: str, words: str) -> None:
         title = Text.assemble(PANES[pane], (f": {words}" if words else "", "not bold"), no_wrap=True)

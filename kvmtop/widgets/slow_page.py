@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
-from textual.widgets import Static
 
 from ..tables.rows import Rows
+from .pane import Pane
 from .table import Table
 
 
@@ -15,16 +15,25 @@ class SlowPage(VerticalScroll):
 
     DEFAULT_CSS = """
     SlowPage { scrollbar-size-vertical: 1; }
-    SlowPage .title { height: 1; text-style: bold; color: $text-muted; padding: 0 1; }
-    SlowPage Table { height: 1fr; min-height: 8; }
+    SlowPage Pane { height: 1fr; min-height: 8; }
     """
 
     def compose(self) -> ComposeResult:
         """The interval's, then the run's."""
-        yield Static("The slowest exits of the last interval, idle ones aside", classes="title")
-        yield Table(id="slow-interval", empty="none yet: the probes are attached while this page is open")
-        yield Static("The slowest exits seen in this run, while somebody looked", classes="title")
-        yield Table(id="slow-run", empty="none yet")
+        with Pane(id="interval-pane"):
+            yield Table(id="slow-interval", empty="none yet: probes are attached while this page is open")
+        with Pane(id="run-pane"):
+            yield Table(id="slow-run", empty="none yet")
+
+    def on_mount(self) -> None:
+        """What they are."""
+        self.query_one("#interval-pane", Pane).label("Slowest exits of the last interval", "idle ones left out")
+        self.query_one("#run-pane", Pane).label("Slowest exits of this run", "while somebody looked")
+
+    @property
+    def width(self) -> int:
+        """Of the tables."""
+        return self.query_one("#slow-interval", Table).room or self.size.width - 5
 
     def show(self, interval: Rows, run: Rows) -> None:
         """Headings and rows of both, slowest first."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
+from textwrap import wrap
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -17,8 +20,9 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from ..tables.rows import Heading, Key, Lazy, Row
-from .theme import STYLES
+from ..tables.rows import Heading, Key, Lazy, Row, Runs
+from ..tables.states import GLYPHS, UNKNOWN
+from .theme import Palette, palette, style
 
 
 @dataclass
@@ -59,6 +63,15 @@ class Sorted(Message):
         return self.table
 
 
+@dataclass(frozen=True)
+class Marked:
+    """Figures that matter: some columns of a row, in the tone of a state."""
+
+    row: Key
+    columns: Collection[str]
+    state: str
+
+
 def fit(text: str, width: int, left: bool) -> str:
     """Exactly so many terminal cells, also of wide characters; what is cut off ends in …"""
     length = cell_len(text)
@@ -67,37 +80,29 @@ def fit(text: str, width: int, left: bool) -> str:
     return text + " " * (width - length) if left else " " * (width - length) + text
 
 
-@lru_cache(64)
-def _style(colour: str) -> Style:
-    return Style.parse(colour)
+_FIGURE = re.compile(r"( *[-−+]?[\d.]+)([^\d.\s]{1,4}(?:/s)?)")
+
+
+@lru_cache(8192)
+def parts(cell: str) -> tuple[str, str]:
+    """A figure and its unit; of what is none all, and nothing."""
+    found = _FIGURE.fullmatch(cell)
+    return (found[1], found[2]) if found else (cell, "")
+
+
+@lru_cache(4096)
+def _dots(trend: str) -> list[tuple[str, bool]]:
+    """A trend's characters, whether they have more than the two lowest rows of dots, neighbours together."""
+    return [("".join(run), high) for high, run in groupby(trend, lambda char: ord(char) - 0x2800 & 0x1B > 0)]
 
 
 class Table(ScrollView, can_focus=True):
     """Rows under headings that stay; the empty table says why it is empty."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "table--head",
-        "table--sorted",
-        "table--cursor",
-        "table--blurred",
-        "table--fill",
-        "table--dim",
-        "table--mark",
-        "table--trend",
-    }
     DEFAULT_CSS = """
     Table {
         background: $background; color: $foreground; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0;
-        & > .table--head { color: $text-muted; background: $panel; text-style: bold; }
-        & > .table--sorted { color: $accent; background: $panel; text-style: bold underline; }
-        & > .table--cursor { background: $cursor; text-style: bold; }
-        & > .table--blurred { background: $cursor-away; }
-        &:nocolor > .table--cursor { text-style: bold reverse; }
-        &:nocolor > .table--blurred { text-style: underline; }
-        & > .table--fill { background: $shade; }
-        & > .table--dim { color: $faded; }
-        & > .table--trend { color: $trend; }
-        & > .table--mark { color: $accent; text-style: bold; }
+        scrollbar-background: $background; scrollbar-color: $line;
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -107,7 +112,7 @@ class Table(ScrollView, can_focus=True):
         Binding("pagedown", "page(1)", "Page down", show=False),
         Binding("home,g", "end(-1)", "First row", show=False),
         Binding("end,G", "end(1)", "Last row", show=False),
-        Binding("enter", "select", "Open", id="open"),
+        Binding("enter", "select", "all of it", key_display="↵", tooltip="All of what the cursor is on", id="open"),
     ]
 
     def __init__(self, *, id: str | None = None, empty: str = "") -> None:
@@ -115,19 +120,36 @@ class Table(ScrollView, can_focus=True):
         self.headings: Sequence[Heading] = ()
         self.rows: Sequence[Row] = ()
         self.sorted: tuple[str, bool] = ("", True)
+        self.foot: Sequence[Row] = ()
         self.empty = empty
         self.cursor: Key | None = None
+        self.marked: Marked | None = None
+        self.flagged: Key | None = None  # a row with a mark before it
         self._keys: Sequence[Key] = ()
         self._at: int | None = None  # where the cursor is in them
         self._base = Style()
 
-    def show(self, headings: Sequence[Heading], rows: Sequence[Row], sorted: tuple[str, bool] = ("", True)) -> None:
-        """Replace everything; the cursor's row keeps the cursor, and its place on the screen where it can."""
+    @property
+    def room(self) -> int:
+        """Characters for the columns, beside the cursor's mark at the left and the scroll bar at the right."""
+        return max(self.outer_size.width - 2, 0)
+
+    def show(
+        self,
+        headings: Sequence[Heading],
+        rows: Sequence[Row],
+        sorted: tuple[str, bool] = ("", True),
+        foot: Sequence[Row] = (),
+    ) -> None:
+        """Replace everything; the cursor's row keeps the cursor, and its place on the screen where it can.
+
+        foot: rows that stay at the lower end, where there is room for more than them.
+        """
         self._base = self.rich_style  # looked up once, not for each line
         was, keys = self._at, rows.keys if isinstance(rows, Lazy) else [row.key for row in rows]
-        self.headings, self.rows, self.sorted, self._keys = headings, rows, sorted, keys
+        self.headings, self.rows, self.sorted, self._keys, self.foot = headings, rows, sorted, keys, foot
         now = self._at = self._find(was or 0)
-        size = Size(self.size.width, len(rows) + 1)
+        size = Size(self.size.width, len(rows) + 1 + self._feet)
         if size != self.virtual_size:
             self.virtual_size = size
         if now is None:
@@ -136,6 +158,15 @@ class Table(ScrollView, can_focus=True):
         elif was is not None and now != was and self.scroll_offset.y:
             self.scroll_to(y=max(0, self.scroll_offset.y + now - was), animate=False, force=True, immediate=True)
         self.refresh()
+
+    @property
+    def _feet(self) -> int:
+        return len(self.foot) if self.size.height > len(self.foot) + 4 else 0
+
+    @property
+    def _height(self) -> int:
+        """Rows that are seen at a time."""
+        return max(self.size.height - 1 - self._feet, 1)
 
     @property
     def position(self) -> int:
@@ -154,7 +185,7 @@ class Table(ScrollView, can_focus=True):
             return
         position = max(0, min(position, len(self.rows) - 1))
         self._at, self.cursor = position, self._keys[position]
-        height = max(self.size.height - 1, 1)
+        height = self._height
         top = self.scroll_offset.y
         if position < top:
             self.scroll_to(y=position, animate=False, force=True, immediate=True)
@@ -163,13 +194,18 @@ class Table(ScrollView, can_focus=True):
         self.refresh()
         self.post_message(Pointed(self))
 
+    def point_at(self, key: Key) -> None:
+        """Put the cursor on the row of this key, if there is one."""
+        if key in self._keys:
+            self.move_to(self._keys.index(key))
+
     def action_move(self, by: int) -> None:
         """Up and down."""
         self.move_to(self.position + by)
 
     def action_page(self, by: int) -> None:
         """A page up or down."""
-        self.move_to(self.position + by * max(self.size.height - 2, 1))
+        self.move_to(self.position + by * max(self._height - 1, 1))
 
     def action_end(self, by: int) -> None:
         """To the first or the last row."""
@@ -188,12 +224,12 @@ class Table(ScrollView, can_focus=True):
                 self.post_message(Sorted(self, column))
             return
         position = event.y - 1 + self.scroll_offset.y
-        if position < len(self.rows):
+        if event.y <= self._height and position < len(self.rows):
             self.move_to(position)
             self.action_select()
 
     def _heading_at(self, x: int) -> str | None:
-        end = 0
+        end = 1
         for heading in self.headings:
             end += heading.width + 1
             if x < end:
@@ -213,57 +249,84 @@ class Table(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """One line of the screen; see Textual's line API."""
-        width = self.size.width
+        width, base, colours = self.size.width, self._base, palette(self.app)
         if y == 0:
-            return self._head(width)
-        base = self._base
+            return self._head(width, base, colours)
         position = y - 1 + self.scroll_offset.y
-        if position >= len(self.rows):
-            text = fit(f" {self.empty}", width, True) if not self.rows and y == 2 and self.empty else " " * width
-            return Strip([Segment(text, base)], width)
-        return self._row(self.rows[position], width, base)
+        if y > self._height:
+            return self._row(self.foot[y - 1 - self._height], width, base, colours)
+        if position < len(self.rows):
+            return self._row(self.rows[position], width, base, colours)
+        words = wrap(self.empty, max(width - 2, 1)) if not self.rows else []
+        if 2 <= y < 2 + len(words):
+            return Strip([Segment(fit(f" {words[y - 2]}", width, True), base + style(colours.label))], width)
+        return Strip.blank(width, base)
 
-    def _head(self, width: int) -> Strip:
-        head, chosen = self.get_component_rich_style("table--head"), self.get_component_rich_style("table--sorted")
-        segments = []
+    def _head(self, width: int, base: Style, colours: Palette) -> Strip:
+        head, chosen = base + style(colours.label), base + style(colours.accent, "", "bold")
+        segments = [Segment(" ", head)]
         for heading in self.headings:
             is_sorted = heading.key == self.sorted[0]
             title = heading.title
             if is_sorted and len(title) < heading.width:  # the arrow must not push the title out of its column
                 title = title + ("▼" if self.sorted[1] else "▲")
-            segments.append(Segment(fit(title, heading.width, heading.left), chosen if is_sorted else head))
+            segments.append(
+                Segment(fit(title, heading.width, heading.left or heading.trend), chosen if is_sorted else head)
+            )
             segments.append(Segment(" ", head))
         return Strip(segments).adjust_cell_length(width, head)
 
-    def _row(self, row: Row, width: int, base: Style) -> Strip:
-        style = base
+    def _row(self, row: Row, width: int, base: Style, colours: Palette) -> Strip:
+        here, text, label = row.key == self.cursor, colours.text, colours.label
+        if here:
+            base += style(colours.strong, colours.cursor if self.has_focus else colours.away)
+            text = colours.strong
         if row.dim:
-            style += self.get_component_rich_style("table--dim", partial=True)
-        if row.mark:
-            style += self.get_component_rich_style("table--mark", partial=True)
-        if row.key == self.cursor:
-            name = "table--cursor" if self.has_focus else "table--blurred"
-            style += self.get_component_rich_style(name, partial=True)
-        segments, plain = [], ""  # cells of the row's own style are drawn as one
-        for number, (heading, text) in enumerate(zip(self.headings, row.cells, strict=False)):
-            cell = fit(text, heading.width, heading.left) if isinstance(text, str) else ""
-            filled = round(row.fill * heading.width) if number == 0 else 0
-            if filled:
-                shaded = style + self.get_component_rich_style("table--fill", partial=True)
-                left = set_cell_size(cell, filled)
-                segments.append(Segment(left, shaded))
-                plain = cell[len(left) :]
+            text = label = colours.faint
+        plain, unit = base + style(text), base + style(label)
+        bold = plain + style("", "", "bold")
+        edge = style(colours.accent if self.has_focus else label, "", "not reverse")
+        flag = "◆" if row.key == self.flagged and self.flagged else " "
+        segments = [Segment("▎" if here else flag, base + edge)]
+        mark = self.marked if self.marked and row.key == self.marked.row else None
+        for number, (heading, cell) in enumerate(zip(self.headings, row.cells, strict=False)):
+            begin = len(segments)
+            if not isinstance(cell, str):
+                segments += _pieces(cell, heading, base, plain, colours)
             elif heading.trend:
-                trend = style + self.get_component_rich_style("table--trend", partial=True)
-                segments += [Segment(plain, style), Segment(cell, trend)]
-                plain = ""
-            elif not isinstance(text, str):
-                segments.append(Segment(plain, style))
-                segments += [Segment(run, style + _style(STYLES[state])) for run, state in text]
-                segments.append(Segment(" " * (heading.width - sum(cell_len(run) for run, _ in text)), style))
-                plain = ""
+                low, high = (text, text) if row.dim else (colours.trend_low, colours.trend_high)
+                dots = _dots(fit(cell, heading.width, False))
+                segments += [Segment(run, base + style(high if tall else low)) for run, tall in dots]
+            elif heading.left:
+                stands_out = row.mark or (not number and (here or row.strong))
+                segments.append(Segment(fit(cell, heading.width, True), bold if stands_out else plain))
             else:
-                plain += cell
-            plain += " "
-        segments.append(Segment(plain, style))
-        return Strip(segments).adjust_cell_length(width, style)
+                figure, its_unit = parts(cell)
+                sorted_by = here and heading.key == self.sorted[0]
+                figure = fit(figure, heading.width - len(its_unit), False)
+                segments += [Segment(figure, bold if row.mark or sorted_by else plain), Segment(its_unit, unit)]
+            if mark and heading.key in mark.columns:
+                tone = style(colours.tone.get(mark.state, ""), "", "bold")
+                if isinstance(cell, str):
+                    segments[begin:] = Segment.apply_style(segments[begin:], post_style=tone + Style(underline=True))
+                segments.append(Segment("◂", base + tone))
+            else:
+                segments.append(Segment(" ", plain))
+        return Strip(Segment.simplify(segments)).adjust_cell_length(width, base)
+
+
+def _pieces(cell: Runs, heading: Heading, base: Style, plain: Style, colours: Palette) -> list[Segment]:
+    """A bar, or words in the tones of the states that they are about."""
+    found, room = [], heading.width
+    for text, state in cell:
+        text = fit(text, min(cell_len(text), room), True)
+        room -= cell_len(text)
+        if state == UNKNOWN:
+            found.append(Segment(text, plain))
+        elif text.strip(GLYPHS[state]):
+            found.append(Segment(text, base + style(colours.tone[state])))
+        elif colours.colourless:
+            found.append(Segment(text, base + style(colours.fill[state], "", "not reverse")))
+        else:
+            found.append(Segment("▆" * len(text), base + style(colours.fill[state])))
+    return [*found, Segment(" " * room, plain)] if heading.left else [Segment(" " * room, plain), *found]

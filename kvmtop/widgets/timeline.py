@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from .. import units
-from .theme import SKY
+from . import theme
 
 
 @dataclass
@@ -45,10 +45,11 @@ class Timeline(Static):
             text = Text(f"{left} / {right}", no_wrap=True)
         else:
             if len(self._bars) != width:
-                self._bars = units.sparkline(self._rates(width), width)
+                self._bars = units.sparkline(self._rates(2 * width), width)
             at = min(int(share * width), width - 1)
             past, now, coming = self._bars[:at], self._bars[at], self._bars[at + 1 :]
-            bars = Text.assemble((past, SKY), (now, "reverse bold"), (coming, "dim"))
+            colours = theme.palette(self.app)
+            bars = Text.assemble((past, colours.trend_high), (now, "reverse bold"), (coming, colours.label))
             text = Text.assemble(f"{left} ", bars, f" {right}", no_wrap=True)
         if text != self._shown:
             self._shown = text

@@ -35,7 +35,7 @@ def test_pids(argv: str, pids: list[int]) -> None:
         ("-T 10", "duration", 10),
         ("-T0.1", "duration", 0.1),
         ("--duration 1e3", "duration", 1e3),
-        ("", "interval", 1),
+        ("", "interval", None),  # what the configuration says, or 1
         ("-i 0.5", "interval", 0.5),
         ("--interval 3600", "interval", 3600),
         ("", "dump", None),

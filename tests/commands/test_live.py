@@ -15,6 +15,7 @@ from kvmtop.commands import headless
 from kvmtop.errors import KvmtopError
 from kvmtop.host import live, processes
 from kvmtop.model.arrays import Array
+from kvmtop.model.source import Source
 from kvmtop.model.vocabulary import DetailRequest
 
 from ..support.fake import Busy, Host
@@ -43,6 +44,21 @@ def test_without_any_option_and_without_rights_it_is_the_demo(for_all: Path) -> 
     tables = re.findall(r"^(.*)\nREASON ", done.stdout, re.MULTILINE)
     assert len(tables) > 20 and all(title.startswith("RECORDING of an emulated AMD host") for title in tables)
     assert AMD in done.stdout
+
+
+def test_text_is_of_every_second_unless_another_interval_is_asked_for(
+    host: Busy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found: list[float] = []
+
+    def follow(source: Source, ending: object, schedule: headless.Schedule, **_: object) -> None:
+        source.read()
+        found.append(schedule.interval)
+
+    monkeypatch.setattr(headless, "follow", follow)
+    for argv in (["--batch"], ["--batch", "-i", "0.5"], ["record", str(tmp_path / "run")]):
+        assert cli.main(argv) == 0
+    assert found == [1, 0.5, 1]
 
 
 def test_without_any_option_it_is_this_host_if_a_vm_runs(

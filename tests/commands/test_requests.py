@@ -30,8 +30,9 @@ def test_what_the_options_look_at() -> None:
 
 
 def test_which_reasons() -> None:
-    assert requests.rows(None, None, None, False) is None  # as each output has them
-    assert requests.rows(None, None, 3, False) == RowChoice(top=3)
-    assert requests.rows(None, "p99", None, True) == RowChoice(sort="p99", idle=False)
+    assert requests.rows(None, None, None, "last") is None  # as each output has them
+    assert requests.rows(None, None, 3, "last") == RowChoice(top=3)
+    assert requests.rows(None, None, None, "in") == RowChoice(idle="in")
+    assert requests.rows(None, "p99", None, "out") == RowChoice(sort="p99", idle="out")
     with pytest.raises(KvmtopError, match="no column to sort by"):
-        requests.rows(None, "", None, False)
+        requests.rows(None, "", None, "last")

@@ -27,7 +27,7 @@ def test_the_environment_names_no_module_and_no_file(tmp_path: Path) -> None:
     ) as process:
         os.close(slave)
         drawn = b""
-        while b"Quit" not in drawn:
+        while b"quit" not in drawn:
             drawn += os.read(master, 65536)
         process.terminate()
         with pytest.raises(OSError):  # the terminal has gone when the process has

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kvmtop.insight.accesses import CODE, POLLING, TOUCHED, TREND, accesses, change, rates, seconds
+from kvmtop.insight.accesses import CODE, POLLING, TOUCHED, TREND, USER_SPACE, accesses, change, rates, seconds
 from kvmtop.model.interval import diff
 from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.snapshot import Details, Snapshot
 from kvmtop.model.vocabulary import KINDS, DetailRequest
+from kvmtop.reference.guest_symbols import KERNEL_HALF
 
 from ..support.fake import SECOND, Host
 
@@ -194,3 +195,31 @@ def test_the_trend_of_many_threads_and_of_many_keys_is_the_same(host: Host) -> N
     for scope in (ALL, Scope(100), Scope(100, 101)):
         by_value = {one.value: list(one.trend) for one in accesses(many, scope, history=[sample, few])}
         assert by_value[7] == [1, 1] and by_value[8] == [1, 0]
+
+
+def test_user_space_is_one_in_a_history_and_on_the_screen() -> None:
+    host = Host()
+    host.add(100, "web")
+    host.look(DetailRequest(frozenset({"rip"})))
+    for address in (0x1000, 0x7F0000000000, KERNEL_HALF + 16):
+        host.touch(101, "rip", address, 0, 2_000, 3_000)
+    host.now += SECOND
+    interval = diff(None, host.read())
+    history = [rates(interval)]
+    assert sorted((key[2], rate) for key, rate in history[0].items()) == [(USER_SPACE, 4.0), (KERNEL_HALF + 16, 2.0)]
+    found = accesses(interval, ALL, ["rip"], history, fold=True)
+    assert [(one.value, one.count, one.total, list(one.trend)) for one in found] == [
+        (USER_SPACE, 4, 10_000, [4.0]),
+        (KERNEL_HALF + 16, 2, 5_000, [2.0]),
+    ]
+    assert len(accesses(interval, ALL, ["rip"])) == 3  # programs have them all
+
+
+def test_time_of_its_own(host: Host) -> None:
+    host.touch(101, "io", COM, 0, 10_000, wait=4_000, throttled=1_000, idle=2_000)
+    host.touch(101, "io", KBD, 0, 1_000)
+    host.touch(101, "rip", KERNEL_HALF, 0, 9_000, idle=8_000)
+    port, other = accesses(diff(None, later(host)), ALL, ["io"])
+    assert (port.total, port.own, port.own_share, other.own) == (10_000, 3_000, 0.75, 1_000)
+    (halt,) = accesses(diff(None, later(host)), ALL, ["rip"])
+    assert (halt.own, halt.own_share) == (8_000, 1.0)

@@ -61,12 +61,16 @@ def test_no_silence() -> None:
 def test_what_was_not_counted_or_did_not_pair() -> None:
     host = Host()
     assert caveats(host.read()) == ""
-    host.counters.update(lost=4, unpaired=5, overwritten=6, ended_threads=1)
+    host.counters.update(lost=4, unpaired=5, overwritten=6, ended_threads=2)
     assert caveats(host.read()) == (
-        "4 exits lost (a map was full), 5 entries without an exit, 6 exits without an entry, 1 vCPU thread ended"
+        "since the start: 4 exits lost (a map was full), 5 entries without an exit, 6 exits without an entry, 2 vCPU"
+        " threads ended"
     )
-    host.counters.update(lost=0, unpaired=0, overwritten=0, ended_threads=2)
-    assert caveats(host.read()) == "2 vCPU threads ended"
+    host.counters.update(lost=1, unpaired=1, overwritten=1, ended_threads=1)
+    assert caveats(host.read()) == (
+        "since the start: 1 exit lost (a map was full), 1 entry without an exit, 1 exit without an entry, 1 vCPU"
+        " thread ended"
+    )
 
 
 def test_dropped_in_words() -> None:
@@ -77,5 +81,6 @@ def test_dropped_in_words() -> None:
     text = dropped(replace(empty, dropped={"rip": 12, "io": 5, "window": 9}, undelivered=3))
     assert text == (
         "5 I/O ports events of keys for which there was no room, 12 guest code events of keys for which there was no"
-        " room, 3 slow exits came too fast to be shown"
+        " room, 3 more slow exits are not in the list: they came faster than they could be read"
     )
+    assert dropped(replace(empty, undelivered=1)).startswith("1 more slow exit is not")

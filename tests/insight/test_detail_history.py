@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pytest
+
+from kvmtop.insight import detail_history
 from kvmtop.insight.detail_history import SAMPLES, SLOWEST, DetailHistory
 from kvmtop.model.interval import diff
 from kvmtop.model.vocabulary import DetailRequest
@@ -41,6 +44,17 @@ def test_no_more_than_some_are_kept() -> None:
     assert [s.ns for s in history.slow] == [1_000, *range(5, 0, -1)]
     assert [s.ns for s in history.slowest] == [1_000, *range(SLOWEST + 5, 6, -1)]
     assert len(history.slowest) == SLOWEST
+
+
+def test_a_vcpu_keeps_its_slowest_beside_a_slower_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    history, one = DetailHistory(), host()
+    one.add(200, "db")
+    one.linger(201, 0x7B, 5)
+    history = add(history, one, *range(1_000, 1_000 + 2 * SLOWEST))
+    assert [(s.vm, s.ns) for s in history.slowest if s.vm == "db"] == [("db", 5)]
+    assert len(history.slowest) == SLOWEST + 1
+    monkeypatch.setattr(detail_history, "MOST", SLOWEST)
+    assert len(add(history, one).slowest) == SLOWEST
 
 
 def test_samples_of_another_look_do_not_mix() -> None:

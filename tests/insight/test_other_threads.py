@@ -7,7 +7,8 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from kvmtop.insight.findings import Finding, findings
+from kvmtop.insight.finding import Finding
+from kvmtop.insight.findings import findings
 from kvmtop.insight.other_threads import OtherThread, other_threads
 from kvmtop.insight.vcpus import vcpu_rows
 from kvmtop.model.interval import Interval
@@ -131,7 +132,9 @@ def test_a_busy_thread(run: Run, role: str, text: str) -> None:
     run.read()
     run.others.grow(203, cpu_ns=970 * MS)
     run.others.grow(204, cpu_ns=960 * MS)
-    assert run.texts() == [Finding(text, "a thread of the VMM ≥ 90% of its time on a CPU")]
+    assert [(one.text, one.rule) for one in run.texts()] == [
+        (text, "on a CPU ≥ 90% of the time of a thread of the VMM")
+    ]
     run.others.grow(203, cpu_ns=899 * MS)
     assert run.texts() == []
 

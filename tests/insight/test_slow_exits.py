@@ -8,6 +8,7 @@ import pytest
 from kvmtop.insight import slow_exits
 from kvmtop.model.histogram import bucket_bounds
 from kvmtop.model.interval import diff
+from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.vocabulary import OUTSIDE, SVM
 
 from ..support.fake import SECOND, Host
@@ -113,3 +114,15 @@ def test_the_longest_bucket_has_no_upper_end_that_c_cannot_hold(host: Host) -> N
     found = exits(host, 1, (0x7B, 61, 300 * SECOND))
     assert 300 * SECOND < found < 2**64
     assert np.uint64(found) == found
+
+
+def test_those_of_a_scope(host: Host) -> None:
+    host.add(200, "db")
+    for tid in (101, 102, 201):
+        host.linger(tid, 0x7B, 5_000)
+    snapshot = host.read()
+    found = slow_exits.read(host.slow(), snapshot)
+    scopes = (ALL, Scope(100), Scope(100, 102), Scope(200), Scope(300), Scope(100, 999))
+    assert [[one.tid for one in slow_exits.in_scope(found, scope, snapshot)] for scope in scopes] == [
+        [101, 102, 201], [101, 102], [102], [201], [], [],
+    ]  # fmt: skip

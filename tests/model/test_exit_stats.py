@@ -44,6 +44,18 @@ def test_idle_is_by_state() -> None:
     assert npf.parts == {"kernel": 1_000, "user": 0, "idle": 1_600, "blocked": 400, "wait": 0, "throttled": 0}
 
 
+def test_waiting_and_throttling_are_not_its_own() -> None:
+    host = one()
+    host.exits(101, HLT, 9_000, idle=5_000, wait=3_000)
+    host.exits(101, IO, 10_000, user=3_000, idle=1_000, blocked=2_000, wait=1_500, throttled=500)
+    hlt, io = by_reason(diff(None, host.read()))
+    assert (hlt.time, hlt.idle, hlt.own) == (9_000, True, 5_000)
+    assert (io.time, io.own, io.own_rate) == (10_000, 7_000, 7_000 / diff(None, host.read()).seconds)
+    host.told = ("guest",)  # all that is not known to be something else
+    hlt, io = by_reason(diff(None, host.read()))
+    assert (hlt.own, io.own) == (5_000, 9_000)
+
+
 def test_flags_make_a_reason_of_its_own() -> None:
     host = one(isa=VMX)
     host.exits(101, 12, 1_000)

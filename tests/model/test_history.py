@@ -10,9 +10,9 @@ from kvmtop.model.interval import diff
 from kvmtop.model.keys import unpack
 from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.session import Session
-from kvmtop.model.vocabulary import SVM
+from kvmtop.model.vocabulary import STATES, SVM
 
-from ..support.fake import Busy
+from ..support.fake import SECOND, Busy, Host
 
 HLT, MSR = 0x78, 0x7C
 KEY = SVM, MSR
@@ -130,3 +130,48 @@ def test_a_sample_in_use_stays_whole(bound: str, monkeypatch: pytest.MonkeyPatch
     assert (len(sample.hist_row), len(sample.key), sample.whole) == (filled, rows, True)
     assert sample.hist(ALL, KEY).sum() == sample.by_reason(ALL)[KEY][0] > 0
     assert list(history) == [sample]
+
+
+def test_where_the_time_went_is_kept_by_scope(monkeypatch: pytest.MonkeyPatch) -> None:
+    host, session = Host(), Session()
+    host.add(100, "web", 2)
+    host.add(200, "db")
+    for tid in (101, 102, 201):
+        host.enter(tid)
+    session.add(host.read())
+    host.now += SECOND // 2
+    host.leave(101, MSR, "wait")
+    host.leave(201, MSR, "throttled")
+    host.now += SECOND // 2
+    sample = Sample(session.add(host.read()))
+    assert sample.states(Scope(100)) == dict.fromkeys(STATES, 0) | {"guest": 0.75, "wait": 0.25}
+    assert sample.states(Scope(100, 101)) == dict.fromkeys(STATES, 0) | {"guest": 0.5, "wait": 0.5}
+    everything = sample.states(ALL)
+    assert (
+        everything and everything["throttled"] == pytest.approx(1 / 6) and sum(everything.values()) == pytest.approx(1)
+    )
+    assert sample.states(Scope(300)) is None
+    # In a session, older ones forget what nobody has asked for.
+    monkeypatch.setattr(module, "MOST_STATES", 6)
+    first = session.history[-1]
+    assert first.states(Scope(200)) and session.history[-1] is first
+    for _ in range(3):
+        host.now += SECOND
+        session.add(host.read())
+    assert [len(one.spent) for one in session.history] == [0, 0, 0, 3, 3]
+    kept = session.history[1]
+    assert kept.states(ALL) == everything and kept.states(Scope(200)) and kept.states(Scope(100)) is None
+
+
+@pytest.mark.parametrize(("told", "shares"), [(("guest",), {"guest": 0.5}), ((), None)])
+def test_what_is_not_told_of_states_is_left(told: tuple[str, ...], shares: dict[str, float] | None) -> None:
+    host, session = Host(), Session()
+    host.told = told
+    host.add(100, "web")
+    host.enter(101)
+    session.add(host.read())
+    host.now += SECOND // 2
+    host.leave(101, MSR)
+    host.now += SECOND // 2
+    session.add(host.read())
+    assert session.history[-1].states(ALL) == shares

@@ -18,9 +18,9 @@ CPUID, HLT, MSR, IO = 0x72, 0x78, 0x7C, 0x7B
 KEY = SVM, MSR
 
 
-def lines(session: Session, scope: Scope = ALL, leave_idle: bool = False, trend: int = 0) -> dict[int, Line]:
+def lines(session: Session, scope: Scope = ALL, idle: bool = False, trend: int = 0) -> dict[int, Line]:
     assert session.interval
-    return {line.reason.code: line for line in session.lines(session.interval, scope, leave_idle, trend)}
+    return {line.reason.code: line for line in session.lines(session.interval, scope, idle, trend)}
 
 
 def tick(session: Session, host: Host, seconds: float = 1) -> None:
@@ -54,17 +54,22 @@ def test_lines_without_exits(host: Host) -> None:
     assert (line.share, line.time_share, line.total) == (None, None, 1)
 
 
-def test_idle_left_out_of_time_shares(host: Host) -> None:
+def test_a_reason_has_its_own_time_and_idle_ones_are_left_aside(host: Host) -> None:
     session = Session()
     session.add(host.read())
-    host.exits(101, HLT, SECOND // 2, idle=SECOND // 4)
-    host.exits(101, MSR, SECOND // 8)
-    host.exits(101, IO, SECOND // 8, blocked=SECOND // 8)
+    host.exits(101, HLT, SECOND // 2, idle=SECOND // 8 * 3)
+    host.exits(101, MSR, SECOND // 4, wait=SECOND // 8)
+    host.exits(101, IO, SECOND // 8, blocked=SECOND // 16)
+    host.exits(101, CPUID, SECOND // 8, throttled=SECOND // 8)
     tick(session, host)
-    all_of_it, without = lines(session), lines(session, leave_idle=True)
-    assert [all_of_it[code].time_share for code in (HLT, MSR, IO)] == pytest.approx([2 / 3, 1 / 6, 1 / 6])
-    assert [without[code].time_share for code in (HLT, MSR, IO)] == [0.5, 0.25, 0.25]  # what a halt costs is its own
-    assert without[HLT].share == pytest.approx(1 / 3)  # of the exits they stay a part
+    without, among = lines(session), lines(session, idle=True)
+    assert [without[code].aside for code in (HLT, MSR, IO)] == [True, False, False]
+    assert [without[code].own_share for code in (HLT, MSR, IO, CPUID)] == [None, 0.5, 0.5, 0]
+    assert [among[code].own_share for code in (HLT, MSR, IO, CPUID)] == [0.6, 0.2, 0.2, 0]
+    assert not any(line.aside for line in among.values())
+    for found in (without, among):  # what programs are told stays
+        assert [found[code].time_share for code in (HLT, MSR, IO, CPUID)] == [0.5, 0.25, 0.125, 0.125]
+        assert [found[code].share for code in (HLT, MSR, IO)] == [0.25] * 3
 
 
 def test_trend_is_of_the_measured_seconds_oldest_first(host: Host) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from textual.pilot import Pilot
 
 from kvmtop.model.vocabulary import SVM, DetailRequest
+from kvmtop.tables.exit_reasons import BY_KEY
 from kvmtop.ui.app import KvmtopApp, Tick
 from kvmtop.ui.feed import Reading
 from kvmtop.ui.live_feed import LiveFeed
@@ -74,16 +75,22 @@ class Driver:
         return self.app.query_one(f"#{id}", Table)
 
     def names(self, id: str = "reasons") -> list[str]:
-        return [str(row.cells[0]).strip(" ›") for row in self.table(id).rows]
+        return [str(row.cells[0]).strip(" ›▾▸") for row in self.table(id).rows]
 
     def text(self) -> str:
         strips = self.app.screen._compositor.render_strips()
         return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
 
     def cell(self, name: str, column: str) -> str:
+        """Of a reason's row; of a column that is not seen what it would show."""
         table = self.table()
-        at = [heading.key for heading in table.headings].index(column)
-        return str(next(row for row in table.rows if str(row.cells[0]) == name).cells[at])
+        row = next(row for row in table.rows if str(row.cells[0]) in (name, f"{name} idle"))
+        seen = [heading.key for heading in table.headings]
+        if column in seen:
+            return str(row.cells[seen.index(column)])
+        at = self.app.viewpoint
+        lines = self.shown.session.lines(at.interval(self.shown), at.scope, at.idle)
+        return str(BY_KEY[column].cell(next(line for line in lines if line.reason.key == row.key)))
 
 
 @contextlib.asynccontextmanager
@@ -98,6 +105,7 @@ async def driving(
     app = KvmtopApp(feed, dump=dump)
     async with app.run_test(size=size) as pilot:
         driver = Driver(app, feed, pilot, host)
+        app.presenter.glance.steady = None  # the order is that of the figures at once
         await driver.tick()
         yield driver
 

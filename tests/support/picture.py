@@ -8,6 +8,8 @@ from typing import Any
 
 from textual.app import App
 
+from . import glyphs
+
 
 def png(app: App[Any], path: Path, pixels: int = 12) -> None:
     """Write the screen as PNG (and as SVG beside it)."""
@@ -21,7 +23,7 @@ def write(svg: str, path: Path, pixels: int = 12) -> None:
     path.with_suffix(".svg").write_text(svg)
     # A cell is 12.2 wide. cairosvg spreads a text over its textLength wrongly, so the font is made to fit, and
     # cairo rounds a glyph's width to whole pixels, so a cell must be of whole pixels.
-    svg = re.sub(r' textLength="[^"]*"', "", plain(svg)).replace("font-size: 20px", "font-size: 20.26px")
+    svg = re.sub(r' textLength="[^"]*"', "", glyphs.drawn(plain(svg))).replace("font-size: 20px", "font-size: 20.26px")
     cairosvg.svg2png(bytestring=svg.encode(), write_to=str(path), scale=pixels / 12.2)
 
 

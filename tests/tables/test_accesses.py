@@ -15,7 +15,7 @@ from kvmtop.tables.accesses import access_table
 
 from ..support.rows import cells, width
 
-COM = Access("io", 0x3F8, 0x101, 2.0, 8, 4, 40_000, {"user": 20_000}, 16_000, 0.25, (), (1.0, 2.0, 4.0))
+COM = Access("io", 0x3F8, 0x101, 2.0, 8, 4, 40_000, {"user": 20_000}, 16_000, 0.5, (), (1.0, 2.0, 4.0), 30_000, 0.25)
 COM_P99 = sum(bucket_bounds(bucket_of(10_000))) / 2
 
 
@@ -28,20 +28,28 @@ def test_what_was_touched() -> None:
     assert found == {
         "what": "port 0x3f8 COM1 out 1 B",
         "rate": "4.0",
-        "time": "20.0µs",
+        "time": "15.0µs",
         "share": "25.0%",
         "avg": "10.0µs",
         "p99": found["p99"],
         "max": "16.0µs",
-        "trend": "     ▃▅█",
+        "trend": "      ⢀⣼",
     }
-    assert table[1][0].fill == 0.25 and table[1][0].key == ("io", 0x3F8, 0x101)
+    assert table[1][0].key == ("io", 0x3F8, 0x101)
 
 
 def test_what_is_unknown_is_a_dash() -> None:
-    none = replace(COM, exits=0, total=0, max=None, share=None, trend=())
+    none = replace(COM, exits=0, total=0, max=None, own_share=None, trend=())
     found = cells(access_table([none], 160, Labels()))
     assert found["avg"] == found["p99"] == found["max"] == found["share"] == "–"
+
+
+def test_most_time_of_its_own_comes_first() -> None:
+    waits = replace(COM, value=0x80, total=90_000, own=10_000)
+    assert [row.key for row in access_table([waits, COM], 160, Labels())[1]] == [
+        ("io", 0x3F8, 0x101),
+        ("io", 0x80, 0x101),
+    ]
 
 
 @pytest.mark.parametrize("room", [40, 60, 79, 80, 100, 120, 160, 300])

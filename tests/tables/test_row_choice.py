@@ -6,7 +6,7 @@ import pytest
 
 from kvmtop.errors import KvmtopError
 from kvmtop.model.interval import Interval
-from kvmtop.model.scope import Scope
+from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.session import Line, Session
 from kvmtop.tables.exit_reasons import BY_KEY
 from kvmtop.tables.row_choice import SORTS, RowChoice, matcher
@@ -18,17 +18,17 @@ HLT, IO, MSR, INTERRUPT, NPF = 0x78, 0x7B, 0x7C, 0x60, 0x400
 
 @pytest.fixture
 def run() -> tuple[Session, Interval]:
-    """hlt has the most time, msr the most exits, npf the longest exit but the idle one."""
+    """hlt has the most time, io the next but npf more that is its own, msr the most exits, npf the longest exit but the idle one."""
     host, session = Host(), Session()
     host.add(100, "web01")
     host.add(200, "db01")
     session.add(host.read())
     host.now += SECOND
     host.exits(101, HLT, 800_000_000)
-    host.exits(101, IO, *[20_000_000] * 2)
+    host.exits(101, IO, *[20_000_000] * 2, wait=9_000_000)
     host.exits(101, MSR, *[1000] * 50)
     host.exits(101, INTERRUPT, *[2000] * 3)
-    host.exits(201, NPF, 30_000_000)
+    host.exits(201, NPF, 30_000_000, user=2_000_000, blocked=9_000_000)
     return session, session.add(host.read())
 
 
@@ -39,17 +39,18 @@ def names(lines: list[Line]) -> list[str]:
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
-        ({}, ["hlt", "io", "npf", "msr", "interrupt"]),
-        ({"idle": False}, ["io", "npf", "msr", "interrupt"]),
-        ({"top": 2}, ["hlt", "io"]),
-        ({"top": 2, "idle": False}, ["io", "npf"]),
-        ({"top": 99}, ["hlt", "io", "npf", "msr", "interrupt"]),
-        ({"sort": "rate"}, ["msr", "interrupt", "io", "hlt", "npf"]),
+        ({}, ["npf", "io", "msr", "interrupt", "hlt"]),
+        ({"idle": "in"}, ["hlt", "npf", "io", "msr", "interrupt"]),
+        ({"idle": "out"}, ["npf", "io", "msr", "interrupt"]),
+        ({"top": 2}, ["npf", "io"]),
+        ({"top": 2, "idle": "in"}, ["hlt", "npf"]),
+        ({"top": 99}, ["npf", "io", "msr", "interrupt", "hlt"]),
+        ({"sort": "rate"}, ["msr", "interrupt", "io", "npf", "hlt"]),
         ({"sort": "rate", "top": 1}, ["msr"]),
-        ({"sort": "max"}, ["hlt", "npf", "io", "interrupt", "msr"]),
-        ({"sort": "reason"}, ["hlt", "interrupt", "io", "msr", "npf"]),
+        ({"sort": "max", "idle": "in"}, ["hlt", "npf", "io", "interrupt", "msr"]),
+        ({"sort": "reason"}, ["interrupt", "io", "msr", "npf", "hlt"]),
         ({"reason": "^i"}, ["io", "interrupt"]),
-        ({"reason": "IO|Npf"}, ["io", "npf"]),
+        ({"reason": "IO|Npf"}, ["npf", "io"]),
         ({"reason": "[[x]|msr"}, ["msr"]),  # Python warns of it
         ({"reason": "nothing"}, []),
         ({"reason": "i", "sort": "rate", "top": 1}, ["interrupt"]),
@@ -60,25 +61,33 @@ def test_choose(run: tuple[Session, Interval], choice: dict[str, object], expect
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rows = RowChoice.of(**choice)  # type: ignore[arg-type]
-    lines = session.lines(interval)
+    lines = session.lines(interval, idle=rows.idle == "in")
     assert names(rows.choose(reversed(lines))) == expected
-    assert names(rows.lines(session, interval)) == expected
+
+
+def test_for_programs_no_reason_is_idle_and_time_is_all_of_it(run: tuple[Session, Interval]) -> None:
+    def rows(scope: Scope = ALL, **choice: object) -> list[str]:
+        return names(RowChoice.of(**choice).for_programs(*run, scope))  # type: ignore[arg-type]
+
+    assert rows() == rows(sort="time_share") == ["hlt", "io", "npf", "msr", "interrupt"]
+    assert rows(idle="out") == ["io", "npf", "msr", "interrupt"]
+    assert rows(sort="user", top=1) == rows(sort="blocked", top=1) == ["npf"]
+    assert rows(Scope(200)) == ["npf"]
 
 
 def test_shares(run: tuple[Session, Interval]) -> None:
     session, interval = run
-    some = RowChoice.of(reason="npf", top=1).lines(session, interval)
-    assert some[0].share == pytest.approx(1 / 57)  # of all, not of what is shown
-    assert some[0].time_share == pytest.approx(30 / 870, rel=1e-3)
-    assert RowChoice.of(reason="npf", idle=False).lines(session, interval)[0].time_share == pytest.approx(3 / 7, 1e-2)
-    assert names(RowChoice.of(idle=False).lines(session, interval, Scope(200))) == ["npf"]
+    (some,) = RowChoice.of(reason="npf", top=1).choose(session.lines(interval))
+    assert some.share == pytest.approx(1 / 57)  # of all, not of what is shown
+    assert some.time_share == pytest.approx(30 / 870, rel=1e-3)
+    assert some.own_share == pytest.approx(30 / 52, rel=1e-2)
 
 
 def test_every_column_sorts(run: tuple[Session, Interval]) -> None:
     session, interval = run
     assert set(SORTS) == BY_KEY.keys() - {"trend", "where"}
     for sort in SORTS:
-        assert len(RowChoice.of(sort=sort).lines(session, interval)) == 5
+        assert len(RowChoice.of(sort=sort).choose(session.lines(interval))) == 5
 
 
 @pytest.mark.parametrize(

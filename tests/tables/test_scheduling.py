@@ -105,7 +105,7 @@ def test_vcpus_with_what_keeps_them_off_a_cpu() -> None:
         "wait": "30.0%",
         "throttled": "10.0%",
         "blocked": "5.0%",
-        "where": [("███████", "guest"), ("╳╳╳╳", "wait"), ("╱", "throttled")],
+        "where": [("███████", "guest"), ("·", "blocked"), ("╳╳╳", "wait"), ("╱", "throttled")],
         "state": "",
     }
     assert cells(table, 0)["name"] == " vCPU 0"

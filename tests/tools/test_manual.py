@@ -112,7 +112,7 @@ def test_nothing_to_warn_of(page: str, command: list[str]) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("", ["live", "record", "replay", "demo", "compare", "serve", "list", "doctor", "explain", "help"]),
+        ("", ["live", "record", "replay", "demo", "compare", "serve", "list", "doctor", "explain", "config", "help"]),
         ("re", ["record", "replay"]),
         ("--rec", ["--record"]),
         ("record --rec", []),

@@ -58,8 +58,9 @@ def names(app: Comparison) -> list[str]:
 
 
 def lines(app: Comparison) -> list[str]:
+    """Without the mark of the cursor."""
     strips = app.screen._compositor.render_strips()
-    return ["".join(segment.text for segment in strip).rstrip() for strip in strips]
+    return ["".join(segment.text for segment in strip).replace("▎", " ").rstrip() for strip in strips]
 
 
 async def drawn(pilot: Pilot[None], app: Comparison, headings: list[str] = HEADINGS) -> list[str]:

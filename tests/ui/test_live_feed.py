@@ -12,7 +12,7 @@ from kvmtop.errors import KvmtopError
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.source import Wrapper
 from kvmtop.model.vocabulary import DetailRequest
-from kvmtop.ui import presenter
+from kvmtop.ui import glance, presenter
 from kvmtop.ui.app import KvmtopApp, Tick
 from kvmtop.ui.live_feed import LiveFeed
 
@@ -60,20 +60,31 @@ async def test_a_reading_that_comes_while_another_is_drawn_changes_nothing_of_it
     host = small_host()
     host.look(DetailRequest(frozenset({"io"}), slow_ns=1))
     async with driving(host, (160, 50)) as d:
-        host.linger(4001, IO[1], 7_000_000)
-        reading = d.feed.read()
-        for keys, key in (((), None), (("x",), None), (("escape", "N", "home", "down", "enter"), IO)):
+        for keys, key in (((), None), (("x",), None), (("escape", "N", "home", "enter"), IO)):
             await d.press(*keys)
             assert d.app.viewpoint.reason == key
+            work(host, 4001)
+            host.touch(4001, "io", 0x3F8, 0x101, 40_000)
+            host.linger(4001, IO[1], 7_000_000)
+            host.now += SECOND
+            reading = d.feed.read()
             d.app.on_tick(Tick(reading))
             await d.pilot.pause()
             undisturbed = d.text()
+            assert ("COM1" in undisturbed) == (key == IO)
             with monkeypatch.context() as patched:
-                for name in ("trail", "reason_table", "vcpu_table", "reason_page", "access_table", "slow_table"):
-                    patched.setattr(presenter, name, meanwhile(d, getattr(presenter, name)))
+                for module, names in MAKE.items():
+                    for name in names:
+                        patched.setattr(module, name, meanwhile(d, getattr(module, name)))
                 d.app.on_tick(Tick(reading))
                 await d.pilot.pause()
             assert d.text() == undisturbed
+
+
+MAKE = {
+    presenter: ("trail", "figures", "finding_line", "reason_page", "access_table", "slow_table"),
+    glance: ("reason_table", "vcpu_table", "reason_page"),
+}
 
 
 def meanwhile(d: Driver, make: Callable[..., object]) -> Callable[..., object]:

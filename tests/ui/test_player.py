@@ -25,6 +25,7 @@ from kvmtop.model.vocabulary import DetailRequest
 from kvmtop.recording.format import MOST_TIME, base
 from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder
+from kvmtop.tables.states import GLYPHS
 from kvmtop.ui import replay_feed
 from kvmtop.ui.app import KvmtopApp, Tick
 from kvmtop.ui.feed import POINTS
@@ -36,6 +37,7 @@ from kvmtop.widgets.table import Table
 from kvmtop.widgets.timeline import Timeline
 
 from ..support.culprits import Culprits
+from ..support.dashboard import IO
 from ..support.fake import SECOND, Busy
 from ..support.fleet import Fleet
 
@@ -124,9 +126,9 @@ def full(d: Driver, n: int) -> bool:
 async def test_it_says_that_it_is_a_recording_and_what_of(file: Path, clock: Clock) -> None:
     for size in ((80, 24), (120, 40), (160, 48)):
         async with driving(file, size) as d:
-            assert d.lines()[0].startswith(" RECORDING of a made-up host")
+            assert d.lines()[0].startswith(" kvmtop  RECORDING of a made-up host ")
             assert d.lines()[-2].endswith("0:03:20") and re.search(r" 0:00:0\d ", d.lines()[-2])
-            assert "▁" in d.lines()[-2] or "█" in d.lines()[-2]
+            assert re.search("[\u2801-\u28ff]{20}", d.lines()[-2])  # how much when
 
 
 class Stepped(Busy):
@@ -154,17 +156,18 @@ async def test_the_clock_is_the_hosts_as_it_was(tmp_path: Path, clock: Clock) ->
 
 
 async def test_an_old_recording_says_what_it_does_not_know(clock: Clock) -> None:
-    async with driving(Path(__file__).parents[1] / "data" / "recordings" / "format1.kvmtop") as d:
+    old = Path(__file__).parents[1] / "data" / "recordings" / "format1.kvmtop"
+    async with driving(old, (160, 48)) as d:
         await d.press("space", "right")
         await d.until(functools.partial(at, d, 1))
-        assert re.search(r"█–+ █ guest \d\d\.\d% – unknown \d\d\.\d%$", d.lines()[2])
+        states = dict(line.split()[2:4] for line in d.lines()[3:10])
+        assert list(states) == [*reversed(GLYPHS)]
+        assert re.fullmatch(r"\d\d\.\d%", states.pop("guest")) and set(states.values()) == {"–"}
         table = d.app.query_one("#reasons", Table)
         keys = [heading.key for heading in table.headings]
         cells = {str(row.cells[0]): dict(zip(keys, row.cells, strict=True)) for row in table.rows}
-        assert {(one["user"], one["wait"], one["where"]) for one in cells.values()} == {("–", "–", "–")}
-        await d.press("i")  # halts are known by their code
-        at_share = keys.index("time_share")
-        assert next(row.cells[at_share] for row in table.rows if row.cells[0] == "hlt") == "0.0%"
+        assert {(one["user"], one["where"]) for one in cells.values()} == {("–", "–")}
+        assert cells["hlt idle"]["time_share"] == "–"  # halts are known by their code
 
 
 async def test_it_plays_in_its_own_time(file: Path, clock: Clock) -> None:
@@ -185,7 +188,7 @@ async def test_it_is_never_ahead_of_its_time(file: Path) -> None:
 async def test_speed(file: Path, clock: Clock) -> None:
     async with driving(file) as d:
         await d.press("space", *["right_square_bracket"] * 9, "0")
-        assert d.feed.speed == 60 and "60× PAUSED" in d.lines()[1]
+        assert d.feed.speed == 60 and "60× · PAUSED" in d.lines()[0]
         await d.until(lambda: d.shown() == 0)
         await d.press("space")
         first = await under_way(d, clock)
@@ -209,7 +212,7 @@ async def under_way(d: Driver, clock: Clock) -> int:
 async def test_step_and_pause(file: Path, clock: Clock) -> None:
     async with driving(file) as d:
         await d.press("space")
-        assert d.feed.paused and "PAUSED" in d.lines()[1]
+        assert d.feed.paused and "PAUSED" in d.lines()[0]
         clock.now += 5
         await d.press("right", "right", "right", "left")
         await d.until(lambda: d.shown() == 2)
@@ -308,16 +311,14 @@ async def test_all_views_and_filters_work_in_it(file: Path, clock: Clock) -> Non
         await d.press("1", "enter")
         assert d.app.viewpoint.reason is not None
         text = "\n".join(d.lines())
-        assert "are not in recordings" in text and "Durations of the exits" in text and "attached" not in text
+        assert "are not in recordings" in text and "How long they last" in text and "attached" not in text
         await d.press("left")
         await d.until(lambda: d.shown() == SAMPLES - 3)
         await d.press("z", "t")
         await d.pilot.pause()
 
 
-async def test_the_scheduler_page_of_a_recording_has_what_needs_no_probe(
-    tmp_path: Path, clock: Clock
-) -> None:
+async def test_the_scheduler_page_of_a_recording_has_what_needs_no_probe(tmp_path: Path, clock: Clock) -> None:
     host, file = Culprits(), tmp_path / "run.kvmtop"
     host.look(DetailRequest(sched=0))
     recorder = Recorder(host, file, "a made-up host")
@@ -350,7 +351,7 @@ async def test_its_keys_are_in_the_help_and_clash_with_none(file: Path) -> None:
         at = d.feed.at
         await d.press("right")
         assert d.feed.at == at
-        text = " ".join(key for key, _ in d.app.screen._keys)
+        text = " ".join(key for keys in d.app.screen._keys.values() for key, _ in keys)
         assert "[" in text and "←" in text and "+" not in text.split()
     own: set[str] = set()
     for binding in Player.BINDINGS:
@@ -359,7 +360,32 @@ async def test_its_keys_are_in_the_help_and_clash_with_none(file: Path) -> None:
         assert not keys & own
         own |= keys
     live = {key for b in KvmtopApp.BINDINGS if isinstance(b, Binding) for key in b.key.split(",")}
-    assert live - own == {"plus", "equals_sign", "minus", "x", "m"}
+    assert live - own == {"plus", "equals_sign", "minus", "x", "4"}
+    assert {b.action for b in Player.BINDINGS if isinstance(b, Binding) and "m" in b.key.split(",")} == {"mark"}
+
+
+async def test_nothing_leads_to_what_only_probes_tell(tmp_path: Path) -> None:
+    host = Culprits()
+    recorder = Recorder(host, tmp_path / "run")
+    for _ in range(3):
+        host.now += SECOND
+        host.exits(4001, IO[1], 40_000)
+        recorder.read()
+    recorder.close()
+    async with driving(tmp_path / "run", (80, 24)) as d:
+        await d.press("space", "dollar_sign")
+        await d.until(functools.partial(at, d, 2))
+        await d.press("4", "x")
+        text = "\n".join(d.lines())
+        assert "3 Detail" in text and "low exits" not in text and not d.app.viewpoint.on_page
+        await d.pilot.resize_terminal(160, 48)
+        await d.press("1")
+        text = "\n".join(d.lines())
+        assert "What it means" in text and "tells, in half a second" not in text
+        await d.press("2", "home", "down", "down")
+        text = "\n".join(d.lines())
+        assert "slow exits are not in recordings" in text and "x tells" not in text
+        assert "Waited 76.0%" in text and "S tells" not in text
 
 
 async def test_the_interval_keys_of_a_live_run_do_nothing(file: Path) -> None:
@@ -417,7 +443,7 @@ async def test_times_as_far_apart_as_a_recording_may_have_them(file: Path, tmp_p
         await d.press("dollar_sign")
         await d.until(lambda: d.feed.paused and d.shown() == SAMPLES - 1)
         bars = d.app.query_one(Timeline)._bars
-        assert bars[0] == "█" and set(bars[1:]) == {"▁"}  # all but the last of its intervals
+        assert bars[0] == "⣇" and set(bars[1:]) == {"⣀"}  # all but the last of its intervals
         await d.press("left", "t", "1", "enter", "escape", "2", "enter", "3", "0")
         await d.until(lambda: d.shown() == 0)
 

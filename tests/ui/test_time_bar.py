@@ -8,52 +8,46 @@ import pytest
 
 from kvmtop.model.vocabulary import STATES
 from kvmtop.tables.states import GLYPHS
-from kvmtop.widgets.time_bar import time_line
+from kvmtop.widgets.theme import _COLOURLESS, _DARK, Palette
+from kvmtop.widgets.time_bar import bar, legend
 
 EVERY = dict(zip(STATES, (0.42, 0.045, 0.051, 0.296, 0.022, 0.04, 0.126), strict=True))
 QUIET = dict(zip(STATES, (0.52, 0.0004, 0.0, 0.4796, 0.0, 0.0, 0.0), strict=True))
-ITEM = re.compile(r" ([█▓▒░▞╳╱–]) ?([a-z]+) (\d+(?:\.\d)?%|–)")
 
 
-def split(text: str) -> tuple[str, list[tuple[str, str, str]]]:
-    """The bar, and the legend's states: character, name, share."""
-    found = re.fullmatch(rf"(\S*)((?:{ITEM.pattern} *)*)", text)
-    assert found, text
-    return found[1], ITEM.findall(found[2])
+def names(shares: dict[str, float] | None, width: int) -> list[str]:
+    return re.findall(r"[a-z]+", legend(shares, width, _DARK).plain)
 
 
-@pytest.mark.parametrize("shares", [EVERY, QUIET, {"guest": 1.0}, {"guest": 0.25}, None])
-def test_no_word_is_cut_and_the_bar_stays(shares: dict[str, float] | None) -> None:
-    for width in range(1, 240):
-        text = time_line(shares, width).plain
-        assert len(text) == width
-        bar, legend = split(text)
-        assert len(bar) >= min(width, 8)
-        for glyph, name, _ in legend:
-            assert glyph == GLYPHS.get(name, "–") and name in (*STATES, "unknown")
-        order = [name for _, name, _ in legend]
-        assert order == [state for state in (*STATES, "unknown") if state in order]
+@pytest.mark.parametrize("colours", [_DARK, _COLOURLESS])
+@pytest.mark.parametrize("shares", [EVERY, QUIET, {"guest": 1.0}, {"guest": 0.25}, {}, None])
+def test_the_bar_is_as_wide_as_it_shall_be_and_no_word_is_cut(
+    shares: dict[str, float] | None, colours: Palette
+) -> None:
+    for width in range(120):
+        assert bar(shares, width, colours).cell_len == width
+        assert legend(shares, width, colours).cell_len <= width
+        found = names(shares, width)
+        assert found == [state for state in GLYPHS if state in found]
 
 
-def names(shares: dict[str, float] | None, width: int) -> str:
-    return " ".join(name for _, name, _ in split(time_line(shares, width).plain)[1])
+def test_the_bar_is_right_to_an_eighth() -> None:
+    text = bar({"guest": 0.55, "idle": 0.45}, 10, _DARK)
+    assert text.plain == "█████▌████" + ""
+    assert [str(span.style) for span in text.spans][5] == f"{_DARK.fill['guest']} on {_DARK.fill['idle']}"
 
 
-def test_what_is_zero_leaves_the_legend_first_and_the_smallest_then() -> None:
-    assert names(QUIET, 158) == "guest kernel user idle blocked wait throttled"
-    assert names(QUIET, 118) == "guest kernel user idle blocked wait"
-    assert names(QUIET, 78) == "guest kernel user idle blocked"
-    assert names(EVERY, 118) == "guest kernel user idle blocked wait throttled"
-    assert names(EVERY, 78) == "guest kernel user idle wait throttled"  # 2.2 % of blocked
-    assert names({**QUIET, "guest": 0.5, "throttled": 0.02}, 78) == "guest kernel user idle throttled"
-    assert names(EVERY, 38) == "guest idle"
+def test_what_is_smallest_leaves_the_legend_first() -> None:
+    assert names(EVERY, 158) == [*GLYPHS]
+    assert names(EVERY, 78) == ["guest", "kernel", "user", "blocked", "idle", "wait", "throttled"]
+    assert names(EVERY, 40) == ["guest", "idle", "throttled"]
 
 
-def test_only_what_is_told_is_shown_and_the_rest_is_unknown() -> None:
-    bar, legend = split(time_line({"guest": 0.25}, 78).plain)
-    assert legend == [("█", "guest", "25%"), ("–", "unknown", "75%")]
-    assert bar.strip("█") == "–" * round(0.75 * len(bar))
-    told = {state: share for state, share in EVERY.items() if state != "throttled"} | {"wait": 0.166}
-    assert names(told, 158) == "guest kernel user idle blocked wait"
-    bar, legend = split(time_line(None, 158).plain)
-    assert set(bar) == {"–"} and [share for _, _, share in legend] == ["–"] * 7
+def test_only_what_is_told_is_shown() -> None:
+    assert names({"guest": 0.25}, 78) == ["guest"]
+    assert bar({"guest": 0.25}, 8, _COLOURLESS).plain == "██––––––"
+    assert legend(None, 158, _DARK).plain.count("–") == 7
+
+
+def test_each_state_has_a_texture_without_colour() -> None:
+    assert bar(dict.fromkeys(STATES, 1 / 7), 7, _COLOURLESS).plain == "".join(GLYPHS.values())

@@ -1,0 +1,53 @@
+"""A sentence that follows from the numbers, with what it is about; and the bounds of the rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..model.scope import ALL, Scope
+from ..model.vocabulary import Key
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on something is said; shares of 1, of a vCPU's time but for polling, which is of a CPU."""
+
+    user: float = 0.20
+    blocked: float = 0.20
+    wait: float = 0.20
+    throttled: float = 0.20
+    kernel: float = 0.40
+    polling: float = 0.05
+    rise: float = 4.0  # of a p99 against its median over the minute before
+
+
+USUAL = Limits()
+
+
+@dataclass(frozen=True)
+class Since:
+    """From when on something has held in each interval; longer: it may have done so before, which is forgotten."""
+
+    ns: int  # CLOCK_MONOTONIC
+    longer: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence about what the numbers say. rule: what had to be so for it to be said; more: where more of it can be
+    seen, which each output words for itself: SCHEDULER, or ""."""
+
+    text: str
+    rule: str
+    more: str = ""
+    short: str = ""  # the same in a few words
+    scope: Scope = ALL  # whom it is about
+    reason: Key | None = None  # for whose exits, where it is about those of one
+    state: str = ""  # of STATES, whose share it rests on
+    figures: frozenset[str] = frozenset()  # columns of the reason's row, or of the scope's, that it rests on
+    since: Since | None = None
+
+    @property
+    def key(self) -> tuple[str, Scope, str]:
+        """What makes it the same one in another interval."""
+        return self.rule, self.scope, self.short

@@ -1,0 +1,110 @@
+"""What stands out as a line of links: one sentence with its rule, and the others in a few words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rich.cells import cell_len, set_cell_size
+
+from .. import units
+from ..insight.finding import Finding
+from .rows import Link
+
+SENTENCE = 40  # characters: where there are fewer for it, a few words stand in for the sentence
+NARROW = 60  # characters of the line
+MARK = "▲ "
+_DETAIL = r" of (?:a |the time)|, "  # from here on, a rule can do without
+
+
+def finding_line(
+    found: Sequence[Finding],
+    shown: int | None,
+    width: int,
+    now_ns: int,
+    walking: bool,
+    more: tuple[str, str] = ("", ""),
+) -> list[Link]:
+    """The line in so many characters. shown: the one that is told in full; walking: Enter goes to it; more: a key, and
+    what that tells of it."""
+    if not found:
+        return []
+    if shown is None:
+        head = Link("nothing here; elsewhere" if width > NARROW else "elsewhere", "quiet")
+        return [head, *_others(found, range(len(found)), width - len(head.text), ("f", " walks them"))]
+    one, others = found[shown], [n for n in range(len(found)) if n != shown]
+    lead = _hint("", more) if more[0] and width > NARROW else []
+    left = width - len(MARK) - cell_len("".join(_whole(one, now_ns))) - _length(lead)
+    if walking:
+        rests = _others(found, others, left, ("↵", " goes there")), _hint(f"{shown + 1}/{len(found)} ", ("↵", ""))
+    else:
+        rests = _others(found, others, left, ("f", " walks them")), _few(found, others)
+    rest = next((rest for rest in rests if _length(rest) <= left), rests[-1])
+    text, tail = _told(one, now_ns, width - len(MARK) - _length([*lead, *rest]))
+    told = [Link(MARK, "mark", one.state, shown), Link(text, "strong", one.state, shown)]
+    return [*told, *([Link(tail, "quiet", target=shown)] if tail else []), *lead, *rest]
+
+
+def _whole(one: Finding, now_ns: int) -> tuple[str, str]:
+    """The sentence, and how long its rule has held."""
+    return one.text, f"{_since(one, now_ns)}  [{one.rule}]"
+
+
+def _told(one: Finding, now_ns: int, room: int) -> tuple[str, str]:
+    """The same in so many characters: first details of the rule give way, then most of the sentence, then the time."""
+    text, tail = _whole(one, now_ns)
+    brief = f"  [{re.split(_DETAIL, one.rule)[0]}]"
+    timed = f"{_since(one, now_ns)}{brief}"
+    short = one.short
+    for words, behind, least in ((text, tail, 0), (text, timed, SENTENCE), (short, timed, 0), (short, brief, 0)):
+        length = room - cell_len(behind)
+        if length >= min(cell_len(words), least or cell_len(words)):
+            return shortened(words, length), behind
+    return shortened(short, room), ""
+
+
+def _since(one: Finding, now_ns: int) -> str:
+    if not one.since:
+        return ""
+    return f", for {'more than ' if one.since.longer else ''}{units.spoken(max(now_ns - one.since.ns, 0))}"
+
+
+def _others(found: Sequence[Finding], which: Sequence[int], width: int, key: tuple[str, str]) -> list[Link]:
+    """Each in its few words, as far as there is room."""
+    parts: list[Link] = []
+    hint = _hint("", key)
+    for number, at in enumerate(which):
+        words = [*_hint(""), Link(MARK, "mark", found[at].state, at), Link(found[at].short, "link", target=at)]
+        more = _hint(f"{len(which) - number} more")
+        if _length([*parts, *words, *(more if number < len(which) - 1 else []), *hint]) > width:
+            parts += more
+            break
+        parts += words
+    return parts + hint
+
+
+def _few(found: Sequence[Finding], which: Sequence[int]) -> list[Link]:
+    """Nothing but their marks."""
+    if not which:
+        return _hint("", ("f", ""))
+    marks = [Link("▲", "mark", found[at].state, at) for at in which]
+    return [*_hint(""), *marks, Link(" ", "quiet"), Link("f", "key"), Link(" next", "quiet")]
+
+
+def _hint(words: str, key: tuple[str, str] = ("", "")) -> list[Link]:
+    """Behind a gap."""
+    return [Link(f"   {words}", "quiet"), *([Link(key[0], "key"), Link(key[1], "quiet")] if key[0] else [])]
+
+
+def _length(parts: Sequence[Link]) -> int:
+    return sum(cell_len(part.text) for part in parts)
+
+
+def shortened(text: str, width: int) -> str:
+    """Cut at a word's end where it is too long."""
+    if cell_len(text) <= width:
+        return text
+    cut = set_cell_size(text, max(width - 1, 0))
+    if text[len(cut) :][:1] != " " and " " in cut:
+        cut = cut.rpartition(" ")[0]
+    return cut.rstrip(" ,:;(") + "…" if width > 0 else ""

@@ -1,0 +1,52 @@
+"""The pane that follows the cursor, and what stands for it where there is no room."""
+
+from __future__ import annotations
+
+import re
+
+from ..support.culprits import Culprits
+from ..support.dashboard import IO, MSR, driving
+
+
+async def test_it_follows_the_cursor_in_both_tables() -> None:
+    async with driving(size=(160, 48)) as d:
+        assert "╭─ io · Port I/O" in d.text() and "Durations of the last interval" in d.text()
+        assert "db01 vCPU 0" in d.text()  # has it
+        assert "What they touch: ↵ tells, in half a second" in d.text()
+        await d.press("down")
+        assert "╭─ msr · " in d.text() and "╭─ io · " not in d.text()
+        await d.press("tab", "home", "down")
+        assert "╭─ db01 · vCPU 0 · thread 4101" in d.text() and "Where its time goes" in d.text()
+        await d.press("tab")
+        assert "╭─ msr · " in d.text()
+
+
+async def test_a_wait_is_explained_without_a_probe_and_named_by_one() -> None:
+    host = Culprits()
+    async with driving(host, size=(160, 48)) as d:
+        await d.tick(2)
+        await d.press("2", "home", "down", "down")
+        assert "Waited 76.0%" in d.text() and "Who ran instead? S tells" in d.text() and host.wish is None
+        assert "IO iothread1" in d.text()
+        await d.press("S")
+        await d.tick(2)
+        await d.press("escape")
+        assert "vCPU 0 of web01" in d.text() and "Who ran instead?" not in d.text()
+
+
+async def test_lines_stand_for_it_on_a_small_screen() -> None:
+    async with driving(size=(80, 24)) as d:
+        assert "io · Port I/O" in d.text() and re.search(r"who \w+ vCPU \d 33%", d.text())
+        await d.press("3")
+        assert "What it means" in d.text() and "EXITS/S" not in d.text()
+        await d.press("down")
+        assert "What it means" in d.text() and "Timers armed" in d.text()
+        await d.press("up", "enter")  # as its words say
+        assert d.app.viewpoint.reason == IO
+        await d.press("escape", "down", "enter")
+        assert d.app.viewpoint.reason == MSR
+        await d.press("escape")
+        await d.pilot.resize_terminal(80, 20)
+        await d.press("1")
+        await d.tick()
+        assert "33%" not in d.text() and "EXITS/S" in d.text()
