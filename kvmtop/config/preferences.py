@@ -77,26 +77,38 @@ def _some(name: str, words: str, names: Sequence[str]) -> Setting:
 
 
 _OF_A_VCPU = "% of a vCPU's time"
-_LIMITS = {
+LIMITS = {
     "user": f"{_OF_A_VCPU} on a CPU in the VMM",
     "blocked": f"{_OF_A_VCPU} asleep, not halted",
-    "wait": f"{_OF_A_VCPU} in which it could run, but its CPU is busy",
-    "throttled": f"{_OF_A_VCPU} in which it could run, but its quota is used up",
+    "wait": f"{_OF_A_VCPU} ready to run, but its CPU is busy",
+    "throttled": f"{_OF_A_VCPU} ready to run, but its quota is used up",
     "kernel": f"{_OF_A_VCPU} in KVM",
     "polling": "% of a CPU spent on halt polling most of which misses",
-    "rise": "how many times the p99 of the minute before",
+    "rise": "× the p99 of the minute before",
 }
 
 
+def _parts(name: str) -> int:
+    return 100 if LIMITS[name].startswith("%") else 1
+
+
+def limits_of(values: Mapping[str, float]) -> Limits:
+    """From settings."""
+    return Limits(**{name: value / _parts(name) for name, value in values.items()})
+
+
+def settings_of(limits: Limits) -> dict[str, float]:
+    """The other way round."""
+    return {name: round(getattr(limits, name) * _parts(name), 6) for name in LIMITS}
+
+
 def _limit(name: str, words: str) -> Setting:
-    usual: float = getattr(USUAL, name)
-    if words.startswith("%"):
-        return _number(f"findings.{name}", round(usual * 100, 6), words, 0, 100)
-    return _number(f"findings.{name}", usual, words, 1, 1000)
+    bounds = (0, 100) if words.startswith("%") else (1, 1000)
+    return _number(f"findings.{name}", settings_of(USUAL)[name], words, *bounds)
 
 
 REASONS = tuple(column.key for column in exit_reasons.COLUMNS)
-PANES = ("tables", "time", "findings", "lower")  # the first is always there
+PANES = ("reasons", "vms", "time", "findings", "lower")  # the first is always there
 VMS = tuple(column.key for column in vcpus.COLUMNS)
 # Ours and Textual's, which must not be imported yet: commands/screen.py keeps it from the environment first.
 THEMES = tuple(
@@ -114,7 +126,7 @@ SETTINGS = (
     _some("panes", "what there is on the screen where there is room", PANES),
     _some("columns.reasons", "columns of the exit reasons, from the left", REASONS),
     _some("columns.vms", "columns of the VMs and vCPUs, from the left", VMS),
-    *(_limit(*one) for one in _LIMITS.items()),
+    *(_limit(*one) for one in LIMITS.items()),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 _TABLES = {setting.table: "" for setting in SETTINGS if setting.table}
@@ -153,8 +165,7 @@ class Preferences:
     @property
     def limits(self) -> Limits:
         """Those of findings."""
-        parts = {name: 100 if words.startswith("%") else 1 for name, words in _LIMITS.items()}
-        return Limits(**{name: self.number(f"findings.{name}") / of for name, of in parts.items()})
+        return limits_of({name: self.number(f"findings.{name}") for name in LIMITS})
 
     def _of(self, name: str) -> Value:
         return self.values.get(name, BY_NAME[name].default)

@@ -94,7 +94,7 @@ def _culprits(interval: Interval, scope: Scope, waited: float) -> Sequence[tuple
 
 
 _OTHERS: tuple[Column[OtherThread], ...] = (
-    Column("name", "OTHER THREADS", 14, lambda one: one.name or units.DASH, left=True, cut=True, grow=12),
+    Column("name", "OTHER THREADS", 14, lambda one: one.name or units.DASH, left=True, cut=True, grow=12, shrink=4),
     Column("busy", "CPU%", 6, lambda one: one.busy, units.percent),
     Column("wait", "WAIT%", 6, lambda one: one.wait, units.percent),
     Column("throttled", "THROT%", 6, lambda one: one.throttled, units.percent, drop=1),

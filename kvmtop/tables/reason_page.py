@@ -16,7 +16,7 @@ from ..model.scope import Scope
 from ..model.session import Session
 from ..model.vocabulary import OUTSIDE, Key
 from ..reference import exit_reasons
-from .columns import Column
+from .columns import Column, cells, fitting, headings
 from .exit_reasons import BY_KEY
 from .page import Page
 from .rows import Cell, Lazy, Row
@@ -31,8 +31,9 @@ _PERCENTILES = (("P50", 0.5), ("P90", 0.9), ("P99", 0.99), ("P99.9", 0.999))
 _MARKED = ("P50", "P99", "MAX")
 
 
-def page(session: Session, interval: Interval, scope: Scope, key: Key, points: int = 120) -> Page:
-    """The page of one reason in a scope, with so many intervals of history."""
+def page(session: Session, interval: Interval, scope: Scope, key: Key, points: int = 120, width: int = 60) -> Page:
+    """The page of one reason in a scope, with so many intervals of history, and a table of vCPUs in so
+    many characters."""
     line = next((line for line in session.lines(interval, scope) if line.reason.key == key), None)
     samples: list[Sample] = list(session.history)[-points:]
     hists = [sample.hist(scope, key) for sample in samples]
@@ -67,12 +68,12 @@ def page(session: Session, interval: Interval, scope: Scope, key: Key, points: i
         rates=[sample.rate(scope, key) for sample in samples],
         p99s=[sample.p99(scope, key) for sample in samples],
         heat=[one[shown.first : shown.last + 1].tolist() for one in hists],
-        **_who(interval, scope, key, bool(reason and reason.idle)),
+        **_who(interval, scope, key, bool(reason and reason.idle), width),
         seconds=[sample.seconds for sample in samples],
     )
 
 
-def _who(interval: Interval, scope: Scope, key: Key, idle: bool) -> dict[str, Any]:
+def _who(interval: Interval, scope: Scope, key: Key, idle: bool, width: int) -> dict[str, Any]:
     """Which vCPUs have the reason, most time of its own first: the fields of Page."""
     after, rows, told = interval.after, interval.rows, interval.after.told
     mine = rows[(rows["thread"] >= 0) & (rows["isa"] == key[0]) & (rows["reason"] == key[1])]
@@ -99,16 +100,18 @@ def _who(interval: Interval, scope: Scope, key: Key, idle: bool) -> dict[str, An
         return f"{vm} vCPU {vcpus[at]}"
 
     columns: list[Column[int]] = [  # of positions in `order`
-        Column("name", "VM · VCPU", 16, name, left=True, cut=True),
+        Column("name", "VM · VCPU", 16, name, left=True, cut=True, grow=8, shrink=6),
         Column("rate", "EXITS/S", 7, lambda at: float(count[order[at]]) / interval.seconds, units.rate),
         Column("time", "TIME/S", 7, lambda at: float(own[order[at]]) / interval.seconds, units.duration),
         Column("share", "TIME%", 6, lambda at: float(own[order[at]]) / total, units.percent),
-        Column("where", "WHERE", BAR, where, lambda cell: cell, left=True),
+        Column("where", "WHERE", BAR, where, lambda cell: cell, left=True, drop=1),
     ]
-    rows_of = Lazy(keys, lambda at: Row(keys[at], [column.cell(at) for column in columns]))
+    columns = fitting(columns, width)
+    heads = headings(columns, width)
+    rows_of = Lazy(keys, lambda at: Row(keys[at], cells(at, columns, heads)))
     most = order[:HOLDERS].tolist()
     return {
-        "who": ([column.heading() for column in columns], rows_of),
+        "who": (heads, rows_of),
         "holders": [(name(n), float(own[at]) / total) for n, at in enumerate(most)],
         "others": max(len(order) - HOLDERS, 0),
     }

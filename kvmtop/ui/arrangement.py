@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from textual.app import App
 
 from ..config.file import Config
-from ..config.preferences import PANES, Value
+from ..config.preferences import LIMITS, PANES, Value, limits_of, settings_of
+from ..insight.finding import USUAL
 from ..sanitize import clean
 from ..tables import exit_reasons, vcpus
 from ..tables.columns import falling
 from ..widgets import themes
-from ..widgets.column_chooser import Chosen
+from ..widgets.column_chooser import Bounds, Choice, Chosen
 from .feed import Feed
 from .live_feed import LiveFeed
 from .viewpoint import Viewpoint
 
 MOST = 3  # sentences on the screen
+STEPS = {
+    "%": (0, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 35, 40, 50, 60, 70, 80, 90, 100),
+    "×": (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 50, 100, 1000),
+}
 WORDS = {
-    "tables": ("Tables", "the exit reasons, the VMs and vCPUs; they stay"),
+    "reasons": ("Reasons", "the exit reasons; they stay"),
+    "vms": ("VMs", "the VMs and vCPUs, beside the reasons; the key 2 turns to them without it, too"),
     "time": ("Time", "where the time goes"),
     "findings": ("Findings", "what stands out"),
     "lower": ("Detail", "what the cursor is on"),
@@ -54,6 +62,7 @@ class Arrangement:
             "panes": at.panes,
             "columns.reasons": at.columns["reasons"],
             "columns.vms": at.columns["vms"],
+            **{f"findings.{name}": value for name, value in settings_of(at.limits).items()},
         }
         if isinstance(self._feed, LiveFeed):
             found["interval"] = self._feed.seconds
@@ -77,15 +86,26 @@ class Arrangement:
         self._kept = now
         return f"kept in {clean(str(self._config.path))}: {', '.join(changed)}"
 
-    def tables(self, first: str) -> list[Chosen]:
-        """What there is to choose from, the columns of this table first."""
-        found = []
-        for table, title, columns in (
-            ("reasons", "columns of the exit reasons", exit_reasons.COLUMNS),
-            ("vms", "columns of VMs and vCPUs", vcpus.COLUMNS),
-        ):
+    def choices(self, first: str, preview: Callable[..., Any]) -> list[Choice]:
+        """What there is to choose from, the columns of this table first. preview: shows what is chosen of one."""
+        found: list[Choice] = []
+        for table, name, columns in (("reasons", "exit reasons", exit_reasons.COLUMNS), ("vms", "VMs", vcpus.COLUMNS)):
             usual = tuple(column.key for column in columns if column.usual)
             words = {column.key: (column.title, column.help) for column in columns}
-            found.append(Chosen(table, title, words, usual, self._at.columns[table] or usual))
-        panes = Chosen("panes", "panes", WORDS, PANES, self._at.panes or PANES)
-        return [*(found if found[0].table == first else found[::-1]), panes]
+            now = self._at.columns[table] or usual
+            found.append(Chosen(name, f"columns of the {name}", "COLUMN", words, usual, now, partial(preview, table)))
+        if first != "reasons":
+            found.reverse()
+        found.append(Chosen("panes", "panes", "PANE", WORDS, PANES, self._at.panes or PANES, partial(preview, "panes")))
+        found.append(
+            Bounds(
+                "findings",
+                "findings: from where on",
+                LIMITS,
+                STEPS,
+                settings_of(USUAL),
+                settings_of(self._at.limits),
+                lambda values: preview("findings", limits_of(values)),
+            )
+        )
+        return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from textual import work
 
@@ -28,20 +29,26 @@ class Arranging(Dashboard):
         """Choose the columns of the table that has the keys."""
         if self.viewpoint.on_page or len(self.screen_stack) > 1:
             return
-        tables = self.arrangement.tables(self.query_one(Overview).filtered)
-        self.push_screen(ColumnChooser(tables, self._preview), self._chosen)
+        choices = self.arrangement.choices(self.query_one(Overview).filtered, self._preview)
+        self.push_screen(ColumnChooser(choices), self._chosen)
 
-    def _preview(self, table: str, columns: tuple[str, ...]) -> Sequence[str]:
-        if table == "panes":
-            self.arrangement.show_panes(columns)
+    def _preview(self, what: str, chosen: Any) -> Sequence[str]:
+        """See ColumnChooser; what: a table, the panes, or the findings."""
+        if what == "findings":
+            self.viewpoint.limits = chosen
+            if self.shown:
+                self.presenter.findings(self.shown)
+            return ()
+        if what == "panes":
+            self.arrangement.show_panes(chosen)
             self.call_after_refresh(self.redraw)
-            return columns or PANES
+            return chosen or PANES
         overview = self.query_one(Overview)
-        self.viewpoint.columns[table] = columns
-        if not overview.table(table).size.width:
-            overview.turn_to(table)
+        self.viewpoint.columns[what] = chosen
+        if not overview.table(what).size.width:
+            overview.turn_to(what)
         self.redraw()
-        return [heading.key for heading in overview.table(table).headings]
+        return [heading.key for heading in overview.table(what).headings]
 
     def _chosen(self, keep: bool | None) -> None:
         if keep:

@@ -23,6 +23,7 @@ class Reading:
     interval: Interval  # the last one
     details: DetailHistory
     settled: bool = True  # the next one is not due at once: there is time to look for what stands out
+    moves: int = 0  # how often somebody has gone elsewhere: what is there need not stand where it stood before
 
     @property
     def snapshot(self) -> Snapshot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from rich.text import Text
@@ -13,6 +14,7 @@ from ..insight.slow_exits import in_scope
 from ..insight.vcpus import TREND, VcpuRow, vcpu_rows
 from ..model import session
 from ..model.interval import Interval
+from ..model.scope import ALL, Scope
 from ..model.vocabulary import Key
 from ..reference.labels import Labels
 from ..tables.compare_vms import lines_of_both, name, reasons_of_both, states_of_both
@@ -26,6 +28,7 @@ from ..widgets.line import Line
 from ..widgets.overview import Overview
 from ..widgets.theme import palette, style
 from .feed import Reading
+from .folding import ROWS, Folding
 from .steady import Steady
 from .viewpoint import Viewpoint
 
@@ -40,9 +43,10 @@ class Glance:
         """steady: rows keep their places for a while."""
         self._app, self._at = app, at
         self.steady = Steady() if steady else None
+        self.folding = Folding()
 
-    def show(self, reading: Reading, labels: Labels) -> None:
-        """Tables that are seen, then the lower pane, or the lines that stand for it."""
+    def show(self, reading: Reading, labels: Labels, told_of: Collection[int | None] = ()) -> None:
+        """Tables that are seen, then the lower pane, or the lines that stand for it. told_of: VMs with a finding."""
         at, interval, overview = self._at, self._at.interval(reading), self._app.query_one(Overview)
         reasons, vms = overview.table("reasons"), overview.table("vms")
         if width := reasons.room:
@@ -50,7 +54,8 @@ class Glance:
             matches = matcher(at.filters["reasons"])
             lines = ordered([line for line in everything if matches(line.reason.name)], at.sorting, at.descending)
             if self.steady:
-                context = at.scope, at.sorting, at.descending, at.since_start, at.idle, at.filters["reasons"]
+                sorting = at.sorting, at.descending, at.since_start, at.idle
+                context = at.scope, sorting, at.filters["reasons"], reading.moves
                 by_key: dict[object, session.Line] = {line.reason.key: line for line in lines}
                 order = self.steady.arrange(list(by_key), context, interval.after.time_ns)
                 lines = [by_key[key] for key in order]
@@ -61,7 +66,13 @@ class Glance:
             reasons.show(heads, rows, (at.sorting, at.descending), foot(together(everything), heads))
         if width := vms.room:
             vms.flagged = at.marked
-            vms.show(*vcpu_table(self._members(reading, interval), at.scope, width, at.columns["vms"]))
+            members = self._members(reading, interval)
+            few = not overview.tabbed and self._app.size.height < ROWS
+            cursor = vms.cursor if isinstance(vms.cursor, Scope) else members[0].scope if members else ALL
+            spared = {at.scope.pid, cursor.pid, *told_of}
+            room = max(vms.size.height - 1, 1) if few else 0
+            folded = self.folding.folded(members, room, self._app.size, spared)
+            vms.show(*vcpu_table(members, at.scope, width, at.columns["vms"], folded))
         overview.label(*self._hints(interval))
         self.lower(reading, labels)
 

@@ -22,6 +22,8 @@ from .feed import Feed, Reading
 from .presenter import Presenter
 from .viewpoint import Viewpoint
 
+MARK = range(1, 3)  # characters of a VM's row in which a click folds it
+
 
 class Moving(Program):
     """The keys and clicks that change the place of a Viewpoint; Dashboard draws it."""
@@ -73,8 +75,13 @@ class Moving(Program):
         at = self.viewpoint
         if action in ("memory", "mark") and at.scheduler != (action == "memory"):
             return False
-        if action == "undo" and not (at.past or any(at.filters.values()) or isinstance(self.focused, Links)):
+        if action == "turn" and at.reason is None:
             return False
+        if (action, parameters) == ("sort", ("reason",)) and at.reason is not None:
+            return False
+        if action == "undo":
+            leads = at.past or any(at.filters.values()) or self.query_one(Overview).whole
+            return bool(leads or isinstance(self.focused, Links))
         return super().check_action(action, parameters)
 
     def _turn_to(self, shown: str) -> None:
@@ -96,7 +103,9 @@ class Moving(Program):
     @on(Selected, "#vms")
     @on(Selected, "#who")
     def _open_member(self, event: Selected) -> None:
-        if self.viewpoint.on_page or event.key != self.viewpoint.scope:
+        if event.table.id == "vms" and event.x in MARK and event.key == Scope(event.key.pid):  # type: ignore[attr-defined]
+            self.action_fold()
+        elif self.viewpoint.on_page or event.key != self.viewpoint.scope:
             self.go(event.key)  # type: ignore[arg-type]
 
     @on(CrumbClicked)
@@ -115,6 +124,8 @@ class Moving(Program):
             self.arrive()
         elif self.query_one(FilterField).is_open:
             self.post_message(Filtered("", True))
+        elif self.query_one(Overview).whole and not at.on_page:
+            self.action_show_pane(self.query_one(Overview).filtered)
         elif at.undo():
             self.arrive()
 
@@ -161,6 +172,23 @@ class Moving(Program):
         elif isinstance(cursor, Scope):
             self.go(Scope(cursor.pid))
 
+    def action_fold(self) -> None:
+        """The vCPUs of the VM under the cursor go, or come back."""
+        vms = self.query_one(Overview).table("vms")
+        if isinstance(vms.cursor, Scope) and vms.cursor.pid is not None:
+            vms.point_at(Scope(vms.cursor.pid))
+            self.presenter.glance.folding.turn(vms.cursor.pid)
+            self.redraw()
+
+    def action_turn(self, by: int) -> None:
+        """On a reason's page: another one, in the order of the table."""
+        reasons = self.query_one(Overview).table("reasons")
+        if self.viewpoint.reason is not None:
+            reasons.point_at(self.viewpoint.reason)
+            reasons.action_move(by)
+            self.viewpoint.reason = reasons.cursor  # type: ignore[assignment]
+            self.arrive()
+
     def action_mark(self) -> None:
         """The VM or vCPU under the cursor, with which others are compared then; the same once more: none."""
         cursor = self._under_cursor()
@@ -196,6 +224,8 @@ class Moving(Program):
         """Go to what it is about, and mark the figures that it rests on."""
         self.viewpoint.go(one.scope, finding=one.key)
         self.viewpoint.filters = dict.fromkeys(self.viewpoint.filters, "")  # it may be what they leave out
+        if one.scope.thread is not None:
+            self.presenter.glance.folding.open(one.scope.pid)
         self.arrive()
         self.action_show_pane("reasons" if one.reason else "vms")
         for table, key in (("vms", one.scope), ("reasons", one.reason)):
@@ -225,7 +255,8 @@ class Moving(Program):
         if pane in PANES and self.viewpoint.on_page:
             self._close()
         if pane in PANES:
-            self.query_one(Overview).turn_to(pane)
+            overview = self.query_one(Overview)
+            overview.turn_to(overview.filtered if overview.whole and pane == "detail" else pane)
         else:
             self.query_one(SchedulerPage).turn_to(pane)
         self.call_after_refresh(self.redraw)

@@ -176,7 +176,7 @@ class Presenter:
             if self._answers(details):
                 self._details(details, self._at.reason)
         else:
-            self.glance.show(shown, self._names(shown))
+            self.glance.show(shown, self._names(shown), {one.scope.pid for one in self.found})
 
     def lower(self, shown: Reading) -> None:
         """What the cursor is on now."""
@@ -198,8 +198,9 @@ class Presenter:
         return details is not None and details.look.only == self._at.reason
 
     def _page(self, reading: Reading, key: Key) -> None:
-        page = reason_page(reading.session, self._at.interval(reading), self._at.scope, key, POINTS)
-        self._app.query_one(ReasonPage).show(page)
+        page = self._app.query_one(ReasonPage)
+        interval = self._at.interval(reading)
+        page.show(reason_page(reading.session, interval, self._at.scope, key, POINTS, page.who_width))
 
     def _details(self, reading: Reading, key: Key) -> None:
         interval, scope, names = reading.interval, self._at.scope, self._names(reading)

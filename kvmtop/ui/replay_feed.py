@@ -37,6 +37,7 @@ class ReplayFeed:
         self.speed, self.at, self.paused = 1, -1, False  # at: the sample that is shown
         self._goto: int | None = None
         self._goto_lock = threading.Lock()
+        self._moves = 0
         self._session = Session()  # changed in run()'s thread alone
         self._settled = False  # what is shown was delivered with time to look at it
         self._fill_from, self._fill_until = 0, 0.0  # the oldest sample in the history; when to leave it at that
@@ -84,6 +85,7 @@ class ReplayFeed:
             self._wake.clear()
             now = time.monotonic()
             if (goto := self._goto) is not None:
+                self._moves += 1
                 self._seek(goto)
                 with self._goto_lock:
                     self._goto = None if self._goto == goto else self._goto  # a key may have come meanwhile
@@ -110,7 +112,7 @@ class ReplayFeed:
     def _show(self, settled: bool = False) -> None:
         if interval := self._session.interval:
             self._settled = settled
-            self._deliver(Reading(self._session.copy(), interval, DetailHistory(), settled))
+            self._deliver(Reading(self._session.copy(), interval, DetailHistory(), settled, self._moves))
 
     def _advance(self, target: int) -> None:
         """Play up to a sample; if that takes too long, the rest as one interval."""

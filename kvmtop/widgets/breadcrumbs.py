@@ -6,16 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.message import Message
 from textual.widgets import Static
 
-from .table import fit
+from ..tables.finding_line import shortened
 from .theme import palette, style
 
 Figure = tuple[str, str]  # a number, and what of
+
+SHORT = 12  # characters of a name, which are worth more than another figure
 
 
 @dataclass
@@ -45,19 +46,22 @@ class Trail(Static):
         state: Sequence[Figure] = (),
     ) -> None:
         """Steps: (name, target), the host first; notes about it, while one is nowhere else. Where it is narrow, notes
-        go first, then the words of the state from the left, then long names are cut."""
+        go first, then the words of the state from the left, figures from the right, and then long names are cut."""
         self._steps, colours = steps, palette(self.app)
         width = max(self.size.width - 2, 10)
         middle, right = self._joined(figures), self._joined(state)
         state, notes = list(state), list(notes)
         left = self._left(notes, 60)
-        while (over := left.cell_len + middle.cell_len + right.cell_len + 4 - width) > 0:
+        while left.cell_len + middle.cell_len + right.cell_len + 4 > width:
             if notes:
                 notes.pop()
             elif len(state) > 1:
                 right = self._joined(state := state[1:])
-            elif len(steps) > 1 or over:
-                left = self._left((), max((width - middle.cell_len - right.cell_len - 12) // len(steps), 6))
+            elif (room := (width - middle.cell_len - right.cell_len - 12) // len(steps)) < SHORT and len(figures) > 1:
+                figures = figures[:-1]
+                middle = self._joined(figures)
+            else:
+                left = self._left((), max(room, 6))
                 break
             left = self._left(notes, 60)
         if left.cell_len + middle.cell_len + right.cell_len + 4 > width:
@@ -90,7 +94,7 @@ class Trail(Static):
         for number, (name, _) in enumerate(self._steps):
             text.append(" › " if number else "")
             strong = style(colours.strong, "", "bold") if number == last else style(colours.label, "", "underline")
-            text.append(fit(name, min(cell_len(name), room), True), strong)
+            text.append(shortened(name, room), strong)
             self._ends.append(text.cell_len + 1)
         for note in notes:
             text.append(f" · {note}")

@@ -91,15 +91,16 @@ def histogram(
 def _labels(marks: Sequence[tuple[str, int]], width: int, colours: Palette) -> Runs:
     """Each over its mark, or as near to it as can be with none over another."""
     starts, free = [], 0
+    gap = 2 if sum(len(text) + 2 for text, _ in marks) <= width + 2 else 1
     for text, at in marks:
         starts.append(max(at - len(text) // 2, free))
-        free = starts[-1] + len(text) + 2
+        free = starts[-1] + len(text) + gap
     limit = width
     label, strong = theme.style(colours.label), theme.style(colours.strong, attributes="bold")
     words: list[tuple[int, str, Style]] = []
     for (text, _), start in zip(reversed(marks), reversed(starts), strict=True):
         start = min(start, limit - len(text))
-        limit = start - 2
+        limit = start - gap
         name, _, value = text.partition(" ")
         figure = value.rstrip("nµms")
         middle = start + len(name) + 1

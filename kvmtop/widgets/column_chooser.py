@@ -1,10 +1,11 @@
-"""The columns of a table, to be shown, hidden and moved, or the panes; the screen behind follows at once."""
+"""The columns of a table, to be shown, hidden and moved, the panes, or the bounds of findings; the screen behind
+follows at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -15,26 +16,139 @@ from ..tables.rows import Heading, Row
 from .table import Selected, Table
 
 
+class Choice(Protocol):
+    """A list of what can be changed. Methods that change something say whether they have."""
+
+    name: str  # of what it is about, in a word
+    title: str
+    noun: str
+    keys: str  # what does what, besides those that all lists have
+
+    def rows(self) -> Sequence[Row]:
+        """A mark or a value, a title, and what it means; the screen behind shows what they say."""
+
+    def turn(self, key: str) -> bool:
+        """Show or hide it."""
+
+    def shift(self, key: str, by: int) -> bool:
+        """Move it, or make it more or less."""
+
+    def reset(self) -> None:
+        """As kvmtop has them."""
+
+    def undo(self) -> None:
+        """As they were to begin with."""
+
+
+Preview = Callable[[tuple[str, ...]], Collection[str]]  # show these, from the left; those that there is room for
+
+
 @dataclass
 class Chosen:
     """A table's columns, or the panes. words: by key, title and meaning; usual: kvmtop's choice, whose first stays."""
 
-    table: str
+    name: str
     title: str
+    noun: str
     words: Mapping[str, tuple[str, str]]
     usual: tuple[str, ...]
     shown: tuple[str, ...]  # from the left
+    preview: Preview
+    keys: str = "space show · < > move"
 
     def __post_init__(self) -> None:
+        self._before = self._asked_for
+        self._sort()
+
+    def _sort(self) -> None:
         self.order = [*self.shown, *(key for key in self.words if key not in self.shown)]  # with those that are hidden
 
     @property
-    def asked_for(self) -> tuple[str, ...]:
+    def _asked_for(self) -> tuple[str, ...]:
         """None where it is kvmtop's choice."""
         return () if self.shown == self.usual else self.shown
 
+    def rows(self) -> Sequence[Row]:
+        """See Choice."""
+        room = self.preview(self._asked_for)
+        rows = []
+        for key in self.order:
+            title, words = self.words[key]
+            mark = "■" if key in room else "□" if key in self.shown else " "
+            rows.append(Row(key, [mark, title, f"no room; {words}" if mark == "□" else words], dim=mark != "■"))
+        return rows
 
-Preview = Callable[[str, tuple[str, ...]], Collection[str]]  # of a table these columns; those that there is room for
+    def turn(self, key: str) -> bool:
+        """See Choice."""
+        if key == self.usual[0]:
+            return False
+        self.shown = tuple(one for one in self.order if (one in self.shown) != (one == key))
+        return True
+
+    def shift(self, key: str, by: int) -> bool:
+        """See Choice."""
+        at = self.order.index(key)
+        if not at or not 0 < at + by < len(self.order):
+            return False
+        self.order.insert(at + by, self.order.pop(at))
+        self.shown = tuple(one for one in self.order if one in self.shown)
+        return True
+
+    def reset(self) -> None:
+        """See Choice."""
+        self.shown = self.usual
+        self._sort()
+
+    def undo(self) -> None:
+        """See Choice."""
+        self.preview(self._before)
+
+
+@dataclass
+class Bounds:
+    """From where on something is said. words: by key, its meaning, which begins with its unit; steps: by unit."""
+
+    name: str
+    title: str
+    words: Mapping[str, str]
+    steps: Mapping[str, Sequence[float]]
+    usual: Mapping[str, float]
+    values: dict[str, float]
+    preview: Callable[[Mapping[str, float]], None]
+    noun: str = "FINDING"
+    keys: str = "< > lower or raise"
+    _before: Mapping[str, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._before = dict(self.values)
+
+    def rows(self) -> Sequence[Row]:
+        """See Choice."""
+        self.preview(self.values)
+        return [
+            Row(key, [f"{value:g}{self.words[key][0]}", key, self.words[key]], mark=value != self.usual[key])
+            for key, value in self.values.items()
+        ]
+
+    def turn(self, key: str) -> bool:
+        """See Choice: all of them are looked for."""
+        return False
+
+    def shift(self, key: str, by: int) -> bool:
+        """See Choice."""
+        now = self.values[key]
+        beyond = [step for step in self.steps[self.words[key][0]] if (step - now) * by > 0]
+        if beyond:
+            self.values[key] = min(beyond) if by > 0 else max(beyond)
+        return bool(beyond)
+
+    def reset(self) -> None:
+        """See Choice."""
+        self.values = dict(self.usual)
+
+    def undo(self) -> None:
+        """See Choice."""
+        self.preview(self._before)
 
 
 class _List(Table):
@@ -51,7 +165,7 @@ class _List(Table):
 
 
 class ColumnChooser(ModalScreen[bool]):
-    """Whether what was chosen shall be kept."""
+    """One Choice at a time; whether what was chosen shall be kept."""
 
     DEFAULT_CSS = """
     ColumnChooser { align: right bottom; }
@@ -67,14 +181,14 @@ class ColumnChooser(ModalScreen[bool]):
         Binding("less_than_sign,comma,shift+up,K", "shift(-1)", "Left", show=False),
         Binding("greater_than_sign,full_stop,shift+down,J", "shift(1)", "Right", show=False),
         Binding("d", "usual", "Default", show=False),
-        Binding("tab,shift+tab", "other", "Other table", show=False),
+        Binding("tab", "other(1)", "Next list", show=False),
+        Binding("shift+tab", "other(-1)", "List before", show=False),
     ]
 
-    def __init__(self, tables: Sequence[Chosen], preview: Preview) -> None:
-        """tables: the one to begin with first."""
+    def __init__(self, choices: Sequence[Choice]) -> None:
+        """choices: the one to begin with first."""
         super().__init__()
-        self._tables, self._preview = list(tables), preview
-        self._before = {one.table: one.asked_for for one in tables}
+        self._choices = list(choices)
 
     def compose(self) -> ComposeResult:
         """One list."""
@@ -91,51 +205,36 @@ class ColumnChooser(ModalScreen[bool]):
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
-        now, table = self._tables[0], self.query_one(_List)
-        room = self._preview(now.table, now.asked_for)
+        now, other, table = self._choices[0], self._choices[1], self.query_one(_List)
+        rows = now.rows()
         table.border_title = now.title
-        other = {"vms": "VMs"}.get(self._tables[1].table, self._tables[1].table)
-        table.border_subtitle = f"space show · < > move · d default · tab {other} · ↵ keep · esc undo"
-        self.set_class(now.table == "vms", "-left")
-        rows = []
-        for key in now.order:
-            title, words = now.words[key]
-            mark = "■" if key in room else "□" if key in now.shown else " "
-            rows.append(Row(key, [mark, title, f"no room; {words}" if mark == "□" else words], dim=mark != "■"))
-        width = max(table.scrollable_content_region.width - 14, 1)
-        columns = (
-            ("mark", "", 1),
-            ("title", "PANE" if now.table == "panes" else "COLUMN", 10),
-            ("words", "MEANING", width),
-        )
+        table.border_subtitle = f"{now.keys} · d default · tab {other.name} · ↵ keep · esc undo"
+        self.set_class(now.name == "VMs", "-left")
+        mark = max(len(str(row.cells[0])) for row in rows)
+        width = max(table.scrollable_content_region.width - 13 - mark, 1)
+        columns = ("mark", "", mark), ("title", now.noun, 10), ("words", "MEANING", width)
         table.show([Heading(*column, left=True) for column in columns], rows)
 
-    def action_turn(self) -> None:
-        """Show the cursor's column, or hide it."""
-        now, key = self._tables[0], str(self.query_one(_List).cursor)
-        if key != now.usual[0]:
-            now.shown = tuple(one for one in now.order if (one in now.shown) != (one == key))
+    def _do(self, changed: bool) -> None:
+        if changed:
             self._draw()
 
+    def action_turn(self) -> None:
+        """Show what the cursor is on, or hide it."""
+        self._do(self._choices[0].turn(str(self.query_one(_List).cursor)))
+
     def action_shift(self, by: int) -> None:
-        """The cursor's column to the left or the right."""
-        now, key = self._tables[0], str(self.query_one(_List).cursor)
-        at = now.order.index(key)
-        if at and 0 < at + by < len(now.order):
-            now.order.insert(at + by, now.order.pop(at))
-            now.shown = tuple(one for one in now.order if one in now.shown)
-            self._draw()
+        """Move it, or make it more or less."""
+        self._do(self._choices[0].shift(str(self.query_one(_List).cursor), by))
 
     def action_usual(self) -> None:
         """As kvmtop has them."""
-        now = self._tables[0]
-        now.shown = now.usual
-        now.__post_init__()
+        self._choices[0].reset()
         self._draw()
 
-    def action_other(self) -> None:
-        """The columns of the next table."""
-        self._tables.append(self._tables.pop(0))
+    def action_other(self, by: int) -> None:
+        """The next list, or the one before."""
+        self._choices = [*self._choices[by:], *self._choices[:by]]
         self._draw()
         self.call_after_refresh(self._draw)  # its pane may not have been seen until now
 
@@ -146,6 +245,6 @@ class ColumnChooser(ModalScreen[bool]):
 
     async def action_dismiss(self, result: bool | None = None) -> None:
         """As it was before."""
-        for table, columns in self._before.items() if not result else ():
-            self._preview(table, columns)
+        for choice in self._choices if not result else ():
+            choice.undo()
         self.dismiss(result)

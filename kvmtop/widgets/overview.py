@@ -93,19 +93,26 @@ class Overview(Container):
         """Whether one pane is seen at a time."""
         return self.screen.has_class("-narrow") or self.screen.has_class("-medium")
 
+    @property
+    def whole(self) -> bool:
+        """Whether the lower pane has all the room where it could be below the tables."""
+        return self.pane == "detail" and not self.tabbed
+
     def turn_to(self, pane: str) -> None:
         """Show a pane; a table gets the keys."""
         self.set_class(False, f"-{self.pane}")
         self.set_class(True, f"-{pane}")
         self.pane = pane
-        self.lower.can_focus = pane == "detail" and self.tabbed
-        if pane != "detail":
-            self.turn_keys_to(pane)
-        elif self.tabbed:
+        self.lower.can_focus = pane == "detail"
+        if pane == "detail":
             self.focus_table()
+        else:
+            self.turn_keys_to(pane)
 
     def beside(self, by: int) -> str:
         """The next pane, or the one before; of those side by side, of the tables."""
+        if self.whole:
+            return self.filtered
         panes = list(PANES) if self.tabbed else list(PANES)[:2]
         now = self.pane if self.tabbed else self.filtered
         return panes[((panes.index(now) if now in panes else 0) + by) % len(panes)]

@@ -92,7 +92,7 @@ class What(Static):
             return Text(text, style(colours.text, "", "bold"))
 
         who = who_has_it(page, width, HOLDERS if height > 10 else 2, colours)
-        most = 3 if height > 10 else 2 if height > 6 else 1
+        most = 6 if height > 20 else 3 if height > 10 else 2 if height > 6 else 1
         lines = [head("What it means"), *paragraph(page.what or "Nobody has described it.", width, most, colours.text)]
         if who and height - len(lines) > 2:
             lines += [*([Text()] if height - len(lines) > len(who) + 1 else []), head("Who has it"), *who]

@@ -48,6 +48,8 @@ class ReasonPage(VerticalScroll):
     ReasonPage #unrecorded { display: none; padding: 0 2; color: $text-muted; }
     ReasonPage.-recorded #unrecorded { display: block; }
     ReasonPage.-recorded #details, ReasonPage.-recorded #slow-pane { display: none; }
+    ReasonPage.-recorded #durations { height: 1fr; min-height: 13; max-height: 30; }
+    ReasonPage .part Line { height: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "scroll_down", "Down", show=False),
@@ -106,6 +108,11 @@ class ReasonPage(VerticalScroll):
     def details_width(self) -> int:
         """Of a table of what was touched: two are side by side where the screen is wide."""
         return self._room("touched") or self._room("code") or self.size.width
+
+    @property
+    def who_width(self) -> int:
+        """Of the table of vCPUs."""
+        return self._room("who") or 60
 
     @property
     def slow_width(self) -> int:

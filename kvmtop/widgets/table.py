@@ -27,10 +27,11 @@ from .theme import Palette, palette, style
 
 @dataclass
 class Selected(Message):
-    """A row was chosen, with Enter or a click."""
+    """A row was chosen, with Enter or a click. x: where it was clicked, in characters from the cursor's mark."""
 
     table: Table
     key: Key
+    x: int | None = None
 
     @property
     def control(self) -> Table:
@@ -226,7 +227,7 @@ class Table(ScrollView, can_focus=True):
         position = event.y - 1 + self.scroll_offset.y
         if event.y <= self._height and position < len(self.rows):
             self.move_to(position)
-            self.action_select()
+            self.post_message(Selected(self, self._keys[position], event.x))
 
     def _heading_at(self, x: int) -> str | None:
         end = 1

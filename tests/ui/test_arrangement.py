@@ -16,7 +16,7 @@ from kvmtop.ui.live_feed import LiveFeed
 from kvmtop.widgets.column_chooser import ColumnChooser
 from kvmtop.widgets.table import Table
 
-from ..support.dashboard import Driver, small_host
+from ..support.dashboard import IO, Driver, small_host
 
 FILE = """\
 # mine
@@ -129,7 +129,7 @@ async def test_the_other_table_has_its_own(size: tuple[int, int], file: Path) ->
         await driver.press("o", "tab", "down", "down", "down", "space")
         chooser = driver.app.screen
         assert isinstance(chooser, ColumnChooser)
-        assert str(chooser.query_one(Table).border_title) == "columns of VMs and vCPUs"
+        assert str(chooser.query_one(Table).border_title) == "columns of the VMs"
         assert driver.app.viewpoint.columns["vms"] == ("name", "rate", "bar", "state", "trend")
         assert columns(driver, "vms")[:3] == ["name", "rate", "bar"]
 
@@ -159,8 +159,48 @@ async def test_panes_are_hidden_and_shown_and_kept(file: Path) -> None:
         await driver.press("o", "tab", "tab", "end", "space", "enter")
         assert not driver.app.query_one("#lower").display and driver.app.query_one("#area").display
         await driver.until(lambda: file.read_text() != FILE)
-        assert Config.load(file).preferences.words("panes") == ("tables", "time", "findings")
+        assert Config.load(file).preferences.words("panes") == ("reasons", "vms", "time", "findings")
     async with started(Config.load(file)) as (driver, _):
         assert not driver.app.query_one("#lower").display
         await driver.press("o", "tab", "tab", "d")
         assert driver.app.query_one("#lower").display
+
+
+async def test_the_vms_can_be_hidden_and_are_seen_in_place_of_the_reasons_then() -> None:
+    async with started(Config()) as (driver, _):
+        await driver.press("o", "tab", "tab", "down", "space", "enter")
+        assert driver.table("reasons").size.width > 140 and not driver.table("vms").size.width
+        await driver.press("2")
+        assert driver.app.focused is driver.table("vms") and driver.table("vms").size.width > 140
+        await driver.press("tab")
+        assert driver.app.focused is driver.table("reasons") and not driver.table("vms").size.width
+
+
+async def test_from_where_on_something_is_said_is_changed_on_the_screen_and_kept(file: Path) -> None:
+    async with started(Config.load(file)) as (driver, _):
+        driver.host.exits(4001, IO[1], 30_000_000, user=25_000_000)
+        await driver.tick()
+        assert "user space" in driver.text()  # from 1 % on, by the file
+        await driver.press("o", "shift+tab", "full_stop", "full_stop")
+        rows = {str(row.key): row for row in driver.app.screen.query_one(Table).rows}
+        assert rows["user"].cells[0] == "3%" and rows["rise"].cells[0] == "4×" and rows["user"].mark
+        assert driver.app.viewpoint.limits.user == pytest.approx(0.03)
+        assert "user space" not in driver.text()  # at once
+        await driver.press("escape")
+        assert driver.app.viewpoint.limits.user == pytest.approx(0.01) and file.read_text() == FILE
+        await driver.press("o", "shift+tab", "down", "comma", "space", "enter")
+        await driver.until(lambda: file.read_text() != FILE)
+        kept = tomllib.loads(file.read_text())["findings"]
+        assert kept == {"user": 1, "blocked": 15}
+    async with started(Config.load(file)) as (driver, _):
+        await driver.press("o", "shift+tab", "d", "enter")
+        await driver.until(lambda: Config.load(file).preferences.number("findings.blocked") == 20)
+
+
+@pytest.mark.parametrize(("by", "end"), [(-1, "0%"), (1, "100%")])
+async def test_a_bound_ends_where_the_file_would_refuse_it(by: int, end: str) -> None:
+    async with started(Config()) as (driver, _):
+        await driver.press("o", "shift+tab", *["comma" if by < 0 else "full_stop"] * 25)
+        assert driver.app.screen.query_one(Table).rows[0].cells[0] == end
+        await driver.press("end", *["comma" if by < 0 else "full_stop"] * 25)
+        assert driver.app.screen.query_one(Table).rows[-1].cells[0] == ("1×" if by < 0 else "1000×")

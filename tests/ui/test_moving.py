@@ -212,3 +212,51 @@ async def test_palette_offers_every_command() -> None:
     async with driving() as d:
         titles = {command.title for command in d.app.get_system_commands(d.app.screen)}
         assert {"Sort by P99", "Reverse the order", "Hold the display still; counting goes on"} <= titles
+
+
+async def test_the_next_reason_and_the_one_before_on_a_page() -> None:
+    async with driving() as d:
+        order = [row.key for row in d.table().rows]
+        await d.press("enter", "n")
+        assert d.app.viewpoint.reason == order[1] and d.app.query_one(ReasonPage).display
+        await d.press("n", "n")
+        assert d.app.viewpoint.reason == order[-1]  # there is no other
+        await d.press("N")
+        assert d.app.viewpoint.reason == order[-2] and d.app.viewpoint.sorting == "time"
+        await d.press("escape")
+        assert d.app.viewpoint.reason is None and d.table().cursor == order[-2]
+        await d.press("n")
+        assert not d.app.viewpoint.on_page
+        await d.press("N")
+        assert d.app.viewpoint.sorting == "reason"
+
+
+async def test_what_the_cursor_is_on_in_full_and_back() -> None:
+    async with driving() as d:
+        low = d.app.query_one("#lower").size.height
+        await d.press("down", "d")
+        assert d.app.query_one("#lower").size.height > 2 * low and not d.table().size.width
+        assert d.app.focused is d.app.query_one("#lower")
+        at = d.table().cursor
+        await d.press("up")
+        assert d.table().cursor != at and d.app.query_one("#lower").size.height > 2 * low
+        await d.press("escape")
+        assert d.app.focused is d.table() and d.app.query_one("#lower").size.height == low
+        await d.press("2", "3", "3")
+        assert d.app.focused is d.table("vms")
+        await d.press("3", "tab")
+        assert d.app.focused is d.table("vms")
+
+
+async def test_the_keys_lead_somewhere_at_any_size() -> None:
+    async with driving(size=(80, 24)) as d:
+        await d.press("3")
+        for size in ((160, 48), (120, 30), (80, 24), (160, 48), (110, 34)):
+            await d.pilot.resize_terminal(*size)
+            await d.pilot.pause()
+            assert d.app.focused and d.app.focused.size.width and d.app.focused.has_focus
+            at = d.table().cursor
+            await d.press("down")
+            if at == d.table().cursor:
+                await d.press("up")
+            assert d.table().cursor != at

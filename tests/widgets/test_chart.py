@@ -32,6 +32,12 @@ def test_marks_stand_over_their_buckets_and_their_words_over_none_other() -> Non
     assert labels.index("p50") < 27 < labels.index("p50") + 9
 
 
+def test_where_it_is_narrow_no_word_loses_a_letter() -> None:
+    marks = [("p50 90.1µs", 2), ("p99 2.36ms", 20), ("max 2.62ms", 21)]
+    assert text(histogram([1] * 30, marks, DECADES, 32, 12, _DARK))[0] == "p50 90.1µs p99 2.36ms max 2.62ms"
+    assert "p99 2.36ms  max 2.62ms" in text(histogram([1] * 30, marks, DECADES, 40, 12, _DARK))[0]
+
+
 @pytest.mark.parametrize("width", [16, 20, 46, 200])
 @pytest.mark.parametrize("height", [4, 5, 15])
 def test_it_fills_its_room(width: int, height: int) -> None:
