@@ -6,6 +6,7 @@ from rich.text import Text
 from textual import events
 from textual.binding import Binding
 from textual.screen import Screen
+from textual.theme import Theme
 from textual.widgets import Static
 
 from .theme import palette, style
@@ -27,6 +28,7 @@ class Keys(Static):
     def on_mount(self) -> None:
         """Who has the focus has keys of its own."""
         self.screen.bindings_updated_signal.subscribe(self, self._changed)
+        self.app.theme_changed_signal.subscribe(self, self._changed)
         self.call_after_refresh(self._draw)
 
     def on_resize(self) -> None:
@@ -34,7 +36,7 @@ class Keys(Static):
         self._seen = None
         self._draw()
 
-    def _changed(self, screen: Screen[object]) -> None:
+    def _changed(self, what: Screen[object] | Theme) -> None:
         self._draw()
 
     def _bound(self) -> list[Binding]:

@@ -260,3 +260,17 @@ async def test_the_keys_lead_somewhere_at_any_size() -> None:
             if at == d.table().cursor:
                 await d.press("up")
             assert d.table().cursor != at
+
+
+async def test_another_theme_is_seen_on_all_lines_at_once() -> None:
+    async with driving() as d:
+
+        def looks() -> set[str]:
+            strips = d.app.screen._compositor.render_strips()
+            found = {segment.style.color.name for segment in strips[-1] if segment.style and segment.style.color}
+            assert found
+            return found
+
+        dark = looks()
+        d.app.theme = "kvmtop-light"
+        await d.until(lambda: not looks() & dark)
