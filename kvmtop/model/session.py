@@ -87,12 +87,13 @@ class Session:
             for key, count in counts(baseline, mask).items():
                 totals[key] = totals.get(key, 0) - count
         samples = list(self.history)[-trend:] if trend else []
+        past = [(sample.by_reason(scope), sample.seconds) for sample in samples]
         return [
             Line(
                 reason=reason,
                 share=reason.count / exits if exits else None,
                 time_share=reason.time / time if time else None,
-                trend=[sample.by_reason(scope).get(reason.key, (0, 0))[0] / sample.seconds for sample in samples],
+                trend=[sums.get(reason.key, (0, 0))[0] / seconds for sums, seconds in past],
                 total=totals.get(reason.key, 0),
                 own_share=reason.own / own if own > 0 and (idle or not reason.idle) else None,
                 aside=reason.idle and not idle,

@@ -71,7 +71,10 @@ class Dashboard(Moving):
         """The reasons have the keys."""
         dress(self)
         self.begin()
-        self.query_one(Overview).focus_table()
+        overview = self.query_one(Overview)
+        for table in ("reasons", "vms"):
+            overview.table(table).follow = self._pointed
+        overview.focus_table()
         self.app_resume_signal.subscribe(self, self._repaint)  # back from Ctrl-Z
         self.redraw()
 

@@ -17,7 +17,7 @@ from ..widgets.program import Program
 from ..widgets.reason_page import ReasonPage
 from ..widgets.scheduler_page import SchedulerPage
 from ..widgets.slow_page import SlowPage
-from ..widgets.table import Pointed, Selected, Table
+from ..widgets.table import Selected, Table
 from .feed import Feed, Reading
 from .presenter import Presenter
 from .viewpoint import Viewpoint
@@ -261,8 +261,6 @@ class Moving(Program):
             self.query_one(SchedulerPage).turn_to(pane)
         self.call_after_refresh(self.redraw)
 
-    @on(Pointed, "#reasons")
-    @on(Pointed, "#vms")
     def _pointed(self) -> None:
         """The lower pane follows the cursor."""
         if self.shown and not self.viewpoint.on_page:

@@ -44,6 +44,7 @@ class Canvas(Widget):
 
     DEFAULT_CSS = "Canvas { height: 1fr; width: 1fr; background: $background; color: $foreground; }"
     _strips: list[Strip] | None = None
+    _base = Style()
 
     def draw(self, width: int, height: int, colours: Palette) -> Sequence[Runs]:
         """Its lines, from the top."""
@@ -65,9 +66,10 @@ class Canvas(Widget):
 
     def render_line(self, y: int) -> Strip:
         """See Textual's line API."""
-        base, width = self.rich_style, self.size.width
+        width = self.size.width
         if self._strips is None:
+            base = self._base = self.rich_style  # looked up once, not for each line
             lines = self.draw(width, self.size.height, theme.palette(self.app))
             strips = (Strip([Segment(text, base + look) for text, look in line]) for line in lines)
             self._strips = [strip.adjust_cell_length(width, base) for strip in strips]
-        return self._strips[y] if y < len(self._strips) else Strip.blank(width, base)
+        return self._strips[y] if y < len(self._strips) else Strip.blank(width, self._base)

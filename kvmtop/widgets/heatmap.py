@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from .. import units
@@ -15,9 +16,9 @@ SHADES = " ░▒▓█"  # without colour
 _LEVELS = 7  # colours
 
 
-def _level(count: int, most: int, levels: int) -> int:
-    """0 of nothing, else 1 to levels, by log(1 + n)."""
-    return min(math.ceil(levels * math.log1p(count) / math.log1p(most)), levels) if count else 0
+def _bounds(most: int, levels: int) -> list[float]:
+    """What a count is above, of each level from 1 on, by log(1 + n): how many of them it is above is its level."""
+    return [math.expm1(math.log1p(most) * level / levels) for level in range(levels)]
 
 
 def heatmap(
@@ -42,7 +43,8 @@ def heatmap(
     shown = [[sum(one[at : at + merge]) for at in range(0, buckets, merge)] for one in history[-room:]]
     steps, most = -(-buckets // merge), max(map(max, shown))
     tones = len(SHADES) - 1 if colours.colourless else _LEVELS
-    levels = [[_level(count, most, tones) for count in one] for one in shown]
+    bounds = _bounds(most, tones)
+    levels = [[bisect_left(bounds, count) for count in one] for one in shown]
     label, indent = theme.style(colours.label), " " * (room - len(shown))
     marks = {int(at) // merge // each: text for at, text in zip(scale.positions, scale.labels, strict=True)}
     shades = ["", *theme.ramp(colours, state, _LEVELS)] if not colours.colourless else []

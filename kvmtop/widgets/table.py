@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -126,6 +126,7 @@ class Table(ScrollView, can_focus=True):
         self.cursor: Key | None = None
         self.marked: Marked | None = None
         self.flagged: Key | None = None  # a row with a mark before it
+        self.follow: Callable[[], None] | None = None  # what is drawn with the cursor: a message is a frame late
         self._keys: Sequence[Key] = ()
         self._at: int | None = None  # where the cursor is in them
         self._base = Style()
@@ -193,6 +194,8 @@ class Table(ScrollView, can_focus=True):
         elif position >= top + height:
             self.scroll_to(y=position - height + 1, animate=False, force=True, immediate=True)
         self.refresh()
+        if self.follow:
+            self.follow()
         self.post_message(Pointed(self))
 
     def point_at(self, key: Key) -> None:

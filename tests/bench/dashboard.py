@@ -17,12 +17,16 @@ from kvmtop.ui.live_feed import LiveFeed
 from .large import Large
 from .terminal import running
 
-SETTLE = 12.0  # seconds until the sparklines are full
+PAST = 200  # seconds that have passed: trends, area and heatmap are full
+SETTLE = 5.0  # seconds until it has begun
 
 
 async def measure(host: Large, size: tuple[int, int], seconds: float) -> float:
     """CPU seconds per second."""
-    app = KvmtopApp(LiveFeed(host))
+    feed = LiveFeed(host)
+    host.grow_old(feed, PAST)
+    host.prepare(int(SETTLE + seconds) + 5)
+    app = KvmtopApp(feed)
     async with running(app, size):
         await asyncio.sleep(SETTLE)
         wall, cpu = time.monotonic(), time.process_time()
@@ -34,12 +38,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--reasons", type=int, default=40)
     parser.add_argument("--vcpus", type=int, default=8)
-    parser.add_argument("--size", default="120x50")
+    parser.add_argument("--size", default="160x48")
     parser.add_argument("--seconds", type=float, default=20)
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
     host = Large(options.reasons, options.vcpus)
-    host.prepare(int(SETTLE + options.seconds) + 5)
     share = asyncio.run(measure(host, (width, height), options.seconds))
     print(f"{options.size}, {options.reasons} reasons, {options.vcpus} vCPUs: {100 * share:.2f} % of one core")
 

@@ -9,9 +9,11 @@ import numpy as np
 from kvmtop.model.arrays import Array
 from kvmtop.model.provenance import HERE, Origin
 from kvmtop.model.snapshot import CELL, SLOW, THREAD, Snapshot
-from kvmtop.model.vocabulary import SVM, DetailRequest, Names, Vm
+from kvmtop.model.vocabulary import STATES, SVM, DetailRequest, Names, Vm
+from kvmtop.ui.live_feed import LiveFeed
 
 SECOND = 1_000_000_000
+USUAL = (0.45, 0.08, 0.06, 0.32, 0.05, 0.03, 0.01)  # of STATES, on average
 
 
 class Large:
@@ -56,11 +58,24 @@ class Large:
             cells["hist"][rows, self._first + step] += exits
             cells["count"] += exits
             cells["total"] += exits * np.uint64(20_000)
+        spent = cells["total"] - self.now.cells["total"]
+        cells["user"] += spent // np.uint64(5)
+        cells["wait"] += spent // np.uint64(20)
+        last = cells["reason"] == cells["reason"].max()
+        cells["idle"][last] += spent[last] // np.uint64(2) + spent[last] // np.uint64(5)
         cells["max"] = 900_000
-        threads["states"] += np.array([SECOND // 2, 0, 0, SECOND - SECOND // 2, 0, 0, 0], "u8")
+        shares = self._random.uniform(0.5, 1.5, (len(threads), len(STATES))) * USUAL
+        shares[0, STATES.index("wait")] = shares[1, STATES.index("throttled")] = 0.5  # two findings
+        threads["states"] += (shares / shares.sum(axis=1)[:, None] * SECOND).astype("u8")
         threads["pairs"] = np.bincount(cells["thread"], cells["count"])
         self.now = replace(self.now, time_ns=self.now.time_ns + SECOND, threads=threads, cells=cells)
         return self.now
+
+    def grow_old(self, feed: LiveFeed, seconds: int) -> None:
+        """Let so many seconds have passed: whatever shows a past has all of it then."""
+        for _ in range(seconds):
+            self.prepare(1)
+            feed.read()
 
     def prepare(self, seconds: int) -> None:
         """Make so many Snapshots: that is no part of the product."""
