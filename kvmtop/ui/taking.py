@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from io import StringIO
 from pathlib import Path
+
+from rich.console import Console, RenderableType
 
 from ..model.scope import Scope
 from ..output import summary
@@ -36,7 +39,25 @@ class Taking(Dashboard):
         stem = file_name(vm[0] if vm else "all", time.strftime("%Y%m%d-%H%M%S"))
         strips = self.screen._compositor.render_strips()
         text = "".join(f"{''.join(segment.text for segment in strip).rstrip()}\n" for strip in strips)
-        self._save({Path(f"{stem}.svg"): self.export_screenshot(), Path(f"{stem}.txt"): text})
+        drawn = self.screen._compositor.render_update(full=True, screen_stack=self._background_screens)
+        self.presenter.frame(self.shown, self.newest, "saving …")  # answers the key, before what takes longer
+        self.call_after_refresh(self._save_screen, stem, drawn, text)
+
+    def _save_screen(self, stem: str, drawn: RenderableType, text: str) -> None:
+        width, height = self.size
+        console = Console(
+            width=width,
+            height=height,
+            file=StringIO(),
+            force_terminal=True,
+            color_system="truecolor",
+            record=True,
+            legacy_windows=False,
+            safe_box=False,
+        )
+        console.print(drawn)
+        self._save({Path(f"{stem}.svg"): console.export_svg(title=self.title), Path(f"{stem}.txt"): text})
+        self.redraw_frame()
 
     def _save(self, files: dict[Path, str]) -> None:
         for path, text in files.items():
