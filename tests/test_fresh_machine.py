@@ -148,7 +148,7 @@ def typing(machines: tuple[Machine, Machine]) -> Machine:
 def test_from_nothing_to_the_dashboard(typing: Machine) -> None:
     terminal = Terminal(typing.argv(f"{typed('make run')}; echo status $?; sleep 60"), 120, 40)
     try:
-        screen = terminal.wait(r"^(?s:.*)REASON +EXITS/S(?s:.*)^(hlt|HLT) +[\d.]+", 400)
+        screen = terminal.wait(r"^(?s:.*)REASON +EXITS/S(?s:.*)^│.(io|msr) +[\d.]+", 400)
         print(screen)
         terminal.keys("q")
         terminal.wait(r"^status 0", 20)
