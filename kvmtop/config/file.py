@@ -37,12 +37,13 @@ class Config:
         found = cls(path or (folder and folder / "kvmtop" / "config.toml"), owner=owner)
         if found.path is None:
             return found
+        found.there = True  # also what cannot be read
         try:
             text = found._text()
-            found.there = True
             found.preferences, wrong = read(_parsed(text), text)
             found.complaints = [f"{found.path}: {sentence}" for sentence in wrong]
         except FileNotFoundError as error:
+            found.there = False
             if path:
                 raise KvmtopError(f"cannot read {path}: {error.strerror}", 2) from None
         except (OSError, KvmtopError) as error:
