@@ -191,7 +191,9 @@ def test_the_debian_package(machines: tuple[Machine, Machine]) -> None:
     assert completed == "--openmetrics\n"
     assert "kvmtop.service" in bare.run("dpkg -L kvmtop")
     about = bare.run("cat /usr/share/doc/kvmtop/copyright")
-    assert all(name in about for name in ("textual ", "plotext ", "numpy ", "prometheus_client ", "Apache License"))
+    assert all(
+        name in about for name in ("textual ", "plotext ", "numpy ", "prometheus_client ", "tomlkit ", "Apache License")
+    )
     wants = "/etc/systemd/system/multi-user.target.wants"  # as `systemctl enable` does
     bare.run(f"sudo mkdir -p {wants} && sudo ln -s /usr/lib/systemd/system/kvmtop.service {wants}")
     bare.run("sudo apt-get remove -y -qq kvmtop && ! test -e /usr/lib/kvmtop")
