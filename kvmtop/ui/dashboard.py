@@ -8,6 +8,7 @@ from textual import on
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding
 from textual.containers import Container
+from textual.geometry import Size
 from textual.screen import Screen
 
 from ..reference.labels import Labels
@@ -50,6 +51,7 @@ class Dashboard(Moving):
         self.shown: Reading | None = None
         self.newest: Reading | None = None  # later than what is shown while the display is held
         self.doing = ""  # what takes a while, as a word
+        self._laid_for = Size()
         self.presenter = Presenter(self, feed, self.viewpoint, labels or Labels())
 
     def compose(self) -> ComposeResult:
@@ -76,6 +78,7 @@ class Dashboard(Moving):
             overview.table(table).follow = self._pointed
         overview.focus_table()
         self.app_resume_signal.subscribe(self, self._repaint)  # back from Ctrl-Z
+        self.screen.screen_layout_refresh_signal.subscribe(self, self._laid_out)
         self.redraw()
 
     def begin(self) -> None:
@@ -94,10 +97,15 @@ class Dashboard(Moving):
         self.presenter.frame(self.shown, self.newest, self.doing)
 
     def on_resize(self) -> None:
-        """Columns follow the width, once the new layout is known; before there is one, nothing is drawn."""
+        """Before there is a size, nothing is drawn."""
         self.screen_stack[0].add_class("-sized")
-        self.call_after_refresh(self.redraw)
         self._repaint()
+
+    def _laid_out(self, screen: Screen[object]) -> None:
+        """Columns follow the width once the widgets have theirs, and not with the next reading, which may be long."""
+        if screen.size != self._laid_for:
+            self._laid_for = screen.size
+            self.call_after_refresh(self.redraw)
 
     def _repaint(self, *_: object) -> None:
         """Draw everything again: the terminal may have lost what Textual believes to be there."""
@@ -141,20 +149,23 @@ class Dashboard(Moving):
 
     def action_filter(self) -> None:
         """Ask for the filter of the pane that has the keys."""
-        if not self.viewpoint.on_page and not self.query_one(FilterField).is_open:
+        field, table = self.query_one(FilterField), self.query_one(Overview).filtered
+        if field.is_open and field.table == table:
+            self.screen.set_focus(field)
+        elif not self.viewpoint.on_page:
             self.viewpoint.remember()
-            self.query_one(FilterField).ask(self.viewpoint.filters[self.query_one(Overview).filtered])
+            field.ask(self.viewpoint.filters[table], table)
 
     @on(Filtered)
     def _filter(self, event: Filtered) -> None:
-        overview = self.query_one(Overview)
-        self.viewpoint.filters[overview.filtered] = event.text
+        field = self.query_one(FilterField)
+        self.viewpoint.filters[field.table] = event.text
         if event.done:
             if not event.text:  # there is nothing to undo
                 self.viewpoint.undo()
-                self.viewpoint.filters[overview.filtered] = ""
-            self.query_one(FilterField).close()
-            overview.focus_table()
+                self.viewpoint.filters[field.table] = ""
+            field.close()
+            self.query_one(Overview).focus_table()
         self.redraw()
 
     def action_help(self) -> None:

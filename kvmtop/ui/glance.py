@@ -33,6 +33,7 @@ from .steady import Steady
 from .viewpoint import Viewpoint
 
 PAST = 60  # of the lower pane
+NO_VM = "no VM yet; one that starts appears here by itself"
 BRIEF = 24  # rows of a screen from which on there are lines in place of the lower pane
 
 
@@ -66,6 +67,7 @@ class Glance:
             reasons.show(heads, rows, (at.sorting, at.descending), foot(together(everything), heads))
         if width := vms.room:
             vms.flagged = at.marked
+            vms.empty = f"no VM matches {at.filters['vms']!r}" if at.filters["vms"] else NO_VM
             members = self._members(reading, interval)
             few = not overview.tabbed and self._app.size.height < ROWS
             cursor = vms.cursor if isinstance(vms.cursor, Scope) else members[0].scope if members else ALL
@@ -99,7 +101,9 @@ class Glance:
         overview, interval = self._app.query_one(Overview), self._at.interval(reading)
         table = overview.table(overview.filtered)
         if overview.lower.size.width:
-            if overview.filtered == "reasons" and table.cursor is not None:
+            if table.cursor is None:
+                overview.lower.clear()
+            elif overview.filtered == "reasons":
                 overview.lower.show_reason(self._reason(reading, interval, table.cursor))  # type: ignore[arg-type]
             elif pair := self._pair(reading, interval, table.cursor):
                 self._compare(reading, interval, *pair)

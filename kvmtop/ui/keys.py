@@ -17,7 +17,8 @@ def shown(keys: str, action: str, name: str, tooltip: str, **options: Any) -> Bi
     return Binding(keys, action, name, tooltip=tooltip, **options)
 
 
-QUIT = shown("q,ctrl+c", "quit", "quit", "End, and print the summary", key_display="q", priority=True)
+QUIT = shown("q", "quit", "quit", "End, and print the summary", priority=True)
+INTERRUPT = key("ctrl+c", "interrupt", "Interrupt", "The same, also over the help, which q closes", priority=True)
 HELP = shown("question_mark,f1,h", "help", "all keys", "Keys, columns and words", key_display="?")
 PAUSE = shown("space", "pause", "pause", "Hold the display still; counting goes on")
 SLOWER = key("plus,equals_sign", "interval(1)", "Slower", "Longer interval", key_display="+")
@@ -71,7 +72,7 @@ TAKE = (
     key("s", "save_screen", "Save screen", "Write this screen as SVG and as text"),
     key("w", "summary", "Summary", "Write the summary so far to a file"),
 )
-LEAVE = (HELP, key("ctrl+z", "suspend_process", "Suspend", "Back to the shell; fg returns"), QUIT)
+LEAVE = (HELP, key("ctrl+z", "suspend_process", "Suspend", "Back to the shell; fg returns"), QUIT, INTERRUPT)
 DASHBOARD = (*SEE, *ARRANGE, *TAKE, MEMORY, *LEAVE)  # of what is on one key, the first in the line at the foot
 
 NOT_IN_RECORDINGS = (PAUSE, SLOWER, FASTER, SLOWEST, SLOW_TAB, MEMORY)  # another meaning there, or none

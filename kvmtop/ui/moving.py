@@ -23,6 +23,7 @@ from .presenter import Presenter
 from .viewpoint import Viewpoint
 
 MARK = range(1, 3)  # characters of a VM's row in which a click folds it
+OF_TABLES = ("filter", "columns", "mark", "step_sort")  # actions that do nothing on a page
 
 
 class Moving(Program):
@@ -51,6 +52,7 @@ class Moving(Program):
     def arrive(self) -> None:
         """Show the place that the viewpoint has gone to."""
         at, overview = self.viewpoint, self.query_one(Overview)
+        self.query_one(FilterField).close()  # Escape undoes this step before the filter
         self.look()
         if at.scheduler:
             self._turn_to("SchedulerPage")
@@ -76,6 +78,8 @@ class Moving(Program):
         if action in ("memory", "mark") and at.scheduler != (action == "memory"):
             return False
         if action == "turn" and at.reason is None:
+            return False
+        if at.on_page and (action in OF_TABLES or (action == "pane" and not at.scheduler)):
             return False
         if (action, parameters) == ("sort", ("reason",)) and at.reason is not None:
             return False

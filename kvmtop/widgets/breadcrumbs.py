@@ -11,12 +11,13 @@ from textual import events
 from textual.message import Message
 from textual.widgets import Static
 
-from ..tables.finding_line import shortened
+from .table import shorten
 from .theme import palette, style
 
 Figure = tuple[str, str]  # a number, and what of
 
-SHORT = 12  # characters of a name, which are worth more than another figure
+NAME = "kvmtop  "
+LONGEST, ENOUGH, LEAST = 60, 24, 10  # cells of a name: at all, before the state gives way, and before figures do
 
 
 @dataclass
@@ -46,26 +47,27 @@ class Trail(Static):
         state: Sequence[Figure] = (),
     ) -> None:
         """Steps: (name, target), the host first; notes about it, while one is nowhere else. Where it is narrow, notes
-        go first, then the words of the state from the left, figures from the right, and then long names are cut."""
+        go first, then long names are cut, then words of the state go, from the left, then figures but the first."""
         self._steps, colours = steps, palette(self.app)
         width = max(self.size.width - 2, 10)
-        middle, right = self._joined(figures), self._joined(state)
-        state, notes = list(state), list(notes)
-        left = self._left(notes, 60)
-        while left.cell_len + middle.cell_len + right.cell_len + 4 > width:
+        notes, figures, state = list(notes), list(figures), list(state)
+        lengths = [min(cell_len(name), LONGEST) for name, _ in steps]
+        while True:
+            middle, right = self._joined(figures), self._joined(state)
+            others = right.cell_len + middle.cell_len + (4 if middle else 2) + sum(cell_len(note) + 3 for note in notes)
+            cells = width - others - len(NAME) - 3 * (len(steps) - 1)
+            room = next((most for most in range(max(lengths), 1, -1) if sum(min(n, most) for n in lengths) <= cells), 1)
+            if room == max(lengths) or (not notes and room >= (ENOUGH if len(state) > 1 else LEAST)):
+                break
             if notes:
                 notes.pop()
             elif len(state) > 1:
-                right = self._joined(state := state[1:])
-            elif (room := (width - middle.cell_len - right.cell_len - 12) // len(steps)) < SHORT and len(figures) > 1:
-                figures = figures[:-1]
-                middle = self._joined(figures)
+                state.pop(0)
+            elif figures:
+                figures.pop(1 if len(figures) > 1 else 0)
             else:
-                left = self._left((), max(room, 6))
                 break
-            left = self._left(notes, 60)
-        if left.cell_len + middle.cell_len + right.cell_len + 4 > width:
-            middle = Text()
+        left = self._left(notes, room)
         at = max((width - middle.cell_len) // 2, left.cell_len + 2)
         at = min(at, width - right.cell_len - 2 - middle.cell_len)
         text = Text.assemble(left, " " * (at - left.cell_len), middle, no_wrap=True, overflow="crop")
@@ -89,12 +91,12 @@ class Trail(Static):
     def _left(self, notes: Sequence[str], room: int) -> Text:
         """room: characters of a name."""
         colours, text, self._ends = palette(self.app), Text(), []
-        text.append("kvmtop", style(colours.accent, "", "bold")).append("  ")
+        text.append(NAME, style(colours.accent, "", "bold"))
         last = len(self._steps) - 1
         for number, (name, _) in enumerate(self._steps):
             text.append(" › " if number else "")
             strong = style(colours.strong, "", "bold") if number == last else style(colours.label, "", "underline")
-            text.append(shortened(name, room), strong)
+            text.append(shorten(name, room), strong)
             self._ends.append(text.cell_len + 1)
         for note in notes:
             text.append(f" · {note}")

@@ -22,15 +22,16 @@ class FilterField(Input):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, placeholder="text or regular expression; Enter keeps it, Escape clears it")
+        self.table = ""  # whose rows it is about, whatever has the keys meanwhile
 
     @property
     def is_open(self) -> bool:
         """Whether somebody types in it, or has left it for a table."""
         return self.has_class("-on")
 
-    def ask(self, text: str) -> None:
+    def ask(self, text: str, table: str = "") -> None:
         """Let somebody change this text: the next key is theirs (focus() would let keys typed fast pass by)."""
-        self.value = text
+        self.value, self.table = text, table
         self.add_class("-on")
         self.screen.set_focus(self)
 

@@ -42,6 +42,8 @@ class Keys(Static):
     def _bound(self) -> list[Binding]:
         active = self.screen.active_bindings.values()
         found = {one.action: one for _, one, enabled, _ in active if one.show and enabled}
+        if self.app.screen is not self.screen:  # what is on top of it has the keys, and says which
+            found = {action: one for action, one in found.items() if action == "quit"}
         last = [found.pop(action) for action in KEPT if action in found]
         return [*found.values(), *last]
 

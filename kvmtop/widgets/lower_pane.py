@@ -32,6 +32,11 @@ class LowerPane(Pane):
         """Characters of the tables."""
         return self.query_one(VcpuParts).widths
 
+    def clear(self) -> None:
+        """There is no row, so none to tell of."""
+        self._turn_to("")
+        self.label("")
+
     def show_reason(self, page: Page) -> None:
         """A reason."""
         colours = palette(self.app)

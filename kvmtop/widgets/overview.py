@@ -75,7 +75,7 @@ class Overview(Container):
                 yield Table(id="reasons", empty="waiting for the first exit …")
                 yield Line(id="reasons-brief", classes="brief")
             with Pane(id="vms-pane"):
-                yield Table(id="vms", empty="no VM yet; one that starts appears here by itself")
+                yield Table(id="vms")
                 yield Line(id="vms-brief", classes="brief")
         yield LowerPane(id="lower")
 

@@ -16,6 +16,7 @@ from textual.widgets import Input
 from textual.worker import WorkerFailed
 
 from ..errors import KvmtopError, fault
+from .help import Help
 from .theme import variables
 
 
@@ -53,8 +54,15 @@ class Program(App[None]):
     def rest(self) -> None:
         """What is left to do once the terminal is as it was."""
 
+    def action_interrupt(self) -> None:
+        """End, whatever is on top."""
+        self.exit()
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The filter's key has priority, so that it comes before the letters after it; but not where somebody types."""
+        """The filter's key has priority, so that it comes before the letters after it; but not where somebody types.
+        Over the help, q closes that."""
+        if action == "quit" and len(self.screen_stack) > 1 and isinstance(self.screen, Help):
+            return None
         if action == "pane" and len(self.screen_stack) > 1:
             return None
         if action == "filter" and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):

@@ -15,7 +15,7 @@ from ..tables.page import Page
 from . import chart
 from .chart import Chart
 from .heatmap import heatmap, legend
-from .line import Line
+from .line import Title
 from .table import fit, parts
 from .theme import Palette, palette, style
 
@@ -120,7 +120,7 @@ class ReasonBrief(Horizontal):
         yield What()
         for name in ("lower-hist", "lower-heat"):
             with Vertical(classes="part"):
-                yield Line(id=f"{name}-title")
+                yield Title(id=f"{name}-title")
                 yield Chart(id=name)
 
     def show(self, page: Page) -> None:
@@ -137,10 +137,7 @@ def durations(parent: Widget, page: Page, hist: str, heat: str) -> None:
         (hist, "Durations of the last interval", Text("log scale", style(colours.label))),
         (heat, "Durations over time", fewer),
     ):
-        line = parent.query_one(f"#{name}-title", Line)
-        head = Text(title, style(colours.text, "", "bold"), no_wrap=True)
-        gap = line.size.width - head.cell_len - hint.cell_len
-        line.show(head.append(" " * gap).append_text(hint) if gap > 0 else head)
+        parent.query_one(f"#{name}-title", Title).show_both(Text(title, style(colours.text, "", "bold")), hint)
     chart_of = parent.query_one(f"#{hist}", Chart)
     if any(page.hist):
         chart_of.show(lambda w, h, c: chart.histogram(page.hist, page.marks, page.decades, w, h, c, page.state))

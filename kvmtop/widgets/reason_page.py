@@ -14,7 +14,7 @@ from textual.widgets import Static
 from ..tables.page import Page
 from ..tables.rows import Rows
 from .chart import Chart
-from .line import Line
+from .line import Line, Title
 from .pane import Pane
 from .reason_brief import durations
 from .reason_facts import ReasonFacts
@@ -77,7 +77,7 @@ class ReasonPage(VerticalScroll):
         with Pane(id="durations"), Horizontal():
             for name in ("hist", "heat"):
                 with Vertical(classes="part"):
-                    yield Line(id=f"{name}-title")
+                    yield Title(id=f"{name}-title")
                     yield Chart(id=name)
             with Vertical(classes="part"):
                 yield Static("Which vCPUs", classes="head")

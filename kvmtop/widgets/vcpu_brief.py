@@ -56,6 +56,7 @@ class Waited(Static):
         super().__init__(id="waited")
         self.hint = HINT
         self._brief: VcpuBrief | None = None
+        self._lines = 1
 
     def show(self, brief: VcpuBrief) -> None:
         """Another one, or other figures."""
@@ -82,7 +83,8 @@ class Waited(Static):
                 lines.append(
                     line.append(" " * max(width - line.cell_len - cell_len(number.plain), 1)).append_text(number)
                 )
-        self.update(Text("\n").join(lines), layout=False)
+        grown, self._lines = len(lines) != self._lines, len(lines)
+        self.update(Text("\n").join(lines), layout=grown)
 
 
 class VcpuParts(Horizontal):

@@ -154,6 +154,34 @@ async def test_filter() -> None:
         assert d.names("vms") == ["db01", "vCPU 0"] and len(d.names()) == 3
 
 
+async def test_a_filter_stays_with_the_table_it_was_asked_for() -> None:
+    async with driving() as d:
+        await d.press("slash", "m", "tab")
+        d.app.set_focus(d.app.query_one("#filter", Input))  # a click into it, which selects what is there
+        await d.press(*"ms")
+        assert d.app.viewpoint.filters == {"reasons": "ms", "vms": ""}
+        await d.press("enter", "2", "slash", *"web")
+        assert d.app.viewpoint.filters == {"reasons": "ms", "vms": "web"}
+
+
+async def test_escape_leaves_the_page_that_was_opened_while_a_filter_was_typed() -> None:
+    async with driving() as d:
+        await d.press("slash", "m")
+        await d.pilot.click("#reasons", offset=(3, 1))
+        await d.press("escape")
+        assert not d.app.query_one(ReasonPage).display and d.names() == ["msr"]
+        await d.press("escape")
+        assert len(d.names()) == 3
+
+
+async def test_what_a_filter_leaves_empty_says_so_below_too() -> None:
+    async with driving() as d:
+        await d.press("2", "slash", *"none", "enter")
+        assert "no VM matches 'none'" in d.text() and "all of it ─╮" not in d.text()
+        await d.press("escape")
+        assert "all of it ─╮" in d.text()
+
+
 async def test_a_filter_typed_faster_than_the_screen_is_drawn() -> None:
     async with driving() as d:
         for key in ("slash", *"m/r"):  # as a slow terminal hands them over: all at once
@@ -206,6 +234,28 @@ async def test_help_lists_every_key_and_column() -> None:
             assert words in text
         await d.press("escape")
         assert not isinstance(d.app.screen, Help)
+
+
+async def test_q_closes_the_help_and_ctrl_c_ends_from_there() -> None:
+    async with driving() as d:
+        await d.press("question_mark", "q")
+        assert not isinstance(d.app.screen, Help) and d.app.is_running
+        await d.press("question_mark", "ctrl+c")
+        await d.until(lambda: not d.app.is_running)
+
+
+async def test_the_foot_names_no_key_that_does_nothing() -> None:
+    def foot() -> str:
+        return d.text().rstrip().split("\n")[-1]
+
+    async with driving(size=(200, 60)) as d:
+        assert all(key in foot() for key in ("tab next", "/ filter", "< sort", "o columns", "m mark"))
+        await d.press("o")
+        assert foot().split() == ["q", "quit"]
+        await d.press("escape", "enter")
+        assert not any(key in foot() for key in ("tab next", "/ filter", "< sort", "o columns", "m mark"))
+        await d.press("escape", "S")
+        assert "tab next" in foot() and "/ filter" not in foot()
 
 
 async def test_palette_offers_every_command() -> None:

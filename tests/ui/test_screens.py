@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from kvmtop.sanitize import clean
+from kvmtop.widgets.breadcrumbs import Trail
 from kvmtop.widgets.themes import wear
 
 from ..support.culprits import Culprits
@@ -15,6 +17,7 @@ from ..support.dashboard import IO, driving, small_host
 from ..support.fake import Busy
 from ..support.hostile import NASTY
 
+SPINNER = re.compile("[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] probes")
 SCREENS = Path(__file__).parents[1] / "data" / "screens"
 
 
@@ -33,6 +36,34 @@ async def test_every_size(size: tuple[int, int]) -> None:
         await d.press("1")
         await d.tick()
         assert "hlt" in d.text() and "kvmtop" in d.text()
+
+
+@pytest.mark.parametrize("keys", [(), ("enter",)], ids=["all", "page"])
+async def test_a_screen_that_is_held_follows_its_size(keys: tuple[str, ...]) -> None:
+    async with driving(Busy(), (120, 36)) as d:
+        await d.tick(3)
+        await d.press("space", *keys)
+        for size in ((200, 60), (80, 24), (160, 48)):
+            await d.pilot.resize_terminal(*size)
+            await d.press()
+            drawn = d.text()
+            await d.press("t", "t")
+            assert SPINNER.sub("", drawn) == SPINNER.sub("", d.text())
+            assert "0:00:0" in drawn.split("\n")[0]
+
+
+async def test_a_long_name_gives_way_to_the_filter_and_is_cut_between_words() -> None:
+    name = "a host whose name has a lot of words and still more"
+    async with driving(Busy(), (100, 30)) as d:
+        trail = d.app.query_one(Trail)
+        state = [("", "/io"), ("PAUSED", ""), ("0:00:21", "")]
+        for width, left in ((100, "a host whose name has a lot of…"), (70, "a host whose…"), (50, "a host whose…")):
+            await d.pilot.resize_terminal(width, 30)
+            await d.press()
+            trail.show([(name, None)], ["SVM"], [("2.13k", "exits/s"), ("2", "VMs"), ("3", "vCPUs")], state)
+            line = str(trail.visual).rstrip()
+            assert line.startswith(f"kvmtop  {left}  ") and line.endswith("0:00:21") and "2.13k exits/s" in line
+            assert ("/io" in line) == (width == 100)
 
 
 @pytest.mark.parametrize("theme", ["kvmtop-light", "textual-dark", "textual-light"])

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from kvmtop.tables.rows import Heading, Row
 from kvmtop.tables.states import bar
 from kvmtop.widgets.program import Program
-from kvmtop.widgets.table import Table
+from kvmtop.widgets.table import Table, shorten
 from kvmtop.widgets.theme import dress, palette
 
 HEADINGS = [
@@ -122,3 +122,11 @@ async def test_a_click_on_a_head_beside_the_mark_sorts() -> None:
         app.one.show(HEADINGS, rows(3))
         await pilot.pause()
         assert [app.one._heading_at(x) for x in (1, 8, 11, 30)] == ["name", "name", "time", "trend"]
+
+
+@pytest.mark.parametrize(
+    ("width", "cut"),
+    [(21, "share of all the…"), (22, "share of all the exits"), (16, "share of all…"), (3, "sh…")],
+)
+def test_text_is_cut_between_words(width: int, cut: str) -> None:
+    assert shorten("share of all the exits", width) == cut
