@@ -23,7 +23,7 @@ class Keys(Static):
     def __init__(self) -> None:
         super().__init__()
         self._seen: object = None
-        self._places: list[tuple[int, int, str]] = []  # from, to, action
+        self._places: list[tuple[int, int, str]] = []  # from, to, key
 
     def on_mount(self) -> None:
         """Who has the focus has keys of its own."""
@@ -71,13 +71,13 @@ class Keys(Static):
         for number, (one, text) in enumerate(parts):
             if one.action == "help":  # at the right end
                 line.append(" " * max(width - line.cell_len - text.cell_len, 0))
-            self._places.append((line.cell_len, line.cell_len + text.cell_len, one.action))
+            self._places.append((line.cell_len, line.cell_len + text.cell_len, one.key))
             line.append_text(text).append(" " * GAP if number < len(parts) - 1 else "")
         self.update(line, layout=False)
 
-    async def on_click(self, event: events.Click) -> None:
-        """A key with the mouse."""
-        for begin, end, action in self._places:
+    def on_click(self, event: events.Click) -> None:
+        """A key with the mouse, which goes where that key would."""
+        for begin, end, key in self._places:
             if begin <= event.x - 1 < end:
-                await self.app.run_action(action, self.screen.focused or self.app)
+                self.app.simulate_key(key)
                 return

@@ -258,6 +258,14 @@ async def test_the_foot_names_no_key_that_does_nothing() -> None:
         assert "tab next" in foot() and "/ filter" not in foot()
 
 
+@pytest.mark.parametrize("words", ["o columns", "? all keys", "↵ all of it", "tab next pane"])
+async def test_a_click_on_a_key_at_the_foot_presses_it(words: str) -> None:
+    async with driving(size=(160, 48)) as d:
+        lines = d.text().split("\n")
+        await d.pilot.click(offset=(lines[-1].index(words), len(lines) - 1))
+        await d.until(lambda: len(d.app.screen_stack) > 1 or d.app.viewpoint.on_page or d.app.focused is d.table("vms"))
+
+
 async def test_palette_offers_every_command() -> None:
     async with driving() as d:
         titles = {command.title for command in d.app.get_system_commands(d.app.screen)}
