@@ -40,6 +40,7 @@ class Comparison(Program):
     CSS = """
     #header { height: 2; padding: 0 1; background: $panel; text-style: bold; }
     #state { height: 1; padding: 0 1; color: $text-muted; }
+    #header, #state { text-wrap: nowrap; text-overflow: ellipsis; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         shown("q", "quit", "Quit", "End, and print the comparison"),

@@ -191,3 +191,9 @@ def test_in_a_terminal_it_ends_with_the_text(pair: tuple[str, str]) -> None:  # 
         after.partition("A: ")[2]
         == "\n".join(text(RecordingSpan.read(pair[0]), RecordingSpan.read(pair[1]))).partition("A: ")[2] + "\n"
     )
+
+
+async def test_both_recordings_are_named_where_it_is_narrow(app: Comparison) -> None:
+    async with app.run_test(size=(30, 12)) as pilot:
+        shown = await drawn(pilot, app, ["REASON", "RATE", "A"])
+        assert shown[0].lstrip().startswith("A: …") and shown[1].lstrip().startswith("B: …") and "REASON" in shown[2]
