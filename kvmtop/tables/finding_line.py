@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from .. import units
 from ..insight.finding import Finding
 from .rows import Link
+from .text import shortened
 
 SENTENCE = 40  # characters: where there are fewer for it, a few words stand in for the sentence
 NARROW = 60  # characters of the line
@@ -98,13 +99,3 @@ def _hint(words: str, key: tuple[str, str] = ("", "")) -> list[Link]:
 
 def _length(parts: Sequence[Link]) -> int:
     return sum(cell_len(part.text) for part in parts)
-
-
-def shortened(text: str, width: int) -> str:
-    """Cut at a word's end where it is too long."""
-    if cell_len(text) <= width:
-        return text
-    cut = set_cell_size(text, max(width - 1, 0))
-    if text[len(cut) :][:1] != " " and " " in cut:
-        cut = cut.rpartition(" ")[0]
-    return cut.rstrip(" ,:;(") + "…" if width > 0 else ""

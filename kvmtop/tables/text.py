@@ -32,3 +32,13 @@ def _line(columns: Sequence[Column[T]], cells: Sequence[Cell]) -> str:
             line += f"{text:>{column.width}}"
         line, left = line + " ", column.left
     return line.rstrip()
+
+
+def shortened(text: str, width: int) -> str:
+    """Cut at a word's end where it is too long."""
+    if cell_len(text) <= width:
+        return text
+    cut = set_cell_size(text, max(width - 1, 0))
+    if text[len(cut) :][:1] != " " and " " in cut:
+        cut = cut.rpartition(" ")[0]
+    return cut.rstrip(" ,:;(") + "…" if width > 0 else ""

@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.message import Message
 from textual.widgets import Static
 
-from .table import shorten
+from ..tables.text import shortened
 from .theme import palette, style
 
 Figure = tuple[str, str]  # a number, and what of
@@ -96,7 +97,7 @@ class Trail(Static):
         for number, (name, _) in enumerate(self._steps):
             text.append(" › " if number else "")
             strong = style(colours.strong, "", "bold") if number == last else style(colours.label, "", "underline")
-            text.append(shorten(name, room), strong)
+            text.append(shortened(name, room), strong)
             self._ends.append(text.cell_len + 1)
         for note in notes:
             text.append(f" · {note}")

@@ -13,7 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
 from ..tables.rows import Heading, Row
-from .table import Selected, Table, shorten
+from ..tables.text import shortened
+from .table import Selected, Table
 
 
 class Choice(Protocol):
@@ -213,7 +214,7 @@ class ColumnChooser(ModalScreen[bool]):
         mark = max(len(str(row.cells[0])) for row in rows)
         width = max(table.scrollable_content_region.width - 13 - mark, 1)
         columns = ("mark", "", mark), ("title", now.noun, 10), ("words", "MEANING", width)
-        rows = [replace(row, cells=[*row.cells[:2], shorten(str(row.cells[2]), width)]) for row in rows]
+        rows = [replace(row, cells=[*row.cells[:2], shortened(str(row.cells[2]), width)]) for row in rows]
         table.show([Heading(*column, left=True) for column in columns], rows)
 
     def _do(self, changed: bool) -> None:

@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from ..tables.page import SchedulerView
 from ..tables.rows import Key, Rows
+from ..tables.text import shortened
 from . import chart
 from .canvas import Runs
 from .chart import Chart
@@ -151,11 +152,5 @@ class SchedulerPage(VerticalScroll, can_focus=False):
         if note:
             key = self.table(pane).cursor
             words, line = (note(key) if key is not None else None) or "", self.query_one(f"#{pane}-note", Static)
-            line.update(Text(shortened(words, line.size.width * line.size.height)), layout=False)
-
-
-def shortened(text: str, width: int) -> str:
-    """Cut at a word's end where it is too long."""
-    if len(text) <= width or width <= 0:
-        return text
-    return text[: width - 1].rpartition(" ")[0] + " …"
+            room = line.size.width * line.size.height
+            line.update(Text(shortened(words, room) if room else words), layout=False)

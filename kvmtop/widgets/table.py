@@ -81,15 +81,6 @@ def fit(text: str, width: int, left: bool) -> str:
     return text + " " * (width - length) if left else " " * (width - length) + text
 
 
-def shorten(text: str, width: int) -> str:
-    """No more terminal cells than that; of words whole ones."""
-    if cell_len(text) <= width or width < 1:
-        return text if width > 0 else ""
-    cut = fit(text, width, True)[:-1]
-    whole = cut if text[len(cut)] == " " else cut.rpartition(" ")[0]
-    return (whole.rstrip() or cut) + "…"
-
-
 _FIGURE = re.compile(r"( *[-−+]?[\d.]+)([^\d.\s]{1,4}(?:/s)?)")
 
 

@@ -109,7 +109,7 @@ async def measure(vcpus: int, reasons: int, size: tuple[int, int]) -> dict[str, 
     host.prepare(8)
     app = KvmtopApp(feed)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in KEYS}
-    ReasonPage._spin = lambda page: None  # type: ignore[method-assign]  # it would turn without an end
+    ReasonPage._spin = lambda page: None  # type: ignore[method-assign,assignment]  # it would turn without an end
     async with running(app, size):
         await asyncio.sleep(5)
         for turn in range(ROUNDS + 1):

@@ -6,8 +6,9 @@ import pytest
 from rich.cells import cell_len
 
 from kvmtop.insight.finding import Finding, Since
-from kvmtop.tables.finding_line import finding_line, shortened
+from kvmtop.tables.finding_line import finding_line
 from kvmtop.tables.rows import Link
+from kvmtop.tables.text import shortened
 
 SECOND = 1_000_000_000
 FOUND = [

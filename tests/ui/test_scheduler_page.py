@@ -11,7 +11,7 @@ from kvmtop.model.vocabulary import DetailRequest
 from kvmtop.sanitize import clean
 from kvmtop.ui.keys import MEMORY, SCHEDULER
 from kvmtop.widgets.help import Help
-from kvmtop.widgets.scheduler_page import SchedulerPage, shortened
+from kvmtop.widgets.scheduler_page import SchedulerPage
 
 from ..support.culprits import DB, WEB, Culprits
 from ..support.dashboard import Driver, driving
@@ -312,9 +312,3 @@ async def test_a_kernel_that_cannot_tell_who_has_the_cpu() -> None:
         await d.press("S")
         await d.tick(2)
         assert words(d).count(host.trouble) == 2 and "attached" not in d.text() and "not known yet" not in d.text()
-
-
-def test_a_line_is_cut_between_words() -> None:
-    assert shortened("one < two < three", 17) == "one < two < three"
-    assert shortened("one < two < three", 16) == "one < two < …"
-    assert shortened("one < two", 0) == "one < two"

@@ -8,8 +8,9 @@ from textual.app import ComposeResult
 
 from kvmtop.tables.rows import Heading, Row
 from kvmtop.tables.states import bar
+from kvmtop.tables.text import shortened
 from kvmtop.widgets.program import Program
-from kvmtop.widgets.table import Table, shorten
+from kvmtop.widgets.table import Table
 from kvmtop.widgets.theme import dress, palette
 
 HEADINGS = [
@@ -129,4 +130,4 @@ async def test_a_click_on_a_head_beside_the_mark_sorts() -> None:
     [(21, "share of all the…"), (22, "share of all the exits"), (16, "share of all…"), (3, "sh…")],
 )
 def test_text_is_cut_between_words(width: int, cut: str) -> None:
-    assert shorten("share of all the exits", width) == cut
+    assert shortened("share of all the exits", width) == cut
