@@ -41,4 +41,4 @@ def shortened(text: str, width: int) -> str:
     cut = set_cell_size(text, max(width - 1, 0))
     if text[len(cut) :][:1] != " " and " " in cut:
         cut = cut.rpartition(" ")[0]
-    return cut.rstrip(" ,:;(") + "…" if width > 0 else ""
+    return cut.rstrip(" ,:;(<") + "…" if width > 0 else ""
