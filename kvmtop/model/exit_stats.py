@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Reason:
     hist: tuple[int, ...]  # of the `count` exits
     halts: int = 0  # ns of it that stand for idle where `parts` does not tell: an old recording's halts
 
-    @property
+    @cached_property
     def key(self) -> tuple[int, int]:
         """What identifies the reason across Intervals."""
         return self.isa, self.code
@@ -46,7 +47,7 @@ class Reason:
         """ns of its time."""
         return self.parts.get("idle", self.halts)
 
-    @property
+    @cached_property
     def idle(self) -> bool:
         """Whether most of its time was spent halted."""
         return 2 * self.halted > self.time
@@ -56,7 +57,7 @@ class Reason:
         """ns of its time that the vCPU was not halted."""
         return self.time - self.halted
 
-    @property
+    @cached_property
     def own(self) -> int:
         """ns of its time that are its own doing: kernel, user and blocked; of an idle one what it was halted.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 from .. import units
 from ..model.exit_stats import NOT_ITS_DOING
@@ -12,7 +12,7 @@ from ..model.session import Line
 from ..model.vocabulary import VMX
 from . import columns
 from .columns import Column, as_chosen, cells, fitting, headings
-from .rows import Cell, Heading, Row, Rows
+from .rows import Cell, Heading, Lazy, Row, Rows
 from .states import bar, shares_of
 
 BAR = 7  # characters
@@ -251,7 +251,12 @@ def reason_table(lines: Sequence[Line], width: int, keys: Sequence[str] = ()) ->
     chosen = [made[key] for key in dict.fromkeys(["reason", *(keys or USUAL)])]
     chosen = fitting(as_chosen(chosen) if keys else chosen, width)
     heads = headings(chosen, width)
-    return heads, [Row(line.reason.key, cells(line, chosen, heads), dim=faint(line)) for line in lines]
+
+    @cache
+    def row(at: int) -> Row:
+        return Row(lines[at].reason.key, cells(lines[at], chosen, heads), dim=faint(lines[at]))
+
+    return heads, Lazy([line.reason.key for line in lines], row)
 
 
 def foot(lines: Sequence[Line], heads: Sequence[Heading]) -> list[Row]:

@@ -44,7 +44,7 @@ class Canvas(Widget):
 
     DEFAULT_CSS = "Canvas { height: 1fr; width: 1fr; background: $background; color: $foreground; }"
     _strips: list[Strip] | None = None
-    _base = Style()
+    _blank = Strip.blank(0)
 
     def draw(self, width: int, height: int, colours: Palette) -> Sequence[Runs]:
         """Its lines, from the top."""
@@ -66,10 +66,12 @@ class Canvas(Widget):
 
     def render_line(self, y: int) -> Strip:
         """See Textual's line API."""
-        width = self.size.width
-        if self._strips is None:
-            base = self._base = self.rich_style  # looked up once, not for each line
-            lines = self.draw(width, self.size.height, theme.palette(self.app))
-            strips = (Strip([Segment(text, base + look) for text, look in line]) for line in lines)
+        if self._strips is None:  # looked up once, not for each line: size, style, and what styles come to
+            (width, height), base = self.size, self.rich_style
+            lines = self.draw(width, height, theme.palette(self.app))
+            few = {id(look): look for line in lines for _, look in line}
+            looks = {key: base + look for key, look in few.items()}
+            strips = (Strip([Segment(text, looks[id(look)]) for text, look in line]) for line in lines)
             self._strips = [strip.adjust_cell_length(width, base) for strip in strips]
-        return self._strips[y] if y < len(self._strips) else Strip.blank(width, self._base)
+            self._blank = Strip.blank(width, base)
+        return self._strips[y] if y < len(self._strips) else self._blank
