@@ -15,6 +15,7 @@ import time
 
 from textual import events
 
+from kvmtop.model.scope import ALL
 from kvmtop.ui.app import KvmtopApp
 from kvmtop.ui.live_feed import LiveFeed
 from kvmtop.widgets.reason_page import ReasonPage
@@ -57,6 +58,7 @@ KEYS = {
     "page up": "pageup",
     "v (this VM only)": "v",
     "v (all)": "v",
+    "down (a vCPU) ": "down",
     "enter (a vCPU)": "enter",
     "backspace (its VM)": "backspace",
     "escape (the vCPU)": "escape",
@@ -109,13 +111,15 @@ async def measure(vcpus: int, reasons: int, size: tuple[int, int]) -> dict[str, 
     host.prepare(8)
     app = KvmtopApp(feed)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in KEYS}
-    ReasonPage._spin = lambda page: None  # type: ignore[method-assign,assignment]  # it would turn without an end
+    ReasonPage._spin = lambda self: None  # type: ignore[method-assign]  # it would turn without an end
     async with running(app, size):
         await asyncio.sleep(5)
         for turn in range(ROUNDS + 1):
             feed.every(3600)  # no reading in between
             reading = app.shown
             assert reading and reading.interval.seconds > 0.5
+            app.go(ALL)
+            app.viewpoint.past.clear()
             await answered(app, "1", "1")
             for name, key in KEYS.items():
                 ms = await answered(app, key, CHARACTERS.get(key, key if len(key) == 1 else None))
@@ -142,7 +146,7 @@ def main() -> None:
         found = [asyncio.run(measure(number, options.reasons, (width, height))) for number in sizes]
     print("| key | " + " | ".join(f"{number:,} vCPUs" for number in sizes) + " |\n|---|" + "--:|" * len(sizes))
     for name in KEYS:
-        print(f"| {name} | " + " | ".join("{:.0f} / {:.0f} ms".format(*row[name]) for row in found) + " |")
+        print(f"| {name.strip()} | " + " | ".join("{:.0f} / {:.0f} ms".format(*row[name]) for row in found) + " |")
 
 
 if __name__ == "__main__":
