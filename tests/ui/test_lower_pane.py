@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from kvmtop.widgets.lower_pane import LowerPane
+from kvmtop.widgets.table import Table
+
 from ..support.culprits import Culprits
 from ..support.dashboard import IO, MSR, driving
 
@@ -19,6 +22,17 @@ async def test_it_follows_the_cursor_in_both_tables() -> None:
         assert "╭─ db01 · vCPU 0 · thread 4101" in d.text() and "Where its time goes" in d.text()
         await d.press("tab")
         assert "╭─ msr · " in d.text()
+
+
+async def test_it_is_drawn_in_the_frame_of_the_cursor_itself() -> None:
+    async with driving(size=(160, 48)) as d:
+        lower = d.app.query_one(LowerPane)
+        for pane in ("1", "2"):
+            await d.press(pane, "home")
+            before = str(lower.border_title)
+            assert isinstance(d.app.focused, Table)
+            d.app.focused.action_move(1)  # and no message is handled before this is looked at:
+            assert str(lower.border_title) != before
 
 
 async def test_a_wait_is_explained_without_a_probe_and_named_by_one() -> None:

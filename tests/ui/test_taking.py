@@ -27,6 +27,16 @@ async def test_a_screen_is_written_as_svg_and_as_text(tmp_path: Path, monkeypatc
         assert svg.read_text().startswith("<svg") and "vCPU" in svg.read_text()
 
 
+async def test_the_title_answers_before_the_picture_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with driving(size=(160, 48)) as d:
+        d.app.action_save_screen()
+        assert "saving …" in d.text().split("\n")[0] and not list(tmp_path.iterdir())
+        await d.press()
+        (svg,) = tmp_path.glob("*.svg")
+        assert "saving" not in d.text() and "saving" not in svg.read_text()
+
+
 async def test_it_says_why_it_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with driving(size=(160, 48)) as d:
         told: list[str] = []
