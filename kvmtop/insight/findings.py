@@ -46,7 +46,8 @@ def findings(
 ) -> list[Finding]:
     """What stands out of a scope in an interval, gravest first, at most MOST. rows: its vcpu_rows()."""
     found: list[Finding] = []
-    rows = [row for row in rows if scope.covers(row.scope) or row.scope.covers(scope)]
+    if scope != ALL:
+        rows = [row for row in rows if scope.covers(row.scope) or row.scope.covers(scope)]
     vms = [vm for vm in rows if vm.scope.thread is None]
     still = {vm.scope.pid for vm in vms if vm.outside}
     vcpus = [vcpu for vcpu in rows if vcpu.scope.thread is not None and not vcpu.ended]
@@ -80,7 +81,9 @@ def _share(vcpu: VcpuRow, state: str) -> float:
 
 def _worst(vcpus: list[VcpuRow], state: str, least: float) -> list[VcpuRow]:
     """The one vCPU with the most of a state, if it is enough to be worth a sentence."""
-    return sorted((m for m in vcpus if _share(m, state) > least), key=lambda m: -_share(m, state))[:1]
+    shares = [one.shares.get(state, 0.0) if one.shares else 0.0 for one in vcpus]
+    most = max(shares, default=0.0)
+    return [vcpus[shares.index(most)]] if most > least else []
 
 
 def _over(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -221,8 +220,8 @@ def _outside(snapshot: Snapshot, lasted: I64) -> tuple[dict[int, Outside], set[i
 
 def _doing(outside: Mapping[int, Outside], rows: Collection[int]) -> tuple[int, str] | None:
     """The state that most of a VM's vCPUs are in, of those outside the guest and not idle, and how many are."""
-    states = Counter(one.where for row in rows if (one := outside.get(row)) and one.where != "idle")
-    return max(((number, state) for state, number in states.items()), default=None)
+    states = [one.where for row in rows if (one := outside.get(row)) and one.where != "idle"]
+    return max(((states.count(state), state) for state in set(states)), default=None)
 
 
 def _still(vm: Vm, lasted: list[int]) -> Outside | None:
