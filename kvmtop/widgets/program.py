@@ -9,6 +9,7 @@ from typing import Protocol
 
 from rich.segment import Segment
 from textual.app import App
+from textual.await_complete import AwaitComplete
 from textual.color import Color
 from textual.css.query import NoMatches
 from textual.filter import LineFilter
@@ -53,6 +54,10 @@ class Program(App[None]):
 
     def rest(self) -> None:
         """What is left to do once the terminal is as it was."""
+
+    def pop_screen(self) -> AwaitComplete:
+        """Textual's palette goes once more where Enter is pressed again before it has gone."""
+        return super().pop_screen() if len(self.screen_stack) > 1 else AwaitComplete()
 
     def action_interrupt(self) -> None:
         """End, whatever is on top."""

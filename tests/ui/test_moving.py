@@ -236,6 +236,17 @@ async def test_help_lists_every_key_and_column() -> None:
         assert not isinstance(d.app.screen, Help)
 
 
+async def test_what_is_on_top_may_be_left_twice_at_once() -> None:
+    async with driving() as d:
+        for key in ("ctrl+p", "question_mark", "o"):
+            await d.press(key)
+            on_top = d.app.screen
+            on_top.dismiss()
+            on_top.dismiss()  # as two quick keys do
+            await d.press()
+            assert d.app.is_running and len(d.app.screen_stack) == 1
+
+
 async def test_q_closes_the_help_and_ctrl_c_ends_from_there() -> None:
     async with driving() as d:
         await d.press("question_mark", "q")
