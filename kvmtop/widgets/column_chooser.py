@@ -206,6 +206,8 @@ class ColumnChooser(ModalScreen[bool]):
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
+        if not self.query(_List):  # closed before the frame that this was asked for
+            return
         now, other, table = self._choices[0], self._choices[1], self.query_one(_List)
         rows = now.rows()
         table.border_title = now.title

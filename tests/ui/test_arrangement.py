@@ -134,6 +134,17 @@ async def test_the_other_table_has_its_own(size: tuple[int, int], file: Path) ->
         assert columns(driver, "vms")[:3] == ["name", "rate", "bar"]
 
 
+async def test_closed_before_its_next_frame(file: Path) -> None:
+    async with started(Config.load(file)) as (driver, _):
+        await driver.press("o")
+        chooser = driver.app.screen
+        assert isinstance(chooser, ColumnChooser)
+        await driver.press("escape")
+        await driver.until(lambda: not chooser.is_attached)
+        chooser._draw()  # as asked for by a resize or Tab before that
+        assert driver.app.is_running
+
+
 async def test_what_there_is_no_room_for_is_marked(file: Path) -> None:
     async with started(Config(), (60, 30)) as (driver, _):
         await driver.press("o")
