@@ -181,7 +181,8 @@ class Dashboard(Moving):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything that has a key, and each column to sort by."""
-        yield from super().get_system_commands(screen)
+        known = {"Theme"}  # of Textual's: the others are keys of ours, or take a widget out of its place
+        yield from (one for one in super().get_system_commands(screen) if one.title in known)
         for binding in self.BINDINGS:
             if isinstance(binding, Binding):
                 title = binding.tooltip or binding.description

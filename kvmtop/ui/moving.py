@@ -111,6 +111,8 @@ class Moving(Program):
             self.action_fold()
         elif self.viewpoint.on_page or event.key != self.viewpoint.scope:
             self.go(event.key)  # type: ignore[arg-type]
+        elif event.x is None and not self.query_one(Overview).whole:  # it is what is looked at already
+            self.action_show_pane("detail")
 
     @on(CrumbClicked)
     def _go_back_to(self, event: CrumbClicked) -> None:
@@ -165,8 +167,10 @@ class Moving(Program):
 
     def _under_cursor(self) -> Scope | None:
         """The VM or vCPU under the cursor, where its table has the keys."""
-        vms = self.query_one(Overview).table("vms")
-        return vms.cursor if self.focused is vms and isinstance(vms.cursor, Scope) else None
+        overview = self.query_one(Overview)
+        cursor = overview.table("vms").cursor
+        there = self.focused in (overview.table("vms"), overview.lower) and overview.filtered == "vms"
+        return cursor if there and isinstance(cursor, Scope) else None
 
     def action_this_vm(self) -> None:
         """Nothing but the VM under the cursor, or all again; the keys stay where they are."""

@@ -15,6 +15,7 @@ from ..sanitize import clean
 from ..tables.header import trail
 from ..tables.rows import plain
 from ..widgets.links import Links
+from ..widgets.overview import Overview
 from ..widgets.table import Table
 from .dashboard import Dashboard
 
@@ -78,7 +79,8 @@ class Taking(Dashboard):
         self.notify(f"Copied, where the terminal allows that (OSC 52): {text}", markup=False)
 
     def _selected(self) -> str:
-        focused, at = self.focused, self.viewpoint
+        at, overview = self.viewpoint, self.query_one(Overview)
+        focused = overview.table(overview.filtered) if self.focused is overview.lower else self.focused
         if isinstance(focused, Links):
             one = next((one for one in self.presenter.found if one.key == at.walked), None)
             return clean(f"{one.text}  [{one.rule}]") if one else ""

@@ -10,6 +10,7 @@ from typing import Protocol
 from rich.segment import Segment
 from textual.app import App
 from textual.await_complete import AwaitComplete
+from textual.binding import Binding
 from textual.color import Color
 from textual.css.query import NoMatches
 from textual.filter import LineFilter
@@ -54,6 +55,10 @@ class Program(App[None]):
 
     def rest(self) -> None:
         """What is left to do once the terminal is as it was."""
+
+    def get_key_display(self, binding: Binding) -> str:
+        """Enter as the foot and the hints have it."""
+        return "↵" if binding.key == "enter" else super().get_key_display(binding)
 
     def pop_screen(self) -> AwaitComplete:
         """Textual's palette goes once more where Enter is pressed again before it has gone."""

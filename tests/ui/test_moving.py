@@ -230,6 +230,7 @@ async def test_help_lists_every_key_and_column() -> None:
         await d.press("question_mark")
         assert isinstance(d.app.screen, Help)
         text = re.sub(r"\s+", " ", d.text())
+        assert "⏎" not in text and "↵ All of what the cursor is on" in text
         for words in ("End, and print the summary", "Reverse the order", "EXITS/S", "within 12.5 %", "First row"):
             assert words in text
         await d.press("escape")
@@ -343,3 +344,25 @@ async def test_another_theme_is_seen_on_all_lines_at_once() -> None:
         dark = looks()
         d.app.theme = "kvmtop-light"
         await d.until(lambda: not looks() & dark)
+
+
+async def test_enter_on_what_is_looked_at_already_gives_all_of_it() -> None:
+    async with driving() as d:
+        await d.press("2", "enter")
+        assert d.app.viewpoint.scope == Scope(4100) and d.table().size.width
+        await d.press("enter")
+        assert not d.table().size.width and d.app.query_one("#lower").size.height > 20
+        await d.press("enter", "escape")
+        assert d.app.viewpoint.scope == Scope(4100) and d.app.focused is d.table("vms")
+
+
+async def test_the_row_of_the_detail_tab_can_be_marked() -> None:
+    async with driving(size=(80, 24)) as d:
+        await d.press("2", "down", "3", "m")
+        assert d.app.viewpoint.marked == Scope(4100, 4101)
+
+
+async def test_the_palette_has_what_kvmtop_has_and_the_themes() -> None:
+    async with driving() as d:
+        titles = [command.title for command in d.app.get_system_commands(d.app.screen)]
+        assert "Theme" in titles and "Maximize" not in titles and "Sort by MAX" in titles
