@@ -166,7 +166,9 @@ class Dashboard(Moving):
                 self.viewpoint.filters[field.table] = ""
             field.close()
             self.query_one(Overview).focus_table()
-        self.redraw()
+            self.call_after_refresh(self.redraw)  # with the room that the field leaves
+        else:
+            self.redraw()
 
     def action_help(self) -> None:
         """Made from what is bound."""
