@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -73,9 +74,14 @@ class KvmtopApp(Taking, Arranging, Dashboard):
         """Start reading."""
         self._reader.start()
 
+    def on_ready(self) -> None:
+        """What there is by now stays to the end: looking for garbage in it would hold up the screen for 60 ms."""
+        gc.freeze()
+
     def on_unmount(self) -> None:
         """Let the reader end at once."""
         self.feed.stop()
+        gc.unfreeze()
 
     def rest(self) -> None:
         """Let the reader finish: it may be attaching probes, which takes long on a slow host."""

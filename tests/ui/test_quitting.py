@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 
@@ -10,6 +11,7 @@ from kvmtop.model.snapshot import Snapshot
 from kvmtop.ui.app import KvmtopApp
 from kvmtop.ui.live_feed import LiveFeed
 
+from ..support.dashboard import driving
 from ..support.fake import Busy
 
 
@@ -58,3 +60,10 @@ async def test_what_the_reader_fails_with_is_told() -> None:
     except ZeroDivisionError:
         pass  # run_test raises what nobody has caught
     assert app.failure and "ZeroDivisionError" in str(app.failure)
+
+
+async def test_garbage_is_not_looked_for_in_what_stays_to_the_end() -> None:
+    before = gc.get_freeze_count()
+    async with driving():
+        assert gc.get_freeze_count() > before + 10_000
+    assert gc.get_freeze_count() <= before
