@@ -70,7 +70,7 @@ def ended(argv: list[str], number: int, delay: float, seen: bytes = b"") -> tupl
                     drawn += os.read(master, 65536)
                 except OSError:  # EIO: it has ended
                     break
-        status = process.wait(10)
+        status = process.wait(60)
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
