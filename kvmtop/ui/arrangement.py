@@ -15,7 +15,7 @@ from ..sanitize import clean
 from ..tables import exit_reasons, vcpus
 from ..tables.columns import falling
 from ..widgets import themes
-from ..widgets.column_chooser import Bounds, Choice, Chosen
+from ..widgets.choices import Bounds, Choice, Chosen
 from .feed import Feed
 from .live_feed import LiveFeed
 from .viewpoint import Viewpoint

@@ -13,10 +13,10 @@ from textual.widgets import Static
 
 from ..tables.page import Page
 from . import chart
+from .cells import fit, parts
 from .chart import Chart
 from .heatmap import heatmap, legend
 from .line import Title
-from .table import fit, parts
 from .theme import Palette, palette, style
 
 BAR = 0.6  # of the width

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import groupby
 from textwrap import wrap
 from typing import ClassVar
 
-from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -20,8 +16,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from ..tables.rows import Heading, Key, Lazy, Row, Runs
-from ..tables.states import GLYPHS, UNKNOWN
+from ..tables.rows import Heading, Key, Lazy, Row
+from .cells import dots, fit, parts, pieces
 from .theme import Palette, palette, style
 
 
@@ -71,30 +67,6 @@ class Marked:
     row: Key
     columns: Collection[str]
     state: str
-
-
-def fit(text: str, width: int, left: bool) -> str:
-    """Exactly so many terminal cells, also of wide characters; what is cut off ends in …"""
-    length = cell_len(text)
-    if length > width:
-        return set_cell_size(text, max(width - 1, 0)) + "…" if width else ""
-    return text + " " * (width - length) if left else " " * (width - length) + text
-
-
-_FIGURE = re.compile(r"( *[-−+]?[\d.]+)([^\d.\s]{1,4}(?:/s)?)")
-
-
-@lru_cache(8192)
-def parts(cell: str) -> tuple[str, str]:
-    """A figure and its unit; of what is none all, and nothing."""
-    found = _FIGURE.fullmatch(cell)
-    return (found[1], found[2]) if found else (cell, "")
-
-
-@lru_cache(4096)
-def _dots(trend: str) -> list[tuple[str, bool]]:
-    """A trend's characters, whether they have more than the two lowest rows of dots, neighbours together."""
-    return [("".join(run), high) for high, run in groupby(trend, lambda char: ord(char) - 0x2800 & 0x1B > 0)]
 
 
 class Table(ScrollView, can_focus=True):
@@ -296,11 +268,11 @@ class Table(ScrollView, can_focus=True):
         for number, (heading, cell) in enumerate(zip(self.headings, row.cells, strict=False)):
             begin = len(segments)
             if not isinstance(cell, str):
-                segments += _pieces(cell, heading, base, plain, colours)
+                segments += pieces(cell, heading, base, plain, colours)
             elif heading.trend:
                 low, high = (text, text) if row.dim else (colours.trend_low, colours.trend_high)
-                dots = _dots(fit(cell, heading.width, False))
-                segments += [Segment(run, base + style(high if tall else low)) for run, tall in dots]
+                drawn = dots(fit(cell, heading.width, False))
+                segments += [Segment(run, base + style(high if tall else low)) for run, tall in drawn]
             elif heading.left:
                 stands_out = row.mark or (not number and (here or row.strong))
                 segments.append(Segment(fit(cell, heading.width, True), bold if stands_out else plain))
@@ -317,20 +289,3 @@ class Table(ScrollView, can_focus=True):
             else:
                 segments.append(Segment(" ", plain))
         return Strip(Segment.simplify(segments)).adjust_cell_length(width, base)
-
-
-def _pieces(cell: Runs, heading: Heading, base: Style, plain: Style, colours: Palette) -> list[Segment]:
-    """A bar, or words in the tones of the states that they are about."""
-    found, room = [], heading.width
-    for text, state in cell:
-        text = fit(text, min(cell_len(text), room), True)
-        room -= cell_len(text)
-        if state == UNKNOWN:
-            found.append(Segment(text, plain))
-        elif text.strip(GLYPHS[state]):
-            found.append(Segment(text, base + style(colours.tone[state])))
-        elif colours.colourless:
-            found.append(Segment(text, base + style(colours.fill[state], "", "not reverse")))
-        else:
-            found.append(Segment("▆" * len(text), base + style(colours.fill[state])))
-    return [*found, Segment(" " * room, plain)] if heading.left else [Segment(" " * room, plain), *found]

@@ -11,8 +11,9 @@ from textual.widgets import Static
 from .. import units
 from ..tables.page import VcpuBrief
 from .area import Area
+from .cells import fit
 from .reason_brief import figure, length, paragraph
-from .table import Table, fit
+from .table import Table
 from .theme import palette, style
 
 WORD = 9  # characters of the word before an explanation
