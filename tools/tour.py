@@ -37,7 +37,7 @@ STEPS = (  # what is pressed, the frame's title, and what the screen has then
 )
 # A number stands behind the first text of each kind, where the screen has room for it.
 NUMBERS = (
-    r"QEMU guests",
+    r"two QEMU(?:…| guests)",
     r"vCPUs",
     r"Where the time goes",
     r"Exit reasons",

@@ -39,7 +39,8 @@ def finding_line(
     if walking:
         rests = _others(found, others, left, ("↵", " goes there")), _hint(f"{shown + 1}/{len(found)} ", ("↵", ""))
     else:
-        rests = _others(found, others, left, ("f", " walks them")), _few(found, others)
+        hint = " walks them" if others else " goes there"
+        rests = _others(found, others, left, ("f", hint)), _few(found, others)
     rest = next((rest for rest in rests if _length(rest) <= left), rests[-1])
     text, tail = _told(one, now_ns, width - len(MARK) - _length([*lead, *rest]))
     told = [Link(MARK, "mark", one.state, shown), Link(text, "strong", one.state, shown)]
@@ -86,8 +87,8 @@ def _others(found: Sequence[Finding], which: Sequence[int], width: int, key: tup
 
 def _few(found: Sequence[Finding], which: Sequence[int]) -> list[Link]:
     """Nothing but their marks."""
-    if not which:
-        return _hint("", ("f", ""))
+    if not which:  # the foot has the key, too
+        return []
     marks = [Link("▲", "mark", found[at].state, at) for at in which]
     return [*_hint(""), *marks, Link(" ", "quiet"), Link("f", "key"), Link(" next", "quiet")]
 

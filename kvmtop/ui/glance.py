@@ -88,8 +88,8 @@ class Glance:
     def _hints(self, interval: Interval) -> tuple[Text, Text]:
         colours = palette(self._app)
         label = style(colours.label)
-        what = "TIME% has idle, " if self._at.idle else "TIME% leaves out idle · "
-        words = " takes it out" if self._at.idle else " brings it in"
+        what = f"TIME is kernel, user, blocked{', idle' * self._at.idle} · "
+        words = " takes idle out" if self._at.idle else " brings idle in"
         key = style(colours.accent, "", "bold")
         reasons = Text.assemble((what, label), ("i", key), (words, label))
         vms = sum(not vm.ended for vm in interval.after.vms.values())

@@ -57,6 +57,11 @@ def test_it_fits_and_tells_one_in_full(shown: int, walking: bool, more: tuple[st
         )
 
 
+def test_of_one_alone_the_key_is_named_where_there_is_room_for_what_it_does() -> None:
+    assert text(line(200, found=FOUND[1:2])).endswith("   f goes there")
+    assert text(line(50, found=FOUND[1:2])).rstrip().endswith("]")
+
+
 def test_the_rule_and_how_long_it_has_held_stay_where_the_sentence_is_cut() -> None:
     assert text(line(300)) == (
         "▲ vCPU 1 of db02 is throttled 35.0% of its time: the CPU quota of its cgroup is used up, for 1 min 34 s"
