@@ -43,14 +43,14 @@ class Comparison(Program):
     #header, #state { text-wrap: nowrap; text-overflow: ellipsis; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        shown("q", "quit", "Quit", "End, and print the comparison"),
+        shown("q", "quit", "quit", "End, and print the comparison"),
         key("ctrl+c", "quit", "Quit", "The same", priority=True),
         HELP,
-        shown("escape", "up", "Back", "Clear the filter; without one, end"),
-        shown("slash", "filter", "Filter", "Show reasons that match a text or pattern", key_display="/", priority=True),
-        shown("less_than_sign,comma", "step_sort(-1)", "Sort", "Sort by the column before", key_display="<"),
+        shown("escape", "up", "back", "Clear the filter; without one, end"),
+        shown("slash", "filter", "filter", "Show reasons that match a text or pattern", key_display="/", priority=True),
+        shown("less_than_sign,comma", "step_sort(-1)", "sort", "Sort by the column before", key_display="<"),
         key("greater_than_sign,full_stop", "step_sort(1)", "Sort", "Sort by the next column"),
-        shown("r", "reverse", "Reverse", "Reverse the order"),
+        shown("r", "reverse", "reverse", "Reverse the order"),
         key("E", "sort('rate_b')", "Sort", "Sort by exits a second in B"),
         key("T", "sort('time_b')", "Sort", "Sort by time in B"),
         key("P", "sort('p99_b')", "Sort", "Sort by p99 in B"),

@@ -41,8 +41,10 @@ class Explained(Static):
         for part in self._brief.paragraphs:
             lines += [Text()] if lines else []
             head = Text(part.head, style(colours.tone[part.state], "", "bold"))
-            rest = paragraph(part.rest, width - head.cell_len - 2, 1, colours.label)
-            lines.append(Text.assemble(head, "  ", *rest))
+            if head.cell_len + 2 + cell_len(part.rest) <= width:
+                lines.append(head.append(f"  {part.rest}", style(colours.label, "", "not bold")))
+            else:
+                lines += [head, *paragraph(part.rest, width, 2, colours.label)]
             for word, text in part.lines:
                 said = paragraph(text, width - WORD, 2, colours.text)
                 for number, line in enumerate(said):

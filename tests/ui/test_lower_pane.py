@@ -64,3 +64,12 @@ async def test_lines_stand_for_it_on_a_small_screen() -> None:
         await d.press("1")
         await d.tick()
         assert "33%" not in d.text() and "EXITS/S" in d.text()
+
+
+async def test_what_a_state_means_is_told_whole_where_there_are_lines_for_it() -> None:
+    async with driving(size=(160, 48)) as d:
+        for _ in range(2):
+            d.host.exits(4001, MSR[1], 300_000_000)
+            await d.tick()
+        await d.press("2", "G", "k")  # web01's vCPU 0
+        assert "In KVM" in d.text() and "on a CPU, in KVM or the host's kernel" in re.sub(r"[│ ]+", " ", d.text())
