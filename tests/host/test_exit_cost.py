@@ -160,6 +160,19 @@ def test_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.held_on_cpu in range(os.cpu_count() or 1)
 
 
+def test_a_clock_that_stands_still_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, turns = Guest.run, iter([0.0, 0.0, 1.0, 0.0])
+
+    def run(self: Guest, patience: float) -> float:
+        return real(self, patience) * next(turns, 1.0)
+
+    monkeypatch.setattr(Guest, "run", run)
+    assert exit_cost.measure(quiet, 0).exits_per_run == 300
+    monkeypatch.setattr(Guest, "run", lambda self, patience: 0.0)
+    with pytest.raises(KvmtopError, match="did not grow in 3 × 200 exits"):
+        exit_cost.measure(quiet, 0)
+
+
 def test_it_may_not_be_held_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(pid: int, cpus: set[int]) -> None:
         raise PermissionError

@@ -58,7 +58,7 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-LIVE_ONLY = ("time", "kvmtop", "recording", "touched", "slow", "polling", "findings")
+LIVE_ONLY = ("time", "kvmtop", "recording", "counted_by", "touched", "slow", "polling", "findings")
 
 
 def counters(text: str) -> list[Object]:
