@@ -279,7 +279,11 @@ class Moving(Program):
         if isinstance(event.widget, Table):
             self._pointed()
 
-    def on_key(self) -> None:
+    def on_key(self, event: events.Key) -> None:
         """While somebody presses keys, rows stay where they are."""
+        if isinstance(self.focused, FilterField) and event.time < self.focused.asked:
+            # Textual looks up what a key does for who has the focus by the time that its widget has let it pass: Home,
+            # pressed before /, would move in the field.
+            event.prevent_default()
         if steady := self.presenter.glance.steady:
             steady.pressed = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from textual import events, on
@@ -23,6 +24,7 @@ class FilterField(Input):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, placeholder="text or regular expression; Enter keeps it, Escape clears it")
         self.table = ""  # whose rows it is about, whatever has the keys meanwhile
+        self.asked = 0.0  # time.monotonic(), as that of a key: none before is the field's
 
     @property
     def is_open(self) -> bool:
@@ -31,7 +33,7 @@ class FilterField(Input):
 
     def ask(self, text: str, table: str = "") -> None:
         """Let somebody change this text: the next key is theirs (focus() would let keys typed fast pass by)."""
-        self.value, self.table = text, table
+        self.value, self.table, self.asked = text, table, time.monotonic()
         self.add_class("-on")
         self.screen.set_focus(self)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -366,3 +367,14 @@ async def test_the_palette_has_what_kvmtop_has_and_the_themes() -> None:
     async with driving() as d:
         titles = [command.title for command in d.app.get_system_commands(d.app.screen)]
         assert "Theme" in titles and "Maximize" not in titles and "Sort by MAX" in titles
+
+
+async def test_a_key_before_the_filter_is_not_one_in_it() -> None:
+    async with driving() as d:
+        d.table().call_later(asyncio.sleep, 0.2)  # the table is slow to handle Home
+        for key in ("end", "home", "slash", "h", "l"):
+            d.app.post_message(events.Key(key, {"slash": "/"}.get(key, key if len(key) == 1 else None)))
+        await d.until(lambda: d.app.query_one(Input).value == "hl")
+        await asyncio.sleep(0.3)
+        await d.press("t")
+        assert d.app.query_one(Input).value == "hlt"
