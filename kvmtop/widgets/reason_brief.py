@@ -118,8 +118,8 @@ class ReasonBrief(Horizontal):
     def compose(self) -> ComposeResult:
         """Without a border around each."""
         yield What()
-        for name in ("lower-hist", "lower-heat"):
-            with Vertical(classes="part"):
+        for name, how in (("lower-hist", "part"), ("lower-heat", "part over-time")):
+            with Vertical(classes=how):  # not :last-child: where one is hidden, another is the last, and stays so
                 yield Title(id=f"{name}-title")
                 yield Chart(id=name)
 

@@ -38,7 +38,7 @@ class ReasonPage(VerticalScroll):
     ReasonPage #touched-pane, ReasonPage #code-pane { height: 12; }
     ReasonPage #durations { height: 13; }
     ReasonPage #durations .part { padding-right: 3; }
-    ReasonPage #durations .part:last-child { padding-right: 0; }
+    ReasonPage #durations .whose { padding-right: 0; }
     ReasonPage #slow-pane { height: 1fr; min-height: 8; }
     ReasonPage #polling { display: none; }
     ReasonPage.-halts #polling { display: block; }
@@ -79,7 +79,7 @@ class ReasonPage(VerticalScroll):
                 with Vertical(classes="part"):
                     yield Title(id=f"{name}-title")
                     yield Chart(id=name)
-            with Vertical(classes="part"):
+            with Vertical(classes="part whose"):
                 yield Static("Which vCPUs", classes="head")
                 yield Table(id="who", empty="no vCPU in this interval")
         with Pane(id="slow-pane"):

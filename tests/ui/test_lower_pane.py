@@ -73,3 +73,17 @@ async def test_what_a_state_means_is_told_whole_where_there_are_lines_for_it() -
             await d.tick()
         await d.press("2", "G", "k")  # web01's vCPU 0
         assert "In KVM" in d.text() and "on a CPU, in KVM or the host's kernel" in re.sub(r"[│ ]+", " ", d.text())
+
+
+async def test_its_parts_are_as_wide_as_before_once_one_was_hidden() -> None:
+    async with driving(size=(120, 36)) as d:
+
+        def widths() -> list[int]:
+            return [part.outer_size.width for part in d.app.query("#of-reason .part")]
+
+        before = widths()
+        await d.pilot.resize_terminal(80, 24)
+        await d.press("3", "1")
+        await d.pilot.resize_terminal(120, 36)
+        await d.until(lambda: widths() == before)
+        assert len(before) == 2 and before[0] < before[1]
