@@ -67,7 +67,9 @@ class Pane(Container):
         title = self._tabbed() if self._tabs else self._title.copy()
         if not self._tabs:
             title.stylize_before(style(colours.accent, "", "bold") if keys else style(colours.text))
-        self.border_title = Content.from_rich_text(between(title, self._hint, width))  # never as markup
+        hint = self._hint.copy()
+        hint.stylize_before(style(colours.label))  # or it has the border's colour, which is made to recede
+        self.border_title = Content.from_rich_text(between(title, hint, width))  # never as markup
 
     def _tabbed(self) -> Text:
         text, colours = Text(), palette(self.app)

@@ -13,6 +13,7 @@ from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.vocabulary import SVM
 from kvmtop.widgets.help import Help
 from kvmtop.widgets.reason_page import ReasonPage
+from kvmtop.widgets.theme import palette
 
 from ..support.dashboard import HLT, IO, MSR, driving
 from ..support.fake import SECOND, Host
@@ -378,3 +379,15 @@ async def test_a_key_before_the_filter_is_not_one_in_it() -> None:
         await asyncio.sleep(0.3)
         await d.press("t")
         assert d.app.query_one(Input).value == "hlt"
+
+
+async def test_a_hint_in_a_border_can_be_read() -> None:
+    async with driving(size=(160, 48)) as d:
+        await d.press("x")
+        hint = next(
+            segment
+            for strip in d.app.screen._compositor.render_strips()
+            for segment in strip
+            if "idle ones left out" in segment.text
+        )
+        assert hint.style and hint.style.color and hint.style.color.name == palette(d.app).label
