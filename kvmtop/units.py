@@ -89,6 +89,3 @@ def sparkline(values: Sequence[float], width: int) -> str:
     dots = [0] * (len(dots) % 2) + dots
     cells = (_LEFT[left] | _RIGHT[right] for left, right in zip(dots[::2], dots[1::2], strict=True))
     return "".join(chr(0x2800 + cell) if cell else " " for cell in cells).rjust(width)
-
-
-BLOCKS = " ▁▂▃▄▅▆▇█"

@@ -1,8 +1,7 @@
-"""The line above the figures: when, what and how many; and the way that led here."""
+"""The line above the figures in a log: when, what and how many; and the way that led here."""
 
 from __future__ import annotations
 
-import platform
 import time
 
 import numpy as np
@@ -17,48 +16,21 @@ from ..model.vocabulary import STATES, Key, Vm, isa_name
 Place = tuple[Scope, Key | None]  # what is looked at: a scope, or a reason in it
 
 
-def _rate(interval: Interval) -> str:
-    return f"{units.rate(int(interval.rows['count'].sum()) / interval.seconds)} exits/s"
-
-
-def _running(snapshot: Snapshot) -> list[str]:
+def running(snapshot: Snapshot) -> list[str]:
+    """How many VMs and vCPUs there are now."""
     vms = sum(not vm.ended for vm in snapshot.vms.values())
     vcpus = int((snapshot.threads["end_ns"] == 0).sum())
     return [f"{vms} VM{'s' * (vms != 1)}", f"{vcpus} vCPU{'s' * (vcpus != 1)}"]
 
 
-def _figures(interval: Interval) -> list[str]:
-    after = interval.after
-    return [
-        _rate(interval),
-        *_running(after),
-        *([f"LOST {after.lost}"] if after.lost else []),
-        units.clock(after.time_ns - after.start_ns),
-        isa_name(after.isa),
-    ]
-
-
-def header(interval: Interval, paused: bool, width: int) -> str:
-    """The top line of the screen: what matters most first, since the end may be cut off."""
-    parts = ["kvmtop", *(["PAUSED"] if paused else []), *_figures(interval), platform.node(), platform.release()]
-    while len(" · ".join(parts)) > width and len(parts) > 4:
-        parts.pop()
-    return " · ".join(parts)
-
-
-def recording_header(title: str, interval: Interval | None) -> str:
-    """The same over a recording, which says whose figures they are."""
-    return " · ".join([title, *(_figures(interval) if interval else [])])
-
-
 def log_header(interval: Interval, when: float | None = None) -> str:
-    """The same in a log, with where the vCPUs' time went. when: s since 1970, None for now."""
+    """With where the vCPUs' time went. when: s since 1970, None for now."""
     after = interval.after
     parts = [
         time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(when)),
         isa_name(after.isa),
-        *_running(after),
-        _rate(interval),
+        *running(after),
+        f"{units.rate(int(interval.rows['count'].sum()) / interval.seconds)} exits/s",
         f"{interval.seconds:.2f}s",
     ]
     if where := shares(interval, ALL):

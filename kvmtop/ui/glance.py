@@ -19,6 +19,7 @@ from ..model.vocabulary import Key
 from ..reference.labels import Labels
 from ..tables.compare_vms import lines_of_both, name, reasons_of_both, states_of_both
 from ..tables.exit_reasons import foot, ordered, reason_table, together
+from ..tables.header import running
 from ..tables.lower_pane import brief, reason_lines, row_lines
 from ..tables.page import Page
 from ..tables.reason_page import page as reason_page
@@ -92,9 +93,7 @@ class Glance:
         words = " takes idle out" if self._at.idle else " brings idle in"
         key = style(colours.accent, "", "bold")
         reasons = Text.assemble((what, label), ("i", key), (words, label))
-        vms = sum(not vm.ended for vm in interval.after.vms.values())
-        vcpus = int((interval.after.threads["end_ns"] == 0).sum())
-        return reasons, Text(f"{vms} VM{'s' * (vms != 1)} · {vcpus} vCPU{'s' * (vcpus != 1)}", label)
+        return reasons, Text(" · ".join(running(interval.after)), label)
 
     def lower(self, reading: Reading, labels: Labels) -> None:
         """What the cursor is on, in the table that had the keys last."""

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import platform
-
 import pytest
 
-from kvmtop.model.scope import Scope
+from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.session import Session
 from kvmtop.model.snapshot import Snapshot
-from kvmtop.tables.header import header, recording_header, trail
+from kvmtop.tables.header import running, trail
+from kvmtop.tables.title import figures
 
 from ..support.fake import SECOND, Host
 
@@ -21,22 +20,16 @@ def host() -> Host:
     return host
 
 
-def test_what_matters_most_comes_first(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "node", lambda: "here")
-    monkeypatch.setattr(platform, "release", lambda: "6.12")
+def test_the_title_has_what_runs_and_what_was_lost(host: Host) -> None:
     session = Session()
     session.add(host.read())
     host.now += 3700 * SECOND
     host.exits(101, 0x7B, *[1_000] * 7400)
     host.counters["lost"] = 5
     interval = session.add(host.read())
-    whole = "kvmtop · PAUSED · 2.0 exits/s · 1 VM · 2 vCPUs · LOST 5 · 1:01:40 · SVM · here · 6.12"
-    assert header(interval, True, 200) == whole
-    assert header(interval, True, len(whole) - 1) == whole.removesuffix(" · 6.12")
-    assert header(interval, False, 0) == "kvmtop · 2.0 exits/s · 1 VM · 2 vCPUs"
-    figures = "2.0 exits/s · 1 VM · 2 vCPUs · LOST 5 · 1:01:40 · SVM"
-    assert recording_header("RECORDING of a · b", interval) == f"RECORDING of a · b · {figures}"
-    assert recording_header("RECORDING of x", None) == "RECORDING of x"
+    assert running(interval.after) == ["1 VM", "2 vCPUs"]
+    found = [" ".join(part) for part in figures(interval, ALL)]
+    assert found == ["2.0 exits/s", "1 VM", "2 vCPUs", "5 LOST"]
 
 
 def test_the_trail_names_what_is_known(host: Host) -> None:
