@@ -45,14 +45,14 @@ class Probes:
         programs = {probe.function: (probe.kind, probe.type_id) for probe in probes}
         loaded = loader.load(source, flags, programs | dict.fromkeys(run, ("raw", 0)), maps, shared or {})
         self.maps, self._programs, self._probes = loaded.maps, loaded.programs, probes
-        self._links: dict[str, int] = {}  # by function
+        self._links: dict[Probe, int] = {}  # several may have the same function
 
     def attach(self, tracefs: Tracefs, functions: Container[str] | None = None) -> None:
         """Attach these functions (all without), in order; all of them or, where one fails, none. Raises KvmtopError."""
         wanted = [probe for probe in self._probes if functions is None or probe.function in functions]
         for probe in wanted:
             try:
-                self._links[probe.function] = self._attached(tracefs, probe)
+                self._links[probe] = self._attached(tracefs, probe)
             except OSError as error:
                 self.detach({one.function for one in wanted})
                 why = loader.explanation(str(error))
@@ -73,7 +73,7 @@ class Probes:
     @property
     def attached(self) -> frozenset[str]:
         """The functions that are."""
-        return frozenset(self._links)
+        return frozenset(probe.function for probe in self._links)
 
     def run(self, function: str, *arguments: int) -> int:
         """Run a function now; what it returns. Raises OSError where the kernel cannot (before 5.10)."""
@@ -81,9 +81,9 @@ class Probes:
 
     def detach(self, functions: Container[str] | None = None) -> None:
         """Take these functions (all without) off their tracepoints, those that are attached, in order."""
-        for function in [*self._links]:
-            if functions is None or function in functions:
-                os.close(self._links.pop(function))
+        for probe in [*self._links]:
+            if functions is None or probe.function in functions:
+                os.close(self._links.pop(probe))
 
     def close(self) -> None:
         """Free the programs and the maps."""

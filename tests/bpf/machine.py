@@ -28,15 +28,19 @@ from ..support.formats import parsed
 
 # What fails at once, and nobody but a Player calls: number, tracepoint. Arguments are at 16, 24 and 32 of its record.
 EXIT, ENTRY, USER, FPU = 223, 226, 244, 241
+NESTED_EXIT, INJECT, NESTED_ENTRY = 224, 225, 245
 _EVENTS = {
     "kvm_exit": "timer_settime",
     "kvm_entry": "timer_delete",
     "kvm_userspace_exit": "mq_notify",
     "kvm_fpu": "mq_unlink",
+    "kvm_nested_vmexit": "timer_gettime",
+    "kvm_nested_vmexit_inject": "timer_getoverrun",
+    "kvm_nested_vmenter": "mq_getsetattr",
 }
 _FIELDS = {
     **{"EXIT_REASON": 16, "EXIT_ISA": 24, "EXIT_VCPU": 32},
-    **{"USER_REASON": 16, "USER_ERRNO": 24, "FPU_LOAD": 16},
+    **{"USER_REASON": 16, "USER_ERRNO": 24, "FPU_LOAD": 16, "INJECT_REASON": 16},
 }
 SYSCALLS = Path("/sys/kernel/tracing/events/syscalls")
 # Where kvm_exit is to be a raw tracepoint, too, setitimer(2) makes it: itimer_state(which, value, expires) is as
@@ -95,7 +99,7 @@ def machine(folder: Path, way: str, raw: Sequence[str] = (), **options: Any) -> 
         fields |= {flag: timer.fields[name].offset for flag, name in _TIMER_FIELDS.items()}
 
     def formats(self: Tracefs, category: str, name: str) -> Tracepoint | None:
-        return parsed("6.18", "kvm_exit") if category == "kvm" else real(self, category, name)
+        return replace(parsed("6.18", "kvm_exit"), name=name) if category == "kvm" else real(self, category, name)
 
     def offsets(self: btf.Btf, structure: str, path: str) -> int | None:
         if structure != "kvm_vcpu":

@@ -22,6 +22,7 @@ from kvmtop.model.keys import pack, unpack
 from kvmtop.model.scheduling import BEHIND, BLOCKED, TASK, UNKNOWN, WOKEN, Scheduling
 from kvmtop.model.vocabulary import STATES
 
+from ..support.attached import attached
 from ..support.control_flow import fallen_into
 from . import machine
 from .machine import Player, enter, hog, leave, nap, row, spin, states
@@ -51,6 +52,16 @@ def probes(loaded: SchedulingProbes) -> Iterator[SchedulingProbes]:
     loaded.look(0)
     yield loaded
     loaded.look(None)
+
+
+def test_what_was_attached_is_detached(loaded: SchedulingProbes) -> None:
+    """Some of the programs are on several tracepoints."""
+    before = attached()
+    loaded.look(0)
+    more = attached() - before
+    assert {"sched_waking", "reschedule_entry", "reschedule_exit", "call_function_entry"} <= more
+    loaded.look(None)
+    assert attached() == before
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import re
 import shutil
 import signal
@@ -30,6 +29,7 @@ from kvmtop.reference.labels import Labels
 from kvmtop.tables.slow_exits import line
 
 from ..hosts import qemu
+from ..support.attached import attached
 from . import truth
 from .exact import perf_events
 
@@ -41,20 +41,15 @@ SCRIPT = ("cpuid:500", "out:50", "in:20", "rdmsr:30", "wrmsr:40", "mmio:7", "hlt
 
 
 @contextlib.contextmanager
-def hist_triggers() -> Iterator[dict[str, dict[tuple[int, int], int]]]:
+def hist_triggers() -> Iterator[dict[str, truth.Truth]]:
     """The kernel's own count of the events by key, filled in when the block ends."""
-    found: dict[str, dict[tuple[int, int], int]] = {}
-    for event, (value, access) in TRIGGERS.items():
-        (EVENTS / event / "trigger").write_text(f"hist:keys={value}.hex,{access}")
-    try:
+    with contextlib.ExitStack() as stack:
+        found = {
+            event: stack.enter_context(truth.counting(*keys, event=EVENTS / event)) for event, keys in TRIGGERS.items()
+        }
         yield found
-        for event, (value, access) in TRIGGERS.items():
-            text = (EVENTS / event / "hist").read_text()
-            rows = re.finditer(rf"{value}: *(\w+), {access}: *(\w+) }} hitcount: *(\d+)", text)
-            found[event] = {(int(m[1], 16), int(m[2])): int(m[3]) for m in rows}
-    finally:
-        for event, (value, access) in TRIGGERS.items():
-            (EVENTS / event / "trigger").write_text(f"!hist:keys={value}.hex,{access}")
+        for counted in found.values():
+            counted.read()
 
 
 def by_key(rows: list[Access], kind: str) -> dict[tuple[int, int], int]:
@@ -212,37 +207,29 @@ def test_keys_without_room_are_counted() -> None:
     assert kept["io"] + details.dropped.get("io", 0) == 71
 
 
-def attached(pid: int) -> set[str]:
-    """The tracepoints that a process has programs on: BPF_TASK_FD_QUERY, the kernel's own list."""
-    found = set()
-    for entry in os.listdir(f"/proc/{pid}/fd"):
-        name = ctypes.create_string_buffer(128)
-        query = struct.pack("<IIIIQIIQQ", pid, int(entry), 0, len(name), ctypes.addressof(name), 0, 0, 0, 0)
-        buffer = ctypes.create_string_buffer(query, len(query))
-        if ctypes.CDLL(None).syscall(321, 20, buffer, len(query)) == 0:
-            found.add(name.value.decode())
-    return found
-
-
 def test_nothing_more_is_attached_while_nobody_looks() -> None:
     always = {"kvm_exit", "kvm_entry", "kvm_userspace_exit", "kvm_fpu"}
     always |= {"sched_switch", "sched_wakeup", "sched_process_exit"}
+    always |= {"kvm_nested_vmexit", "kvm_nested_vmexit_inject", "kvm_nested_vmenter"}
     live = Live()
     try:
         live.read()
-        assert attached(os.getpid()) == always
+        assert attached() == always
         live.look(DetailRequest(frozenset({"io", "msr"})))
         live.read()
-        assert attached(os.getpid()) == always | {"kvm_pio", "kvm_msr"}
+        assert attached() == always | {"kvm_pio", "kvm_msr"}
         live.look(EVERYTHING)
         live.read()
-        assert attached(os.getpid()) > always | {"kvm_pio", "kvm_msr", "kvm_mmio", "kvm_cpuid", "kvm_page_fault"}
+        assert attached() > always | {"kvm_pio", "kvm_msr", "kvm_mmio", "kvm_cpuid", "kvm_page_fault"}
+        live.look(DetailRequest(sched=0))
+        live.read()
+        assert attached() > always | {"sched_waking", "local_timer_entry"}
         live.look(None)
         live.read()
-        assert attached(os.getpid()) == always
+        assert attached() == always
     finally:
         live.close()
-    assert attached(os.getpid()) == set()
+    assert attached() == set()
 
 
 @pytest.mark.skipif(not shutil.which("perf"), reason="perf is not installed (Debian's linux-perf)")

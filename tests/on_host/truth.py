@@ -19,30 +19,40 @@ from kvmtop.model.exit_stats import counts
 from kvmtop.model.snapshot import Snapshot
 
 EVENT = Path("/sys/kernel/tracing/events/kvm/kvm_exit")
-BY_REASON = ("isa", "exit_reason")
-BY_THREAD = ("common_pid", "vcpu_id", "exit_reason")  # a trigger takes three keys
+MOST_KEYS = 3  # TRACING_MAP_KEYS_MAX
+BY_REASON: tuple[str, ...] = ("isa", "exit_reason")
+BY_THREAD = ("common_pid", "vcpu_id", "exit_reason")  # a thread is on one CPU at a time
 
 
 class Truth(dict[tuple[int, ...], int]):
     """The values of the keys, (isa, reason) if not told otherwise → events."""
 
-    event = EVENT
+    event, keys = EVENT, BY_REASON
 
     def read(self) -> Truth:
-        for row in re.finditer(r"{ (.+) } hitcount:\s+(\d+)", (self.event / "hist").read_text()):
-            key = tuple(int(value) & 0xFFFFFFFF for value in re.findall(r":\s+(\d+)", row[1]))
-            self[key] = int(row[2])
+        self.clear()
+        text = (self.event / "hist").read_text()
+        assert re.search(r"Dropped: 0\b", text), text
+        for row in re.finditer(r"{ (.+) } hitcount:\s+(\d+)", text):
+            values = [int(value) & 0xFFFFFFFF for value in re.findall(r":\s+(\d+)", row[1])]
+            key = tuple(values[: len(self.keys)])
+            self[key] = self.get(key, 0) + int(row[2])
         return self
 
 
 @contextlib.contextmanager
 def counting(*keys: str, event: Path = EVENT) -> Iterator[Truth]:
-    """Counts while the block runs; read() the result in it."""
-    trigger = f"hist:keys={','.join(keys or BY_REASON)}"
+    """Counts while the block runs; read() the result in it.
+
+    By CPU, too: where two of them meet a key for the first time and the first is interrupted before it has stored it,
+    the other gives up and drops its event (dup_try in kernel/trace/tracing_map.c).
+    """
+    found = Truth()
+    found.event, found.keys = event, keys or BY_REASON
+    by = [*found.keys, "cpu"] if len(found.keys) < MOST_KEYS else found.keys
+    trigger = f"hist:keys={','.join(by)}"
     (event / "trigger").write_text(trigger)
     try:
-        found = Truth()
-        found.event = event
         yield found
     finally:
         (event / "trigger").write_text(f"!{trigger}")
