@@ -15,7 +15,7 @@
  * records it at the same time (perf_trace_run_bpf_submit in kernel/trace/trace_event_perf.c).
  *
  * Flags, from bpf/collector.py: EXIT_REASON, EXIT_ISA, EXIT_VCPU, ENTRY_VCPU, USER_REASON, USER_ERRNO, FPU_LOAD,
- * SWITCH_*, WAKE_PID: offsets of fields in the tracepoints' records, absent where the kernel has no such field;
+ * SWITCH_*, WAKE_PID, INJECT_REASON: offsets of fields in the tracepoints' records, absent where the kernel has no such field;
  * SKIP(tgid): true for processes that are not wanted; RAW: what can comes as a raw tracepoint; from
  * bpf/kvm_exit.py: RAW_VCPU, VCPU_ID, SVM_*, VMX_*, RDONLY_CAST, ENDLESS: how kvm_exit can, too (exits.h); from
  * bpf/sched.py:
@@ -77,6 +77,7 @@ int on_exit(void *ctx)
 
     if (t) {
         t->reason = FIELD(EXIT_REASON);
+        t->isa = 0;
 #ifdef EXIT_ISA
         t->isa = FIELD(EXIT_ISA);
 #endif
@@ -195,6 +196,8 @@ int on_entry(void *ctx)
 #endif
     return 1;
 }
+
+#include "nested.h"
 
 /* kvm_userspace_exit(reason, errno): KVM_RUN returns to the VMM. */
 int on_user(void *ctx)

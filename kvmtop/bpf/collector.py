@@ -39,6 +39,13 @@ CPU = np.dtype(
         ("pad2", "u8", (1,)),
     ]
 )
+# What tells of guests of guests: bpf/nested.h. A function's first event that this kernel has.
+_INJECT = "kvm_nested_vmexit_inject"
+_NESTED = {
+    "on_nested_exit": ("kvm_nested_vmexit",),
+    "on_inject": (_INJECT,),
+    "on_nested_entry": ("kvm_nested_vmenter", "kvm_nested_vmrun"),
+}
 THREAD_IDS = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
 CELLS_PER_THREAD = 24  # a busy vCPU has 12 to 16 reasons
 ENDED = thread_rows.ENDED
@@ -77,6 +84,11 @@ class Collector:
                 formats[name] = parsed
             else:
                 raise KvmtopError(tracepoint.missing(name))
+        nested = {
+            function: next((parsed for name in names if (parsed := tracefs.format("kvm", name))), None)
+            for function, names in _NESTED.items()
+        }
+        formats |= {parsed.name: parsed for parsed in nested.values() if parsed}
         self.names = tracepoint.names(formats["kvm_exit"])
         use_mmap = use_mmap and syscalls.mmapable()
         use_raw = use_raw and syscalls.raw_tracepoints()
@@ -102,6 +114,7 @@ class Collector:
             Probe("sched", "sched_process_exit", "on_end", raw),
             Probe("kvm", "kvm_fpu", "on_fpu", raw),
             Probe("kvm", "kvm_userspace_exit", "on_user", raw),
+            *(Probe("kvm", parsed.name, function, raw) for function, parsed in nested.items() if parsed),
             # Of kvm_entry only the thread and the time are of use; raw saves the kernel the writing of its record.
             Probe("kvm", "kvm_entry", "on_entry", raw if "vcpu_id" in formats["kvm_exit"].fields else "classic"),
             *exits.probes,
@@ -322,6 +335,8 @@ def _offsets(formats: dict[str, tracepoint.Tracepoint]) -> list[str]:
         ("USER_ERRNO", formats["kvm_userspace_exit"], "errno", 4, True),
         ("FPU_LOAD", formats["kvm_fpu"], "load", 4, True),
     ]
+    if _INJECT in formats:
+        wanted.append(("INJECT_REASON", formats[_INJECT], "exit_code", 4, True))
     if "esr_ec" in formats["kvm_exit"].fields:
         raise KvmtopError("kvmtop reads the exits of x86 hosts only (VMX and SVM); this is an arm64 host")
     if "vcpu_id" not in formats["kvm_exit"].fields:  # on early 5.4 kernels only kvm_entry has it

@@ -282,6 +282,8 @@ int on_entry(void *ctx)
     u64 now = bpf_ktime_get_ns(), ns = now - e->exit_ns;
     u32 used = e->used, reason = e->reason, isa = e->isa;
     struct thread *t = states(id);
+    if (t)
+        isa = t->isa; /* with whose exit it was */
     if (t && !t->parts) /* all of it in the kernel */
         t = 0;
     e->exit_ns = 0;
@@ -291,7 +293,7 @@ int on_entry(void *ctx)
     struct tally *mine = tally();
     if (!mine || !g->slow_ns || ns < g->slow_ns || (t && ns - t->part[IDLE] < g->slow_ns))
         return 1;
-    if (g->only && (reason != g->reason || isa != g->isa))
+    if (g->only && (reason != g->reason || e->isa != g->isa))
         return 1;
     u32 place = bpf_get_smp_processor_id() * RING + (mine->slow & (RING - 1));
     struct slow *s = slows.lookup(&place);

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..model.histogram import BUCKETS
 from ..model.snapshot import SLOW, TOUCH, Details
-from ..model.vocabulary import KINDS, DetailRequest
+from ..model.vocabulary import KINDS, DetailRequest, vendor
 from . import btf, syscalls
 from .keyed_rows import KeyedRows
 from .probes import Probe, Probes
@@ -172,7 +172,9 @@ class Detail:
         if look:
             config = np.zeros(1, CONFIG)
             if look.only:
-                config["only"], config["isa"], config["reason"] = 1, *look.only
+                isa, reason = look.only
+                # Whose exit it is KVM says later: both levels' are looked at.
+                config["only"], config["isa"], config["reason"] = 1, vendor(isa), reason
             config["kinds"] = sum(1 << KINDS.index(kind) for kind in look.kinds)
             config["slow_ns"], config["since_ns"] = look.slow_ns or 0, self._since
             self._maps["configs"].write([0], config)

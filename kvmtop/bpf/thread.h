@@ -8,6 +8,9 @@ enum state { GUEST, KERNEL, USER, IDLE, BLOCKED, WAIT, THROTTLED, STATES };
 #define ENDED (1ULL << 63)
 #define OFF_CPU 2 /* in parts */
 enum { SOME = 1, ALL = SOME | OFF_CPU };
+/* Beside the isa: an exit of a nested guest (L2), and one that its hypervisor (L1) was given. model/vocabulary.py */
+#define NESTED 0x100
+#define REFLECTED 0x200
 #define UNSEEN 1 /* exit_ns of a thread that is outside the guest without an exit that was seen */
 
 struct thread {
@@ -30,6 +33,9 @@ struct thread {
     u64 peek_at;    /* when it did */
     u64 record_ns;  /* exit_ns, where a record of kvm_exit told it, */
     u64 checked_ns; /* and the same of the last exit that on_check has looked at */
+    u64 out_ns;     /* since when its nested guest is out: the exit that its hypervisor was given; 0: it is not */
+    u64 out_away;   /* what the thread had been away() by then */
+    u64 nested_ns;  /* of that until the exit in which it was entered again, but for what it was away() */
     u64 address;    /* of the struct kvm_vcpu that vcpu is the number of, as a raw program read it */
     u32 off;   /* IDLE, BLOCKED or WAIT; 0 on a CPU */
     u32 where; /* outside the guest: KERNEL or USER */

@@ -19,7 +19,8 @@ HEAD = np.dtype(
         ("spent", "u8", (len(STATES),)),
         ("part", "u8", (len(STATES),)),
         *((name, "u8") for name in ("unpaired", "overwritten", "pairs", "cfs", "withheld", "ahead")),
-        *((name, "u8") for name in ("peek_since", "peek_ns", "peek_at", "record_ns", "checked_ns", "address")),
+        *((name, "u8") for name in ("peek_since", "peek_ns", "peek_at", "record_ns", "checked_ns")),
+        *((name, "u8") for name in ("out_ns", "out_away", "nested_ns", "address")),
         *((name, "u4") for name in ("off", "where", "parts", "halts", "reason", "isa", "vcpu", "cpu")),
     ]
 )
@@ -77,7 +78,7 @@ def peeked(rows: Array) -> Any:
 def resolve(rows: Array, instants: I64) -> Array:
     """What raw rows (dtype HEAD) come to at these instants: dtype THREAD; what is open counts up to then."""
     out = np.zeros(len(rows), THREAD)
-    for name in ("first_ns", "end_ns", "unpaired", "overwritten", "pairs", "reason", "isa", "vcpu", "cpu"):
+    for name in ("first_ns", "end_ns", "unpaired", "overwritten", "pairs", "nested_ns", "reason", "isa", "vcpu", "cpu"):
         out[name] = rows[name]
     out["id"] = rows["id"] & ~ENDED
     end = np.where(rows["end_ns"] > 0, rows["end_ns"].astype("i8"), instants)
@@ -100,6 +101,11 @@ def resolve(rows: Array, instants: I64) -> Array:
     out["open"] = np.where(seen[:, None], np.maximum(part[:, 1:], 0), 0)
     out["exit_ns"] = np.where(seen, rows["exit_ns"], 0)
     out["state"] = np.where((withheld > 0) & (2 * withheld > open_ns), THROTTLED, state)
+    # As away() in nested.h has it, up to the open exit or else to now.
+    away = (spent - np.where(seen[:, None], part, 0))[:, [IDLE, WAIT, THROTTLED]].sum(axis=1)
+    until = np.where(seen, rows["exit_ns"].astype("i8"), end)
+    lasted = until - rows["out_ns"].astype("i8") - (away - rows["out_away"].astype("i8"))
+    out["out_ns"] = np.where(rows["out_ns"] > 0, np.maximum(lasted, 0), 0)
     out["in_vmm"] = outside & (rows["where"] == USER)
     out["since_ns"] = np.where(state == KERNEL, np.maximum(rows["since_ns"], out["exit_ns"]), rows["since_ns"])
     return out

@@ -83,6 +83,7 @@ LIMITS = {
     "wait": f"{_OF_A_VCPU} ready to run, but its CPU is busy",
     "throttled": f"{_OF_A_VCPU} ready to run, but its quota is used up",
     "kernel": f"{_OF_A_VCPU} in KVM",
+    "nesting": f"{_OF_A_VCPU} between exits and entries of its guest's guests",
     "polling": "% of a CPU spent on halt polling most of which misses",
     "rise": "× the p99 of the minute before",
 }

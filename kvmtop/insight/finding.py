@@ -17,6 +17,7 @@ class Limits:
     wait: float = 0.20
     throttled: float = 0.20
     kernel: float = 0.40
+    nesting: float = 0.20
     polling: float = 0.05
     rise: float = 4.0  # of a p99 against its median over the minute before
 

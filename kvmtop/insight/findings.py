@@ -14,6 +14,7 @@ import numpy as np
 from .. import units
 from ..model.exit_stats import Reason, by_reason
 from ..model.interval import Interval
+from ..model.nesting import nested, nesting
 from ..model.reasons import DEVICE, HLT, PAUSE, basic, is_one_of
 from ..model.scope import ALL, Scope
 from ..model.session import Session
@@ -63,6 +64,7 @@ def findings(
         lambda: _blocked(session, interval, others, labels, limits),
         lambda: _user(session, interval, vcpus, labels, limits),
         lambda: _kernel(session, interval, vcpus, limits),
+        lambda: _nesting(interval, vcpus, limits),
         lambda: rising(session, interval, limits.rise, scope),
         lambda: _polling(interval, limits, scope),
     )
@@ -256,6 +258,23 @@ def _kernel(session: Session, interval: Interval, vcpus: list[VcpuRow], limits: 
         )
 
 
+def _nesting(interval: Interval, vcpus: list[VcpuRow], limits: Limits) -> Iterator[Finding]:
+    if not nested(interval) or not vcpus:
+        return
+    shares = nesting(interval) / interval.known.clip(1)
+    spent = dict(zip(interval.after.thread_ids.tolist(), shares.tolist(), strict=True))
+    vcpu = max(vcpus, key=lambda one: spent[one.scope.thread or 0])
+    if (share := spent[vcpu.scope.thread or 0]) > limits.nesting:
+        yield Finding(
+            f"nesting takes {units.percent(share)} of the time of {_who(vcpu)}: from exits of its guest's guest to the"
+            " next entry of that, the hypervisor in the VM works, or what else it runs, and KVM for it",
+            f"nesting > {limits.nesting:.0%} of a vCPU's time, without halts and waits for a CPU",
+            short=f"{vcpu.vm} {vcpu.name} runs a guest",
+            scope=vcpu.scope,
+            figures=frozenset({"bar"}),
+        )
+
+
 def _top(session: Session, interval: Interval, vcpu: VcpuRow, state: str) -> Reason | None:
     """The reason for whose exits a vCPU was longest in a state."""
     reasons = [line.reason for line in session.lines(interval, vcpu.scope) if line.reason.parts[state] > 0]
@@ -319,7 +338,7 @@ def _polling(interval: Interval, limits: Limits, scope: Scope) -> Iterator[Findi
             f"polling > {limits.polling:.0%} of a CPU, fewer than half of the polls hit",
             short="halt polling",
             scope=scope,
-            reason=next((one.key for one in by_reason(interval) if one.key in HLT), None),
+            reason=next((one.key for one in by_reason(interval) if basic(*one.key) in HLT), None),
             state="kernel",
             figures=frozenset({"where", "time"}),
         )

@@ -6,24 +6,28 @@ import numpy as np
 
 from .arrays import U64, Array, Mask
 from .keys import pack, unpack
-from .vocabulary import SVM, VMX, Key
+from .vocabulary import NESTED, SVM, VMX, Key, vendor
 
 CPUID = {(VMX, 10), (SVM, 0x72)}
 HLT = {(VMX, 12), (SVM, 0x78), (SVM, 0xA6)}  # 0xa6 is idle-HLT
 PAUSE = {(VMX, 40), (SVM, 0x77)}
 IO = {(VMX, 30), (SVM, 0x7B)}
+# A hypervisor in the VM enters its guest: VMLAUNCH, VMRESUME, VMRUN.
+ENTER = {(VMX, 20), (VMX, 24), (SVM, 0x80)}
 # Nothing but an access to a device: a port, or a page that KVM has marked as a device's (EPT_MISCONFIG).
 DEVICE = IO | {(VMX, 49)}
 
 
 def basic(isa: int, code: int) -> Key:
-    """A reason without VMX's flags, bits 31:16."""
+    """A reason without VMX's flags, bits 31:16, whether or not a nested guest's."""
+    isa = vendor(isa)
     return isa, code & 0xFFFF if isa == VMX else code
 
 
 def among(keys: U64, codes: set[Key]) -> Mask:
-    """Which of these reasons, packed, are one of those; VMX's flags do not matter."""
+    """Which of these reasons, packed, are one of those; VMX's flags do not matter, nor whose exit it was."""
     isa, reason = unpack(keys)
+    isa = isa & np.uint64(NESTED - 1)
     plain = np.where(isa == VMX, reason & np.uint64(0xFFFF), reason)
     mask = np.zeros(len(keys), bool)
     for wanted, code in codes:

@@ -15,7 +15,7 @@ from .arrays import U16, U64, Array
 from .histogram import BUCKETS
 from .keys import pack
 from .scheduling import OTHER, Scheduling
-from .vocabulary import OUTSIDE, STATES, DetailRequest, Names, Vm
+from .vocabulary import OUTSIDE, STATES, DetailRequest, Names, Vm, vendor
 
 # Times are CLOCK_MONOTONIC in ns. What is open counts up to the Snapshot's instant, or to the thread's end.
 THREAD = np.dtype(
@@ -30,8 +30,12 @@ THREAD = np.dtype(
         ("unpaired", "u8"),  # entries without an exit before them
         ("overwritten", "u8"),  # exits followed by another exit
         ("pairs", "u8"),  # exits that its cells hold
+        # From exits of its nested guest that the hypervisor in the VM was given, to the exits in which that entered it
+        # again: ns, but for halts and waits for a CPU; and what is so far of the one that has no end yet.
+        ("nested_ns", "u8"),
+        ("out_ns", "u8"),
         ("reason", "u4"),  # of the open exit
-        ("isa", "u4"),
+        ("isa", "u4"),  # with NESTED and REFLECTED
         ("vcpu", "u4"),
         ("cpu", "u4"),  # of the host, that it left or entered the guest on last
         ("state", "u4"),  # that it is in, of STATES; of an ended one, that it was in
@@ -43,7 +47,7 @@ THREAD = np.dtype(
 CELL = np.dtype(
     [
         ("reason", "u4"),
-        ("isa", "u4"),
+        ("isa", "u4"),  # with NESTED and REFLECTED, as a key of its own
         ("thread", "u4"),  # index into the threads
         ("next", "u4"),
         ("count", "u8"),
@@ -156,7 +160,7 @@ class Snapshot:
     @property
     def isa(self) -> int:
         """The isa of the exits seen; UNKNOWN before the first."""
-        return int(self.heads["isa"].max(initial=0)) or int(self.threads["isa"].max(initial=0))
+        return vendor(int(self.heads["isa"].max(initial=0)) or int(self.threads["isa"].max(initial=0)))
 
     @cached_property
     def heads(self) -> Array:

@@ -7,11 +7,26 @@ from dataclasses import dataclass, field
 
 # The tracepoint's `isa`: KVM_ISA_VMX, KVM_ISA_SVM in arch/x86/kvm/trace.h; 0 where it has no such field.
 UNKNOWN, VMX, SVM = 0, 1, 2
+# Bits beside it (bpf/thread.h), which make reasons of their own: the exit was a nested guest's (L2), and its hypervisor
+# (L1, the guest of this host) was given it.
+NESTED, REFLECTED = 0x100, 0x200
+_LEVELS = {NESTED: " (L2)", NESTED | REFLECTED: " (L2→L1)"}
+
+
+def vendor(isa: int) -> int:
+    """The isa without what tells whose exit it was."""
+    return isa & (NESTED - 1)
 
 
 def isa_name(isa: int) -> str:
     """How people call it."""
-    return {VMX: "VMX", SVM: "SVM", UNKNOWN: "–"}.get(isa, "–")
+    return {VMX: "VMX", SVM: "SVM", UNKNOWN: "–"}.get(vendor(isa), "–")
+
+
+def level(isa: int) -> str:
+    """What a reason's name has behind it where the exit was a nested guest's: " (L2)" if KVM dealt with it itself,
+    " (L2→L1)" if the hypervisor in the VM got it."""
+    return _LEVELS.get(isa - vendor(isa), "")
 
 
 # What a vCPU's thread does, in this order everywhere: it runs the guest, KVM and the kernel, or the VMM; it is halted
@@ -53,7 +68,11 @@ class Names:
     flags: Mapping[int, str] = field(default_factory=dict)
 
     def name(self, isa: int, code: int) -> str:
-        """The kernel's name of a 32-bit code; its number, as the vendor writes it, where it has none."""
+        """The kernel's name of a 32-bit code; its number, as the vendor writes it, where it has none. With level()."""
+        return self.plain(vendor(isa), code) + level(isa)
+
+    def plain(self, isa: int, code: int) -> str:
+        """The same without regard to nested guests."""
         table = self.reasons.get(isa, {})
         if isa != VMX:
             return table.get(code) or (f"0x{code:03x}" if isa == SVM else str(code))

@@ -25,7 +25,7 @@ from .stream import Output
 TITLES = (
     *("time", "elapsed", "length", "vm", "pid", "isa", "code", "name", "count", "rate", "share"),
     *("time_ns", "time_share", *(f"{state}_ns" for state in OUTSIDE), "avg_ns"),
-    *(*PERCENTILES, "max_ns", "min_ns", "total", "lost"),
+    *(*PERCENTILES, "max_ns", "min_ns", "total", "lost", "nested"),
 )
 
 

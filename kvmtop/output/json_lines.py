@@ -22,11 +22,12 @@ from ..insight.vcpus import VcpuRow, shares, vcpu_rows
 from ..model.exit_stats import tops
 from ..model.interval import Interval, open_ns
 from ..model.keys import unpack
+from ..model.nesting import nested, nesting
 from ..model.provenance import HERE, Origin
 from ..model.scope import ALL, Scope
 from ..model.session import Line, Session
 from ..model.snapshot import Snapshot
-from ..model.vocabulary import OUTSIDE, STATES, UNKNOWN, isa_name
+from ..model.vocabulary import NESTED, OUTSIDE, REFLECTED, STATES, UNKNOWN, isa_name, vendor
 from ..reference.labels import Labels
 from ..sanitize import clean
 from ..tables.halt_polling import verdict
@@ -41,6 +42,11 @@ Object = dict[str, Any]
 
 def _isa(isa: int) -> str | None:
     return isa_name(isa) if isa != UNKNOWN else None
+
+
+def nested_word(isa: int) -> str | None:
+    """Whether exits are a nested guest's, and who dealt with them: KVM here, or the hypervisor in the VM."""
+    return {NESTED: "here", NESTED | REFLECTED: "reflected"}.get(isa - vendor(isa))
 
 
 def _rounded(value: float | None, digits: int = 6) -> float | None:
@@ -95,6 +101,7 @@ def reason(line: Line) -> Object:
         "isa": _isa(r.isa),
         "code": r.code,
         "name": clean(r.name),
+        "nested": nested_word(r.isa),
         "idle": r.idle if "idle" in r.parts else None,
         "count": r.count,
         "rate": round(r.rate, 3),
@@ -121,6 +128,7 @@ def vms(session: Session, interval: Interval) -> list[Object]:
     lasted = open_ns(after).tolist()
     rows = {thread: row for row, thread in enumerate(after.thread_ids.tolist())}
     top = tops(interval, waiting=True)
+    cost = nesting(interval) if nested(interval) else None
     most = dict(zip(top.pids.tolist(), top.of_vm.tolist(), strict=True))
 
     def member(m: VcpuRow) -> Object:
@@ -145,6 +153,7 @@ def vms(session: Session, interval: Interval) -> list[Object]:
         told = since and state in after.told and not m.ended
         now = {"state": state if told else None, "state_ns": max(after.time_ns - since, 0) if told else None}
         where = {"vcpu": int(thread["vcpu"]), "tid": m.number, "cpu": after.cpus.get(m.number)}
+        now["nesting_ns"] = int(cost[row]) if cost is not None else None
         return {**where, **member(m), **now, "open": opened}
 
     threads: dict[int, list[Object]] = {}  # one that runs has a main thread at least
@@ -240,6 +249,7 @@ def slow(session: Session, interval: Interval, labels: Labels) -> Object | None:
                 "isa": isa_name(one.isa),
                 "code": one.code,
                 "name": clean(one.name),
+                "nested": nested_word(one.isa),
                 "ns": one.ns,
                 **_parts(one.parts, interval.after.told),
                 "cpu": one.cpu,

@@ -32,6 +32,7 @@ from ..model.exit_stats import Reason, by_reason
 from ..model.histogram import BUCKETS, FIRST_OCTAVE
 from ..model.interval import Interval, diff
 from ..model.keys import unpack
+from ..model.nesting import nested, nesting
 from ..model.provenance import HERE, Origin
 from ..model.session import Session
 from ..model.snapshot import Snapshot
@@ -105,6 +106,7 @@ class _Vm:
     reasons: dict[str, _Reason] = field(default_factory=dict)
     budget: _Times = field(default_factory=lambda: _Times(STATES))
     threads: ThreadTimes = field(default_factory=ThreadTimes)
+    nesting: int = 0  # ns
 
     @property
     def labels(self) -> list[str]:
@@ -170,6 +172,7 @@ class Exporter(Wrapper, Collector):
         interval = self._interval = diff(self._interval.after if self._interval else None, snapshot)
         pids = unpack(snapshot.threads["id"])[0].astype("i8")
         rows = interval.rows[interval.rows["thread"] >= 0]
+        cost = nesting(interval) if nested(interval) else None
         active = set(pids[rows["thread"][(rows["count"] != 0) | (rows["time"] != 0)]].tolist())
         self._forget({_key(vm) for vm in snapshot.vms.values() if not vm.ended}, snapshot.time_ns)
         running: dict[int, tuple[_Vm, list[int]]] = {}  # pids of each _Vm
@@ -180,6 +183,8 @@ class Exporter(Wrapper, Collector):
             running.setdefault(id(mine), (mine, []))[1].append(vm.pid)
             mask = pids == vm.pid
             mine.budget.add(dict(zip(STATES, interval.budget[mask].sum(axis=0).tolist(), strict=True)))
+            if cost is not None:
+                mine.nesting += int(cost[mask].sum())
             if vm.pid in active:
                 for reason in by_reason(interval, mask):
                     mine.reason(clean(reason.name)).add(reason)
@@ -216,6 +221,7 @@ class Exporter(Wrapper, Collector):
         vms += [self._others] if any(self._others.budget.seconds(STATES).values()) or self._others.reasons else []
         yield from _reasons(vms, after.told)
         yield _budget(vms, after.told)
+        yield _nesting(vms)
         for name, text, sums in counters((vm.labels, vm.threads) for vm in vms):
             family = CounterMetricFamily(name, text, labels=[*LABELS, *NAMES])
             for labels, seconds in sums:
@@ -298,6 +304,19 @@ def _reasons(vms: Sequence[_Vm], told: Collection[str]) -> Iterator[Metric]:
                 seconds.add_metric([*values, where], spent)
             duration.add_metric(values, reason.buckets(), reason.total / 1e9)
     yield from (exits, seconds, duration)
+
+
+def _nesting(vms: Sequence[_Vm]) -> Metric:
+    family = CounterMetricFamily(
+        "kvmtop_nesting_seconds",
+        "Time of vCPUs between exits of their guest's guests that its hypervisor was given, and the end of the exits in"
+        " which that entered them again, without halts and waits for a CPU. Only of VMs that were seen to nest.",
+        labels=LABELS,
+    )
+    for vm in vms:
+        if vm.nesting:
+            family.add_metric(vm.labels, vm.nesting / 1e9)
+    return family
 
 
 def _budget(vms: Sequence[_Vm], told: Collection[str]) -> Metric:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..model.exit_stats import by_reason
 from ..model.interval import diff
+from ..model.nesting import together
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import SVM, UNKNOWN, VMX
 
@@ -57,8 +58,8 @@ class Row:
 
 
 def rows(snapshot: Snapshot) -> Iterator[Row]:
-    """What the table holds, by code."""
-    for reason in sorted(by_reason(diff(None, snapshot)), key=lambda reason: reason.code):
+    """What the table holds, by code; a nested guest's exits are exits as any, as the script had them."""
+    for reason in sorted(by_reason(diff(None, together(snapshot))), key=lambda reason: reason.code):
         if reason.count:
             total, low, high = reason.total // 1000, (reason.min or 0) // 1000, (reason.max or 0) // 1000
             yield Row(reason.isa, reason.code, reason.name, reason.count, total, low, total // reason.count, high)

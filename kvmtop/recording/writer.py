@@ -16,6 +16,7 @@ from .. import __version__
 from ..errors import KvmtopError
 from ..model.exit_stats import Groups
 from ..model.keys import unpack
+from ..model.nesting import together
 from ..model.snapshot import Snapshot
 from ..model.source import Source, Wrapper
 from ..model.vocabulary import STATES, Key, Vm
@@ -203,6 +204,7 @@ def _make(path: Path) -> None:
 
 def _sums(snapshot: Snapshot) -> dict[Key, tuple[int, int]]:
     """Exits that have ended and their ns, by (isa, code)."""
+    snapshot = together(snapshot)  # the names are by the isa alone
     reasons, column = snapshot.reasons
     groups, heads = Groups(column), snapshot.heads
     sums = zip(groups.add(heads["count"]).tolist(), groups.add(heads["total"]).tolist(), strict=True)

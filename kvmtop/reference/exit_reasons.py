@@ -8,9 +8,9 @@ from difflib import get_close_matches
 from textwrap import fill
 
 from ..errors import KvmtopError
+from ..model.vocabulary import SVM, VMX, vendor
 from .exit_reason_texts import MEANINGS, Meaning
 
-VMX, SVM = 1, 2  # as in snapshot.py, which needs numpy; a help text must come at once
 VENDORS = {VMX: "Intel", SVM: "AMD"}
 _PREFIX = re.compile(r"^(?:EXIT_REASON_|SVM_EXIT_|VMEXIT_|SVM_(?=VMGEXIT))", re.IGNORECASE)
 # The header's SVM_EXIT_* where the kernel's own table calls it something else.
@@ -39,6 +39,7 @@ _BY_CODE = {(isa, code): meaning for meaning in MEANINGS for isa, code, _ in cod
 
 def meaning(isa: int, code: int) -> Meaning | None:
     """What a code of kvm_exit means. VMX's flags, bits 31:16, are passed over; None if unknown."""
+    isa = vendor(isa)
     return _BY_CODE.get((isa, code & 0xFFFF if isa == VMX else code & 0xFFFFFFFF))
 
 
@@ -49,7 +50,8 @@ def names() -> list[tuple[int, int, str]]:
 
 def _plain(name: str) -> str:
     """A name as it is compared: "SVM_EXIT_WRITE_CR0" and "write_cr0", "PF excp" and "pf", are the same."""
-    bare = _PREFIX.sub("", name.partition("|")[0].strip())  # kvm_exit joins VMX's flags with |
+    # kvm_exit joins VMX's flags with |; behind it may be whose exit it was: level() in model/vocabulary.py.
+    bare = _PREFIX.sub("", name.partition("|")[0].partition(" (")[0].strip())
     plain = re.sub(r"[^a-z0-9]+", "_", bare.lower()).strip("_").removesuffix("_excp")
     # SVM_EXIT_READ_CR0 is read_cr0, but SVM_EXIT_IDTR_READ is read_idtr.
     plain = re.sub(r"^([a-z]+[0-9]?)_(write)(_trap)$|^([gil]dtr)_(read|write)$", r"\2\5_\1\4\3", plain)
@@ -91,7 +93,7 @@ def related(meaning: Meaning) -> list[str]:
 
 def number(isa: int, code: int) -> str:
     """A code as its vendor writes it: Intel decimal, AMD hexadecimal."""
-    return f"0x{code:03x}" if isa == SVM else str(code)
+    return f"0x{code:03x}" if vendor(isa) == SVM else str(code)
 
 
 def text(meaning: Meaning, width: int = 80) -> str:
@@ -102,9 +104,9 @@ def text(meaning: Meaning, width: int = 80) -> str:
         return fill(f"{head}: {body}", width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
     parts = [fill(meaning.title, width)]
-    for isa, vendor in VENDORS.items():
-        known = [f"{name} ({number(isa, code)})" for i, code, name in codes(meaning) if i == isa]
-        parts.append(paragraph(vendor, ", ".join(known) or "no reason of its own"))
+    for isa, name in VENDORS.items():
+        known = [f"{one} ({number(isa, code)})" for i, code, one in codes(meaning) if i == isa]
+        parts.append(paragraph(name, ", ".join(known) or "no reason of its own"))
     parts += [paragraph("What it is", meaning.what), paragraph("Usual causes", meaning.causes)]
     parts += [
         paragraph(f"On {name}" if name in VENDORS.values() else name, note) for name, note in meaning.notes.items()

@@ -9,7 +9,7 @@ from functools import cache, partial
 from .. import units
 from ..model.exit_stats import NOT_ITS_DOING
 from ..model.session import Line
-from ..model.vocabulary import VMX
+from ..model.vocabulary import VMX, level, vendor
 from . import columns
 from .columns import Column, as_chosen, cells, fitting, headings
 from .rows import Cell, Heading, Lazy, Row, Rows
@@ -17,7 +17,7 @@ from .states import bar, shares_of
 
 BAR = 7  # characters
 FAINT = 0.01  # of the reasons' own time: a row with less is dimmed
-NAMES = 15  # characters of VMX's names, which are longer
+NAMES, LEVEL = 15, 8  # characters of VMX's names, which are longer, and more for whose exits they are
 
 
 def _name(line: Line) -> str:
@@ -245,7 +245,10 @@ def _sum(shares: Iterable[float | None]) -> float | None:
 def reason_table(lines: Sequence[Line], width: int, keys: Sequence[str] = ()) -> Rows:
     """The reasons in so many characters, in the order of the lines. keys: of the columns, in order; REASON is first."""
     longest = max((line.reason.time for line in lines if not line.aside), default=0)
-    name = replace(BY_KEY["reason"], width=NAMES) if any(line.reason.isa == VMX for line in lines) else BY_KEY["reason"]
+    isas = {line.reason.isa for line in lines}
+    name = replace(BY_KEY["reason"], width=NAMES if VMX in map(vendor, isas) else BY_KEY["reason"].width)
+    if any(map(level, isas)):
+        name = replace(name, width=name.width + LEVEL)
     where = replace(BY_KEY["where"], text=partial(_where, longest=longest))
     made = BY_KEY | {"reason": name, "where": where}
     chosen = [made[key] for key in dict.fromkeys(["reason", *(keys or USUAL)])]

@@ -22,9 +22,9 @@ from ..insight.vcpus import shares, vcpu_rows
 from ..model.exit_stats import by_reason
 from ..model.history import Sample
 from ..model.interval import Interval
-from ..model.reasons import HLT
+from ..model.reasons import HLT, basic
 from ..model.scope import ALL
-from ..model.vocabulary import Key
+from ..model.vocabulary import Key, level
 from ..reference.labels import Labels
 from ..tables.accesses import access_table
 from ..tables.exit_reasons import BY_KEY
@@ -52,6 +52,8 @@ from .feed import POINTS, Feed, Reading
 from .glance import Glance
 from .keys import MEMORY, SCHEDULER
 from .viewpoint import Viewpoint
+
+_LEVELS = "what they touched, and from where, is of this guest's exits and of its guest's"
 
 
 class Presenter:
@@ -212,8 +214,8 @@ class Presenter:
             access_table([row for row in rows if row.kind != CODE], width, names),
             access_table([row for row in rows if row.kind == CODE], width, names),
             self._slow(mine, page.slow_width, reading),
-            polling_table(polling(interval, scope), interval) if key in HLT else None,
-            dropped(details) if details else "",
+            polling_table(polling(interval, scope), interval) if basic(*key) in HLT else None,
+            "; ".join(filter(None, [_LEVELS if level(key[0]) else "", dropped(details) if details else ""])),
         )
 
     def _slow(self, rows: Sequence[Slow], width: int, reading: Reading) -> Rows:

@@ -1,0 +1,152 @@
+"""Exits of a guest's guest, in this machine's kernel: told apart, and what lies between them and the next entry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from kvmtop.bpf.collector import Collector
+from kvmtop.model.interval import diff
+from kvmtop.model.nesting import nested, nesting, together
+from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.vocabulary import NESTED, REFLECTED, SVM
+
+from . import machine
+from .machine import INJECT, NESTED_ENTRY, NESTED_EXIT, WAYS, Mark, Player, call, cells, enter, leave, nap, row, spin
+
+CPUID, HLT, INTERRUPT, NPF, VMRUN = 0x72, 0x78, 0x60, 0x400, 0x80
+MS = 1_000_000
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def counting(way: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
+    with machine.machine(tmp_path_factory.mktemp("machine"), way, threads=64) as one:
+        yield one
+
+
+def halted(way: str) -> str:
+    """What a nap is in KVM (machine.HALT)."""
+    return "blocked" if way == "notes" else "idle"
+
+
+def leave_nested(reason: int, given: int | None = None) -> None:
+    """An exit of the guest's guest; given: for what its hypervisor is entered then."""
+    leave(reason)
+    call(NESTED_EXIT)
+    if given is not None:
+        call(INJECT, given)
+
+
+def enter_nested() -> None:
+    """The hypervisor's VMRUN."""
+    leave(VMRUN)
+    call(NESTED_ENTRY)
+    enter()
+
+
+def test_each_exit_is_of_the_level_that_it_was_of(counting: Collector) -> None:
+    def act(player: Player) -> None:
+        for reason, given in ((CPUID, CPUID), (NPF, None), (NPF, NPF), (INTERRUPT, None), (NPF, INTERRUPT)):
+            enter_nested()
+            leave_nested(reason, given)
+            enter()
+        for _ in range(3):  # of the hypervisor itself
+            leave(CPUID)
+            enter()
+        player.step()
+
+    with Player(act) as player:
+        player.wait()
+        found = {(int(one["isa"]), int(one["reason"])): int(one["count"]) for one in cells(counting, player.pid)}
+        snapshot = counting.read()
+    assert found == {
+        (SVM, VMRUN): 5,
+        (SVM, CPUID): 3,
+        (SVM | NESTED | REFLECTED, CPUID): 1,
+        (SVM | NESTED, NPF): 2,  # of one its hypervisor was given something else
+        (SVM | NESTED | REFLECTED, NPF): 1,
+        (SVM | NESTED, INTERRUPT): 1,
+    }
+    assert snapshot.isa == SVM and nested(diff(None, snapshot))
+    merged = together(snapshot)
+    mine = merged.threads["id"][merged.cells["thread"]] == player.pid << 32 | player.pid
+    rows = merged.cells[mine & (merged.cell_ids != 0)]
+    assert {(int(r["isa"]), int(r["reason"])): 0 for r in rows}.keys() == {
+        (SVM, n) for n in (VMRUN, CPUID, NPF, INTERRUPT)
+    }
+
+
+def test_what_lies_between_an_exit_and_the_next_entry_is_nesting(counting: Collector, way: str) -> None:
+    """The hypervisor's work and its exits, and VMRUN to its end; not what L2 runs, waits for a CPU, and halts."""
+
+    def act(player: Player) -> None:
+        schedstat = os.open("/proc/self/schedstat", os.O_RDONLY)
+
+        def l1(before: Mark) -> None:
+            """L1 at work, up to its VMRUN."""
+            enter()
+            spin(3)
+            leave(HLT)
+            halt = Mark.take(schedstat)
+            nap(4)
+            awake = Mark.take(schedstat)
+            enter()
+            leave(VMRUN)
+            spin(1)
+            call(NESTED_ENTRY)
+            spin(2)
+            enter()
+            after = Mark.take(schedstat)
+            slept = awake.now - halt.now - (awake.cpu - halt.cpu) - (awake.delay - halt.delay)
+            delay = after.delay - before.delay + (slept if halted(way) == "idle" else 0)
+            player.tell(f"{before.now} {after.now} {delay}")
+
+        enter_nested()
+        for _ in range(5):
+            spin(2)  # L2
+            before = Mark.take(schedstat)
+            leave_nested(CPUID, CPUID)
+            spin(2)
+            l1(before)
+        leave_nested(NPF)  # KVM deals with it
+        spin(5)
+        enter()
+        player.step()
+        leave_nested(CPUID, CPUID)
+        enter()
+        spin(5)
+        before = Mark.take(schedstat)
+        player.step()
+        l1(before)
+        player.step()
+        leave_nested(CPUID, CPUID)
+        enter()
+        spin(5)
+        player.step()  # it never enters L2 again
+
+    def cost(before: Snapshot | None) -> tuple[Snapshot, int]:
+        after = counting.read()
+        mine = after.threads["id"] == player.pid << 32 | player.pid
+        return after, int(nesting(diff(before, after))[mine].sum())
+
+    with Player(act) as player:
+        first = counting.read()
+        told = [[int(word) for word in line.split()] for line in player.wait().splitlines()]
+        truth = sum(end - begin - away for begin, end, away in told)
+        snapshot, found = cost(first)
+        assert len(told) == 5 and found == pytest.approx(truth, rel=0.05)
+        player.next()
+        begun, found = cost(snapshot)
+        assert found == 0 and row(counting, player.pid)[0]["out_ns"] >= 5 * MS  # whether it is nesting is not known yet
+        ((_, end, away),) = [[int(word) for word in line.split()] for line in player.next().splitlines()]
+        snapshot, found = cost(begun)
+        assert found == pytest.approx(end - begun.time_ns - away, rel=0.05, abs=MS)  # what lies in the interval
+        player.next()
+        assert cost(snapshot)[1] == 0
