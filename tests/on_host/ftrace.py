@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,23 +74,34 @@ def parse(lines: Iterable[str]) -> Iterator[Event]:
 class Recorder:
     """Records from start() to stop(), any number of times."""
 
-    def __init__(self, name: str = "truth", kilobytes: int = 49152, interrupts: bool = False) -> None:
-        """kilobytes: of the buffer, for each CPU; interrupts: also INTERRUPTS, and each event's context."""
+    def __init__(
+        self,
+        name: str = "truth",
+        kilobytes: int = 49152,
+        interrupts: bool = False,
+        instead: Mapping[str, str] | None = None,
+    ) -> None:
+        """kilobytes: of the buffer, for each CPU; interrupts: also INTERRUPTS, and each event's context; instead: other
+        events, with their filters."""
         self._at = TRACING / "instances" / name
         self._undo = contextlib.ExitStack()
-        for probe in PROBES:
-            self._append("kprobe_events", probe)
-        self._undo.callback(self._forget_probes)
+        if instead is None:
+            for probe in PROBES:
+                self._append("kprobe_events", probe)
+            self._undo.callback(self._forget_probes)
+            events = dict.fromkeys((*EVENTS, "truth", *(INTERRUPTS if interrupts else ())), "")
+            instead = events | {"syscalls/sys_enter_ioctl": f"cmd == {KVM_RUN}"}
         self._at.mkdir()
         self._undo.callback(self._at.rmdir)
         self._write("tracing_on", "0")
         self._write("trace_clock", "mono")
         self._write("buffer_size_kb", str(kilobytes))
         self._write("options/irq-info", str(int(interrupts)))
-        for event in (*EVENTS, "truth", *(INTERRUPTS if interrupts else ())):
+        for event, which in instead.items():
+            if which:
+                self._write(f"events/{event}/filter", which)
             self._write(f"events/{event}/enable", "1")
             self._undo.callback(self._write, f"events/{event}/enable", "0")
-        self._write("events/syscalls/sys_enter_ioctl/filter", f"cmd == {KVM_RUN}")
 
     def start(self) -> None:
         """From here on."""

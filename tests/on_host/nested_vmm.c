@@ -43,7 +43,7 @@ int main(int argc, char **argv)
     fflush(stdout);
     do {
         done(ioctl(vcpu, KVM_RUN, 0), "KVM_RUN");
-        if (run->exit_reason != KVM_EXIT_IO && run->exit_reason != KVM_EXIT_HLT)
+        if (run->exit_reason != KVM_EXIT_IO && run->exit_reason != KVM_EXIT_HLT && run->exit_reason != KVM_EXIT_MMIO)
             errx(1, "left with KVM exit reason %u", run->exit_reason);
     } while (run->exit_reason != KVM_EXIT_IO || run->io.port != END_PORT);
     puts("ended");

@@ -16,7 +16,9 @@ import numpy as np
 
 from kvmtop.host.selftest_guest import Guest, Step
 from kvmtop.model.exit_stats import counts
+from kvmtop.model.nesting import together
 from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.vocabulary import NESTED
 
 EVENT = Path("/sys/kernel/tracing/events/kvm/kvm_exit")
 MOST_KEYS = 3  # TRACING_MAP_KEYS_MAX
@@ -59,10 +61,11 @@ def counting(*keys: str, event: Path = EVENT) -> Iterator[Truth]:
 
 
 def counted(snapshot: Snapshot) -> dict[tuple[int, int], int]:
-    """What kvmtop counted, with the exits still open: those the kernel has counted too."""
+    """What kvmtop counted, with the exits still open: those the kernel has counted too. It knows no levels."""
+    snapshot = together(snapshot)
     found = counts(snapshot)
     threads = snapshot.threads[snapshot.threads["exit_ns"] != 0]
-    for isa, reason in zip(threads["isa"].tolist(), threads["reason"].tolist(), strict=True):
+    for isa, reason in zip((threads["isa"] & NESTED - 1).tolist(), threads["reason"].tolist(), strict=True):
         found[isa, reason] = found.get((isa, reason), 0) + 1
     return {key: count for key, count in found.items() if count}
 
