@@ -266,10 +266,10 @@ def _nesting(interval: Interval, vcpus: list[VcpuRow], limits: Limits) -> Iterat
     vcpu = max(vcpus, key=lambda one: spent[one.scope.thread or 0])
     if (share := spent[vcpu.scope.thread or 0]) > limits.nesting:
         yield Finding(
-            f"nesting takes {units.percent(share)} of the time of {_who(vcpu)}: from exits of its guest's guest to the"
-            " next entry of that, the hypervisor in the VM works, or what else it runs, and KVM for it",
+            f"nesting takes {units.percent(share)} of the time of {_who(vcpu)}: it has a guest of its own, and between"
+            " that one's exits and entries its hypervisor works, or what else it runs, and KVM for it",
             f"nesting > {limits.nesting:.0%} of a vCPU's time, without halts and waits for a CPU",
-            short=f"{vcpu.vm} {vcpu.name} runs a guest",
+            short=f"{vcpu.vm} {vcpu.name} nests",
             scope=vcpu.scope,
             figures=frozenset({"bar"}),
         )

@@ -45,6 +45,7 @@ def nesting(interval: Interval) -> I64:
         opened = np.zeros(len(spent), "i8")
         opened[at[at >= 0]] = before.threads["out_ns"][at >= 0].astype("i8")
         spent = np.maximum(spent - opened, 0)
-    rows = interval.rows[(interval.rows["thread"] >= 0) & interval.are(ENTER)]
+    own = (interval.rows["thread"] >= 0) & (interval.rows["isa"] & NESTED == 0)
+    rows = interval.rows[own & interval.are(ENTER)]
     spent += np.bincount(rows["thread"], own_time(rows, False), len(spent)).astype("i8")
     return spent

@@ -26,7 +26,7 @@ from kvmtop.model.scheduling import (
     Process,
 )
 from kvmtop.model.session import Session
-from kvmtop.model.vocabulary import HIT, STATES, SVM, VMX, WASTED, DetailRequest, Vm
+from kvmtop.model.vocabulary import HIT, NESTED, REFLECTED, STATES, SVM, VMX, WASTED, DetailRequest, Vm
 from kvmtop.reference.labels import Labels
 from kvmtop.sanitize import clean
 
@@ -35,7 +35,7 @@ from ..support.scheduling import Scheduler
 
 MS = 1_000_000
 WEB, DB = pack(100, 101), pack(200, 201)
-IO, MSR, PAUSE, HLT, MWAIT, NPF = 0x7B, 0x7C, 0x77, 0x78, 0x8B, 0x400
+CPUID, IO, MSR, PAUSE, HLT, MWAIT, NPF, VMRUN = 0x72, 0x7B, 0x7C, 0x77, 0x78, 0x8B, 0x400, 0x80
 
 
 class Run:
@@ -620,6 +620,37 @@ def test_kernel_just_below_and_above(run: Run) -> None:
     (found,) = run.second()
     assert found.text == "KVM works 40.1% of the time for vCPU 0 of web, all of it for npf"
     assert found.rule == "kernel > 40% of a vCPU's time"
+
+
+# ---- nesting
+
+
+def test_nesting_just_below_and_above(run: Run) -> None:
+    run.host.exits(101, CPUID, 1000, isa=SVM | NESTED | REFLECTED)
+    run.host.vcpus[101].nested += 190 * MS
+    run.host.exits(101, VMRUN, 10 * MS)
+    assert run.second() == []
+    run.host.vcpus[101].nested += 190 * MS
+    run.host.exits(101, VMRUN, 10 * MS + 600_000)
+    (found,) = run.second()
+    assert found.text == (
+        "nesting takes 20.1% of the time of vCPU 0 of web: it has a guest of its own, and between that one's exits and"
+        " entries its hypervisor works, or what else it runs, and KVM for it"
+    )
+    assert found.rule == "nesting > 20% of a vCPU's time, without halts and waits for a CPU"
+
+
+def test_nesting_is_not_what_may_have_no_end(run: Run) -> None:
+    """L1 has left L2, and may be a host of none from now on."""
+    run.host.exits(101, CPUID, 1000, isa=SVM | NESTED | REFLECTED)
+    run.host.vcpus[101].out = 900 * MS
+    assert run.second() == []
+
+
+def test_vmrun_alone_is_not_nesting(run: Run) -> None:
+    """As in a recording by a kvmtop that did not tell levels apart."""
+    run.host.exits(101, VMRUN, 300 * MS)
+    assert run.second() == []
 
 
 def test_kernel_names_the_reason_with_the_most_kernel_time(run: Run) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmtop.model.vocabulary import SVM, UNKNOWN, VMX, Names, isa_name
+from kvmtop.model.vocabulary import NESTED, REFLECTED, SVM, UNKNOWN, VMX, Names, isa_name
 
 from ..support.fake import NAMES
 
@@ -36,3 +36,13 @@ def test_name(isa: int, code: int, name: str) -> None:
 
 def test_flags_are_called_as_the_kernel_calls_them() -> None:
     assert Names({}, {1 << 26: "OF_THE_KERNEL"}).name(VMX, 1 << 26 | 3) == "3|OF_THE_KERNEL"
+
+
+def test_a_nested_guests_reason_says_whose_it_is() -> None:
+    names = Names({SVM: {0x72: "cpuid"}, VMX: {10: "CPUID"}}, {1 << 31: "FAILED_VMENTRY"})
+    assert names.name(SVM | NESTED, 0x72) == "cpuid (L2)"
+    assert names.name(SVM | NESTED | REFLECTED, 0x72) == "cpuid (L2→L1)"
+    assert names.name(VMX | NESTED, 10 | 1 << 31) == "CPUID|FAILED_VMENTRY (L2)"
+    assert names.name(SVM | NESTED, 0x123) == "0x123 (L2)"
+    assert names.name(SVM, 0x72) == "cpuid"
+    assert isa_name(SVM | NESTED | REFLECTED) == "SVM" and isa_name(NESTED) == "–"

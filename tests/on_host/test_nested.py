@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -77,7 +78,7 @@ class Told:
 
 def code(event: ftrace.Event, names: Names) -> int:
     """The number of the reason that an event names."""
-    found = re.search(r"reason (.+?) +(?:rip|ext_inf1)", event.text)
+    found = re.search(r"reason:? (.+?) +(?:rip|ext_inf1)", event.text)
     assert found, event
     word = found[1].strip()
     return next((number for number, name in names.reasons[SVM].items() if name == word), -1)
@@ -113,6 +114,9 @@ def test_the_exits_of_a_guest_and_of_its_guests_are_told_apart(tmp_path: Path) -
     known, taking_over = Collector(checked=True), Collector()
     recorder.start()
     with (
+        contextlib.closing(recorder),
+        contextlib.closing(known),
+        contextlib.closing(taking_over),
         truth.counting() as kernel,
         truth.counting(event=truth.EVENT.with_name("kvm_nested_vmexit")) as inner,
         qemu.guest("outer", VCPUS, 512, modules=("irqbypass", "kvm", "kvm-amd"), files=files, work=work) as outer,
@@ -127,8 +131,7 @@ def test_the_exits_of_a_guest_and_of_its_guests_are_told_apart(tmp_path: Path) -
         outer.wait()
         kernel.read()
         inner.read()
-    events = recorder.stop()
-    recorder.close()
+        events = recorder.stop()
     print(f"{sum(kernel.values()):,} exits, {sum(inner.values()):,} of them nested, {at_change:,} before the change")
     assert told.startswith(RAW) and 0 < at_change < VCPUS * 1000
     assert all(inner[SVM, reason] == VCPUS * times for reason, times in EXITS.items())

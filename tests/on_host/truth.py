@@ -29,7 +29,7 @@ BY_THREAD = ("common_pid", "vcpu_id", "exit_reason")  # a thread is on one CPU a
 class Truth(dict[tuple[int, ...], int]):
     """The values of the keys, (isa, reason) if not told otherwise → events."""
 
-    event, keys = EVENT, BY_REASON
+    event, fields = EVENT, BY_REASON
 
     def read(self) -> Truth:
         self.clear()
@@ -37,7 +37,7 @@ class Truth(dict[tuple[int, ...], int]):
         assert re.search(r"Dropped: 0\b", text), text
         for row in re.finditer(r"{ (.+) } hitcount:\s+(\d+)", text):
             values = [int(value) & 0xFFFFFFFF for value in re.findall(r":\s+(\d+)", row[1])]
-            key = tuple(values[: len(self.keys)])
+            key = tuple(values[: len(self.fields)])
             self[key] = self.get(key, 0) + int(row[2])
         return self
 
@@ -50,8 +50,8 @@ def counting(*keys: str, event: Path = EVENT) -> Iterator[Truth]:
     the other gives up and drops its event (dup_try in kernel/trace/tracing_map.c).
     """
     found = Truth()
-    found.event, found.keys = event, keys or BY_REASON
-    by = [*found.keys, "cpu"] if len(found.keys) < MOST_KEYS else found.keys
+    found.event, found.fields = event, keys or BY_REASON
+    by = [*found.fields, "cpu"] if len(found.fields) < MOST_KEYS else found.fields
     trigger = f"hist:keys={','.join(by)}"
     (event / "trigger").write_text(trigger)
     try:

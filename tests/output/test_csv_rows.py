@@ -5,7 +5,7 @@ import io
 import pytest
 
 from kvmtop.model.session import Session
-from kvmtop.model.vocabulary import OUTSIDE
+from kvmtop.model.vocabulary import NESTED, OUTSIDE, REFLECTED, SVM
 from kvmtop.output import csv_rows
 from kvmtop.output.csv_rows import TITLES, interval_rows
 from kvmtop.output.json_lines import interval_line
@@ -65,3 +65,14 @@ def test_csv_of_what_is_unknown(host: Host) -> None:
     host.exits(101, 0x7B, 1000, user=400)
     (row,) = rows(",".join(TITLES) + "\n" + interval_rows(Session(), Session().add(host.read())))
     assert (row["time_ns"], {row[f"{state}_ns"] for state in OUTSIDE}) == ("1000", {""})
+
+
+def test_a_nested_guests_exits_have_rows_of_their_own(host: Host) -> None:
+    for isa in (SVM, SVM | NESTED, SVM | NESTED | REFLECTED):
+        host.exits(101, 0x7B, 1000, isa=isa)
+    found = rows(",".join(TITLES) + "\n" + interval_rows(Session(), Session().add(host.read())))
+    assert [(row["isa"], row["name"], row["nested"]) for row in found] == [
+        ("SVM", "io", ""),
+        ("SVM", "io (L2)", "here"),
+        ("SVM", "io (L2→L1)", "reflected"),
+    ]

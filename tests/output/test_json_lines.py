@@ -9,7 +9,19 @@ import pytest
 import kvmtop
 from kvmtop import sanitize
 from kvmtop.model.session import Session
-from kvmtop.model.vocabulary import HIT, OUTSIDE, STATES, UNKNOWN, UNPOLLED, VMX, WASTED, DetailRequest
+from kvmtop.model.vocabulary import (
+    HIT,
+    NESTED,
+    OUTSIDE,
+    REFLECTED,
+    STATES,
+    SVM,
+    UNKNOWN,
+    UNPOLLED,
+    VMX,
+    WASTED,
+    DetailRequest,
+)
 from kvmtop.output import summary
 from kvmtop.output.csv_rows import TITLES, interval_rows
 from kvmtop.output.json_lines import interval_line, summary_line
@@ -72,6 +84,7 @@ def test_an_interval(host: Host) -> None:
         "isa": "SVM",
         "code": 0x7B,
         "name": "io",
+        "nested": None,
         "idle": False,
         "count": 300,
         "rate": 300,
@@ -142,6 +155,24 @@ def test_what_is_unknown_is_null() -> None:
     assert (vcpu["state"], vcpu["state_ns"]) == (None, None)
     assert (vcpu["open"]["ns"], vcpu["open"]["idle_ns"]) == (2 * SECOND, None)
     assert {reason["idle"] for reason in found["reasons"]} == {None}
+
+
+def test_nesting(host: Host) -> None:
+    session = Session()
+    session.add(host.read())
+    a_second(host)
+    found = interval(session, host)
+    assert {one["nesting_ns"] for vm in found["vms"] for one in vm["vcpus"]} == {None}
+    host.exits(101, 0x72, 1000, 1000, isa=SVM | NESTED)
+    host.exits(101, 0x72, 1000, isa=SVM | NESTED | REFLECTED)
+    host.vcpus[101].nested = 7_000_000
+    host.now += SECOND
+    found = interval(session, host)
+    VALIDATOR.validate(found)
+    levels = {one["nested"]: (one["isa"], one["name"], one["count"]) for one in found["reasons"] if one["code"] == 0x72}
+    assert levels["here"] == ("SVM", "cpuid (L2)", 2) and levels["reflected"] == ("SVM", "cpuid (L2→L1)", 1)
+    costs = {one["tid"]: one["nesting_ns"] for vm in found["vms"] for one in vm["vcpus"]}
+    assert costs.pop(101) == 7_000_000 and {*costs.values()} == {0}
 
 
 def test_other_threads(host: Host) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from kvmtop.model.histogram import bucket_of
 from kvmtop.model.snapshot import CELL, Snapshot
-from kvmtop.model.vocabulary import SVM, UNKNOWN, VMX
+from kvmtop.model.vocabulary import NESTED, REFLECTED, SVM, UNKNOWN, VMX
 from kvmtop.output import summary
 
 from ..support.fake import Host
@@ -275,3 +275,14 @@ def test_write_to_a_directory_fails(tmp_path: Path) -> None:
 def test_write_takes_any_name_that_the_file_system_takes(tmp_path: Path) -> None:
     summary.write(tmp_path / ("n" * 255), "text\n")
     assert os.listdir(tmp_path) == ["n" * 255]
+
+
+def test_a_nested_guests_exits_are_exits_as_any() -> None:
+    """As the script had them."""
+    snapshot = run(SVM, EXITS, EXITS)
+    whole = summary.text(snapshot)
+    cells = snapshot.cells.copy()
+    cells["isa"][::2] |= NESTED
+    cells["isa"][::4] |= REFLECTED
+    assert len({*cells["isa"].tolist()}) == 3
+    assert summary.text(replace(snapshot, cells=cells)) == whole

@@ -12,9 +12,9 @@ from kvmtop import cli
 from kvmtop.bpf import tracepoint
 from kvmtop.errors import KvmtopError
 from kvmtop.model import vocabulary
+from kvmtop.model.vocabulary import SVM, VMX
 from kvmtop.reference import exit_reasons
 from kvmtop.reference.exit_reason_texts import MEANINGS, Meaning
-from kvmtop.reference.exit_reasons import SVM, VMX
 
 from ..support.formats import X86, parsed
 

@@ -58,6 +58,8 @@ class Vcpu:
     open: tuple[int, int, int] | None = None  # isa, reason, exit_ns
     parts: dict[str, int] = field(default_factory=dict)  # of the open exit up to `since`
     ended: int = 0
+    nested: int = 0  # ns between exits of its guest's guest and the next entries, and of what has no end yet
+    out: int = 0
 
     def turn(self, state: str, now: int) -> None:
         """Another state from now on."""
@@ -222,6 +224,7 @@ class Host:
             left = (vcpu.ended or self.now) - vcpu.born - sum(vcpu.states.values())
             thread["states"][STATES.index("guest")] += max(left, 0)  # where nobody has said what it did
             thread["in_vmm"] = vcpu.in_vmm
+            thread["nested_ns"], thread["out_ns"] = vcpu.nested, vcpu.out
             thread["state"] = STATES.index(vcpu.state or "guest")
             if vcpu.open:
                 thread["isa"], thread["reason"], thread["exit_ns"] = vcpu.open
@@ -230,7 +233,7 @@ class Host:
                 copy = cell.copy()
                 copy["isa"], copy["reason"], copy["thread"] = isa, reason, row
                 cells.append(copy)
-                ids.append(vcpu.tid << 40 | isa << 32 | reason)
+                ids.append(vcpu.tid << 48 | isa << 32 | reason)
         return Snapshot(
             time_ns=self.now,
             start_ns=self.start,
