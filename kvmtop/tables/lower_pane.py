@@ -10,6 +10,7 @@ from ..insight.scheduling import culprits
 from ..insight.slow_exits import Slow
 from ..insight.vcpus import VcpuRow, shares
 from ..model.interval import Interval
+from ..model.nesting import nested, nesting
 from ..model.scope import Scope
 from ..model.session import Session
 from ..reference.labels import Labels
@@ -23,6 +24,7 @@ from .states import MEANINGS
 LEAST = 0.02  # of its time in a state, from which that is worth explaining
 CULPRITS = 4  # by name
 EXPLAINED = ("throttled", "wait", "blocked", "user", "kernel")  # the first ones come first
+_NESTING = "between exits of its own guest and the next entries of that: in the guest and in KVM"
 _HEADS = {"wait": "Waited", "blocked": "Blocked", "throttled": "Throttled", "user": "In the VMM", "kernel": "In KVM"}
 
 
@@ -70,6 +72,10 @@ def _now(row: VcpuRow) -> str:
 
 def _paragraphs(interval: Interval, row: VcpuRow, parts: Mapping[str, float]) -> Iterator[Paragraph]:
     vm = interval.after.vms.get(row.scope.pid or 0)
+    if nested(interval) and (mask := row.scope.mask(interval.after)) is not None:
+        share = float(nesting(interval)[mask].sum() / max(int(interval.known[mask].sum()), 1))
+        if share >= LEAST:
+            yield Paragraph("kernel", f"Nesting {units.percent(share)}", _NESTING, [])
     for state in EXPLAINED:
         if (share := parts.get(state, 0.0)) < LEAST:
             continue

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
+from kvmtop.model.vocabulary import NESTED, REFLECTED, SVM
 from kvmtop.widgets.lower_pane import LowerPane
 from kvmtop.widgets.table import Table
 
 from ..support.culprits import Culprits
 from ..support.dashboard import IO, MSR, driving
+from ..support.fake import SECOND, Host
 
 
 async def test_it_follows_the_cursor_in_both_tables() -> None:
@@ -87,3 +89,18 @@ async def test_its_parts_are_as_wide_as_before_once_one_was_hidden() -> None:
         await d.pilot.resize_terminal(120, 36)
         await d.until(lambda: widths() == before)
         assert len(before) == 2 and before[0] < before[1]
+
+
+async def test_what_nesting_takes_is_told_of_a_vcpu_and_of_its_vm() -> None:
+    host = Host()
+    host.add(100, "outer", 2)
+    async with driving(host, size=(160, 48)) as d:
+        host.exits(101, 0x72, 9000, isa=SVM | NESTED | REFLECTED)
+        host.vcpus[101].nested = SECOND // 4
+        await d.tick()
+        await d.press("tab", "home")
+        assert "Nesting 12.5%" in d.text()
+        await d.press("down")
+        assert "Nesting 25.0%" in d.text()
+        await d.press("down")
+        assert "Nesting" not in d.text()
