@@ -288,7 +288,7 @@ def test_the_raw_one_takes_over_while_exits_go_on(tmp_path: Path, reads: tuple[s
             player.go()
             while not (told := one.read().counted_by or "").startswith("raw"):
                 assert "differed" not in told
-            assert {"on_exit", "on_check", "on_exit_raw"} & one._probes._links.keys() == {"on_exit_raw"}
+            assert {"on_exit", "on_check", "on_exit_raw"} & one._probes.attached == {"on_exit_raw"}
             player.wait()
             player.next()
             counts = {int(row["reason"]): int(row["count"]) for row in cells(one, player.pid)}
@@ -341,7 +341,7 @@ def test_a_number_read_at_a_wrong_place_is_found_out(tmp_path: Path, reads: tupl
             counts = {int(row["reason"]): int(row["count"]) for row in cells(one, player.pid)}
             snapshot = one.read()
             assert snapshot.counted_by == told and snapshot.threads["vcpu"].tolist() == [VCPU_NUMBER]
-            assert {"on_exit", "on_check", "on_exit_raw"} & one._probes._links.keys() == {"on_exit"}
+            assert {"on_exit", "on_check", "on_exit_raw"} & one._probes.attached == {"on_exit"}
         if (told, counts) == (
             "classic kvm_exit: the raw one differed in 1,200 of 1,200 exits",
             {ONE: 1200, OTHER: 1200},

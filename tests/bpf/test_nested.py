@@ -10,7 +10,6 @@ import pytest
 from kvmtop.bpf.collector import Collector
 from kvmtop.model.interval import diff
 from kvmtop.model.nesting import nested, nesting, together
-from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import NESTED, REFLECTED, SVM
 
 from . import machine
@@ -131,22 +130,35 @@ def test_what_lies_between_an_exit_and_the_next_entry_is_nesting(counting: Colle
         spin(5)
         player.step()  # it never enters L2 again
 
-    def cost(before: Snapshot | None) -> tuple[Snapshot, int]:
-        after = counting.read()
-        mine = after.threads["id"] == player.pid << 32 | player.pid
-        return after, int(nesting(diff(before, after))[mine].sum())
+    def observed() -> list[tuple[int, int]]:
+        """Of what was found and what is so, in one interval after the other; ns."""
+        before = counting.read()
+        with Player(act) as player:
 
-    with Player(act) as player:
-        first = counting.read()
-        told = [[int(word) for word in line.split()] for line in player.wait().splitlines()]
-        truth = sum(end - begin - away for begin, end, away in told)
-        snapshot, found = cost(first)
-        assert len(told) == 5 and found == pytest.approx(truth, rel=0.05)
-        player.next()
-        begun, found = cost(snapshot)
-        assert found == 0 and row(counting, player.pid)[0]["out_ns"] >= 5 * MS  # whether it is nesting is not known yet
-        ((_, end, away),) = [[int(word) for word in line.split()] for line in player.next().splitlines()]
-        snapshot, found = cost(begun)
-        assert found == pytest.approx(end - begun.time_ns - away, rel=0.05, abs=MS)  # what lies in the interval
-        player.next()
-        assert cost(snapshot)[1] == 0
+            def cost(truth: int = 0) -> tuple[int, int]:
+                nonlocal before
+                after = counting.read()
+                mine = after.threads["id"] == player.pid << 32 | player.pid
+                found = int(nesting(diff(before, after))[mine].sum())
+                before = after
+                return found, truth
+
+            told = [[int(word) for word in line.split()] for line in player.wait().splitlines()]
+            assert len(told) == 5
+            first = cost(sum(end - begin - away for begin, end, away in told))
+            player.next()
+            undecided = cost()  # whether that is nesting is not known yet
+            assert row(counting, player.pid)[0]["out_ns"] >= 5 * MS
+            since = before.time_ns
+            end, away = (int(word) for word in player.next().split()[1:])
+            decided = cost(end - since - away)  # what lies in the interval
+            player.next()
+            return [first, undecided, decided, cost()]
+
+    for _ in range(3):  # a classic program loses events while somebody else's map system call is on its CPU
+        found = observed()
+        if all(one == pytest.approx(truth, rel=0.05, abs=MS) for one, truth in found):
+            break
+    else:
+        pytest.fail(f"{found}")
+    assert found[1][0] == found[3][0] == 0

@@ -14,6 +14,7 @@
 #define MEMORY 0x10000
 #define CODE 0x1000
 #define END_PORT 0xf4
+#define NOTHING 0x100000 /* where there is no memory: what is stored there is for a device */
 
 static int done(int result, const char *what)
 {
@@ -37,6 +38,7 @@ int main(int argc, char **argv)
         mmap(0, done(ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "size"), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
     done(ioctl(vcpu, KVM_GET_SREGS, &sregs), "KVM_GET_SREGS");
     sregs.cs.base = sregs.cs.selector = 0;
+    sregs.ds.base = NOTHING;
     done(ioctl(vcpu, KVM_SET_SREGS, &sregs), "KVM_SET_SREGS");
     done(ioctl(vcpu, KVM_SET_REGS, &regs), "KVM_SET_REGS");
     puts("begun");
