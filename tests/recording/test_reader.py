@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kvmtop.model.snapshot import Snapshot
-from kvmtop.model.vocabulary import Names, Vm
+from kvmtop.model.vocabulary import NESTED, REFLECTED, SVM, Names, Vm
 from kvmtop.output import summary
 from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder
@@ -45,6 +45,24 @@ def test_every_snapshot_comes_back(file: Path) -> None:
     last = found.close()
     assert equal(last, final)
     assert summary.text(last) == summary.text(final)
+
+
+def test_nested_guests_come_back_and_are_exits_as_any_to_the_shell(file: Path) -> None:
+    host = Busy()
+    recorder, snapshots = Recorder(host, file), []
+    for turn in range(5):
+        for isa in (SVM | NESTED, SVM | NESTED | REFLECTED):
+            host.exits(4001, 0x7C, *[1000] * turn, isa=isa)
+        host.vcpus[4001].nested, host.vcpus[4001].out = turn * 1000, turn * 10
+        snapshots.append(recorder.read())
+    cells = recorder.close().cells
+    found = Recording(file)
+    assert all(equal(a, b) for a, b in zip(found, snapshots, strict=True))
+    assert found.at(4).threads["nested_ns"].max() == 4000 and found.at(4).threads["out_ns"].max() == 40
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        (total,) = database.execute("SELECT sum(exits) FROM exits JOIN reasons USING (isa, code) WHERE name = 'msr'")
+    assert total[0] == int(cells["count"][cells["reason"] == 0x7C].sum())
+    assert {*cells["isa"].tolist()} == {SVM, SVM | NESTED, SVM | NESTED | REFLECTED}
 
 
 def test_the_shell_can_read_it(file: Path) -> None:
