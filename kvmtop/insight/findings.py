@@ -22,6 +22,7 @@ from ..reference import ports
 from ..reference.labels import Labels
 from . import blame
 from .accesses import TOUCHED, Access, accesses
+from .dirty_log import dirty_log
 from .finding import USUAL, Finding, Limits, Since
 from .halt_polling import Verdict, polling
 from .other_threads import stand_out
@@ -65,6 +66,7 @@ def findings(
         lambda: _kernel(session, interval, vcpus, limits),
         lambda: rising(session, interval, limits.rise, scope),
         lambda: _polling(interval, limits, scope),
+        lambda: dirty_log(interval, vms),
     )
     for rule in rules:
         found += islice(rule(), MOST)
