@@ -9,7 +9,7 @@ import numpy as np
 from .. import units
 from ..model.interval import Interval
 from ..model.keys import unpack
-from ..model.reasons import PML_FULL, is_one_of
+from ..model.reasons import PML_FULL
 from ..model.vocabulary import KINDS, LOGGED
 from .accesses import change, seconds
 from .finding import Finding
@@ -53,7 +53,7 @@ def _protected(interval: Interval, vms: Sequence[VcpuRow]) -> Iterator[Finding]:
 
 def _full(interval: Interval, vms: Sequence[VcpuRow]) -> Iterator[Finding]:
     rows, after = interval.rows, interval.after
-    rows = rows[(rows["thread"] >= 0) & is_one_of(rows, PML_FULL) & (rows["count"] > 0)]
+    rows = rows[(rows["thread"] >= 0) & interval.are(PML_FULL) & (rows["count"] > 0)]
     pids = unpack(after.threads["id"][rows["thread"]])[0]
     for vm in vms if len(rows) else ():
         if rate := float(rows["count"][pids == vm.scope.pid].sum()) / interval.seconds:

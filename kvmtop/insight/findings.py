@@ -22,6 +22,7 @@ from ..reference import ports
 from ..reference.labels import Labels
 from . import blame
 from .accesses import TOUCHED, Access, accesses
+from .apic import apic
 from .dirty_log import dirty_log
 from .finding import USUAL, Finding, Limits, Since
 from .halt_polling import Verdict, polling
@@ -66,6 +67,7 @@ def findings(
         lambda: _kernel(session, interval, vcpus, limits),
         lambda: rising(session, interval, limits.rise, scope),
         lambda: _polling(interval, limits, scope),
+        lambda: apic(interval, vms),
         lambda: dirty_log(interval, vms),
     )
     for rule in rules:

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from .apic import NOT_RECORDED, Apic
 from .arrays import U16, U64, Array
 from .histogram import BUCKETS
 from .keys import pack
@@ -134,6 +135,7 @@ class Snapshot:
     ended_threads: int = 0
     details: Details | None = None  # while somebody looks
     scheduling: Scheduling | None = None  # the same
+    apic: Apic = NOT_RECORDED  # whether the hardware emulates the VMs' APICs
     others: Array = field(default_factory=lambda: np.zeros(0, OTHER))  # the VMs' other threads
     wall_ns: int = 0  # CLOCK_REALTIME at time_ns; it may be stepped while CLOCK_MONOTONIC goes on. 0: not known
 

@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..insight import apic
 from ..insight import findings as rules
 from ..insight.accesses import POLLING, accesses
+from ..insight.apic import ApicExits
 from ..insight.halt_polling import polling as polled
 from ..insight.other_threads import OtherThread, other_threads
 from ..insight.slow_exits import read
@@ -147,6 +149,7 @@ def vms(session: Session, interval: Interval) -> list[Object]:
         where = {"vcpu": int(thread["vcpu"]), "tid": m.number, "cpu": after.cpus.get(m.number)}
         return {**where, **member(m), **now, "open": opened}
 
+    apic_exits = apic.apic_exits(interval)
     threads: dict[int, list[Object]] = {}  # one that runs has a main thread at least
     for one in other_threads(interval):
         threads.setdefault(one.pid, []).append(_thread(one))
@@ -156,10 +159,27 @@ def vms(session: Session, interval: Interval) -> list[Object]:
             name = {"name": clean(m.vm) or f"pid {m.number}", "pid": m.number, "alive": m.alive}
             vm = after.vms[m.number]
             still = {"stopped": vm.stopped, "paused": vm.paused, "quota": clean(vm.quota) or None}
-            found.append({**name, **member(m), **still, "vcpus": [], "threads": threads.get(m.number)})
+            more = {
+                "apic": _apic(interval, m.number, apic_exits.get(m.number)),
+                "vcpus": [],
+                "threads": threads.get(m.number),
+            }
+            found.append({**name, **member(m), **still, **more})
         elif not m.ended or m.shares is not None:
             found[-1]["vcpus"].append(vcpu(m))
     return found
+
+
+def _apic(interval: Interval, pid: int, exits: ApicExits | None) -> Object:
+    """Whether the hardware emulates a VM's APIC, and how many exits are for it, as far as that is known."""
+    known = apic.verdict(interval, pid)
+    return {
+        "accelerated": known.on,
+        "inhibits": None if known.inhibits is None else [clean(name) for name in known.inhibits],
+        "text": clean(known.words),
+        "advice": known.advice or None,
+        "exits": exits and {"rate": round(exits.rate, 3), "what": exits.what, "whole": exits.whole},
+    }
 
 
 def _thread(one: OtherThread) -> Object:

@@ -25,6 +25,7 @@ _CREATE_VCPU, _SET_MEMORY, _CREATE_IRQCHIP, _ENABLE_CAP = 0xAE41, 0x4020AE46, 0x
 _RUN, _SET_REGS, _GET_SREGS, _SET_SREGS, _SET_MP_STATE = 0xAE80, 0x4090AE82, 0x8138AE83, 0x4138AE84, 0x4004AE99
 _EXIT_IO, _EXIT_HLT, _EXIT_INTR, _EXIT_RDMSR = 2, 5, 10, 29
 _CAP_USER_SPACE_MSR, _UNKNOWN_MSRS = 188, 2
+_CREATE_PIT2 = 0x4040AE77
 _GET_DIRTY_LOG, _LOG_DIRTY_PAGES = 0x4010AE42, 1
 _RUNNABLE, _UNINITIALIZED = 0, 1  # mp_state
 _USERFAULTFD, _UFFD_USER_MODE = 323, 0  # its system call
@@ -125,6 +126,7 @@ class Vmm:
         guest: str,
         vcpus: int = 1,
         irqchip: bool = False,
+        pit: bool = False,
         unstarted: int = 0,
         halt: float = 0.02,
         fault: float = 0.3,
@@ -137,6 +139,8 @@ class Vmm:
         self.vm = fcntl.ioctl(kvm, _CREATE_VM, 0)
         if irqchip:
             fcntl.ioctl(self.vm, _CREATE_IRQCHIP, 0)
+        if pit:
+            fcntl.ioctl(self.vm, _CREATE_PIT2, bytes(64))
         if guest == "rdmsr":
             cap = struct.pack("<IIQ", _CAP_USER_SPACE_MSR, 0, _UNKNOWN_MSRS).ljust(104, b"\0")
             fcntl.ioctl(self.vm, _ENABLE_CAP, cap)
@@ -255,7 +259,7 @@ def main() -> None:
         holder = DirtyLog(options.rounds)
 
     def make() -> Vmm:
-        return Vmm(options.guest, options.vcpus, options.irqchip, options.unstarted, holder=holder)
+        return Vmm(options.guest, options.vcpus, options.irqchip, unstarted=options.unstarted, holder=holder)
 
     if options.churn:
         _churn(make, options.churn, 1.5 * options.churn)
