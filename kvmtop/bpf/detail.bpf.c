@@ -25,6 +25,7 @@
 #define WRITE 1 /* extra: bit 0 a write, bits 15:8 bytes */
 #define FAST (0xff << 8) /* a write to an ioeventfd, whose size nobody looked at */
 #define INTERRUPTED 1 /* extra of KIND_USER: a signal or a kick, without a reason */
+#define SAMPLED 1 /* extra of KIND_RIP */
 #define FETCH 2 /* extra of KIND_FAULT; where neither PRESENT nor ABSENT is set, only WRITE is known */
 #define PRESENT 4
 #define ABSENT 8
@@ -248,7 +249,8 @@ int on_exit(void *ctx)
     e->info2 = AT_EXIT_INFO2;
 #endif
     e->rip = AT_EXIT_RIP;
-    touch(KIND_RIP, e->rip, 0);
+    /* At an interrupt of the host (SVM_EXIT_INTR, EXIT_REASON_EXTERNAL_INTERRUPT), which the guest knows nothing of. */
+    touch(KIND_RIP, e->rip, (e->isa == 2 && e->reason == 0x60) || (e->isa == 1 && (e->reason & 0xffff) == 1) ? SAMPLED : 0);
     e->first_kind = 0; /* the rip is known anyway */
 #ifdef AT_EXIT_INTR
     u32 intr = AT_EXIT_INTR;

@@ -64,7 +64,7 @@ TOUCH = np.dtype(
         ("id", "u8"),  # tgid and tid, packed
         ("value", "u8"),  # port, MSR, address, leaf …
         ("kind", "u4"),
-        ("extra", "u4"),  # bit 0: a write; bits 15:8: bytes; of "fault" FETCH and its like of vocabulary.py
+        ("extra", "u4"),  # bit 0: a write; bits 15:8: bytes; of "fault" and "rip" see vocabulary.py
         ("count", "u8"),  # events
         ("exits", "u8"),  # exits that had such an event and have ended
         ("total", "u8"),  # ns: their durations; of "poll" what was spent polling

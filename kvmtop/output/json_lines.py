@@ -17,6 +17,7 @@ from ..insight import apic
 from ..insight import findings as rules
 from ..insight.accesses import POLLING, accesses
 from ..insight.apic import ApicExits
+from ..insight.guest_profile import profiles
 from ..insight.halt_polling import polling as polled
 from ..insight.other_threads import OtherThread, other_threads
 from ..insight.slow_exits import read
@@ -37,6 +38,7 @@ from . import json_scheduling, summary
 from .stream import Output
 
 SCHEMA = 2
+MOST_CODE = 20  # functions of a vCPU
 PERCENTILES = {"p50_ns": 0.5, "p99_ns": 0.99, "p99_9_ns": 0.999}
 Object = dict[str, Any]
 
@@ -293,6 +295,22 @@ def polling(session: Session, interval: Interval, labels: Labels) -> list[Object
     ]
 
 
+def profile(session: Session, interval: Interval, labels: Labels) -> list[Object] | None:
+    """Where each vCPU was in its guest, by samples."""
+    details = interval.after.details
+    if details is None or "rip" not in details.look.kinds:
+        return None
+    return [
+        {
+            "pid": unpack(one.id)[0],
+            "tid": unpack(one.id)[1],
+            "samples": one.samples,
+            "functions": [{"what": clean(what), "samples": count} for what, count in one.functions(labels)[:MOST_CODE]],
+        }
+        for one in profiles(interval)
+    ]
+
+
 def findings(session: Session, interval: Interval, labels: Labels) -> list[Object]:
     """What stands out, each with its rule."""
     rows = vcpu_rows(session, interval, trend=0)
@@ -319,6 +337,7 @@ DETAILS: dict[str, Callable[[Session, Interval, Labels], Any]] = {
     "touched": touched,
     "slow": slow,
     "polling": polling,
+    "profile": profile,
     "scheduling": scheduling,
     "findings": findings,
 }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 _OFF = ("it is off on this host", "load kvm_amd with avic=1 or kvm_intel with enable_apicv=1, if the CPU has it")
 _INHIBITS = {  # without APICV_INHIBIT_REASON_; none: nothing to try
     "DISABLE": _OFF,
-    "DISABLED": _OFF,  # as it is called since 6.10
+    "DISABLED": _OFF,  # as later kernels call it
     "ABSENT": ("the VM has no APIC in the kernel", "kernel_irqchip=on or split"),
     "HYPERV": ("the guest uses Hyper-V's AutoEOI", "-cpu …,hv-avic=on, which advises it not to"),
     "BLOCKIRQ": ("a debugger holds its interrupts back", ""),

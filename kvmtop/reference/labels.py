@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..model.vocabulary import ABSENT, FETCH, LOGGED, PRESENT, RESERVED, SVM, WALK, WRITE, Names
+from ..model.vocabulary import ABSENT, FETCH, LOGGED, PRESENT, RESERVED, SAMPLED, SVM, WALK, WRITE, Names
 from . import calls, cpu, mmio, msrs, ports, qemu_mtree
 from .guest_symbols import Symbols, half
 
@@ -88,5 +88,5 @@ _KINDS: dict[str, Callable[[Labels, int, int], tuple[str, ...]]] = {
     "vmgexit": lambda at, v, e: (f"VMGEXIT 0x{v:x}", at._vmgexit(v)),
     "cr": lambda at, v, e: (f"CR{v}", _access(e)),
     "apic": lambda at, v, e: (f"APIC 0x{v:x}", cpu.apic(v), _access(e)),
-    "rip": lambda at, v, e: (f"0x{v:x}", at.symbols.name(v), f"({half(v)})"),
+    "rip": lambda at, v, e: (f"0x{v:x}", at.symbols.name(v), f"({half(v)}{', sampled' if e & SAMPLED else ''})"),
 }

@@ -137,7 +137,7 @@ def test_kinds_are_those_of_the_c_text() -> None:
     assert len(KINDS) <= 32  # a bit each in config.kinds
     assert [HIT, WASTED, UNPOLLED] == [0, 1, 2]
     assert "enum { HIT, WASTED, UNPOLLED };" in SOURCE
-    bits = ("WRITE", "FETCH", "PRESENT", "ABSENT", "RESERVED", "WALK", "LOGGED")
+    bits = ("SAMPLED", "WRITE", "FETCH", "PRESENT", "ABSENT", "RESERVED", "WALK", "LOGGED")
     told = {name: int(value) for name, value in re.findall(r"^#define ([A-Z]+) (\d+)(?: |$)", SOURCE, re.M)}
     assert [told[bit] for bit in bits] == [getattr(vocabulary, bit) for bit in bits]
     assert {kind for source in _SOURCES for kind in source.kinds} < set(KINDS)
@@ -415,6 +415,17 @@ def test_halts_and_their_polls(anew: Detail) -> None:
     }
     window = rows(anew.read())["window", 0, 0]
     assert (window["max"], window["count"]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("isa", "reason", "sampled"),
+    [(2, 0x60, 1), (2, 0x61, 0), (2, 1, 0), (1, 1, 1), (1, 1 | 1 << 26, 1), (1, 0x60, 0), (1, 0, 0)],
+)
+def test_guest_code_at_the_hosts_own_interrupts_is_a_sample(anew: Detail, isa: int, reason: int, sampled: int) -> None:
+    anew.look(DetailRequest(frozenset({"rip"})))
+    leave(reason, isa=isa)
+    enter()
+    assert set(rows(anew.read())) == {("rip", 0xFFFFFFFF81000010, sampled)}
 
 
 VMX_EPT, SVM_NPF = (1, 48), (2, 0x400)

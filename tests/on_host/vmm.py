@@ -49,6 +49,8 @@ def _turns(number: int) -> bytes:
 _CPUID = b"\x66\x31\xc0\x0f\xa2"  # xor eax,eax; cpuid
 GUESTS = {
     "busy": _turns(1_000_000) + _CPUID,  # few exits: what tracing adds to one must not show
+    "jmp": b"\xeb\xfe",  # to itself
+    "sled": b"\x90" * 0x4000,
     "hlt": b"\xf4",
     "mwait": _turns(200_000) + b"\x66\x31\xc0\x66\x31\xc9\x66\x31\xd2\x0f\x01\xc8"
     b"\x66\x31\xc0\x66\x31\xc9\x0f\x01\xc9",  # some turns; monitor; mwait

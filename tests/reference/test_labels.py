@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmtop.model.vocabulary import ABSENT, FETCH, KINDS, LOGGED, PRESENT, RESERVED, WALK, WRITE, Names
+from kvmtop.model.vocabulary import ABSENT, FETCH, KINDS, LOGGED, PRESENT, RESERVED, SAMPLED, WALK, WRITE, Names
 from kvmtop.reference import qemu_mtree
 from kvmtop.reference.guest_symbols import Symbols
 from kvmtop.reference.labels import _KINDS, TITLES, Labels
@@ -50,6 +50,7 @@ from ..support.mtree import MTREE
         ("cr", 4, 1, "CR4 write"),
         ("apic", 0x300, 1, "APIC 0x300 ICR write"),
         ("rip", 0x1000, 0, "0x1000 (user)"),
+        ("rip", 0x1000, SAMPLED, "0x1000 (user, sampled)"),
         ("rip", 0xFFFFFFFF81000010, 0, "0xffffffff81000010 (kernel)"),
         ("rip", 2**64 - 1, 0, "0xffffffffffffffff (kernel)"),
         ("window", 5, 0, "window 0x5"),
