@@ -10,7 +10,7 @@ import ctypes
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-POINTER, STRUCT, UNION, TYPEDEF, VOLATILE, CONST, FUNCTION, PROTOTYPE = 2, 4, 5, 8, 9, 10, 12, 13
+POINTER, STRUCT, UNION, ENUM, TYPEDEF, VOLATILE, CONST, FUNCTION, PROTOTYPE = 2, 4, 5, 6, 8, 9, 10, 12, 13
 MODULES = ("kvm", "kvm_amd", "kvm_intel")  # whose types are read beside the kernel's, where they are loaded
 _KIND_FLAG = 1 << 31  # offsets of members in bits 23:0, sizes of bit fields above
 _DEEPEST = 8  # anonymous structures in one another
@@ -45,6 +45,10 @@ def _library() -> Any:
 
 class _Argument(ctypes.Structure):
     _fields_ = (("name", ctypes.c_uint32), ("type", ctypes.c_uint32))
+
+
+class _Enumerator(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_uint32), ("value", ctypes.c_int32))
 
 
 class Btf:
@@ -84,6 +88,18 @@ class Btf:
         first = ctypes.addressof(head) + ctypes.sizeof(_Type)
         given = (_Argument * (head.info & 0xFFFF)).from_address(first)
         return tuple(self._name(start[0], one.type) for one in given[1:])  # the first is a program's own
+
+    def enumerators(self, name: str) -> dict[str, int]:
+        """The names of an enum's values, in the kernel's order; none where there is no such enum."""
+        if not (start := self._find(name, ENUM)):
+            return {}
+        head = self._library.btf__type_by_id(*start).contents
+        first = ctypes.addressof(head) + ctypes.sizeof(_Type)
+        named: dict[str, int] = {}
+        for one in (_Enumerator * (head.info & 0xFFFF)).from_address(first):
+            text = self._library.btf__name_by_offset(start[0], one.name)
+            named[text.decode(errors="replace") if text else ""] = one.value
+        return named
 
     def _find(self, name: str, kind: int) -> tuple[int, int] | None:
         """Whose type it is, and its id there."""

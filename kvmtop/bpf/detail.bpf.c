@@ -25,6 +25,14 @@
 #define WRITE 1 /* extra: bit 0 a write, bits 15:8 bytes */
 #define FAST (0xff << 8) /* a write to an ioeventfd, whose size nobody looked at */
 #define INTERRUPTED 1 /* extra of KIND_USER: a signal or a kick, without a reason */
+#define SAMPLED 1 /* extra of KIND_RIP */
+#define FETCH 2 /* extra of KIND_FAULT; where neither PRESENT nor ABSENT is set, only WRITE is known */
+#define PRESENT 4
+#define ABSENT 8
+#define RESERVED 16
+#define WALK 32 /* of the guest's page tables */
+#define LOGGED 64 /* KVM only had to make the page writable again */
+#define WRITABLE 2 /* PT_WRITABLE_MASK and VMX_EPT_WRITABLE_MASK of a page table's entry */
 
 enum { HIT, WASTED, UNPOLLED }; /* value of KIND_POLL */
 
@@ -63,7 +71,8 @@ struct exit { /* a thread's open exit */
     u32 vcpu;
     u32 used;
     u32 rows[KEYS];
-    u32 pad;
+    u32 fault; /* extra of a page fault that waits for what KVM says of it */
+    u64 page;  /* its page */
     u64 first_value;
     u32 first_kind;
     u32 first_extra;
@@ -227,7 +236,7 @@ int on_exit(void *ctx)
             return 1;
     }
     e->exit_ns = bpf_ktime_get_ns();
-    e->used = e->first_kind = 0;
+    e->used = e->first_kind = e->fault = 0;
     e->reason = AT_EXIT_REASON;
 #ifdef AT_EXIT_ISA
     e->isa = AT_EXIT_ISA;
@@ -240,7 +249,8 @@ int on_exit(void *ctx)
     e->info2 = AT_EXIT_INFO2;
 #endif
     e->rip = AT_EXIT_RIP;
-    touch(KIND_RIP, e->rip, 0);
+    /* At an interrupt of the host (SVM_EXIT_INTR, EXIT_REASON_EXTERNAL_INTERRUPT), which the guest knows nothing of. */
+    touch(KIND_RIP, e->rip, (e->isa == 2 && e->reason == 0x60) || (e->isa == 1 && (e->reason & 0xffff) == 1) ? SAMPLED : 0);
     e->first_kind = 0; /* the rip is known anyway */
 #ifdef AT_EXIT_INTR
     u32 intr = AT_EXIT_INTR;
@@ -279,6 +289,12 @@ int on_entry(void *ctx)
 
     if (!g || !is_open(g, e))
         return 1;
+#ifdef AT_FIXED_OLD
+    u32 fault = e->fault;
+    e->fault = 0;
+    if (fault)
+        touch(KIND_FAULT, e->page, fault);
+#endif
     u64 now = bpf_ktime_get_ns(), ns = now - e->exit_ns;
     u32 used = e->used, reason = e->reason, isa = e->isa;
     struct thread *t = states(id);
@@ -423,8 +439,59 @@ TOUCH(on_hypercall, KIND_HYPERCALL, AT_HYPERCALL_NR, 0)
 #ifdef AT_HYPERV_CODE
 TOUCH(on_hyperv, KIND_HYPERV, AT_HYPERV_CODE, 0)
 #endif
-#ifdef AT_FAULT_ADDRESS /* by page; bit 1 of the error code: a write */
-TOUCH(on_fault, KIND_FAULT, AT_FAULT_ADDRESS & ~0xfffULL, AT_FAULT_ERROR >> 1 & 1)
+#ifdef AT_FAULT_ADDRESS
+#define BIT(code, bit, meaning) ((code) >> (bit) & 1 ? (meaning) : 0)
+
+/*
+ * A page fault's error code as bits of extra. handle_ept_violation in vmx.c hands kvm_page_fault the exit qualification
+ * (SDM vol. 3, table 28-7; bits 5:3 are what the entries allowed: KVM takes the page to be present if they allow
+ * anything); all others hand it a page fault's error code (PFERR_* in kvm_host.h; APM vol. 2, 15.25.6). A write is
+ * bit 1 of both.
+ */
+static __always_inline u32 fault_bits(u64 code, struct exit *e)
+{
+    u32 write = BIT(code, 1, WRITE);
+
+    if (!e || !e->exit_ns)
+        return write;
+    if (e->isa == 1 && (e->reason & 0xffff) == 48) /* EPT_VIOLATION; bit 8 says more if bit 7 is set */
+        return write | BIT(code, 2, FETCH) | (code & 0x38 ? PRESENT : ABSENT) | ((code & 0x180) == 0x80 ? WALK : 0);
+    return write | BIT(code, 4, FETCH) | (code & 1 ? PRESENT : ABSENT) | BIT(code, 3, RESERVED) | BIT(code, 33, WALK);
+}
+
+int on_fault(void *ctx)
+{
+    u64 id = bpf_get_current_pid_tgid(), page = AT_FAULT_ADDRESS & ~0xfffULL;
+    struct exit *e = exits.lookup(&id);
+    u32 extra = fault_bits(AT_FAULT_ERROR, e);
+
+#ifdef AT_FIXED_OLD
+    if (e && (extra & ~WALK) == (WRITE | PRESENT)) { /* on_fixed tells why, and on_entry counts it */
+        e->page = page;
+        e->fault = extra;
+        return 1;
+    }
+#endif
+    touch(KIND_FAULT, page, extra);
+    return 1;
+}
+#endif
+
+#ifdef AT_FIXED_OLD
+/*
+ * KVM has answered a page fault without its lock, by changing one entry. That it makes one writable says that only the
+ * dirty log had it protected: what shadows the guest's page tables, or is read-only on the host (copy on write, KSM), is
+ * not "MMU-writable" (fast_page_fault in mmu/mmu.c; the comments on write protection in mmu/spte.h).
+ */
+int on_fixed(void *ctx)
+{
+    u64 id = bpf_get_current_pid_tgid(), old = AT_FIXED_OLD, new = AT_FIXED_NEW;
+    struct exit *e = exits.lookup(&id);
+
+    if (e && e->fault && !(old & WRITABLE) && new & WRITABLE)
+        e->fault |= LOGGED;
+    return 1;
+}
 #endif
 #ifdef AT_VMGEXIT_CODE
 TOUCH(on_vmgexit, KIND_VMGEXIT, AT_VMGEXIT_CODE, 0)

@@ -38,6 +38,7 @@ class _Source:
     tracepoint: str
     function: str
     fields: tuple[tuple[str, str], ...]  # flag without AT_, field
+    category: str = "kvm"
 
 
 _SOURCES = (
@@ -50,6 +51,9 @@ _SOURCES = (
     _Source(("hyperv",), "kvm_hv_hypercall", "on_hyperv", (("HYPERV_CODE", "code"),)),
     _Source(
         ("fault",), "kvm_page_fault", "on_fault", (("FAULT_ADDRESS", "fault_address"), ("FAULT_ERROR", "error_code"))
+    ),
+    _Source(
+        ("fault",), "fast_page_fault", "on_fixed", (("FIXED_OLD", "old_spte"), ("FIXED_NEW", "new_spte")), "kvmmmu"
     ),
     _Source(("vmgexit",), "kvm_vmgexit_enter", "on_vmgexit", (("VMGEXIT_CODE", "exit_reason"),)),
     _Source(("cr",), "kvm_cr", "on_cr", (("CR_NUMBER", "cr"), ("CR_RW", "rw"))),
@@ -81,7 +85,7 @@ def flags(formats: dict[str, Tracepoint | None]) -> tuple[list[str], list[Probe]
         at = _at(formats.get(source.tracepoint), source.fields)
         if at is not None:
             found += at
-            probes.append(Probe("kvm", source.tracepoint, source.function))
+            probes.append(Probe(source.category, source.tracepoint, source.function))
             kinds += [kind for kind in source.kinds if kind not in kinds]
     for name, function, fields in _BASE:
         found += _at(formats.get(name), fields) or []
@@ -123,9 +127,9 @@ class Detail:
     def __init__(self, pids: Sequence[int], shared: Mapping[str, int], use_mmap: bool = True) -> None:
         """pids: the processes to watch, none for all. shared: the collector's maps. Raises KvmtopError."""
         self._tracefs = Tracefs()
-        names = {source.tracepoint for source in _SOURCES} | {name for name, _, _ in _BASE}
+        names = {source.tracepoint: source.category for source in _SOURCES} | {name: "kvm" for name, _, _ in _BASE}
         account = polling() if syscalls.may_read_kernel() else []
-        formats = {name: self._tracefs.format("kvm", name) for name in names}
+        formats = {name: self._tracefs.format(category, name) for name, category in names.items()}
         if not account:  # where KVM keeps it is not known
             formats["kvm_vcpu_wakeup"] = None
         found, self._all, self.kinds = flags(formats)

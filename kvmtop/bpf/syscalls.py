@@ -22,9 +22,10 @@ from ..model.arrays import Array
 
 _SYS_PERF_EVENT_OPEN, _SYS_BPF = 298, 321  # x86-64
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
-_PROG_LOAD, _PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN = 5, 10, 17
-_PROGRAM_TYPES = {"classic": 5, "raw": 17, "typed": 26}  # BPF_PROG_TYPE_TRACEPOINT, _RAW_TRACEPOINT, _TRACING
-_TRACE_RAW_TP = 23  # BPF_TRACE_RAW_TP, of _TRACING
+_PROG_LOAD, _PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _ITER_CREATE = 5, 10, 17, 28, 33
+# BPF_PROG_TYPE_TRACEPOINT, _RAW_TRACEPOINT, _TRACING
+_PROGRAM_TYPES = {"classic": 5, "raw": 17, "typed": 26, "iterator": 26}
+_TRACING = {"typed": 23, "iterator": 28}  # BPF_TRACE_RAW_TP, BPF_TRACE_ITER
 _MAP_TYPE_ARRAY = 2
 CALL_KERNEL = 2  # BPF_PSEUDO_KFUNC_CALL
 MMAPABLE = 1 << 10  # BPF_F_MMAPABLE: arrays can be mapped since Linux 5.5 (fc9702273e2e)
@@ -118,14 +119,15 @@ def raw_tracepoints() -> bool:
 
 
 def load(instructions: bytes, kind: str, type_id: int = 0) -> int:
-    """Load a program: classic, raw, or typed (for the tracepoint whose btf_trace_ type has this id)."""
+    """Load a program: classic, raw, typed (for the tracepoint whose btf_trace_ type has this id), or iterator (for the
+    bpf_iter_ function that has it)."""
     text, licence = ctypes.create_string_buffer(instructions, len(instructions)), ctypes.c_char_p(b"GPL")
     log = ctypes.create_string_buffer(1 << 20)
     attributes = struct.pack(
         "<IIQQIIQII16sIIIIQIIQII",
         *(_PROGRAM_TYPES[kind], len(instructions) // 8, ctypes.addressof(text)),
         *(ctypes.cast(licence, ctypes.c_void_p).value, 0, 0, 0, 0, 0, b"kvmtop", 0),
-        *(_TRACE_RAW_TP if kind == "typed" else 0, 0, 0, 0, 0, 0, 0, 0, type_id),
+        *(_TRACING.get(kind, 0), 0, 0, 0, 0, 0, 0, 0, type_id),
     )
     try:
         return _bpf(_PROG_LOAD, attributes)
@@ -180,6 +182,16 @@ def can_run() -> bool:
 def attach_typed(program: int) -> int:
     """Run a typed program at its tracepoint until the descriptor returned is closed."""
     return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QiI", 0, program, 0))
+
+
+def link_iterator(program: int) -> int:
+    """What iterate() asks, until the descriptor returned is closed."""
+    return _bpf(_LINK_CREATE, struct.pack("<IIII", program, 0, _TRACING["iterator"], 0))
+
+
+def iterate(link: int) -> int:
+    """A file that runs an iterator while it is read; what it reads is what the program writes."""
+    return _bpf(_ITER_CREATE, struct.pack("<II", link, 0))
 
 
 def attach_raw(name: str, program: int) -> int:

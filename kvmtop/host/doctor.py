@@ -15,17 +15,20 @@ from typing import TextIO
 
 from .. import __version__, bounded
 from ..bpf import collector, loader, privileges, syscalls, tracepoint
+from ..bpf.apicv import Apicv
 from ..errors import KvmtopError
 from ..model import reasons
 from ..model.exit_stats import counts
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import STATES, isa_name
-from . import exit_cost, processes
+from ..reference.apicv import advice, why
+from . import apicv, exit_cost, processes
 from .exit_cost import Now
 from .machine import machine
 from .selftest_guest import PATIENCE, Apart, Step
 
 CPUID, OUT = 10_000, 100  # exits of the self-test
+MOST_VMS = 8  # by name
 SECONDS, SHORT = 10.0, 2.0  # for measuring the cost of an exit: when that is asked for, and in the report
 FIELDS = {  # of tracepoints, to be shown
     "kvm_exit": ("exit_reason", "isa", "vcpu_id"),
@@ -55,6 +58,7 @@ def checks(now: Now) -> Iterator[Check]:
     if all(check.state == "ok" for check in found):
         now("states …")
         yield _run(_states)
+        yield _run(_apic)
         yield from _self_test(now)
     else:
         yield Check("self-test", "missing", "not run: something above is missing", "mend that first")
@@ -199,6 +203,22 @@ def _states() -> Check:
         probes.close()
     known = f"not known: {', '.join(unknown)}" if unknown else "all are known"
     return Check("states", "ok", f"{probes.ways}; {known}")
+
+
+def _apic() -> Check:
+    """Whether the hardware emulates the APICs of the VMs that run here."""
+    with contextlib.closing(Apicv()) as source:
+        found = apicv.read(source)
+    words = [", ".join(f"{name}={value}" for name, value in apicv.parameters().items()) or "not told by modules"]
+    for pid, inhibits in sorted(found.inhibits.items())[:MOST_VMS]:
+        state = f"off: {why(inhibits)}" if inhibits else "on"
+        words.append(f"{processes.vm(pid).name} (pid {pid}) {state}")
+    if (more := len(found.inhibits) - MOST_VMS) > 0:
+        words.append(f"{more} more VMs")
+    if source.why:
+        words.append(f"of its VMs nothing is known: {source.why}")
+    tries = dict.fromkeys(filter(None, map(advice, found.inhibits.values())))
+    return Check("apic", "ok", "; ".join(words), "; ".join(tries))
 
 
 def _self_test(now: Now) -> Iterator[Check]:

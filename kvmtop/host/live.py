@@ -17,6 +17,7 @@ from ..model.provenance import HERE
 from ..model.snapshot import SLOW, Snapshot
 from ..model.vocabulary import DetailRequest, Vm
 from . import processes
+from .apicv import Apics
 from .other_threads import OtherThreads
 from .quota import Quotas
 from .scheduler import Scheduler
@@ -54,6 +55,7 @@ class Live:
         self._standstill = Standstill()
         self._quotas = Quotas()
         self._others = OtherThreads()
+        self._apics = Apics()
         self._pids = pids
         self._detail: Detail | None = None
         self._wish = look
@@ -109,7 +111,9 @@ class Live:
         if self._detail:
             self._detail.close()
         self._scheduler.close()
-        return self._with_names(self._collector.close())
+        final = self._with_names(self._collector.close())
+        self._apics.close()
+        return final
 
     def _with_names(self, snapshot: Snapshot) -> Snapshot:
         threads = snapshot.threads
@@ -118,7 +122,8 @@ class Live:
         vms = self._states(snapshot, self._watch.update(np.unique(unpack(threads["id"])[0]).tolist()))
         wall_ns = time.time_ns() - (time.monotonic_ns() - snapshot.time_ns)
         others = self._others.update(snapshot, vms, self._watch.processes)
-        return replace(snapshot, vms=vms, cpus=cpus, others=others, wall_ns=wall_ns)
+        apic = self._apics.update([pid for pid, vm in vms.items() if not vm.ended], snapshot.time_ns)
+        return replace(snapshot, vms=vms, cpus=cpus, others=others, apic=apic, wall_ns=wall_ns)
 
     def _states(self, snapshot: Snapshot, vms: dict[int, Vm]) -> dict[int, Vm]:
         """The VMs with what holds them up as a whole."""

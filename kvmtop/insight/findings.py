@@ -23,7 +23,10 @@ from ..reference import ports
 from ..reference.labels import Labels
 from . import blame
 from .accesses import TOUCHED, Access, accesses
+from .apic import apic
+from .dirty_log import dirty_log
 from .finding import USUAL, Finding, Limits, Since
+from .guest_profile import spinning
 from .halt_polling import Verdict, polling
 from .other_threads import stand_out
 from .rising import rising
@@ -67,6 +70,9 @@ def findings(
         lambda: _nesting(interval, vcpus, limits),
         lambda: rising(session, interval, limits.rise, scope),
         lambda: _polling(interval, limits, scope),
+        lambda: spinning(interval, vcpus, labels),
+        lambda: apic(interval, vms),
+        lambda: dirty_log(interval, vms),
     )
     for rule in rules:
         found += islice(rule(), MOST)

@@ -14,6 +14,10 @@ PAUSE = {(VMX, 40), (SVM, 0x77)}
 IO = {(VMX, 30), (SVM, 0x7B)}
 # A hypervisor in the VM enters its guest: VMLAUNCH, VMRESUME, VMRUN.
 ENTER = {(VMX, 20), (VMX, 24), (SVM, 0x80)}
+APIC_ALONE = {(VMX, 43), (VMX, 45)}  # TPR_BELOW_THRESHOLD, EOI_INDUCED: of no register that kvm_apic tells of
+# APIC_ACCESS, APIC_WRITE; avic_incomplete_ipi, avic_unaccelerated_access
+APIC = APIC_ALONE | {(VMX, 44), (VMX, 56), (SVM, 0x401), (SVM, 0x402)}
+PML_FULL = {(VMX, 62)}
 # Nothing but an access to a device: a port, or a page that KVM has marked as a device's (EPT_MISCONFIG).
 DEVICE = IO | {(VMX, 49)}
 

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from .apic import NOT_RECORDED, Apic
 from .arrays import U16, U64, Array
 from .histogram import BUCKETS
 from .keys import pack
@@ -67,7 +68,7 @@ TOUCH = np.dtype(
         ("id", "u8"),  # tgid and tid, packed
         ("value", "u8"),  # port, MSR, address, leaf …
         ("kind", "u4"),
-        ("extra", "u4"),  # bit 0: a write; bits 15:8: bytes
+        ("extra", "u4"),  # bit 0: a write; bits 15:8: bytes; of "fault" and "rip" see vocabulary.py
         ("count", "u8"),  # events
         ("exits", "u8"),  # exits that had such an event and have ended
         ("total", "u8"),  # ns: their durations; of "poll" what was spent polling
@@ -138,6 +139,7 @@ class Snapshot:
     ended_threads: int = 0
     details: Details | None = None  # while somebody looks
     scheduling: Scheduling | None = None  # the same
+    apic: Apic = NOT_RECORDED  # whether the hardware emulates the VMs' APICs
     others: Array = field(default_factory=lambda: np.zeros(0, OTHER))  # the VMs' other threads
     wall_ns: int = 0  # CLOCK_REALTIME at time_ns; it may be stepped while CLOCK_MONOTONIC goes on. 0: not known
 

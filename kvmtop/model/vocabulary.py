@@ -55,6 +55,11 @@ KINDS = (
     "window",
 )
 
+# Bits of `extra`: a write; and of a "fault". Where neither PRESENT nor ABSENT is set, only WRITE is known. LOGGED: the
+# page was write-protected for KVM's dirty log, and for nothing else.
+WRITE, FETCH, PRESENT, ABSENT, RESERVED, WALK, LOGGED = (1 << bit for bit in range(7))
+SAMPLED = 1  # the same of a "rip": where the guest was at an interrupt of the host, that is at any moment
+
 HIT, WASTED, UNPOLLED = range(3)  # the value of a "poll" row
 
 Key = tuple[int, int]  # isa, code

@@ -24,6 +24,8 @@ from ..model.vocabulary import KINDS
 from ..reference.labels import TITLES, Labels
 from ..tables import exit_reasons, scheduling_log, slow_exits, vcpus
 from ..tables.accesses import access_columns, ordered
+from ..tables.guest_profile import COLUMNS as PROFILE
+from ..tables.guest_profile import profile_lines
 from ..tables.halt_polling import polling_columns
 from ..tables.header import log_header
 from ..tables.row_choice import RowChoice
@@ -93,6 +95,9 @@ def _looked_at(interval: Interval, labels: Labels, kinds: frozenset[str]) -> Ite
         yield ""
     if "poll" in details.look.kinds & kinds:
         yield from lines(polling_columns(interval), polling(interval, ALL))
+        yield ""
+    if sampled := [*profile_lines(interval, labels)] if "rip" in kinds else []:
+        yield from lines(PROFILE, sampled)
         yield ""
     if missing := dropped(details):
         yield f"! {missing}"

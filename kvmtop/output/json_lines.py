@@ -13,8 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..insight import apic
 from ..insight import findings as rules
 from ..insight.accesses import POLLING, accesses
+from ..insight.apic import ApicExits
+from ..insight.guest_profile import profiles
 from ..insight.halt_polling import polling as polled
 from ..insight.other_threads import OtherThread, other_threads
 from ..insight.slow_exits import read
@@ -36,6 +39,7 @@ from . import json_scheduling, summary
 from .stream import Output
 
 SCHEMA = 2
+MOST_CODE = 20  # functions of a vCPU
 PERCENTILES = {"p50_ns": 0.5, "p99_ns": 0.99, "p99_9_ns": 0.999}
 Object = dict[str, Any]
 
@@ -156,6 +160,7 @@ def vms(session: Session, interval: Interval) -> list[Object]:
         now["nesting_ns"] = int(cost[row]) if cost is not None else None
         return {**where, **member(m), **now, "open": opened}
 
+    apic_exits = apic.apic_exits(interval)
     threads: dict[int, list[Object]] = {}  # one that runs has a main thread at least
     for one in other_threads(interval):
         threads.setdefault(one.pid, []).append(_thread(one))
@@ -165,10 +170,27 @@ def vms(session: Session, interval: Interval) -> list[Object]:
             name = {"name": clean(m.vm) or f"pid {m.number}", "pid": m.number, "alive": m.alive}
             vm = after.vms[m.number]
             still = {"stopped": vm.stopped, "paused": vm.paused, "quota": clean(vm.quota) or None}
-            found.append({**name, **member(m), **still, "vcpus": [], "threads": threads.get(m.number)})
+            more = {
+                "apic": _apic(interval, m.number, apic_exits.get(m.number)),
+                "vcpus": [],
+                "threads": threads.get(m.number),
+            }
+            found.append({**name, **member(m), **still, **more})
         elif not m.ended or m.shares is not None:
             found[-1]["vcpus"].append(vcpu(m))
     return found
+
+
+def _apic(interval: Interval, pid: int, exits: ApicExits | None) -> Object:
+    """Whether the hardware emulates a VM's APIC, and how many exits are for it, as far as that is known."""
+    known = apic.verdict(interval, pid)
+    return {
+        "accelerated": known.on,
+        "inhibits": None if known.inhibits is None else [clean(name) for name in known.inhibits],
+        "text": clean(known.words),
+        "advice": known.advice or None,
+        "exits": exits and {"rate": round(exits.rate, 3), "what": exits.what, "whole": exits.whole},
+    }
 
 
 def _thread(one: OtherThread) -> Object:
@@ -283,6 +305,22 @@ def polling(session: Session, interval: Interval, labels: Labels) -> list[Object
     ]
 
 
+def profile(session: Session, interval: Interval, labels: Labels) -> list[Object] | None:
+    """Where each vCPU was in its guest, by samples."""
+    details = interval.after.details
+    if details is None or "rip" not in details.look.kinds:
+        return None
+    return [
+        {
+            "pid": unpack(one.id)[0],
+            "tid": unpack(one.id)[1],
+            "samples": one.samples,
+            "functions": [{"what": clean(what), "samples": count} for what, count in one.functions(labels)[:MOST_CODE]],
+        }
+        for one in profiles(interval)
+    ]
+
+
 def findings(session: Session, interval: Interval, labels: Labels) -> list[Object]:
     """What stands out, each with its rule."""
     rows = vcpu_rows(session, interval, trend=0)
@@ -309,6 +347,7 @@ DETAILS: dict[str, Callable[[Session, Interval, Labels], Any]] = {
     "touched": touched,
     "slow": slow,
     "polling": polling,
+    "profile": profile,
     "scheduling": scheduling,
     "findings": findings,
 }

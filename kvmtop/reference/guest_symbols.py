@@ -49,12 +49,18 @@ class Symbols:
 
     def name(self, address: int) -> str:
         """ "function+0x12 [module]" for an address; empty where none is near."""
+        start, symbol = self._symbol(address)
+        name, _, module = symbol.partition(" ")
+        offset = f"+0x{address - start:x}" if symbol and address > start else ""
+        return f"{name}{offset}{f' {module}' if module else ''}"
+
+    def function(self, address: int) -> str:
+        """The same without how far into it."""
+        return self._symbol(address)[1]
+
+    def _symbol(self, address: int) -> tuple[int, str]:
         at = bisect.bisect_right(self._addresses, address) - 1
-        if at < 0 or address - self._addresses[at] > FURTHEST:
-            return ""
-        name, _, module = self._symbols[at][1].partition(" ")
-        offset = address - self._addresses[at]
-        return f"{name}{f'+0x{offset:x}' if offset else ''}{f' {module}' if module else ''}"
+        return self._symbols[at] if at >= 0 and address - self._addresses[at] <= FURTHEST else (0, "")
 
 
 def half(address: int) -> str:

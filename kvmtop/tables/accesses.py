@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from .. import units
 from ..insight.accesses import CODE, USER_SPACE, Access
+from ..model.vocabulary import SAMPLED
 from ..reference.labels import TITLES, Labels
 from .columns import Column, laid_out, logged
 from .rows import Cell, Row, Rows
@@ -18,7 +19,7 @@ def columns(labels: Labels) -> tuple[Column[Access], ...]:
 
     def what(one: Access) -> str:
         if (one.kind, one.value) == (CODE, USER_SPACE):
-            return "the guest's user space"
+            return f"the guest's user space{', sampled' if one.extra & SAMPLED else ''}"
         return labels.what(one.kind, one.value, one.extra)
 
     return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from .. import units
+from ..insight import apic
 from ..insight.other_threads import OtherThread, other_threads
 from ..insight.scheduling import culprits
 from ..insight.slow_exits import Slow
@@ -43,13 +44,13 @@ def brief(
     parts = shares(interval, row.scope)
     return VcpuBrief(
         name=row.name if row.scope.thread is None else f"{row.vm} · {row.name}",
-        place=_place(row),
+        place=_place(interval, row),
         now=_now(row),
         state=row.outside.where if row.outside else "",
         shares=parts,
         history=[sample.states(row.scope) for sample in samples],
         seconds=[sample.seconds for sample in samples],
-        paragraphs=list(_paragraphs(interval, row, parts or {}))[:2],
+        paragraphs=[*list(_paragraphs(interval, row, parts or {}))[:2], *_apic(interval, row)],
         culprits=_culprits(interval, row.scope, (parts or {}).get("wait", 0.0)),
         others=_others(other_threads(interval, row.scope), widths["others"]),
         slow=None
@@ -58,9 +59,11 @@ def brief(
     )
 
 
-def _place(row: VcpuRow) -> str:
+def _place(interval: Interval, row: VcpuRow) -> str:
     if row.scope.thread is None:
-        return f"pid {row.number} · {row.alive} vCPU{'s' * (row.alive != 1)}"
+        one = apic.verdict(interval, row.number)
+        known = "" if one.on is None else f" · {one.what} {'on' if one.on else 'off'}"
+        return f"pid {row.number} · {row.alive} vCPU{'s' * (row.alive != 1)}{known}"
     return f"thread {row.number}" + (f" on CPU {row.cpu}" if row.cpu is not None and not row.ended else "")
 
 
@@ -87,6 +90,17 @@ def _paragraphs(interval: Interval, row: VcpuRow, parts: Mapping[str, float]) ->
         elif row.top and state in ("blocked", "user", "kernel"):
             lines = [("most", f"in exits for {row.top}")]
         yield Paragraph(state, f"{_HEADS[state]} {units.percent(share)}", rest, [one for one in lines if one[1]])
+
+
+def _apic(interval: Interval, row: VcpuRow) -> Iterator[Paragraph]:
+    """Of a VM whose APIC KVM emulates, though there is hardware for it."""
+    one = apic.verdict(interval, row.number)
+    if row.scope.thread is not None or row.ended or one.on is not False:
+        return
+    head, _, why = one.words.partition(": ")
+    exits = apic.apic_exits(interval).get(row.number)
+    lines = [("costs", apic.share(exits, row.rate) if exits else ""), ("try", one.advice)]
+    yield Paragraph("kernel", head, why, [line for line in lines if line[1]])
 
 
 def _culprits(interval: Interval, scope: Scope, waited: float) -> Sequence[tuple[str, float]] | None:
@@ -142,9 +156,12 @@ def row_lines(interval: Interval, row: VcpuRow) -> list[Words]:
     """A vCPU or a VM in three lines."""
     parts = shares(interval, row.scope) or {}
     lines: list[Words] = [
-        [(row.name if row.scope.thread is None else f"{row.vm} · {row.name}", "strong"), (f" · {_place(row)}", "label")]
+        [
+            (row.name if row.scope.thread is None else f"{row.vm} · {row.name}", "strong"),
+            (f" · {_place(interval, row)}", "label"),
+        ]
     ]
-    for part in list(_paragraphs(interval, row, parts))[:2]:
+    for part in [*_paragraphs(interval, row, parts), *_apic(interval, row)][:2]:
         words = [one for word, text in part.lines for one in ((f"{word} ", "label"), (f"{text}  ", ""))]
         lines.append([(f"{part.head}  ", "strong"), (f"{part.rest}  ", "label"), *words])
     return lines

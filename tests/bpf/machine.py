@@ -143,9 +143,9 @@ def call(number: int, *arguments: int) -> None:
     _libc.syscall(ctypes.c_long(number), *(ctypes.c_ulong(argument) for argument in arguments))
 
 
-def leave(reason: int, vcpu: int = 0) -> None:
+def leave(reason: int, vcpu: int = 0, isa: int = 2) -> None:
     """kvm_exit."""
-    call(EXIT, reason, 2, vcpu)
+    call(EXIT, reason, isa, vcpu)
 
 
 def leave_raw(reason: int, vcpu: int) -> None:

@@ -130,6 +130,12 @@ def test_arguments_of_events(types: Btf, event: str, names: tuple[str, ...] | No
     assert found == names or (found and names and found == names[: len(found)] and event != "sched_wakeup")
 
 
+def test_the_names_of_an_enums_values(types: Btf) -> None:
+    found = types.enumerators("bpf_map_type")  # include/uapi/linux/bpf.h
+    assert [found[f"BPF_MAP_TYPE_{name}"] for name in ("UNSPEC", "HASH", "LRU_HASH")] == [0, 1, 9]
+    assert types.enumerators("no_such_enum") == {}
+
+
 class Library:
     """libbpf, but for what it is told to lack or to fail at."""
 

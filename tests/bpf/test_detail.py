@@ -22,9 +22,24 @@ from kvmtop.bpf.probes import Probe
 from kvmtop.bpf.tracepoint import Tracepoint
 from kvmtop.commands.arguments import EVENTS
 from kvmtop.insight.accesses import TOUCHED
+from kvmtop.model import vocabulary
 from kvmtop.model.histogram import FIRST_OCTAVE, bucket_of
 from kvmtop.model.snapshot import SLOW, TOUCH, Details
-from kvmtop.model.vocabulary import HIT, KINDS, OUTSIDE, UNPOLLED, WASTED, DetailRequest
+from kvmtop.model.vocabulary import (
+    ABSENT,
+    FETCH,
+    HIT,
+    KINDS,
+    LOGGED,
+    OUTSIDE,
+    PRESENT,
+    RESERVED,
+    UNPOLLED,
+    WALK,
+    WASTED,
+    WRITE,
+    DetailRequest,
+)
 
 from ..support.formats import FORMATS, X86, text
 from . import c
@@ -122,6 +137,9 @@ def test_kinds_are_those_of_the_c_text() -> None:
     assert len(KINDS) <= 32  # a bit each in config.kinds
     assert [HIT, WASTED, UNPOLLED] == [0, 1, 2]
     assert "enum { HIT, WASTED, UNPOLLED };" in SOURCE
+    bits = ("SAMPLED", "WRITE", "FETCH", "PRESENT", "ABSENT", "RESERVED", "WALK", "LOGGED")
+    told = {name: int(value) for name, value in re.findall(r"^#define ([A-Z]+) (\d+)(?: |$)", SOURCE, re.M)}
+    assert [told[bit] for bit in bits] == [getattr(vocabulary, bit) for bit in bits]
     assert {kind for source in _SOURCES for kind in source.kinds} < set(KINDS)
     assert set(EVENTS) == set(KINDS) - {"", "window"} and len(set(EVENTS)) == len(EVENTS)
     assert set(EVENTS) >= TOUCHED
@@ -133,14 +151,14 @@ def test_kinds_are_those_of_the_c_text() -> None:
 loads = pytest.mark.skipif(os.geteuid() != 0 or not privileges.may_load_bpf(), reason="only root loads BPF programs")
 ISA, CPUID, HLT, IO, USER_HLT = 2, 0x72, 0x78, 0x7B, 5
 # What no other code in this process calls, and what does nothing but fail; kvm_exit and its like are machine.py's.
-MOST, LEAST, GETPRIORITY, MINCORE = 146, 147, 140, 27
+MOST, LEAST, GETPRIORITY, MINCORE, CANCEL, SUBMIT = 146, 147, 140, 27, 210, 209
 ON = {
     "timer_settime": (
         "on_exit",
         [
             "EXIT_REASON=FIELD(u32,16)",
             "EXIT_RIP=0xffffffff81000010ULL",
-            f"EXIT_ISA={ISA}",
+            "EXIT_ISA=FIELD(u32,24)",
             "EXIT_VCPU=3",
             "EXIT_INFO=11",
             "EXIT_INFO2=12",
@@ -152,6 +170,8 @@ ON = {
     "sched_get_priority_min": ("on_msr", ["MSR_INDEX=FIELD(u32,16)", "MSR_WRITE=0"]),
     "getpriority": ("on_wakeup", []),
     "mincore": ("on_poll", ["POLL_NEW=FIELD(u32,16)"]),
+    "io_cancel": ("on_fault", ["FAULT_ADDRESS=FIELD(u64,16)", "FAULT_ERROR=FIELD(u64,24)"]),
+    "io_submit": ("on_fixed", ["FIXED_OLD=FIELD(u64,16)", "FIXED_NEW=FIELD(u64,24)"]),
 }
 # What KVM has polled so far: two numbers in the kernel's memory that this process may set, limits that limit nothing.
 POLLED = {"HIT": 10, "MISS": resource.RLIMIT_MSGQUEUE}  # RLIMIT_LOCKS: without a use since Linux 2.4.25
@@ -185,7 +205,7 @@ def loaded(request: pytest.FixtureRequest, collecting: Collector) -> Iterator[De
     account = [f"-DTASK_NOTES={signal}", *(f"-DNOTE_{name}={limits + 16 * which}" for name, which in POLLED.items())]
     before = [(which, resource.getrlimit(which)) for which in POLLED.values()]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detail, "flags", lambda formats: (found, probes, ["io", "msr", "rip", "user", "poll"]))
+        patch.setattr(detail, "flags", lambda formats: (found, probes, ["io", "msr", "rip", "user", "poll", "fault"]))
         patch.setattr(detail, "polling", lambda: account)
         one = Detail([os.getpid()], collecting.shared(), use_mmap=request.param)
     yield one
@@ -395,6 +415,70 @@ def test_halts_and_their_polls(anew: Detail) -> None:
     }
     window = rows(anew.read())["window", 0, 0]
     assert (window["max"], window["count"]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("isa", "reason", "sampled"),
+    [(2, 0x60, 1), (2, 0x61, 0), (2, 1, 0), (1, 1, 1), (1, 1 | 1 << 26, 1), (1, 0x60, 0), (1, 0, 0)],
+)
+def test_guest_code_at_the_hosts_own_interrupts_is_a_sample(anew: Detail, isa: int, reason: int, sampled: int) -> None:
+    anew.look(DetailRequest(frozenset({"rip"})))
+    leave(reason, isa=isa)
+    enter()
+    assert set(rows(anew.read())) == {("rip", 0xFFFFFFFF81000010, sampled)}
+
+
+VMX_EPT, SVM_NPF = (1, 48), (2, 0x400)
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "spte", "extra"),
+    [
+        (SVM_NPF, 0x1_0000_0004, None, ABSENT),
+        (SVM_NPF, 0x1_0000_0006, None, WRITE | ABSENT),
+        (SVM_NPF, 0x1_0000_0007, None, WRITE | PRESENT),
+        (SVM_NPF, 0x1_0000_0007, (0x5, 0x7), WRITE | PRESENT | LOGGED),
+        (SVM_NPF, 0x1_0000_0007, (0x5, 0x5), WRITE | PRESENT),  # it was not KVM's to make writable
+        (SVM_NPF, 0x1_0000_0007, (0x7, 0x7), WRITE | PRESENT),  # another vCPU was faster
+        (SVM_NPF, 0x1_0000_0015, None, FETCH | PRESENT),
+        (SVM_NPF, 0x1_0000_000D, None, RESERVED | PRESENT),
+        (SVM_NPF, 0x1_0000_000F, (0x5, 0x7), WRITE | RESERVED | PRESENT),
+        (SVM_NPF, 0x2_0000_0007, (0x5, 0x7), WRITE | PRESENT | WALK | LOGGED),
+        (VMX_EPT, 0x181, None, ABSENT),
+        (VMX_EPT, 0x1A2, None, WRITE | PRESENT),
+        (VMX_EPT, 0x1AA, (0x5, 0x7), WRITE | PRESENT | LOGGED),
+        (VMX_EPT, 0x184, None, FETCH | ABSENT),
+        (VMX_EPT, 0x083, None, WRITE | WALK | ABSENT),
+        (VMX_EPT, 0x001, None, ABSENT),  # bit 8 says nothing without bit 7
+        ((1, 0), 0x12, None, WRITE | FETCH | ABSENT),  # #PF, with ept=0: a page fault's own code
+        (None, 0x7, (0x5, 0x7), WRITE),  # of no exit
+    ],
+)
+def test_a_page_fault_by_its_error_code(
+    anew: Detail, reason: tuple[int, int] | None, code: int, spte: tuple[int, int] | None, extra: int
+) -> None:
+    anew.look(DetailRequest(frozenset({"fault"})))
+    if reason:
+        leave(reason[1], isa=reason[0])
+    call(CANCEL, 0x12345678, code)
+    if spte:
+        call(SUBMIT, *spte)
+    enter()
+    ((key, row),) = rows(anew.read()).items()
+    assert key == ("fault", 0x12345000, extra)
+    assert (row["count"], row["exits"]) == (1, 1 if reason else 0)
+
+
+def test_what_kvm_says_of_one_fault_is_not_taken_for_another(anew: Detail) -> None:
+    anew.look(DetailRequest(frozenset({"fault"})))
+    for code, spte in ((0x7, None), (0x6, (0x5, 0x7)), (0x7, (0x5, 0x7))):
+        leave(0x400)
+        call(CANCEL, 0x1000, code)
+        if spte:
+            call(SUBMIT, *spte)
+        enter()
+    extras = {extra: int(row["count"]) for (_, _, extra), row in rows(anew.read()).items()}
+    assert extras == {WRITE | PRESENT: 1, WRITE | ABSENT: 1, WRITE | PRESENT | LOGGED: 1}
 
 
 def test_a_new_look_starts_from_nothing(anew: Detail) -> None:

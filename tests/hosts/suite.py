@@ -43,11 +43,24 @@ ON_INTEL = [
     "tests/on_host/test_churn.py::test_a_reused_thread_id_is_another_thread",
     "tests/on_host/test_churn.py::test_full_maps_count_what_they_lose",
     "tests/on_host/test_states.py",
+    "tests/on_host/test_dirty_log.py",
+    "tests/on_host/test_zz_apicv.py",
 ]
 # What depends on the kernel runs on both; what is kvmtop's own (signals, files, the network) on one.
 ON_BOTH = [
     f"tests/on_host/test_{name}.py"
-    for name in ("budget", "churn", "counts", "culprits", "details", "nested", "percentiles", "states")
+    for name in (
+        "budget",
+        "churn",
+        "counts",
+        "culprits",
+        "details",
+        "dirty_log",
+        "nested",
+        "percentiles",
+        "states",
+        "zz_apicv",
+    )
 ] + [
     f"tests/on_host/test_kvm_exit.py::test_{name}"
     for name in (

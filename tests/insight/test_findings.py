@@ -25,8 +25,22 @@ from kvmtop.model.scheduling import (
     Placement,
     Process,
 )
+from kvmtop.model.scope import Scope
 from kvmtop.model.session import Session
-from kvmtop.model.vocabulary import HIT, NESTED, REFLECTED, STATES, SVM, VMX, WASTED, DetailRequest, Vm
+from kvmtop.model.vocabulary import (
+    HIT,
+    LOGGED,
+    NESTED,
+    PRESENT,
+    REFLECTED,
+    STATES,
+    SVM,
+    VMX,
+    WASTED,
+    WRITE,
+    DetailRequest,
+    Vm,
+)
 from kvmtop.reference.labels import Labels
 from kvmtop.sanitize import clean
 
@@ -826,3 +840,49 @@ def test_hostile_names_stay_text(run: Run) -> None:
     run.host.exits(101, NPF, 500 * MS)
     (text,) = run.texts()
     assert text.isprintable() and "[31m[bold]w" in text
+
+
+# ---- dirty log
+
+FAULTS = DetailRequest(frozenset({"fault"}))
+PROTECTED = WRITE | PRESENT | LOGGED
+
+
+def faults(run: Run, tid: int, pages: int, times: int, extra: int = PROTECTED) -> None:
+    for page in range(pages):
+        run.host.touch(tid, "fault", page << 12, extra, *[2_000] * times)
+
+
+def test_writes_to_pages_that_the_dirty_log_had_protected(run: Run) -> None:
+    run.host.look(FAULTS)
+    run.session.add(run.host.read())
+    faults(run, 201, 40, 2)
+    faults(run, 202, 19, 1)
+    assert run.second() == []  # 99 of them
+    faults(run, 201, 40, 2)
+    faults(run, 202, 20, 1)
+    faults(run, 202, 1000, 5, WRITE | PRESENT)  # what is copied on write, or shadows page tables
+    faults(run, 101, 99, 1)
+    (found,) = run.second()
+    assert found.text == (
+        "KVM logs what db writes: 100 writes/s met one of 40 pages that the log had protected, the same one up to 3"
+        " times; a live migration or a backup reads the log, or a display that of its few pages"
+    )
+    assert found.rule == "writes to pages protected by the dirty log ≥ 100/s"
+    assert (found.scope, found.short) == (Scope(200), "db: dirty logging")
+    faults(run, 101, 200, 1)
+    (found,) = run.second()
+    assert "200 writes/s met one of 200 pages that the log had protected, each once" in found.text
+
+
+def test_full_pml_buffers() -> None:
+    run = Run(isa=VMX)
+    assert run.second() == []
+    run.host.exits(201, 62 | 1 << 26, *[2_000] * 3)  # with a flag
+    run.host.exits(202, 62, *[2_000] * 2)
+    (found,) = run.second()
+    assert found.text.startswith(
+        "KVM logs what db writes: 5.0 full PML buffers/s, so it writes 10.5 MB/s at least; a live migration"
+    )
+    assert found.reason is not None and found.scope == Scope(200)
+    assert run.second() == []

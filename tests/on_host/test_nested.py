@@ -144,7 +144,9 @@ def test_the_exits_of_a_guest_and_of_its_guests_are_told_apart(tmp_path: Path) -
         assert truth.counted(snapshot) == kernel
         assert (snapshot.lost, snapshot.overwritten) == (0, 0)
         levels = {(isa - SVM, reason): count for (isa, reason), count in counts(snapshot).items() if isa != SVM}
-        print({f"{level:#x} {known.names.name(SVM, reason)}": count for (level, reason), count in sorted(levels.items())})
+        print(
+            {f"{level:#x} {known.names.name(SVM, reason)}": count for (level, reason), count in sorted(levels.items())}
+        )
         assert levels == +wanted
         assert all(levels[NESTED | REFLECTED, reason] == VCPUS * times for reason, times in EXITS.items())
         assert levels[NESTED | REFLECTED, NPF] >= VCPUS * 20  # the device that there is not, and the pages

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -47,16 +48,16 @@ def holders() -> str:
     return "; ".join(sorted(found)) or "nobody has it open"
 
 
-def load(*modules: str) -> None:
+def load(*modules: str, parameters: Sequence[str] = ()) -> None:
     """The modules of an emulated host are where its kernel was unpacked."""
     for module in modules:
         if Path("/sys/module", module).exists():
             continue
-        if subprocess.run(["modprobe", module], capture_output=True).returncode:
+        if subprocess.run(["modprobe", module, *parameters], capture_output=True).returncode:
             release = os.uname().release
             places = [kernels.cache().glob(f"linux-*/{under}lib/modules/{release}") for under in ("", "usr/")]
             image = next(next(chain(*places)).rglob(f"{module.replace('_', '-')}.ko*"))
-            subprocess.run(["insmod", image], check=True)
+            subprocess.run(["insmod", image, *parameters], check=True)
 
 
 def refused(*arguments: str) -> str:

@@ -25,6 +25,8 @@ _CREATE_VCPU, _SET_MEMORY, _CREATE_IRQCHIP, _ENABLE_CAP = 0xAE41, 0x4020AE46, 0x
 _RUN, _SET_REGS, _GET_SREGS, _SET_SREGS, _SET_MP_STATE = 0xAE80, 0x4090AE82, 0x8138AE83, 0x4138AE84, 0x4004AE99
 _EXIT_IO, _EXIT_HLT, _EXIT_INTR, _EXIT_RDMSR = 2, 5, 10, 29
 _CAP_USER_SPACE_MSR, _UNKNOWN_MSRS = 188, 2
+_CREATE_PIT2 = 0x4040AE77
+_GET_DIRTY_LOG, _LOG_DIRTY_PAGES = 0x4010AE42, 1
 _RUNNABLE, _UNINITIALIZED = 0, 1  # mp_state
 _USERFAULTFD, _UFFD_USER_MODE = 323, 0  # its system call
 _UFFD_API, _UFFD_REGISTER, _UFFD_ZEROPAGE = 0xC018AA3F, 0xC020AA00, 0xC020AA04
@@ -33,6 +35,7 @@ _SET_NAME = 15  # of prctl
 
 MEMORY, CODE = 0x10000, 0x1000
 FAR = 0x8000  # the page that "fault" reads
+PAGES = 600  # behind MEMORY, of "dirty": more than a PML buffer (512) holds
 MSR = 0x12345678  # KVM knows none of this number
 
 # 16-bit code; 0x66 makes an operand 32 bits wide. Each turns some thousand times between two exits: what lies between
@@ -46,12 +49,17 @@ def _turns(number: int) -> bytes:
 _CPUID = b"\x66\x31\xc0\x0f\xa2"  # xor eax,eax; cpuid
 GUESTS = {
     "busy": _turns(1_000_000) + _CPUID,  # few exits: what tracing adds to one must not show
+    "jmp": b"\xeb\xfe",  # to itself
+    "sled": b"\x90" * 0x4000,
     "hlt": b"\xf4",
     "mwait": _turns(200_000) + b"\x66\x31\xc0\x66\x31\xc9\x66\x31\xd2\x0f\x01\xc8"
     b"\x66\x31\xc0\x66\x31\xc9\x0f\x01\xc9",  # some turns; monitor; mwait
     "rdmsr": _turns(100_000) + b"\x66\xb9" + struct.pack("<I", MSR) + b"\x0f\x32",
     "out": _turns(100_000) + b"\xe6\x10",
     "held": _turns(20_000) + b"\xe6\x10",
+    # mov edi,MEMORY; then of each page mov al,[edi]; mov byte [edi],1; out
+    "dirty": b"\x66\xbf" + struct.pack("<I", MEMORY) + b"\x67\x8a\x07\x67\xc6\x07\x01\x66\x81\xc7\x00\x10\x00\x00"
+    b"\x66\x81\xff" + struct.pack("<I", MEMORY + PAGES * _PAGE) + b"\x72\xe9\xe6\x10",
     "fault": b"\xa0\x00\x80\xe6\x10",  # mov al,[FAR]; out: then the page is taken away again
 }
 
@@ -89,6 +97,29 @@ class Holder:
         time.sleep(1000)
 
 
+class DirtyLog:
+    """Turns the dirty log of a VM's memory on after the first round of "dirty", and reads it after each one since."""
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds = rounds
+        self.vmm: Vmm | None = None
+        self.found: list[int] = []  # pages
+
+    def meet(self) -> None:
+        """The vCPU's thread, at the end of a round."""
+        assert self.vmm
+        if self.vmm.flags:
+            bitmap = ctypes.create_string_buffer(1 << 10)
+            request = struct.pack("<IIQ", 0, 0, ctypes.addressof(bitmap))
+            fcntl.ioctl(self.vmm.vm, _GET_DIRTY_LOG, request)
+            self.found.append(sum(byte.bit_count() for byte in bitmap.raw))
+        else:
+            self.vmm.set_memory(_LOG_DIRTY_PAGES)
+        if len(self.found) == self.rounds:
+            print("rounds", *self.found, flush=True)
+            time.sleep(1000)
+
+
 class Vmm:
     """One VM of this process."""
 
@@ -97,10 +128,11 @@ class Vmm:
         guest: str,
         vcpus: int = 1,
         irqchip: bool = False,
+        pit: bool = False,
         unstarted: int = 0,
         halt: float = 0.02,
         fault: float = 0.3,
-        holder: Holder | None = None,
+        holder: Holder | DirtyLog | None = None,
     ) -> None:
         """unstarted: so many of the vCPUs (the last ones) are never started; halt: seconds that the VMM sleeps where
         HLT comes to it; fault: seconds until a page comes by userfaultfd; holder: whom a vCPU meets at each OUT."""
@@ -109,15 +141,21 @@ class Vmm:
         self.vm = fcntl.ioctl(kvm, _CREATE_VM, 0)
         if irqchip:
             fcntl.ioctl(self.vm, _CREATE_IRQCHIP, 0)
+        if pit:
+            fcntl.ioctl(self.vm, _CREATE_PIT2, bytes(64))
         if guest == "rdmsr":
             cap = struct.pack("<IIQ", _CAP_USER_SPACE_MSR, 0, _UNKNOWN_MSRS).ljust(104, b"\0")
             fcntl.ioctl(self.vm, _ENABLE_CAP, cap)
-        self.memory = mmap.mmap(-1, MEMORY, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        size = MEMORY + (PAGES * _PAGE if guest == "dirty" else 0)
+        self.memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.memory.madvise(mmap.MADV_NOHUGEPAGE)
         code = _CPUID + GUESTS[guest]
         code += b"\xe9" + struct.pack("<h", -len(GUESTS[guest]) - 3)  # jmp, back over all but the first CPUID
         self.memory[CODE : CODE + len(code)] = code
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
-        fcntl.ioctl(self.vm, _SET_MEMORY, struct.pack("<IIQQQ", 0, 0, 0, MEMORY, self.address))
+        self.set_memory(0)
+        if isinstance(holder, DirtyLog):
+            holder.vmm = self
         if guest == "fault":
             self._take_pages()
         size = fcntl.ioctl(kvm, _VCPU_MMAP_SIZE, 0)
@@ -127,12 +165,19 @@ class Vmm:
             sregs = bytearray(312)
             fcntl.ioctl(fd, _GET_SREGS, sregs)
             struct.pack_into("<QIH", sregs, 0, 0, 0xFFFF, 0)  # cs: base, limit, selector
+            if guest == "dirty":  # ds: all of 4 GB, by its granularity
+                struct.pack_into("<QIH8B", sregs, 24, 0, 0xFFFFFFFF, 0, 3, 1, 0, 0, 1, 0, 1, 0)
             fcntl.ioctl(fd, _SET_SREGS, bytes(sregs))
             fcntl.ioctl(fd, _SET_REGS, struct.pack("<18Q", *[0] * 16, CODE, 2))
             if irqchip:
                 state = _UNINITIALIZED if number >= vcpus - unstarted else _RUNNABLE
                 fcntl.ioctl(fd, _SET_MP_STATE, struct.pack("<I", state))
         self.threads: list[threading.Thread] = []
+
+    def set_memory(self, flags: int) -> None:
+        """All of it as slot 0, with these of KVM_MEM_*."""
+        self.flags = flags
+        fcntl.ioctl(self.vm, _SET_MEMORY, struct.pack("<IIQQQ", 0, flags, 0, len(self.memory), self.address))
 
     def start(self) -> None:
         """A thread for each vCPU, for ever."""
@@ -207,20 +252,23 @@ def main() -> None:
         "--churn", type=float, default=0, metavar="S", help="a new VM every S seconds, for 1.5 times that"
     )
     parser.add_argument("--hold", type=int, default=0, help="at SIGUSR1 hold vCPU 0 up so many times, for 5 ms each")
+    parser.add_argument("--rounds", type=int, default=3, help="of the dirty log, of the guest dirty")
     options = parser.parse_args()
     if options.hold:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # no thread but ours, when it waits for it
-    holder = Holder(options.hold) if options.hold else None
+    holder: Holder | DirtyLog | None = Holder(options.hold) if options.hold else None
+    if options.guest == "dirty":
+        holder = DirtyLog(options.rounds)
 
     def make() -> Vmm:
-        return Vmm(options.guest, options.vcpus, options.irqchip, options.unstarted, holder=holder)
+        return Vmm(options.guest, options.vcpus, options.irqchip, unstarted=options.unstarted, holder=holder)
 
     if options.churn:
         _churn(make, options.churn, 1.5 * options.churn)
     vmm = make()
     signal.signal(signal.SIGUSR1, lambda *_: None)
     vmm.start()
-    if holder:
+    if isinstance(holder, Holder):
         signal.sigwait([signal.SIGUSR1])
         holder.go.release()
     while True:

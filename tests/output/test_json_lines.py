@@ -8,6 +8,7 @@ import pytest
 
 import kvmtop
 from kvmtop import sanitize
+from kvmtop.model.apic import NOT_RECORDED, Apic
 from kvmtop.model.session import Session
 from kvmtop.model.vocabulary import (
     HIT,
@@ -332,3 +333,31 @@ def test_details() -> None:
     assert polls.pop("verdict").startswith("cheap: 33.3% of 3 polls hit")
     numbers = {"hits": 1, "wasted": 2, "other": 1, "success_ns": 30_000, "fail_ns": 400_000, "window_ns": 200_000}
     assert polls == {"pid": 100, "tid": 102, **numbers}
+
+
+def test_whether_the_hardware_emulates_the_apics(host: Host) -> None:
+    host.apic = Apic({pid: ("PIT_REINJ", "A\x1bB") if n else () for n, pid in enumerate(host.vms)})
+    host.look(DetailRequest(frozenset({"apic"})))
+    session = Session()
+    session.add(host.read())
+    host.touch(next(iter(host.vcpus)), "apic", 0xB0, 1, *[2_000] * 5)
+    host.now += SECOND
+    found = interval(session, host)
+    assert VALIDATOR.is_valid(found)
+    on, off = sorted((vm["apic"] for vm in found["vms"]), key=lambda apic: not apic["accelerated"])
+    assert (on["accelerated"], on["inhibits"], on["text"], on["advice"]) == (True, [], "AVIC is on", None)
+    assert sorted((on["exits"]["rate"], off["exits"]["rate"])) == [0, 5]
+    assert (off["accelerated"], off["inhibits"]) == (False, ["PIT_REINJ", clean("A\x1bB")])
+    assert off["text"].startswith("AVIC is off: PIT reinjection") and "\x1b" not in off["text"]
+    assert "lost_tick_policy" in off["advice"]
+    host.apic = NOT_RECORDED
+    host.look(None)
+    host.now += SECOND
+    for vm in interval(session, host)["vms"]:
+        assert vm["apic"] == {
+            "accelerated": None,
+            "inhibits": None,
+            "text": "AVIC: – (not in recordings)",
+            "advice": None,
+            "exits": None,
+        }

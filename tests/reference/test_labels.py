@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmtop.model.vocabulary import KINDS, Names
+from kvmtop.model.vocabulary import ABSENT, FETCH, KINDS, LOGGED, PRESENT, RESERVED, SAMPLED, WALK, WRITE, Names
 from kvmtop.reference import qemu_mtree
 from kvmtop.reference.guest_symbols import Symbols
 from kvmtop.reference.labels import _KINDS, TITLES, Labels
@@ -28,6 +28,15 @@ from ..support.mtree import MTREE
         ("hyperv", 0x5C, 0, "Hyper-V call 0x5c POST_MESSAGE"),
         ("fault", 0xFED00000, 1, "page 0xfed00000 HPET write"),
         ("fault", 0x1000, 0, "page 0x1000 read"),
+        ("fault", 0x1000, ABSENT, "page 0x1000 read, not present"),
+        ("fault", 0x1000, WRITE | ABSENT, "page 0x1000 write, not present"),
+        ("fault", 0x1000, FETCH | ABSENT, "page 0x1000 execute, not present"),
+        ("fault", 0x1000, WRITE | PRESENT, "page 0x1000 write, write-protected"),
+        ("fault", 0x1000, WRITE | PRESENT | LOGGED, "page 0x1000 write, dirty logging"),
+        ("fault", 0x1000, FETCH | PRESENT, "page 0x1000 execute, not executable"),
+        ("fault", 0x1000, PRESENT, "page 0x1000 read, present"),
+        ("fault", 0xFEE00000, WRITE | PRESENT | RESERVED, "page 0xfee00000 LAPIC write, marked as MMIO"),
+        ("fault", 0x1000, WRITE | PRESENT | WALK, "page 0x1000 write by a page walk, write-protected"),
         ("vector", 14, 3, "vector 0xe #PF"),
         ("vector", 2, 2, "vector 0x2 NMI"),
         ("vector", 0xEC, 0, "vector 0xec"),
@@ -41,6 +50,7 @@ from ..support.mtree import MTREE
         ("cr", 4, 1, "CR4 write"),
         ("apic", 0x300, 1, "APIC 0x300 ICR write"),
         ("rip", 0x1000, 0, "0x1000 (user)"),
+        ("rip", 0x1000, SAMPLED, "0x1000 (user, sampled)"),
         ("rip", 0xFFFFFFFF81000010, 0, "0xffffffff81000010 (kernel)"),
         ("rip", 2**64 - 1, 0, "0xffffffffffffffff (kernel)"),
         ("window", 5, 0, "window 0x5"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from kvmtop.model.apic import NOT_RECORDED
 from kvmtop.model.arrays import Array
 from kvmtop.model.histogram import bucket_of
 from kvmtop.model.provenance import HERE, Origin
@@ -90,6 +91,7 @@ class Host:
         self.counters = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
         self.scheduling: Scheduling | None = None  # tests put there what they are about
         self.others: Array = np.zeros(0, OTHER)
+        self.apic = NOT_RECORDED
         self.closed = False
         self.wish: DetailRequest | None = None
         self.looked = 0  # since when
@@ -249,6 +251,7 @@ class Host:
             details=self._details(),
             scheduling=self.scheduling,
             others=self.others,
+            apic=self.apic,
             **self.counters,
         )
 
