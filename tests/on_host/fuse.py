@@ -38,7 +38,10 @@ class File:
             raise OSError(ctypes.get_errno(), "mounting FUSE")
         if not os.fork():
             libc.prctl(_SET_PDEATHSIG, signal.SIGKILL)
-            self._serve()
+            try:
+                self._serve()
+            finally:
+                os._exit(0)  # nobody has the file open any more
         self.fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
         assert os.fstat(self.fd).st_size == _PAGE  # the kernel asks for it now
         libc.umount2(name.encode(), _DETACH)
