@@ -94,8 +94,6 @@ def test_a_page_that_takes_5_ms_is_found_in_its_stack_and_to_5_percent(
     assert snapshot.stacks
     ours, theirs = asleep(snapshot.stacks, tid, function), switches(events, tid)
     print(ours, theirs, served)
-    for part in of(snapshot, "npf").parts:
-        print(part)
     assert ours.times == PAGES
     assert served < ours.ns  # the vCPU sleeps from before the handler hears of it until after
     # All sleeps with an exit open; the last, of the VMM, goes on.
@@ -128,7 +126,6 @@ def test_the_samples_own_timer_is_no_news() -> None:
     for stack, count in snapshot.stacks.samples.items():
         if unpack(stack.thread)[1] == tid:
             counts[snapshot.names.name(stack.isa, stack.code)] += count
-            print(count, snapshot.names.name(stack.isa, stack.code), stack.state, *stack.frames)
     print(counts, {name: (one.exits, one.states) for name, one in exits.items()})
     assert exits["interrupt"].exits > 3 * FREQUENCY
     # As many as the time allows in which such exits were open, and no more.
@@ -149,8 +146,6 @@ def test_samples_are_as_many_as_the_time_in_the_kernel_allows() -> None:
         one = names[name]
         expected = one.states["kernel"] / 1e9 * FREQUENCY
         print(name, one.exits, one.states, one.samples, expected)
-        for part in sorted(one.parts, key=lambda part: -part.ns)[:8]:
-            print(part.ns, part.times, part.state, *part.frames)
         assert 0 < one.samples <= expected + 4 * expected**0.5 + 3
     assert all(unpack(stack.thread)[0] == pid for stack in snapshot.stacks.samples)
     tops = Counter(frame for part in names["msr"].parts for frame in set(part.frames) for _ in range(part.times))
