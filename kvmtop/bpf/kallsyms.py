@@ -11,15 +11,20 @@ from pathlib import Path
 import numpy as np
 
 PATH = Path("/proc/kallsyms")
-_LINE = re.compile(r"([0-9a-f]{1,16}) ([a-zA-Z]) (\S+)")
+_LINE = re.compile(r"([0-9a-f]{1,16}) ([a-zA-Z]) (\S+)(?:\t(\[\S+\]))?")
 
 
 def _lines(path: Path) -> Iterable[tuple[int, str, str]]:
     """Address, type and name of each; none where the kernel does not say (kernel.kptr_restrict)."""
+    return ((at, kind, name) for at, kind, name, _ in _symbols(path))
+
+
+def _symbols(path: Path) -> Iterable[tuple[int, str, str, str]]:
+    """The same with the module: "[kvm]", or "" for the kernel itself."""
     with contextlib.suppress(OSError), open(path, encoding="ascii", errors="replace") as lines:
         for line in lines:
             if found := _LINE.match(line[:200]):
-                yield int(found[1], 16), found[2], found[3]
+                yield int(found[1], 16), found[2], found[3], found[4] or ""
 
 
 def addresses(names: Iterable[str], path: Path = PATH) -> dict[str, int]:
@@ -41,14 +46,23 @@ class Functions:
 
     def __init__(self, path: Path = PATH) -> None:
         """Reads them, which takes a third of a second."""
-        found = sorted((at, name) for at, kind, name in _lines(path) if kind in "tTwW" and at)
-        self._at = np.array([at for at, _ in found], "u8")
-        self._names = [name for _, name in found]
+        found = sorted((at, name, module) for at, kind, name, module in _symbols(path) if kind in "tTwW" and at)
+        self._at = np.array([at for at, _, _ in found], "u8")
+        self._names = [name for _, name, _ in found]
+        self._modules = {at: module for at, _, module in found if module}
 
     def name(self, address: int) -> str:
         """The function that an address lies in; "" where nobody knows."""
-        place = int(np.searchsorted(self._at, np.uint64(address), side="right")) - 1
+        place = self._place(address)
         return self._names[place] if place >= 0 else ""
+
+    def full(self, address: int) -> str:
+        """The same with its module: "kvm_vcpu_block [kvm]"."""
+        place = self._place(address)
+        return f"{self._names[place]} {self._modules.get(int(self._at[place]), '')}".rstrip() if place >= 0 else ""
+
+    def _place(self, address: int) -> int:
+        return int(np.searchsorted(self._at, np.uint64(address), side="right")) - 1
 
 
 @cache

@@ -16,7 +16,8 @@ from .tracepoint import Tracefs
 class Probe:
     """A function of the C file, and the tracepoint that it is for.
 
-    kind: classic, raw or typed, as syscalls.load has them; type_id: of a typed one.
+    kind: classic, raw, typed or sample, as syscalls.load has them; type_id: of a typed one. A sample has no
+    tracepoint: it is for perf's clock, `frequency` times a second on each CPU that is online.
     """
 
     category: str
@@ -24,6 +25,7 @@ class Probe:
     function: str
     kind: str = "classic"
     type_id: int = 0
+    frequency: int = 0
 
 
 class Probes:
@@ -45,14 +47,14 @@ class Probes:
         programs = {probe.function: (probe.kind, probe.type_id) for probe in probes}
         loaded = loader.load(source, flags, programs | dict.fromkeys(run, ("raw", 0)), maps, shared or {})
         self.maps, self._programs, self._probes = loaded.maps, loaded.programs, probes
-        self._links: dict[Probe, int] = {}  # several may have the same function
+        self._links: dict[str, list[int]] = {}  # by function
 
     def attach(self, tracefs: Tracefs, functions: Container[str] | None = None) -> None:
         """Attach these functions (all without), in order; all of them or, where one fails, none. Raises KvmtopError."""
         wanted = [probe for probe in self._probes if functions is None or probe.function in functions]
         for probe in wanted:
             try:
-                self._links[probe] = self._attached(tracefs, probe)
+                self._attach(tracefs, probe, self._links.setdefault(probe.function, []))
             except OSError as error:
                 self.detach({one.function for one in wanted})
                 why = loader.explanation(str(error))
@@ -62,18 +64,22 @@ class Probes:
                     else f"the kernel refuses a probe at {probe.category}:{probe.name}: {why}"
                 ) from None
 
-    def _attached(self, tracefs: Tracefs, probe: Probe) -> int:
+    def _attach(self, tracefs: Tracefs, probe: Probe, links: list[int]) -> None:
         program = self._programs[probe.function]
-        if probe.kind == "typed":
-            return syscalls.attach_typed(program)
-        if probe.kind == "raw":
-            return syscalls.attach_raw(probe.name, program)
-        return syscalls.attach(tracefs.number(probe.category, probe.name), program)
+        if probe.kind == "sample":
+            for cpu in syscalls.online_cpus():
+                links.append(syscalls.attach_sample(program, probe.frequency, cpu))
+        elif probe.kind == "typed":
+            links.append(syscalls.attach_typed(program))
+        elif probe.kind == "raw":
+            links.append(syscalls.attach_raw(probe.name, program))
+        else:
+            links.append(syscalls.attach(tracefs.number(probe.category, probe.name), program))
 
     @property
     def attached(self) -> frozenset[str]:
         """The functions that are."""
-        return frozenset(probe.function for probe in self._links)
+        return frozenset(self._links)
 
     def run(self, function: str, *arguments: int) -> int:
         """Run a function now; what it returns. Raises OSError where the kernel cannot (before 5.10)."""
@@ -81,9 +87,10 @@ class Probes:
 
     def detach(self, functions: Container[str] | None = None) -> None:
         """Take these functions (all without) off their tracepoints, those that are attached, in order."""
-        for probe in [*self._links]:
-            if functions is None or probe.function in functions:
-                os.close(self._links.pop(probe))
+        for function in [*self._links]:
+            if functions is None or function in functions:
+                for fd in self._links.pop(function):
+                    os.close(fd)
 
     def close(self) -> None:
         """Free the programs and the maps."""

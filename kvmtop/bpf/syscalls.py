@@ -11,7 +11,6 @@ import errno
 import fcntl
 import mmap
 import os
-import re
 import struct
 from typing import Any
 
@@ -23,14 +22,15 @@ from ..model.arrays import Array
 _SYS_PERF_EVENT_OPEN, _SYS_BPF = 298, 321  # x86-64
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
 _PROG_LOAD, _PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _ITER_CREATE = 5, 10, 17, 28, 33
-# BPF_PROG_TYPE_TRACEPOINT, _RAW_TRACEPOINT, _TRACING
-_PROGRAM_TYPES = {"classic": 5, "raw": 17, "typed": 26, "iterator": 26}
+# BPF_PROG_TYPE_TRACEPOINT, _RAW_TRACEPOINT, _TRACING, _PERF_EVENT
+_PROGRAM_TYPES = {"classic": 5, "raw": 17, "typed": 26, "iterator": 26, "sample": 7}
 _TRACING = {"typed": 23, "iterator": 28}  # BPF_TRACE_RAW_TP, BPF_TRACE_ITER
 _MAP_TYPE_ARRAY = 2
 CALL_KERNEL = 2  # BPF_PSEUDO_KFUNC_CALL
 MMAPABLE = 1 << 10  # BPF_F_MMAPABLE: arrays can be mapped since Linux 5.5 (fc9702273e2e)
 _PERF_TYPE_TRACEPOINT, _PERF_ATTR_SIZE, _PERF_DISABLED, _PERF_FD_CLOEXEC = 2, 64, 1, 8
-_PERF_EVENT_IOC_SET_BPF = 0x40042408
+_PERF_TYPE_SOFTWARE, _PERF_COUNT_SW_CPU_CLOCK, _PERF_EXCLUDE_IDLE, _PERF_FREQ = 1, 0, 1 << 7, 1 << 10
+_PERF_EVENT_IOC_ENABLE, _PERF_EVENT_IOC_SET_BPF = 0x2400, 0x40042408
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -119,8 +119,8 @@ def raw_tracepoints() -> bool:
 
 
 def load(instructions: bytes, kind: str, type_id: int = 0) -> int:
-    """Load a program: classic, raw, typed (for the tracepoint whose btf_trace_ type has this id), or iterator (for the
-    bpf_iter_ function that has it)."""
+    """Load a program: classic, raw, typed (for the tracepoint whose btf_trace_ type has this id), iterator (for the
+    bpf_iter_ function that has it), or for samples."""
     text, licence = ctypes.create_string_buffer(instructions, len(instructions)), ctypes.c_char_p(b"GPL")
     log = ctypes.create_string_buffer(1 << 20)
     attributes = struct.pack(
@@ -205,16 +205,38 @@ def attach(number: int, program: int) -> int:
 
     The event that carries it stays disabled: the program runs all the same, and no samples are taken.
     """
-    attributes = struct.pack("<IIQQQQQ", _PERF_TYPE_TRACEPOINT, _PERF_ATTR_SIZE, number, 0, 0, 0, _PERF_DISABLED)
-    attributes = attributes.ljust(_PERF_ATTR_SIZE, b"\0")
-    cpu = int(re.split("[-,]", bounded.text("/sys/devices/system/cpu/online").strip())[0])
-    fd = _syscall(_SYS_PERF_EVENT_OPEN, ctypes.c_char_p(attributes), -1, cpu, -1, ctypes.c_ulong(_PERF_FD_CLOEXEC))
+    fd = _event(_PERF_TYPE_TRACEPOINT, number, 0, _PERF_DISABLED, online_cpus()[0])
     try:
         fcntl.ioctl(fd, _PERF_EVENT_IOC_SET_BPF, program)
     except OSError:
         os.close(fd)
         raise
     return fd
+
+
+def attach_sample(program: int, frequency: int, cpu: int) -> int:
+    """Run a program so often a second on a CPU that is not idle (perf's cpu-clock), until the descriptor is closed."""
+    flags = _PERF_DISABLED | _PERF_EXCLUDE_IDLE | _PERF_FREQ
+    fd = _event(_PERF_TYPE_SOFTWARE, _PERF_COUNT_SW_CPU_CLOCK, frequency, flags, cpu)
+    try:
+        fcntl.ioctl(fd, _PERF_EVENT_IOC_SET_BPF, program)
+        fcntl.ioctl(fd, _PERF_EVENT_IOC_ENABLE, 0)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _event(kind: int, config: int, frequency: int, flags: int, cpu: int) -> int:
+    attributes = struct.pack("<IIQQQQQ", kind, _PERF_ATTR_SIZE, config, frequency, 0, 0, flags)
+    attributes = attributes.ljust(_PERF_ATTR_SIZE, b"\0")
+    return _syscall(_SYS_PERF_EVENT_OPEN, ctypes.c_char_p(attributes), -1, cpu, -1, ctypes.c_ulong(_PERF_FD_CLOEXEC))
+
+
+def online_cpus() -> list[int]:
+    """The numbers of the host's CPUs that are online."""
+    spans = (span.split("-") for span in bounded.text("/sys/devices/system/cpu/online").strip().split(","))
+    return [cpu for span in spans for cpu in range(int(span[0]), int(span[-1]) + 1)]
 
 
 def possible_cpus() -> int:

@@ -236,6 +236,20 @@ def add_details(p: Parser) -> None:
     )
 
 
+def add_stacks(p: Parser) -> None:
+    """Where in the kernel exits spend their time."""
+    group = p.add_argument_group("kernel")
+    group.add_argument(
+        "--stacks",
+        nargs="?",
+        const=STDOUT,
+        type=_file,
+        metavar="FILE",
+        help="where in the kernel the exits spend their time, by its stacks: after the summary, or folded into FILE for"
+        " flame graphs (weights in µs); without a screen",
+    )
+
+
 def add_programs(p: Parser) -> None:
     """Each interval for programs."""
     group = p.add_argument_group("programs")

@@ -46,6 +46,7 @@ def parser() -> Parser:
     arguments.add_config(p)
     arguments.add_rows(p)
     arguments.add_details(p)
+    arguments.add_stacks(p)
     arguments.add_programs(p)
     arguments.add_summary(p)
     return p
@@ -58,13 +59,13 @@ def run(options: argparse.Namespace, bare: bool = False) -> int:
     from .outputs import Outputs
     from .run import Metrics, Run
 
-    outputs = Outputs(options.dump, options.kvm, options.record, options.json, options.csv)
+    outputs = Outputs(options.dump, options.kvm, options.record, options.json, options.csv, options.stacks)
     inputs = {"what --guest-kallsyms reads": options.guest_kallsyms, "what --memory-map reads": options.memory_map}
     outputs.check(inputs, options.batch)
     choice = requests.rows(options.reason, options.sort, options.top, options.idle)
     selection = Selection.of(options.vm)
     labels = requests.labels(options.guest_kallsyms, options.memory_map)
-    details = requests.details(options.event, options.slow, options.pid)
+    details = requests.details(options.event, options.slow, options.pid, bool(options.stacks))
     schedule = headless.Schedule(options.interval or 1.0, options.duration)
     start: Callable[[], Source] = partial(sources.host, options.pid, selection, details, options.record)
     if bare:
@@ -74,8 +75,9 @@ def run(options: argparse.Namespace, bare: bool = False) -> int:
             tell(f"{why}. This is the demo, a recording of another host.")
             return demo.run(demo.parser().read([]))
         start = lambda: source  # noqa: E731
-    plain = options.batch or outputs.streamed or not screen.able()
-    written = options.batch or not (outputs.programs or options.openmetrics)  # without a screen, tables are
+    plain = options.batch or outputs.streamed or bool(outputs.stacks) or not screen.able()
+    # Without a screen, tables are.
+    written = options.batch or not (outputs.programs or outputs.stacks or options.openmetrics)
     if plain:
         tables = headless.Tables(labels, choice, options.event, bool(options.slow)) if written else None
         show = partial(headless.follow, schedule=schedule, tables=tables)
@@ -94,6 +96,6 @@ def run(options: argparse.Namespace, bare: bool = False) -> int:
         )
     metrics = None
     if options.openmetrics:
-        service = plain and not written and not outputs.streamed
+        service = plain and not written and not outputs.streamed and not outputs.stacks
         metrics = Metrics(options.openmetrics, service, fresh=service and not outputs.programs, told=plain)
     return Run(start, show, outputs, metrics, labels, choice).status()

@@ -25,13 +25,14 @@ from .arguments import FLAVOURS, STDOUT
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where they go; json and csv may be STDOUT. kvm: intel or amd, for a summary whose kernel does not tell."""
+    """Where they go; json, csv, stacks may be STDOUT. kvm: intel or amd, for a summary whose kernel does not tell."""
 
     dump: Path | None = None
     kvm: str | None = None
     record: Path | None = None
     json: str | None = None
     csv: str | None = None
+    stacks: str | None = None
 
     @property
     def flavour(self) -> int:
@@ -54,9 +55,13 @@ class Outputs:
         names = {"json": self.json, "csv": self.csv}
         return {option: Path(name) for option, name in names.items() if name and name != STDOUT}
 
+    @property
+    def _folded(self) -> Path | None:
+        return Path(self.stacks) if self.stacks and self.stacks != STDOUT else None
+
     def check(self, inputs: Mapping[str, Path | None], batch: bool = False) -> None:
         """What can be told before anything is started; inputs: what is read, in words. Raises KvmtopError."""
-        found = {"dump": self.dump, **self._files}
+        found = {"dump": self.dump, "stacks": self._folded, **self._files}
         outputs = {f"--{option}": path for option, path in found.items() if path}
         for path in outputs.values():
             if not os.path.isdir(path.parent):
@@ -65,6 +70,10 @@ class Outputs:
                 raise KvmtopError(f"cannot write {path}: it is a directory", 2)
             if not _is_stream(path) and not os.access(path.parent, os.W_OK):  # now, not after hours of counting
                 raise KvmtopError(f"cannot write {path}: {path.parent} is read-only, or not this user's to write in", 2)
+        if self.streamed and self.stacks == STDOUT:
+            raise KvmtopError(
+                "--stacks cannot share standard output with --json or --csv: give a FILE, as --stacks=FILE", 2
+            )
         if batch + (self.json, self.csv).count(STDOUT) > 1:
             raise KvmtopError("--batch, --json and --csv cannot share standard output: give a FILE, as --json=FILE", 2)
         if self.record:
@@ -104,11 +113,18 @@ class Outputs:
     def deliver(self, final: Snapshot) -> int:
         """The summary to its file and to standard output, each even if the other fails; the status."""
         text, status = summary.text(final, self.flavour), 0
-        if self.dump:
+        files = {self.dump: text}
+        if self.stacks:
+            from ..output import stacks
+
+            files[self._folded] = stacks.folded(final)
+            text += stacks.text(final) if self.stacks == STDOUT else ""
+        for path, content in files.items():
             try:
-                summary.write(self.dump, text)
+                if path:
+                    summary.write(path, content)
             except OSError as error:
-                tell(f"cannot write {self.dump}: {error.strerror}")
+                tell(f"cannot write {path}: {error.strerror}")
                 status = 1
         return status if self.streamed else _print(text) or status
 

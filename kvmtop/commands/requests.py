@@ -14,13 +14,16 @@ from ..tables.row_choice import Idle, RowChoice
 from .arguments import SCHEDULER
 
 
-def details(kinds: Collection[str], slow_ns: int | None, pids: Collection[int] = ()) -> DetailRequest | None:
-    """What to look at all the time, for --event and --slow. pids: those of --pid."""
-    if not kinds and not slow_ns:
+def details(
+    kinds: Collection[str], slow_ns: int | None, pids: Collection[int] = (), stacks: bool = False
+) -> DetailRequest | None:
+    """What to look at all the time, for --event, --slow and --stacks. pids: those of --pid."""
+    if not kinds and not slow_ns and not stacks:
         return None
     wanted = set(kinds) - {SCHEDULER} | (TOUCHED if slow_ns else set())
     sched = (next(iter(pids)) if len(set(pids)) == 1 else 0) if SCHEDULER in kinds else None
-    return DetailRequest(frozenset(wanted | POLLING if "poll" in wanted else wanted), slow_ns=slow_ns, sched=sched)
+    found = frozenset(wanted | POLLING if "poll" in wanted else wanted)
+    return DetailRequest(found, slow_ns=slow_ns, sched=sched, stacks=stacks)
 
 
 def labels(guest_kallsyms: Path | None, memory_map: Path | None) -> Labels:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..bpf.collector import Collector
 from ..bpf.detail import Detail
+from ..bpf.stacks import StackProbes
 from ..errors import KvmtopError
 from ..model.arrays import Array
 from ..model.keys import unpack
@@ -58,6 +59,7 @@ class Live:
         self._apics = Apics()
         self._pids = pids
         self._detail: Detail | None = None
+        self._stacks: StackProbes | None = None
         self._wish = look
         self._applied: DetailRequest | None = None
         self._collector = Collector(pids, threads=room(sum(vcpus.values())), flags=flags)
@@ -66,9 +68,7 @@ class Live:
             self._collector.seed(sleepers(pid for pid, count in vcpus.items() if count))
             self._apply()
         except KvmtopError:
-            if self._detail:
-                self._detail.close()
-            self._scheduler.close()
+            self._close_looks()
             self._collector.close()
             raise
 
@@ -84,23 +84,29 @@ class Live:
         if scheduling:
             scheduling = self._scheduler.named(scheduling, snapshot)
         details = self._detail.read() if self._detail else None
+        stacks = self._stacks.read(counted) if self._stacks else None
         try:
             self._apply()
         except KvmtopError as error:  # counting goes on
             self.trouble = str(error)
-        return replace(snapshot, details=details, scheduling=scheduling)
+        return replace(snapshot, details=details, scheduling=scheduling, stacks=stacks)
 
     def _apply(self) -> None:
         wish = self._wish
         if wish == self._applied:
             return
         self._applied, self.trouble = wish, None
-        of_exits = replace(wish, sched=None, numa=False) if wish and wish.of_exits else None
+        of_exits = replace(wish, sched=None, numa=False, stacks=False) if wish and wish.of_exits else None
         if of_exits and not self._detail:
             self._detail = Detail(self._pids, self._collector.shared())
         if self._detail:
             self._detail.look(of_exits)
         self._scheduler.look(wish)
+        one = self._collector
+        if wish and wish.stacks and not self._stacks:
+            self._stacks = StackProbes(one.sched_flags, one.threads, one.shared())
+        if self._stacks:
+            self._stacks.look((wish.only,) if wish and wish.stacks else None, one.read)
 
     def slow(self) -> Array:
         """The slow exits since the last call or reading, for whoever cannot wait for it; dtype SLOW."""
@@ -108,12 +114,16 @@ class Live:
 
     def close(self) -> Snapshot:
         """Stop counting; the final counters."""
-        if self._detail:
-            self._detail.close()
-        self._scheduler.close()
+        stacks = self._stacks.read(self._collector.read()) if self._stacks else None
+        self._close_looks()
         final = self._with_names(self._collector.close())
         self._apics.close()
-        return final
+        return replace(final, stacks=stacks)
+
+    def _close_looks(self) -> None:
+        for probes in (self._detail, self._scheduler, self._stacks):
+            if probes:
+                probes.close()
 
     def _with_names(self, snapshot: Snapshot) -> Snapshot:
         threads = snapshot.threads

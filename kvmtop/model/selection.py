@@ -14,7 +14,7 @@ from .arrays import U64, Array, Mask
 from .exit_stats import add_by_reason
 from .keys import unpack
 from .scheduling import Process, Scheduling
-from .snapshot import CELL, SLOW, Details, Snapshot
+from .snapshot import CELL, SLOW, Details, Snapshot, Stacks
 from .source import Source, Wrapper
 from .vocabulary import Vm
 
@@ -86,6 +86,7 @@ def only(snapshot: Snapshot, pids: Collection[int]) -> Snapshot:
         userspace=snapshot.userspace if snapshot.silent else 0,
         details=snapshot.details and _details(snapshot.details, pids),
         scheduling=snapshot.scheduling and _scheduling(snapshot.scheduling, snapshot, pids),
+        stacks=snapshot.stacks and _stacks(snapshot.stacks, pids),
         others=snapshot.others[_of(snapshot.others["id"], pids)],
     )
 
@@ -114,6 +115,15 @@ def _scheduling(told: Scheduling, snapshot: Snapshot, pids: Collection[int]) -> 
         processes={**told.processes, **hidden},
         vcpus={**told.vcpus, **dict(zip(neighbours["id"].tolist(), neighbours["vcpu"].tolist(), strict=True))},
         memory={pid: nodes for pid, nodes in told.memory.items() if pid in pids},
+    )
+
+
+def _stacks(stacks: Stacks, pids: Collection[int]) -> Stacks:
+    """The counters when the look began need not be: what another VM has in them nobody looks up."""
+    return replace(
+        stacks,
+        off={stack: off for stack, off in stacks.off.items() if unpack(stack.thread)[0] in pids},
+        samples={stack: count for stack, count in stacks.samples.items() if unpack(stack.thread)[0] in pids},
     )
 
 

@@ -16,7 +16,8 @@ from .arrays import U16, U64, Array
 from .histogram import BUCKETS
 from .keys import pack
 from .scheduling import OTHER, Scheduling
-from .vocabulary import OUTSIDE, STATES, DetailRequest, Names, Vm, vendor
+from .stacks import Off, Stack
+from .vocabulary import OUTSIDE, STATES, DetailRequest, Key, Names, Vm, vendor
 
 # Times are CLOCK_MONOTONIC in ns. What is open counts up to the Snapshot's instant, or to the thread's end.
 THREAD = np.dtype(
@@ -113,6 +114,19 @@ class Details:
 
 
 @dataclass(frozen=True)
+class Stacks:
+    """Where in the kernel exits spent their time since a look began: cumulative. samples: of what was on the CPU."""
+
+    base: Snapshot  # the counters when it began
+    only: Key | None  # this reason alone
+    off: Mapping[Stack, Off] = field(default_factory=dict)
+    samples: Mapping[Stack, int] = field(default_factory=dict)
+    lost: int = 0  # samples that were not fetched in time
+    dropped: int = 0  # times off the CPU that had no room,
+    dropped_ns: int = 0
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """All counters at one instant, since the source began.
 
@@ -140,6 +154,7 @@ class Snapshot:
     details: Details | None = None  # while somebody looks
     scheduling: Scheduling | None = None  # the same
     apic: Apic = NOT_RECORDED  # whether the hardware emulates the VMs' APICs
+    stacks: Stacks | None = None  # the same
     others: Array = field(default_factory=lambda: np.zeros(0, OTHER))  # the VMs' other threads
     wall_ns: int = 0  # CLOCK_REALTIME at time_ns; it may be stepped while CLOCK_MONOTONIC goes on. 0: not known
 

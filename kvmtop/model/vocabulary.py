@@ -119,13 +119,14 @@ class Vm:
 class DetailRequest:
     """What somebody wants to look at: kinds (of KINDS) of what exits touch; the exits of one reason (isa, code) only;
     single exits that last slow_ns or longer; what the scheduler does with the vCPUs of a VM, by its pid, or of all (0);
-    numa: on which nodes their memory is."""
+    numa: on which nodes their memory is; stacks: where in the kernel the exits spend their time."""
 
     kinds: frozenset[str] = frozenset()
     only: tuple[int, int] | None = None
     slow_ns: int | None = None
     sched: int | None = None
     numa: bool = False
+    stacks: bool = False
 
     @property
     def of_exits(self) -> bool:

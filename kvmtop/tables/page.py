@@ -59,6 +59,33 @@ class VcpuBrief:
     slow: Rows | None  # None while nobody looks
 
 
+@dataclass(frozen=True)
+class Block:
+    """Functions that call one another and nothing else, the outermost first. share: of all; own: of that, what it has
+    beside what it calls; state: in which most of it was spent. words: about it, in a line."""
+
+    names: tuple[str, ...]
+    share: float
+    own: float
+    state: str
+    words: str
+    called: Sequence[Block] = ()
+
+    @property
+    def key(self) -> str:
+        """Among its siblings."""
+        return self.names[0] if self.names else ""
+
+
+@dataclass(frozen=True)
+class KernelTime:
+    """headline: what the time went to, in words; hint: how that is known; root: all of it, a block without names."""
+
+    headline: str
+    hint: str
+    root: Block
+
+
 Note = Callable[[Key], str | None]  # a line about a row of a table, by its key
 
 

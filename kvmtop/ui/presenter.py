@@ -18,6 +18,7 @@ from ..insight.finding import Finding
 from ..insight.findings import findings
 from ..insight.halt_polling import polling
 from ..insight.slow_exits import Slow, in_scope
+from ..insight.stacks import spent
 from ..insight.vcpus import shares, vcpu_rows
 from ..model.exit_stats import by_reason
 from ..model.history import Sample
@@ -31,6 +32,7 @@ from ..tables.exit_reasons import BY_KEY
 from ..tables.finding_line import finding_line
 from ..tables.halt_polling import polling_table
 from ..tables.header import trail
+from ..tables.icicle import icicle
 from ..tables.reason_page import page as reason_page
 from ..tables.rows import Rows
 from ..tables.scheduler_page import covers, told
@@ -177,6 +179,7 @@ class Presenter:
             self._page(shown, self._at.reason)
             if self._answers(details):
                 self._details(details, self._at.reason)
+            self._stacks(details, self._at.reason)
         else:
             self.glance.show(shown, self._names(shown), {one.scope.pid for one in self.found})
 
@@ -217,6 +220,14 @@ class Presenter:
             polling_table(polling(interval, scope), interval) if basic(*key) in HLT else None,
             "; ".join(filter(None, [_LEVELS if level(key[0]) else "", dropped(details) if details else ""])),
         )
+
+    def _stacks(self, reading: Reading, key: Key) -> None:
+        page, stacks = self._app.query_one(ReasonPage), reading.snapshot.stacks
+        if stacks is not None and stacks.only == key:
+            found = spent(reading.snapshot, self._at.scope)
+            page.show_stacks(icicle(found[0] if found else None))
+        elif self._answers(reading):  # what else was asked for is there
+            page.no_stacks(self._feed.trouble or "")
 
     def _slow(self, rows: Sequence[Slow], width: int, reading: Reading) -> Rows:
         mine = in_scope(rows, self._at.scope, reading.snapshot)[:SLOWEST]

@@ -102,7 +102,8 @@ class Viewpoint:
         if not self.on_page:
             return None
         kinds = TOUCHED if self.slowest else frozenset(KINDS) - {""}
-        return DetailRequest(kinds, self.reason, slow_exits.threshold(newest.interval, self.reason))
+        threshold = slow_exits.threshold(newest.interval, self.reason)
+        return DetailRequest(kinds, self.reason, threshold, stacks=not self.slowest)
 
     def _remember(self, snapshot: Snapshot) -> None:
         """Of each VM once on which nodes its memory is: it comes one by one, may not be had, and is dear to read."""

@@ -11,9 +11,10 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.timer import Timer
 from textual.widgets import Static
 
-from ..tables.page import Page
+from ..tables.page import KernelTime, Page
 from ..tables.rows import Rows
 from .chart import Chart
+from .icicle import Icicle
 from .line import Line, Title
 from .pane import Pane
 from .reason_brief import durations
@@ -23,6 +24,7 @@ from .theme import palette, style
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _WAIT = "probes are being attached, which takes half a second as a rule"
+_KERNEL = "Where in the kernel they spend it"
 _EMPTY = {"touched": "nothing that KVM has a tracepoint for", "code": "no exit", "slow": "none", "polling": "none"}
 
 
@@ -39,7 +41,8 @@ class ReasonPage(VerticalScroll):
     ReasonPage #durations { height: 13; }
     ReasonPage #durations .part { padding-right: 3; }
     ReasonPage #durations .whose { padding-right: 0; }
-    ReasonPage #slow-pane { height: 1fr; min-height: 8; }
+    ReasonPage #last { height: 1fr; min-height: 8; }
+    ReasonPage #slow-pane, ReasonPage #stacks-pane { height: 1fr; }
     ReasonPage #polling { display: none; }
     ReasonPage.-halts #polling { display: block; }
     ReasonPage.-halts #touched { display: none; }
@@ -47,7 +50,7 @@ class ReasonPage(VerticalScroll):
     ReasonPage #dropped.-on { display: block; }
     ReasonPage #unrecorded { display: none; padding: 0 2; color: $text-muted; }
     ReasonPage.-recorded #unrecorded { display: block; }
-    ReasonPage.-recorded #details, ReasonPage.-recorded #slow-pane { display: none; }
+    ReasonPage.-recorded #details, ReasonPage.-recorded #last { display: none; }
     ReasonPage.-recorded #durations { height: 1fr; min-height: 13; max-height: 30; }
     ReasonPage .part Line { height: 1; }
     """
@@ -73,7 +76,7 @@ class ReasonPage(VerticalScroll):
             with Pane(id="code-pane"):
                 yield Table(id="code")
         yield Line(id="dropped", grows=True)
-        yield Static("What they touched, guest code and slow exits are not in recordings.", id="unrecorded")
+        yield Static("What they touched, guest code, slow exits and stacks are not in recordings.", id="unrecorded")
         with Pane(id="durations"), Horizontal():
             for name in ("hist", "heat"):
                 with Vertical(classes="part"):
@@ -82,8 +85,11 @@ class ReasonPage(VerticalScroll):
             with Vertical(classes="part whose"):
                 yield Static("Which vCPUs", classes="head")
                 yield Table(id="who", empty="no vCPU in this interval")
-        with Pane(id="slow-pane"):
-            yield Table(id="slow")
+        with Horizontal(id="last"):
+            with Pane(id="slow-pane"):
+                yield Table(id="slow")
+            with Pane(id="stacks-pane"):
+                yield Icicle(id="stacks")
 
     def on_mount(self) -> None:
         """The spinner turns while something is waited for."""
@@ -133,6 +139,16 @@ class ReasonPage(VerticalScroll):
         self.query_one("#dropped", Line).show(Text(dropped))
         self._titles("probes are attached while this page is open")
 
+    def show_stacks(self, time: KernelTime) -> None:
+        """Where in the kernel their time goes; known only while somebody looks."""
+        self.query_one(Icicle).show(time)
+        self.query_one("#stacks-pane", Pane).label(_KERNEL, self._quiet(time.hint))
+
+    def no_stacks(self, why: str) -> None:
+        """They cannot be had, or not yet."""
+        self.query_one(Icicle).say(why)
+        self.query_one("#stacks-pane", Pane).label(_KERNEL, Text())
+
     def clear_details(self) -> None:
         """Another reason: what is there is not its own."""
         for name in _EMPTY:
@@ -141,6 +157,7 @@ class ReasonPage(VerticalScroll):
             table.show((), ())
         self.query_one("#dropped", Line).show(Text())
         self.remove_class("-halts")
+        self.no_stacks("")
         self._wait(True)
         self._titles("")
 

@@ -20,6 +20,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from . import fuse
+
 _CREATE_VM, _VCPU_MMAP_SIZE = 0xAE01, 0xAE04
 _CREATE_VCPU, _SET_MEMORY, _CREATE_IRQCHIP, _ENABLE_CAP = 0xAE41, 0x4020AE46, 0xAE60, 0x4068AEA3
 _RUN, _SET_REGS, _GET_SREGS, _SET_SREGS, _SET_MP_STATE = 0xAE80, 0x4090AE82, 0x8138AE83, 0x4138AE84, 0x4004AE99
@@ -30,7 +32,7 @@ _GET_DIRTY_LOG, _LOG_DIRTY_PAGES = 0x4010AE42, 1
 _RUNNABLE, _UNINITIALIZED = 0, 1  # mp_state
 _USERFAULTFD, _UFFD_USER_MODE = 323, 0  # its system call
 _UFFD_API, _UFFD_REGISTER, _UFFD_ZEROPAGE = 0xC018AA3F, 0xC020AA00, 0xC020AA04
-_PAGE = 4096
+_PAGE, _MAP_FIXED = 4096, 0x10
 _SET_NAME = 15  # of prctl
 
 MEMORY, CODE = 0x10000, 0x1000
@@ -132,11 +134,17 @@ class Vmm:
         unstarted: int = 0,
         halt: float = 0.02,
         fault: float = 0.3,
+        faults: int = 0,
+        from_fuse: bool = False,
         holder: Holder | DirtyLog | None = None,
     ) -> None:
         """unstarted: so many of the vCPUs (the last ones) are never started; halt: seconds that the VMM sleeps where
-        HLT comes to it; fault: seconds until a page comes by userfaultfd; holder: whom a vCPU meets at each OUT."""
-        self.halt, self.fault, self.holder = halt, fault, holder
+        HLT comes to it; fault: seconds until a page comes by userfaultfd, or from a FUSE file (from_fuse); faults: after so
+        many (0: never) it is over; holder: whom a vCPU meets at each OUT."""
+        self.halt, self.fault, self.holder, self.faults = halt, fault, holder, faults
+        # How many pages were served, and ns that they took by the handler's own clock; it may be a child's.
+        self.served = memoryview(mmap.mmap(-1, 16)).cast("Q")
+        self._drop: Callable[[], object] | None = None
         kvm = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
         self.vm = fcntl.ioctl(kvm, _CREATE_VM, 0)
         if irqchip:
@@ -157,7 +165,7 @@ class Vmm:
         if isinstance(holder, DirtyLog):
             holder.vmm = self
         if guest == "fault":
-            self._take_pages()
+            self._from_file() if from_fuse else self._take_pages()
         size = fcntl.ioctl(kvm, _VCPU_MMAP_SIZE, 0)
         self.vcpus = [fcntl.ioctl(self.vm, _CREATE_VCPU, number) for number in range(vcpus)]
         self.runs = [mmap.mmap(fd, size) for fd in self.vcpus]
@@ -205,8 +213,12 @@ class Vmm:
             if reason[0] == _EXIT_HLT:
                 time.sleep(self.halt)
             elif reason[0] == _EXIT_IO:
-                if hasattr(self, "_uffd"):
+                if self._drop:
+                    if self.served[0] == self.faults > 0:
+                        print(f"served {self.faults} in {self.served[1]} ns", flush=True)
+                        time.sleep(1000)
                     self.memory.madvise(mmap.MADV_DONTNEED, FAR, _PAGE)
+                    self._drop()
                 if self.holder:
                     self.holder.meet()
             elif reason[0] not in (_EXIT_RDMSR, _EXIT_INTR):
@@ -219,13 +231,28 @@ class Vmm:
             raise OSError(ctypes.get_errno(), "userfaultfd")
         fcntl.ioctl(fd, _UFFD_API, struct.pack("<QQQ", 0xAA, 0, 0))
         fcntl.ioctl(fd, _UFFD_REGISTER, struct.pack("<QQQQ", self.address + FAR, _PAGE, 1, 0))
-        self._uffd = fd
+        self._uffd, self._drop = fd, bool
         threading.Thread(target=self._give_pages, daemon=True).start()
 
     def _give_pages(self) -> None:
         while os.read(self._uffd, 32):
+            start = time.monotonic_ns()
             time.sleep(self.fault)
+            self.served[0] += 1
+            self.served[1] += time.monotonic_ns() - start
             fcntl.ioctl(self._uffd, _UFFD_ZEROPAGE, struct.pack("<QQQq", self.address + FAR, _PAGE, 0, 0))
+
+    def _from_file(self) -> None:
+        file = fuse.File(self.fault, self.served)
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.restype, libc.mmap.argtypes = (
+            ctypes.c_void_p,
+            (*(ctypes.c_void_p,) * 2, *(ctypes.c_int,) * 3, ctypes.c_long),
+        )
+        at = libc.mmap(self.address + FAR, _PAGE, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, file.fd, 0)
+        assert at == self.address + FAR, os.strerror(ctypes.get_errno())
+        self.memory.madvise(mmap.MADV_RANDOM, FAR, _PAGE)  # it is read when it is needed
+        self._drop = lambda: os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _churn(make: Callable[[], Vmm], every: float, life: float) -> None:
@@ -251,6 +278,9 @@ def main() -> None:
     parser.add_argument(
         "--churn", type=float, default=0, metavar="S", help="a new VM every S seconds, for 1.5 times that"
     )
+    parser.add_argument("--fault", type=float, default=0.3, metavar="S", help="a page takes so long")
+    parser.add_argument("--faults", type=int, default=0, help="after so many, tell how long they took, and sleep")
+    parser.add_argument("--fuse", action="store_true", help="pages come from a FUSE file, not by userfaultfd")
     parser.add_argument("--hold", type=int, default=0, help="at SIGUSR1 hold vCPU 0 up so many times, for 5 ms each")
     parser.add_argument("--rounds", type=int, default=3, help="of the dirty log, of the guest dirty")
     options = parser.parse_args()
@@ -261,7 +291,13 @@ def main() -> None:
         holder = DirtyLog(options.rounds)
 
     def make() -> Vmm:
-        return Vmm(options.guest, options.vcpus, options.irqchip, unstarted=options.unstarted, holder=holder)
+        return Vmm(
+            *(options.guest, options.vcpus, options.irqchip, options.unstarted),
+            fault=options.fault,
+            faults=options.faults,
+            from_fuse=options.fuse,
+            holder=holder,
+        )
 
     if options.churn:
         _churn(make, options.churn, 1.5 * options.churn)

@@ -14,7 +14,7 @@ from kvmtop.model.histogram import bucket_of
 from kvmtop.model.provenance import HERE, Origin
 from kvmtop.model.reasons import HLT
 from kvmtop.model.scheduling import OTHER, Scheduling
-from kvmtop.model.snapshot import CELL, SLOW, THREAD, TOUCH, Details, Snapshot
+from kvmtop.model.snapshot import CELL, SLOW, THREAD, TOUCH, Details, Snapshot, Stacks
 from kvmtop.model.vocabulary import KINDS, OUTSIDE, STATES, SVM, DetailRequest, Names, Vm
 
 SECOND = 1_000_000_000
@@ -90,6 +90,7 @@ class Host:
         self.counted_by: str | None = None
         self.counters = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
         self.scheduling: Scheduling | None = None  # tests put there what they are about
+        self.stacks: Stacks | None = None
         self.others: Array = np.zeros(0, OTHER)
         self.apic = NOT_RECORDED
         self.closed = False
@@ -250,6 +251,7 @@ class Host:
             counted_by=self.counted_by,
             details=self._details(),
             scheduling=self.scheduling,
+            stacks=self.stacks,
             others=self.others,
             apic=self.apic,
             **self.counters,

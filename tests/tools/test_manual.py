@@ -128,7 +128,7 @@ def test_nothing_to_warn_of(page: str, command: list[str]) -> None:
         ("compare a b --sort rate_", ["rate_a", "rate_b", "rate_change"]),
         ("explain EPT_V", ["EPT_VIOLATION"]),
         ("help rep", ["replay"]),
-        ("--json --s", ["--sort", "--slow"]),
+        ("--json --s", ["--sort", "--slow", "--stacks"]),
         ("replay x", []),  # bash's own completion of file names
         ("record demo", []),
         ("--vm list --dump ", []),
