@@ -77,13 +77,22 @@ def run(options: argparse.Namespace) -> int:
         raise KvmtopError("standard output is a terminal: give a FILE, or send it to one", 2)
     try:
         with _created(path) as out:
-            trace, done = _traced(options, path.parent if path else None, out)
+            trace, done = _traced(options, _beside(path), out)
     except OSError as error:
         if path is None:
             raise
         raise KvmtopError(f"cannot write {path}: {error.strerror}") from None
     _tell(trace, done, path)
     return 0
+
+
+def _beside(path: Path | None) -> Path | None:
+    """The folder for what is recorded and not written yet: where the file will be, if it is one; else None."""
+    from ..output import summary
+
+    if path is None or summary.descriptor(path) is not None or (path.exists() and not path.is_file()):
+        return None
+    return path.parent
 
 
 def _traced(options: argparse.Namespace, folder: Path | None, out: TextIO) -> tuple[Trace, Written]:
