@@ -8,6 +8,7 @@ import gzip
 import io
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -112,7 +113,8 @@ def _traced(options: argparse.Namespace, folder: Path | None, out: TextIO) -> tu
     assert isinstance(live, Live)
     with contextlib.closing(live), contextlib.closing(Spool(folder)) as spool:
         with contextlib.closing(live.timeline()) as probes, Ending() as ending:
-            trace = record(live, probes, ending.wait, options.duration, spool)
+            begun = partial(tell, f"tracing for {options.duration:g} s; Ctrl-C ends it")
+            trace = record(live, probes, ending.wait, options.duration, spool, begun)
         labels = Labels(trace.names, labels.symbols, labels.memory)
         around = chrome_trace.Around(options.around or 5_000_000, options.slow) if options.slow else None
         return trace, chrome_trace.write(trace, sorted(selection.pids(trace.vms)), labels, around, out.write)

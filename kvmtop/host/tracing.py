@@ -81,14 +81,23 @@ class Trace:
     missed: int = 0  # exits without an entry, and entries without an exit
 
 
-def record(live: Live, probes: TimelineProbes, wait: Callable[[float], bool], seconds: float, spool: Spool) -> Trace:
-    """Record for so long, or until wait(seconds) is true. Raises KvmtopError, and OSError of the spool."""
+def record(
+    live: Live,
+    probes: TimelineProbes,
+    wait: Callable[[float], bool],
+    seconds: float,
+    spool: Spool,
+    begun: Callable[[], object] = bool,
+) -> Trace:
+    """Record for so long, or until wait(seconds) is true. begun: is called once it has. Raises KvmtopError, and OSError
+    of the spool."""
     probes.start()
     try:
         first = last = live.read()
         probes.skip()
         start = time.monotonic_ns()
         wall = time.time_ns()
+        begun()
         vms, vcpus = dict(first.vms), _vcpus(first)
         end, read = time.monotonic() + seconds, time.monotonic() + READING
         while (left := end - time.monotonic()) > 0:

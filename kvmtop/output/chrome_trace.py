@@ -183,7 +183,7 @@ def _events(slices: Iterable[_Slice]) -> Iterator[str]:
     """Slices as pairs of events, in the order in which they can be followed.
 
     One event with a length ("X") would be less, but lengths are added up in floats: then one slice ends some 1e-12 µs
-    after the next begins, and is drawn as if that were in it.
+    after the next begins, and is drawn as if that were in it. speedscope ends by name alone.
     """
     found = list[tuple[int, int, int, str]]()
     for one in slices:
@@ -191,7 +191,7 @@ def _events(slices: Iterable[_Slice]) -> Iterator[str]:
         args = one.args and f',"args":{one.args}'
         head = f'{{"ph":"B","name":{one.name},"cat":"{one.kind}",{where}{_us(one.begin)}{args}}}'
         found.append((one.begin, 1, one.depth, head))
-        found.append((one.end, 0, -one.depth, f'{{"ph":"E",{where}{_us(one.end)}}}'))
+        found.append((one.end, 0, -one.depth, f'{{"ph":"E","name":{one.name},{where}{_us(one.end)}}}'))
     return (text for *_, text in sorted(found))
 
 

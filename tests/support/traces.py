@@ -96,7 +96,7 @@ def read(text: str) -> tuple[list[Slice], dict[str, Any]]:
             stack.append(found[-1])
             assert len(stack) == 1 or stack[-2].begin <= at, event
         else:
-            assert event["ph"] == "E" and stack, event
+            assert event["ph"] == "E" and stack and event["name"] == stack[-1].name, event
             stack.pop().end = at
     assert not any(stacks.values()), "a slice has no end"
     assert all(one.begin < one.end for one in found)
