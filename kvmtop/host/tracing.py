@@ -21,7 +21,7 @@ from .live import Live
 
 PAUSE = 0.01  # seconds between two readings: a CPU's ring holds 8,192 exits, at 200,000/s 40 ms
 READING = 1.0  # seconds between two readings of the counters, which keep the names of VMs that end
-PIECE = 65_536  # records that are worked on at once
+PIECE = 16_384  # records that are worked on at once
 GUEST, KERNEL, USER, WAIT, THROTTLED = (STATES.index(name) for name in ("guest", "kernel", "user", "wait", "throttled"))
 
 

@@ -7,8 +7,11 @@ beginning of the trace. A VM is a process, a vCPU one of its threads; the host's
 from __future__ import annotations
 
 import json
+from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +20,7 @@ from ..insight.timeline import KernelSlices, clipped, guests, joined, touching
 from ..model.arrays import I64, Array
 from ..model.keys import unpack
 from ..model.reasons import HLT, is_one_of
-from ..model.timeline import A_TASK, AN_INTERRUPT, NO_REASON, RAN
+from ..model.timeline import A_TASK, AN_INTERRUPT, EXIT, NO_REASON, RAN, SPAN
 from ..model.vocabulary import KINDS, STATES
 from ..reference.labels import Labels
 from ..sanitize import clean
@@ -66,12 +69,11 @@ def write(trace: Trace, pids: Collection[int], labels: Labels, around: Around | 
     done = Written(slow=seen.slow if around else None, vms=len(pids))
     out('{"displayTimeUnit":"ns","traceEvents":[\n')
     out(",\n".join(_names(trace, pids, seen)))
-    kernel = KernelSlices()
+    kernel, words = KernelSlices(), lru_cache(4096)(partial(_exit, trace, labels))
     for exits, spans in trace.records:
-        slices = list(_slices(trace, _of(exits, pids), spans, pids, labels, kernel, seen))
+        slices = list(_slices(trace, _of(exits, pids), spans, pids, words, kernel, seen))
         done.exits += sum(one.kind == "exit" and one.name != NO_NAME for one in slices)
-        for part in _events(slices):
-            out(f",\n{part}")
+        out("".join(f",\n{event}" for event in _events(slices)))
     for part in _counters(trace, seen):
         out(f",\n{part}")
     out(f'\n],"otherData":{json.dumps(_about(trace, around, done))}}}\n')
@@ -136,8 +138,7 @@ def _vm(trace: Trace, pid: int) -> str:
     return vm.name if vm else f"pid {pid}"
 
 
-@dataclass
-class _Slice:
+class _Slice(NamedTuple):
     """begin, end: ns since the trace began; depth: 0, or 1 in another slice."""
 
     begin: int
@@ -150,33 +151,47 @@ class _Slice:
     args: str = ""
 
 
+def _named(dtype: np.dtype[Any]) -> Any:
+    """A type for what tolist() makes of rows."""
+    return namedtuple("_named", dtype.names or ())
+
+
+_Exit, _Span = _named(EXIT), _named(SPAN)
+Words = Callable[..., tuple[str, str]]
+
+
 def _slices(
-    trace: Trace, exits: Array, spans: Array, pids: Collection[int], labels: Labels, kernel: KernelSlices, seen: _Seen
+    trace: Trace, exits: Array, spans: Array, pids: Collection[int], words: Words, kernel: KernelSlices, seen: _Seen
 ) -> Iterator[_Slice]:
     """Of records that came together."""
     start, stop = trace.start_ns, trace.stop_ns
 
-    def wanted(rows: Array) -> Iterator[tuple[np.void, int, int]]:
-        for one in rows[touching(rows, seen.stretches)]:
-            yield one, int(one["begin_ns"]) - start, int(one["end_ns"]) - start
+    def wanted(rows: Array) -> Any:
+        return rows[touching(rows, seen.stretches)].tolist()
 
     ran = clipped(spans[spans["state"] == RAN], start, stop)
     inside = clipped(_of(spans[spans["state"] != RAN], pids), start, stop)
     outside = clipped(exits, start, stop)
-    for one, begin, end in wanted(guests(exits, start, stop)):
-        yield _Slice(begin, end, 0, *unpack(int(one["id"])), '"guest"', "guest")
-    for one, begin, end in wanted(outside):
-        name, args = _exit(trace, one, labels)
-        yield _Slice(begin, end, 0, *unpack(int(one["id"])), name, "exit", args)
-    for one, begin, end in wanted(kernel.add(outside, inside)):
-        yield _Slice(begin, end, 1, *unpack(int(one["id"])), '"kernel"', "kernel")
-    for one, begin, end in wanted(inside):
-        state = STATES[one["state"]]
-        yield _Slice(begin, end, 1, *unpack(int(one["id"])), f'"{state}"', state, _span(one))
-    for one, begin, end in wanted(ran):
-        if (cpu := int(one["cpu"])) in seen.cpus:
-            pid, tid = unpack(int(one["id"]))
-            yield _Slice(begin, end, 0, CPUS, CPUS + cpu, _task(trace, one), "ran", f'{{"pid":{pid},"tid":{tid}}}')
+    for number, begin, end in wanted(guests(exits, start, stop)):
+        yield _Slice(begin - start, end - start, 0, *_ids(number), '"guest"', "guest")
+    for one in map(_Exit._make, wanted(outside)):
+        name, args = words(one.isa, one.reason, one.kind, one.value, one.extra, one.rip, one.cpu, one.number > 0)
+        yield _Slice(one.begin_ns - start, one.end_ns - start, 0, *_ids(one.id), name, "exit", args)
+    for number, begin, end in wanted(kernel.add(outside, inside)):
+        yield _Slice(begin - start, end - start, 1, *_ids(number), '"kernel"', "kernel")
+    for one in map(_Span._make, wanted(inside)):
+        state = STATES[one.state]
+        yield _Slice(one.begin_ns - start, one.end_ns - start, 1, *_ids(one.id), f'"{state}"', state, _told(one))
+    for one in map(_Span._make, wanted(ran)):
+        if one.cpu in seen.cpus:
+            pid, tid = unpack(one.id)
+            name, args = _task(trace, one.id, one.comm), f'{{"pid":{pid},"tid":{tid}}}'
+            yield _Slice(one.begin_ns - start, one.end_ns - start, 0, CPUS, CPUS + one.cpu, name, "ran", args)
+
+
+def _ids(number: int) -> tuple[int, int]:
+    """A thread's tgid and tid."""
+    return unpack(number)
 
 
 def _events(slices: Iterable[_Slice]) -> Iterator[str]:
@@ -199,46 +214,58 @@ def _us(ns: int) -> str:
     return f"{ns // 1000}.{ns % 1000:03d}"
 
 
-def _exit(trace: Trace, one: np.void, labels: Labels) -> tuple[str, str]:
+def _exit(
+    trace: Trace,
+    labels: Labels,
+    isa: int,
+    reason: int,
+    kind: int,
+    value: int,
+    extra: int,
+    rip: int,
+    cpu: int,
+    over: bool,
+) -> tuple[str, str]:
     """Its name, and what is told of it."""
-    isa, reason = int(one["isa"]), int(one["reason"])
     if reason == NO_REASON:
         return NO_NAME, ""
     name = trace.names.name(isa, reason)
     args: dict[str, object] = {"reason": name, "code": reason, "level": "L2" if isa & NESTED else "L1"}
     if isa & REFLECTED:
         args["given to"] = "L1"
-    if one["kind"] and (kind := KINDS[one["kind"] % len(KINDS)]):
-        args["touched"] = labels.what(kind, int(one["value"]), int(one["extra"]))
-    if one["rip"]:
-        args["rip"] = labels.what("rip", int(one["rip"]), 0)
-    args["cpu"] = int(one["cpu"])
-    if not one["number"]:
+    if kind and (what := KINDS[kind % len(KINDS)]):
+        args["touched"] = labels.what(what, value, extra)
+    if rip:
+        args["rip"] = labels.what("rip", rip, 0)
+    args["cpu"] = cpu
+    if not over:
         args["ended"] = False
     return json.dumps(name), json.dumps(args)
 
 
-def _span(one: np.void) -> str:
+def _told(one: Any) -> str:
     """What is told of a state."""
     args: dict[str, object] = {}
-    if one["state"] == WAIT and one["withheld"]:
-        args["of it throttled by a CPU quota, µs"] = int(one["withheld"]) / 1000
-    if one["by"] == A_TASK:
-        pid, tid = unpack(int(one["waker"]))
-        comm = clean(bytes(one["comm"]).decode(errors="replace"))
-        args["woken by"] = f"{comm} (pid {pid}, tid {tid})" if tid else "the idle CPU"
-    elif one["by"] == AN_INTERRUPT:
+    if one.state == WAIT and one.withheld:
+        args["of it throttled by a CPU quota, µs"] = one.withheld / 1000
+    if one.by == A_TASK:
+        pid, tid = unpack(one.waker)
+        args["woken by"] = f"{_command(one.comm)} (pid {pid}, tid {tid})" if tid else "the idle CPU"
+    elif one.by == AN_INTERRUPT:
         args["woken by"] = "an interrupt"
     return json.dumps(args) if args else ""
 
 
-def _task(trace: Trace, one: np.void) -> str:
+def _command(comm: bytes) -> str:
+    return clean(comm.decode(errors="replace"))
+
+
+def _task(trace: Trace, number: int, comm: bytes) -> str:
     """Who has a CPU: "web01 vCPU 1", else the command and its thread id."""
-    number = int(one["id"])
     pid, tid = unpack(number)
     if number in trace.vcpus:
         return json.dumps(f"{_vm(trace, pid)} vCPU {trace.vcpus[number]}")
-    return json.dumps(f"{clean(bytes(one['comm']).decode(errors='replace'))} {tid}")
+    return json.dumps(f"{_command(comm)} {tid}")
 
 
 def _counters(trace: Trace, seen: _Seen) -> Iterator[str]:
