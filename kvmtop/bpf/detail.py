@@ -77,7 +77,7 @@ _TYPES = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
 
 
 def tracepoints() -> set[str]:
-    """Those of KVM that flags() wants to know."""
+    """Those of KVM whose formats flags() wants."""
     return {source.tracepoint for source in _SOURCES} | {name for name, _, _ in _BASE}
 
 

@@ -33,7 +33,12 @@ _TYPED = (
     ("sched_wakeup", "on_wake"),
 )
 _RAW = (("kvm_fpu", "on_fpu"), ("kvm_userspace_exit", "on_user"), ("kvm_entry", "on_entry"))
-_NOT_HERE = frozenset({"on_poll", "on_wakeup"})  # of detail.bpf.c alone
+# Functions that this C file has as well as detail.bpf.c, for the same tracepoints.
+_AS_DETAIL = frozenset(
+    {"on_exit"}
+    | {f"on_{name}" for name in ("pio", "msr", "mmio", "fast", "cpuid", "hypercall", "hyperv", "fault")}
+    | {f"on_{name}" for name in ("vmgexit", "cr", "apic")}
+)
 
 
 class TimelineProbes:
@@ -60,12 +65,11 @@ class TimelineProbes:
         cpus = syscalls.possible_cpus()
         self._sizes = {"exits": exits, "spans": spans}
         sizes = {"exits": cpus * exits, "spans": cpus * spans, "opens": threads, "rings": cpus, "configs": 1}
-        raw = {name for name, _ in _RAW}
         probes = [
             # The scheduler's first: they tell what a thread does before its first exit is seen.
             *(Probe("sched", name, function, "typed", typed[name]) for name, function in _TYPED),
             *(Probe("kvm", name, function, "raw") for name, function in _RAW),
-            *(probe for probe in touching if probe.name not in raw and probe.function not in _NOT_HERE),
+            *(probe for probe in touching if probe.function in _AS_DETAIL),
         ]
         self._probes = Probes(
             HERE / "timeline.bpf.c",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +15,14 @@ from kvmtop.bpf import detail, timeline
 from kvmtop.bpf.collector import Collector
 from kvmtop.bpf.probes import Probe
 from kvmtop.bpf.timeline import CONFIG, RING, TimelineProbes
+from kvmtop.bpf.tracepoint import Tracepoint
 from kvmtop.errors import KvmtopError
 from kvmtop.model.arrays import Array
 from kvmtop.model.keys import pack
 from kvmtop.model.timeline import EXIT, NO_REASON, OPEN, RAN, SPAN
 from kvmtop.model.vocabulary import OUTSIDE, STATES
 
+from ..support.formats import FORMATS
 from . import c, machine
 from .machine import cells, enter, leave, nap, run, spin, to_user
 
@@ -75,6 +78,16 @@ def mine(rows: Array) -> Array:
 def test_the_structures_are_as_python_reads_them() -> None:
     for name, dtype in (("exit", EXIT), ("span", SPAN), ("open", OPEN), ("ring", RING), ("config", CONFIG)):
         c.same(c.fields(SOURCE, name), dtype)
+
+
+def test_what_exits_touch_is_told_by_the_same_tracepoints_as_details() -> None:
+    there = set(re.findall(r"^(?:int |TOUCH\()(on_\w+)", SOURCE, re.M))
+    others = {function for _, function in (*timeline._TYPED, *timeline._RAW)}
+    assert there == timeline._AS_DETAIL | others
+    path = FORMATS / "6.12"
+    formats = {one.stem: Tracepoint.parse(one.read_text()) for one in path.glob("*.format")}
+    assert {probe.function for probe in detail.flags({**formats})[1]} >= timeline._AS_DETAIL
+    assert detail.tracepoints() >= {"kvm_exit", "kvm_pio", "kvm_userspace_exit"}
 
 
 def test_an_exit_and_what_it_was_made_of(probes: TimelineProbes, counting: Collector) -> None:
