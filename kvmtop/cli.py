@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from .commands import compare, config, demo, doctor, explain, help, live, record, replay, serve
+from .commands import compare, config, demo, doctor, explain, help, live, record, replay, serve, trace
 from .commands import list as list_
 from .commands.arguments import Parser
 from .errors import KvmtopError, fault, tell
@@ -31,6 +31,7 @@ COMMANDS: dict[str, Command] = {
     "demo": demo,
     "compare": compare,
     "serve": serve,
+    "trace": trace,
     "list": list_,
     "doctor": doctor,
     "explain": explain,

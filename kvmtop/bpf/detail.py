@@ -76,6 +76,11 @@ _OPTIONAL = (
 _TYPES = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
 
 
+def tracepoints() -> set[str]:
+    """Those of KVM whose formats flags() wants."""
+    return {source.tracepoint for source in _SOURCES} | {name for name, _, _ in _BASE}
+
+
 def flags(formats: dict[str, Tracepoint | None]) -> tuple[list[str], list[Probe], list[str]]:
     """The -D flags and the probes for the tracepoints that there are, and the kinds that they can tell."""
     found: list[str] = []

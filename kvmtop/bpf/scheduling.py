@@ -90,7 +90,7 @@ class SchedulingProbes:
         mapped = use_mmap and syscalls.mmapable()
         cpus, words = syscalls.possible_cpus(), -(-threads // 64)
         sizes = {"rows": ROWS, "waiters": threads, "runners": cpus, "configs": 1}
-        found, typed = _found(flags)
+        found, typed = typed_events(flags, [name for name, _ in _TYPED])
         probes = [
             *(Probe("sched", name, function, "typed", typed[name]) for name, function in _TYPED),
             *(Probe(*one, kind="raw") for one in _RAW if self._tracefs.format(*one[:2])),
@@ -250,13 +250,16 @@ def _actor(runner: np.void) -> tuple[int, int]:
     return who, (TASK if who else IDLE) if runner["known"] else UNKNOWN
 
 
-def _found(flags: Sequence[str]) -> tuple[list[str], dict[str, int]]:
-    """The flags of what this kernel has, and its tracepoints' types. Raises KvmtopError where it has too little."""
+def typed_events(flags: Sequence[str], names: Sequence[str]) -> tuple[list[str], dict[str, int]]:
+    """The flags of what this kernel has, and these tracepoints' types. Raises KvmtopError where it has too little.
+
+    flags: the collector's, of the scheduler's events.
+    """
     if "-DTYPED" not in flags or not syscalls.may_read_kernel():
         raise KvmtopError(_CANNOT)
     with btf.load() as types:
         offsets = btf.offsets(types, _OFFSETS) if types else None
-        typed = {name: types.id(f"btf_trace_{name}", TYPEDEF) or 0 for name, _ in _TYPED} if types else {}
+        typed = {name: types.id(f"btf_trace_{name}", TYPEDEF) or 0 for name in names} if types else {}
         if not types or offsets is None or not all(typed.values()):
             raise KvmtopError(_CANNOT)
         registers = btf.offsets(types, _REGISTERS)

@@ -105,7 +105,7 @@ def _kinds(text: str) -> list[str]:
     return list(dict.fromkeys(one for kind in kinds for one in (EVENTS if kind == "all" else (kind,))))
 
 
-def _duration(text: str) -> int:
+def duration(text: str) -> int:
     """ns of "1ms", "500us", "2s"."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ns|us|µs|ms|s)", text, re.ASCII)
     ns = round(float(match[1]) * {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}[match[2]]) if match else 0
@@ -121,7 +121,8 @@ def _global(text: str) -> str:
     return value
 
 
-def _file(text: str) -> str:
+def file_name(text: str) -> str:
+    """The type of a file's name."""
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is no name of a file")
     return text
@@ -221,10 +222,19 @@ def add_details(p: Parser) -> None:
     )
     group.add_argument(
         "--slow",
-        type=_duration,
+        type=duration,
         metavar="TIME",
         help="print each exit that lasts so long (1ms, 500us, 2s), idle ones aside",
     )
+    _add_names(group)
+
+
+def add_names(p: Parser) -> None:
+    """Names for what is looked at."""
+    _add_names(p.add_argument_group("names"))
+
+
+def _add_names(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--guest-kallsyms",
         type=Path,
@@ -258,7 +268,7 @@ def add_programs(p: Parser) -> None:
         ("--csv", "a row per interval, VM and reason"),
     ):
         help = f"{what}, on standard output or in FILE"
-        group.add_argument(option, nargs="?", const=STDOUT, type=_file, metavar="FILE", help=help)
+        group.add_argument(option, nargs="?", const=STDOUT, type=file_name, metavar="FILE", help=help)
     group.add_argument(
         "--openmetrics",
         type=address,
@@ -273,7 +283,7 @@ def add_config(p: Parser) -> None:
     one = group.add_mutually_exclusive_group()
     one.add_argument(
         "--config",
-        type=_file,
+        type=file_name,
         metavar="FILE",
         help="how it shall look (default: ~/.config/kvmtop/config.toml, also under sudo)",
     )

@@ -45,3 +45,12 @@ def host_with_vms() -> Source:
     if privileges.may_load_bpf() and not any(processes.vcpu_count(pid) for pid in processes.pids()):
         raise KvmtopError(processes.namespace() or "no VM runs here (kvmtop --live waits for one)")
     return host()
+
+
+def some_vm(selection: Selection) -> None:
+    """Raises KvmtopError where none of the selected VMs runs here."""
+    vms = [vm for vm, _ in running()]
+    if privileges.may_load_bpf() and not any(map(selection.matches, vms)):
+        raise KvmtopError(
+            processes.namespace() or (selection.missing(vms) if selection.patterns else "no VM runs here (kvmtop list)")
+        )

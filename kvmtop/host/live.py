@@ -11,6 +11,7 @@ import numpy as np
 from ..bpf.collector import Collector
 from ..bpf.detail import Detail
 from ..bpf.stacks import StackProbes
+from ..bpf.timeline import TimelineProbes
 from ..errors import KvmtopError
 from ..model.arrays import Array
 from ..model.keys import unpack
@@ -111,6 +112,11 @@ class Live:
     def slow(self) -> Array:
         """The slow exits since the last call or reading, for whoever cannot wait for it; dtype SLOW."""
         return self._detail.slow() if self._detail else np.zeros(0, SLOW)
+
+    def timeline(self) -> TimelineProbes:
+        """The rings of single exits, to be started and closed by whoever asked, before this. Raises KvmtopError."""
+        one = self._collector
+        return TimelineProbes(one.sched_flags, one.threads, one.shared())
 
     def close(self) -> Snapshot:
         """Stop counting; the final counters."""

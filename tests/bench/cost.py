@@ -151,6 +151,25 @@ live.read()
 print(summary.text(live.close()))
 """
 
+TRACE = f"""{WARM}
+live = warmed(Live())
+live.read()
+probes = live.timeline()
+probes.start()
+until_asked()
+probes.freeze()
+print("written:", probes.written)
+probes.close()
+live.close()
+"""
+
+
+@contextlib.contextmanager
+def tracing() -> Iterator[Seen]:
+    """The rings of single exits, which are not read in between."""
+    with command(sys.executable, "-c", TRACE, seen=r"(?m)^written: (\d+)", ready=READY) as count:
+        yield count
+
 
 @contextlib.contextmanager
 def looking(kind: str = "", slow_ns: int = 0, way: str = "raw") -> Iterator[Seen]:
@@ -247,6 +266,7 @@ TOOLS: dict[str, Callable[[], AbstractContextManager[Seen]]] = {
     "kvmtop while ports are looked at (nothing found)": lambda: looking("io"),
     "kvmtop while guest code is looked at": lambda: looking("rip"),
     "kvmtop while slow exits are looked at (nothing found)": lambda: looking(slow_ns=1_000_000),
+    "kvmtop while every exit is traced (with its CPUID leaf)": tracing,
     "ftrace, both events into the ring buffer": ftrace,
     "perf record": lambda: recorded("perf", "record", "-a", *PAIR),
     "perf kvm stat record": lambda: recorded("perf", "kvm", "stat", "record", "-a"),

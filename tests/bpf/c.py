@@ -9,7 +9,7 @@ import numpy as np
 from kvmtop.model.histogram import BUCKETS
 from kvmtop.model.vocabulary import KINDS, STATES
 
-_SIZES = {"u64": 8, "u32": 4}
+_SIZES = {"u64": 8, "u32": 4, "u16": 2, "char": 1}
 _LENGTHS = {
     "BUCKETS": BUCKETS,
     "KINDS": len(KINDS),
@@ -27,7 +27,7 @@ def fields(text: str, name: str) -> list[Field]:
     body = re.search(rf"^struct {name} {{(.*?)^}};", text, re.M | re.S)
     assert body
     found, offset = [], 0
-    for kind, field, length in re.findall(r"^    (u64|u32) (\w+)(?:\[([^]]+)\])?;", body[1], re.M):
+    for kind, field, length in re.findall(r"^    (u64|u32|u16|char) (\w+)(?:\[([^]]+)\])?;", body[1], re.M):
         size = _SIZES[kind]
         assert offset % size == 0, "a hole that Python does not know of"
         whole = size * (int(_LENGTHS.get(length, 0) or length) if length else 1)

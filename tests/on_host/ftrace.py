@@ -108,6 +108,10 @@ class Recorder:
         self._write("trace", "")
         self._write("tracing_on", "1")
 
+    def pause(self) -> None:
+        """Up to here; stop() then has what was recorded."""
+        self._write("tracing_on", "0")
+
     def stop(self) -> list[Event]:
         """All since start(). Raises RuntimeError if some were lost."""
         self._write("tracing_on", "0")

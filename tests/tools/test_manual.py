@@ -112,7 +112,23 @@ def test_nothing_to_warn_of(page: str, command: list[str]) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("", ["live", "record", "replay", "demo", "compare", "serve", "list", "doctor", "explain", "config", "help"]),
+        (
+            "",
+            [
+                "live",
+                "record",
+                "replay",
+                "demo",
+                "compare",
+                "serve",
+                "trace",
+                "list",
+                "doctor",
+                "explain",
+                "config",
+                "help",
+            ],
+        ),
         ("re", ["record", "replay"]),
         ("--rec", ["--record"]),
         ("record --rec", []),

@@ -1,0 +1,533 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/*
+ * Every single exit, when a vCPU's thread does something else than run its guest or the kernel, and who has each CPU:
+ * in rings of each CPU that overwrite what is oldest. Attached only while somebody looks; collector.bpf.c, whose
+ * programs run before these at the same events, tells the threads' states (thread.h).
+ *
+ * The instants are collector.bpf.c's own, so what the rings tell adds up to what is counted, and no clock is read.
+ * A record is written when what it tells of ends, by the thread itself: at an event of KVM, or at the switch that gives
+ * it a CPU or takes it away. Neither can interrupt the other, since preemption is off while a program runs; and nothing
+ * is written in an interrupt (who wakes a thread leaves a note for its next switch). So each ring has one writer at a
+ * time, and nothing is atomic. A record's number is 0 while it is written: a reader that finds the same number before
+ * and after has it whole.
+ *
+ * Flags, from bpf/timeline.py: TASK_*: offsets in the kernel's structures; KIND_*, AT_*: as detail.bpf.c has them;
+ * PREEMPT_COUNT, CPU_OFFSETS: as scheduling.bpf.c has them; RAW: what can comes as a raw tracepoint; THREADS, CPUS, EXITS, SPANS: sizes of the maps, the last two
+ * a power of two for each CPU; MAP_FLAGS.
+ */
+#include "task.h"
+#include "thread.h"
+
+#define RAN STATES /* a span's state where it is a CPU's: a task had it */
+#define NO_REASON (~0U)
+#define HARDIRQ_MASK 0x000f0000 /* include/linux/preempt.h */
+#define SOFTIRQ_OFFSET 0x00000100
+#define KVM_TRACE_MMIO_READ 1 /* include/trace/events/kvm.h; 0 announces a read that user space must answer */
+#define KVM_TRACE_MMIO_WRITE 2
+#define WRITE 1 /* extra: as detail.bpf.c has it */
+#define FAST (0xff << 8)
+#define INTERRUPTED 1
+
+enum { NOBODY, A_TASK, AN_INTERRUPT }; /* that woke it; NOBODY: not known */
+
+struct exit { /* all of one, with the time in the guest before it */
+    u64 number;   /* from 1; 0 while it is written */
+    u64 guest_ns; /* since when it was in the guest before; 0: not known */
+    u64 begin_ns; /* 0: before somebody looked */
+    u64 end_ns;
+    u64 idle_ns;  /* of it */
+    u64 id;
+    u64 rip;   /* 0: not known */
+    u64 value; /* that it touched first */
+    u32 kind;
+    u32 extra;
+    u32 reason; /* NO_REASON: it was out of the guest without an exit that was seen */
+    u32 isa;
+    u32 vcpu;
+    u32 cpu;
+};
+
+struct span {
+    u64 number;
+    u64 begin_ns;
+    u64 end_ns;
+    u64 id;
+    u64 withheld; /* of a wait, ns, by its group's quota */
+    u64 waker;    /* of a wait after a sleep, where that was a task; 0: the idle one */
+    char comm[16]; /* the waker's; of RAN its own */
+    u16 state;
+    u16 by;
+    u32 cpu;
+};
+
+struct open { /* what of a thread, by its slot, is not over */
+    u64 id;
+    u64 first_ns; /* its first event since somebody looks */
+    u64 begin_ns; /* of the exit; 0: in the guest, or since before somebody looked */
+    u64 guest_ns;
+    u64 since_ns; /* of the state */
+    u64 woken_ns; /* it slept until then */
+    u64 withheld; /* spent[THROTTLED] when the state began */
+    u64 waker;
+    char comm[16];
+    u64 rip;
+    u64 value;
+    u32 kind;
+    u32 extra;
+    u32 state; /* GUEST or KERNEL: none that has a span */
+    u32 by;
+    u32 unseen; /* it is out of the guest without an exit that was seen */
+    u32 reason; /* of an exit that is not over, as its record tells it */
+    u32 isa;
+    u32 pad;
+};
+
+struct ring { /* of a CPU */
+    u64 exits;    /* written so far */
+    u64 spans;
+    u64 missed;   /* entries without an exit before them, and exits without an entry */
+    u64 since_ns; /* when it switched last */
+    u64 base;     /* where its own variables are */
+    u64 next;     /* the task that it has since then */
+    u64 pad[2];
+};
+
+struct config {
+    u64 since_ns; /* when somebody began to look; 0: nobody does */
+};
+
+BPF_F_TABLE("array", u32, struct exit, exits, CPUS * EXITS, MAP_FLAGS);
+BPF_F_TABLE("array", u32, struct span, spans, CPUS * SPANS, MAP_FLAGS);
+BPF_F_TABLE("array", u32, struct open, opens, THREADS, MAP_FLAGS);
+BPF_F_TABLE("array", u32, struct ring, rings, CPUS, MAP_FLAGS);
+BPF_F_TABLE("array", u32, struct config, configs, 1, MAP_FLAGS);
+BPF_ARRAY(threads, struct thread, 1); /* collector.bpf.c's, these four */
+BPF_ARRAY(cpus, struct cpu, 1);
+BPF_ARRAY(bits, u64, 1);
+BPF_HASH(slots, u32, u32);
+
+#define ARGUMENT(n) (((u64 *)ctx)[n])
+#define FIELD(type, offset) (*(type *)((char *)ctx + (offset)))
+#define IN_ORDER asm volatile("" ::: "memory")
+
+static __always_inline struct config *config(void)
+{
+    u32 zero = 0;
+    return configs.lookup(&zero);
+}
+
+/* None while nobody looks. */
+static __always_inline struct ring *ring(void)
+{
+    u32 n = bpf_get_smp_processor_id();
+    struct config *g = config();
+
+    if (!g || !g->since_ns)
+        return 0;
+    return rings.lookup(&n);
+}
+
+/* The thread that runs here, if it is a vCPU's. */
+static __always_inline struct thread *here(u32 *slot)
+{
+    u32 n = bpf_get_smp_processor_id();
+    struct cpu *cpu = cpus.lookup(&n);
+
+    if (!cpu)
+        return 0;
+    *slot = cpu->slot;
+    struct thread *t = threads.lookup(slot);
+    if (!t || t->id != bpf_get_current_pid_tgid())
+        return 0;
+    return t;
+}
+
+/* What is not over of a thread. Its first event, or the slot was another's: the exit that is open is known by its
+ * beginning, and what it does now by nobody. */
+static __always_inline struct open *open_of(u32 slot, struct thread *t)
+{
+    struct open *e = opens.lookup(&slot);
+
+    if (!e || e->id == t->id)
+        return e;
+    e->first_ns = e->guest_ns = e->since_ns = e->woken_ns = e->rip = 0;
+    e->kind = e->state = 0;
+    e->begin_ns = t->exit_ns > UNSEEN ? t->exit_ns : 0;
+    e->unseen = t->exit_ns == UNSEEN;
+    e->reason = t->reason;
+    e->isa = t->isa;
+    e->id = t->id;
+    return e;
+}
+
+static __always_inline void tell(struct ring *r, struct open *e, u32 state, u64 begin, u64 end, u64 withheld, bool woken)
+{
+    u32 n = bpf_get_smp_processor_id(), place = n * SPANS + (r->spans & (SPANS - 1));
+    struct span *s = spans.lookup(&place);
+
+    if (!s)
+        return;
+    s->number = 0;
+    IN_ORDER;
+    s->begin_ns = begin;
+    s->end_ns = end;
+    s->id = e->id;
+    s->withheld = withheld;
+    s->by = NOBODY;
+    s->waker = 0;
+    if (woken) {
+        s->by = e->by;
+        s->waker = e->waker;
+        __builtin_memcpy(s->comm, e->comm, sizeof(s->comm));
+    }
+    s->state = state;
+    s->cpu = n;
+    IN_ORDER;
+    s->number = r->spans + 1;
+    IN_ORDER;
+    r->spans++;
+}
+
+/* What its thread does may be something else from `now` on. */
+static __always_inline void follow(struct ring *r, struct open *e, struct thread *t, u64 now)
+{
+    u32 state = t->off ? t->off : t->exit_ns ? t->where : GUEST, was = e->state;
+
+    if (!e->first_ns)
+        e->first_ns = now;
+    if (state == was)
+        return;
+    if (was >= USER) {
+        u64 since = e->since_ns, woken = e->woken_ns;
+        if (woken && (was == IDLE || was == BLOCKED)) {
+            tell(r, e, was, since, woken, 0, 0);
+            since = woken;
+            was = WAIT;
+        }
+        tell(r, e, was, since, now, was == WAIT ? t->spent[THROTTLED] - e->withheld : 0, woken != 0);
+    }
+    e->state = state;
+    e->since_ns = now;
+    e->woken_ns = 0;
+    e->by = NOBODY;
+    e->withheld = t->spent[THROTTLED];
+}
+
+static __always_inline void touch(u32 kind, u64 value, u32 extra)
+{
+    u32 slot;
+    struct thread *t;
+    struct open *e;
+
+    if (!(t = here(&slot)) || !(e = opens.lookup(&slot)) || e->id != t->id || !e->begin_ns || (e->kind && e->kind != KIND_USER)) /* that it left for user space says little */
+        return;
+    e->kind = kind;
+    e->value = value;
+    e->extra = extra;
+}
+
+int on_exit(void *ctx)
+{
+    u32 slot;
+    struct ring *r;
+    struct thread *t;
+    struct open *e;
+
+    if (!(r = ring()) || !(t = here(&slot)) || !(e = open_of(slot, t)))
+        return 1;
+    /* collector.bpf.c comes first, but for the moment in which it changes from one program to the other. */
+    u64 now = t->exit_ns;
+    if (now <= UNSEEN || (e->first_ns && now == e->begin_ns))
+        now = bpf_ktime_get_ns();
+    if (!e->first_ns) {
+        e->guest_ns = t->since_ns;
+    } else if (e->begin_ns) { /* VMX's fast path may re-enter without a kvm_entry */
+        r->missed++;
+        e->guest_ns = 0;
+    }
+    follow(r, e, t, now);
+    e->begin_ns = now;
+    e->unseen = 0;
+    e->rip = AT_EXIT_RIP;
+    e->reason = AT_EXIT_REASON;
+#ifdef AT_EXIT_ISA
+    e->isa = AT_EXIT_ISA;
+#endif
+    e->kind = 0;
+#ifdef AT_EXIT_INTR
+    u32 intr = AT_EXIT_INTR;
+    if (intr >> 31) { /* as detail.bpf.c has it */
+        e->kind = KIND_VECTOR;
+        e->value = intr & 0xff;
+        e->extra = intr >> 8 & 7;
+    }
+#endif
+    return 1;
+}
+
+int on_entry(void *ctx)
+{
+    u32 slot, n = bpf_get_smp_processor_id();
+    struct config *g = config();
+    struct ring *r;
+    struct thread *t;
+    struct open *e;
+
+    if (!g || !(r = ring()) || !(t = here(&slot)) || !(e = open_of(slot, t)))
+        return 0;
+    u64 now = t->since_ns, begin = e->begin_ns;
+    u32 known = e->first_ns || t->first_ns < g->since_ns; /* or it is a new thread, which enters for the first time */
+    if (e->first_ns && !begin)
+        r->missed++;
+    follow(r, e, t, now);
+    if (known) {
+        u32 place = n * EXITS + (r->exits & (EXITS - 1));
+        struct exit *x = exits.lookup(&place);
+        if (!x)
+            return 0;
+        x->number = 0;
+        IN_ORDER;
+        x->guest_ns = e->guest_ns;
+        x->begin_ns = begin;
+        x->end_ns = now;
+        x->idle_ns = t->parts & OFF_CPU ? t->part[IDLE] : 0;
+        x->id = e->id;
+        x->rip = e->rip;
+        x->value = e->value;
+        x->kind = e->kind;
+        x->extra = e->extra;
+        x->reason = begin && !e->unseen ? t->reason : NO_REASON;
+        x->isa = t->isa;
+        x->vcpu = t->vcpu;
+        x->cpu = n;
+        IN_ORDER;
+        x->number = r->exits + 1;
+        IN_ORDER;
+        r->exits++;
+    }
+    e->begin_ns = 0;
+    e->unseen = 0;
+    e->rip = 0;
+    e->kind = 0;
+    e->guest_ns = now;
+    return 0;
+}
+
+/* kvm_userspace_exit(reason, errno) */
+int on_user(void *ctx)
+{
+#ifdef RAW
+    u32 reason = ARGUMENT(0);
+    s32 error = ARGUMENT(1);
+#else
+    u32 reason = AT_USER_REASON;
+    s32 error = AT_USER_ERRNO;
+#endif
+    u32 slot;
+    struct ring *r;
+    struct thread *t;
+    struct open *e;
+
+    if (!(r = ring()) || !(t = here(&slot)) || !(e = open_of(slot, t)))
+        return 0;
+    if (!e->begin_ns && (e->first_ns || t->first_ns == t->since_ns)) { /* without an exit, or a new thread's first */
+        e->begin_ns = t->since_ns;
+        e->unseen = 1;
+    }
+    follow(r, e, t, t->since_ns);
+    touch(KIND_USER, error < 0 ? 0 : reason, error < 0 ? INTERRUPTED : 0);
+    return 0;
+}
+
+/* kvm_fpu: KVM_RUN begins */
+int on_fpu(void *ctx)
+{
+    u32 slot;
+    struct ring *r;
+    struct thread *t;
+    struct open *e;
+
+    if ((r = ring()) && (t = here(&slot)) && (e = open_of(slot, t)))
+        follow(r, e, t, t->since_ns);
+    return 0;
+}
+
+/* sched_switch(preempt, prev, next) */
+int on_switch(void *ctx)
+{
+    void *prev = (void *)ARGUMENT(1), *next = (void *)ARGUMENT(2);
+    u32 pid, tid, n = bpf_get_smp_processor_id(), slot;
+    struct ring *r = ring();
+    struct cpu *cpu = cpus.lookup(&n);
+    struct thread *t;
+    struct open *e;
+    u64 now = 0;
+
+    LOAD(u32, pid, prev, TASK_PID);
+    LOAD(u32, tid, next, TASK_PID);
+    if (!r || !cpu)
+        return 0;
+    if (is_vcpu(pid)) {
+        u32 *known = slots.lookup(&pid);
+        if (known) {
+            slot = *known;
+            t = threads.lookup(&slot);
+            if (t && (u32)t->id == pid && t->off && (e = open_of(slot, t))) {
+                now = t->since_ns;
+                follow(r, e, t, now);
+            }
+        }
+    }
+    slot = cpu->slot; /* of next, as collector.bpf.c has just found out */
+    if (slot) {
+        t = threads.lookup(&slot);
+        if (t && (e = open_of(slot, t)))
+            follow(r, e, t, t->since_ns);
+    }
+    if (!now)
+        now = bpf_ktime_get_ns();
+    u64 since = r->since_ns;
+    r->since_ns = now;
+    r->next = tid;
+    if (!pid)
+        return 0;
+    u32 place = n * SPANS + (r->spans & (SPANS - 1));
+    struct span *s = spans.lookup(&place);
+    if (!s)
+        return 0;
+    s->number = 0;
+    IN_ORDER;
+    s->begin_ns = since; /* 0: since before somebody looked */
+    s->end_ns = now;
+    s->id = bpf_get_current_pid_tgid(); /* prev is the current task still */
+    s->withheld = s->waker = 0;
+    bpf_get_current_comm(s->comm, sizeof(s->comm));
+    s->state = RAN;
+    s->by = NOBODY;
+    s->cpu = n;
+    IN_ORDER;
+    s->number = r->spans + 1;
+    IN_ORDER;
+    r->spans++;
+    return 0;
+}
+
+/* A vCPU's thread by its id. */
+static __always_inline struct thread *thread_of(u32 tid, u32 *slot)
+{
+    u32 *known = slots.lookup(&tid);
+
+    if (!known)
+        return 0;
+    *slot = *known;
+    struct thread *t = threads.lookup(slot);
+    return t && (u32)t->id == tid ? t : 0;
+}
+
+/* sched_waking(task): somebody wakes it, on this CPU. */
+int on_waking(void *ctx)
+{
+    void *task = (void *)ARGUMENT(0);
+    u32 tid, slot;
+
+    LOAD(u32, tid, task, TASK_PID);
+    if (!is_vcpu(tid))
+        return 0;
+    struct thread *t;
+    struct open *e;
+    struct ring *r;
+    if (!(r = ring()) || !(t = thread_of(tid, &slot)) || !(e = opens.lookup(&slot)) || e->id != t->id)
+        return 0;
+#ifdef PREEMPT_COUNT /* else nobody knows whether the current task wakes it, or an interrupt */
+    u32 count = 0;
+    if (!r->base) {
+        u32 n = bpf_get_smp_processor_id();
+        bpf_probe_read_kernel(&r->base, sizeof(r->base), (void *)(CPU_OFFSETS + 8ULL * n));
+    }
+    bpf_probe_read_kernel(&count, sizeof(count), (void *)(r->base + PREEMPT_COUNT));
+    if (count & (HARDIRQ_MASK | SOFTIRQ_OFFSET)) {
+        e->by = AN_INTERRUPT;
+        e->waker = 0;
+        return 0;
+    }
+    e->by = A_TASK;
+    e->waker = bpf_get_current_pid_tgid();
+    bpf_get_current_comm(e->comm, sizeof(e->comm));
+#endif
+    return 0;
+}
+
+/* sched_wakeup(task): it is on a run queue, whose lock is held, if it was asleep. */
+int on_wake(void *ctx)
+{
+    void *task = (void *)ARGUMENT(0);
+    u32 tid, slot;
+
+    LOAD(u32, tid, task, TASK_PID);
+    if (!is_vcpu(tid))
+        return 0;
+    struct thread *t = thread_of(tid, &slot);
+    if (!t || t->off != WAIT || !ring())
+        return 0;
+    struct open *e = open_of(slot, t);
+    if (!e)
+        return 0;
+    if (!e->first_ns) { /* that it slept until now is for those to tell who saw it asleep before */
+        e->first_ns = e->since_ns = t->since_ns;
+        e->state = WAIT;
+        e->withheld = t->spent[THROTTLED];
+    } else if (e->state == IDLE || e->state == BLOCKED) {
+        e->woken_ns = t->since_ns; /* as collector.bpf.c has just told */
+    }
+    return 0;
+}
+
+#ifdef AT_MMIO_GPA
+int on_mmio(void *ctx)
+{
+    u32 type = AT_MMIO_TYPE;
+
+    if (type == KVM_TRACE_MMIO_READ || type == KVM_TRACE_MMIO_WRITE)
+        touch(KIND_MMIO, AT_MMIO_GPA, (type == KVM_TRACE_MMIO_WRITE) | AT_MMIO_LEN << 8);
+    return 1;
+}
+#endif
+
+/* As detail.bpf.c has them. */
+#define TOUCH(name, kind, value, extra) \
+    int name(void *ctx)                 \
+    {                                   \
+        touch(kind, value, extra);      \
+        return 1;                       \
+    }
+
+#ifdef AT_FAST_GPA
+TOUCH(on_fast, KIND_MMIO, AT_FAST_GPA, WRITE | FAST)
+#endif
+#ifdef AT_PIO_PORT
+TOUCH(on_pio, KIND_IO, AT_PIO_PORT, (AT_PIO_RW & 1) | AT_PIO_SIZE << 8)
+#endif
+#ifdef AT_MSR_INDEX
+TOUCH(on_msr, KIND_MSR, AT_MSR_INDEX, AT_MSR_WRITE & 1)
+#endif
+#ifdef AT_CPUID_LEAF
+TOUCH(on_cpuid, KIND_CPUID, AT_CPUID_LEAF, 0)
+#endif
+#ifdef AT_HYPERCALL_NR
+TOUCH(on_hypercall, KIND_HYPERCALL, AT_HYPERCALL_NR, 0)
+#endif
+#ifdef AT_HYPERV_CODE
+TOUCH(on_hyperv, KIND_HYPERV, AT_HYPERV_CODE, 0)
+#endif
+#ifdef AT_FAULT_ADDRESS
+TOUCH(on_fault, KIND_FAULT, AT_FAULT_ADDRESS & ~0xfffULL, AT_FAULT_ERROR >> 1 & 1)
+#endif
+#ifdef AT_VMGEXIT_CODE
+TOUCH(on_vmgexit, KIND_VMGEXIT, AT_VMGEXIT_CODE, 0)
+#endif
+#ifdef AT_CR_NUMBER
+TOUCH(on_cr, KIND_CR, AT_CR_NUMBER, AT_CR_RW & 1)
+#endif
+#ifdef AT_APIC_REGISTER
+TOUCH(on_apic, KIND_APIC, AT_APIC_REGISTER, AT_APIC_RW & 1)
+#endif
