@@ -253,7 +253,7 @@ def add_stacks(p: Parser) -> None:
         "--stacks",
         nargs="?",
         const=STDOUT,
-        type=_file,
+        type=file_name,
         metavar="FILE",
         help="where in the kernel the exits spend their time, by its stacks: after the summary, or folded into FILE for"
         " flame graphs (weights in µs); without a screen",
