@@ -18,7 +18,7 @@ from .histogram import BUCKETS, Buckets
 from .keys import pack
 from .reasons import among
 from .snapshot import HEAD, Snapshot
-from .vocabulary import OUTSIDE, Key
+from .vocabulary import NESTED, OUTSIDE, Key
 
 # As HEAD, word for word, as far as that goes: copied and subtracted as a whole.
 ROW = np.dtype(
@@ -133,7 +133,25 @@ def diff(before: Snapshot | None, after: Snapshot) -> Interval:
         numbers[at, _SUMS] -= words(before.heads)[old, _SUMS]
     mine["time"] = mine["total"]
     mine["kernel"] = mine["total"] - numbers[:, _SUMS][:, 2:].sum(axis=1)
+    if before is not None:
+        _same_level(rows, number + len(parts[0]))
     return Interval(before, after, rows)
+
+
+def _same_level(rows: Array, first: int) -> None:
+    """Take what was open before from the level that it is of, which KVM tells a moment after the exit.
+
+    first: where the rows of what was open before begin.
+    """
+    if not (rows["isa"] & NESTED).any():
+        return
+    for opened in rows[first:]:
+        same = np.flatnonzero(
+            (rows["thread"][:first] == opened["thread"]) & (rows["reason"][:first] == opened["reason"])
+        )
+        isas, times = rows["isa"][same], rows["time"][same]
+        if len(same) and times[isas == opened["isa"]].sum() < -opened["time"]:
+            opened["isa"] = isas[times.argmax()]
 
 
 def words(rows: Array) -> I64:

@@ -9,7 +9,7 @@ from kvmtop.model import interval as module
 from kvmtop.model.exit_stats import by_reason, counts
 from kvmtop.model.histogram import BUCKETS, bucket_of
 from kvmtop.model.interval import diff, open_ns
-from kvmtop.model.vocabulary import OUTSIDE, STATES, SVM, VMX
+from kvmtop.model.vocabulary import NESTED, OUTSIDE, REFLECTED, STATES, SVM, VMX
 
 from ..support.fake import SECOND, Busy, Host
 from ..support.intervals import HLT, IO, MS, MSR, budget, folded, one, reasons, top_reasons, without
@@ -293,3 +293,22 @@ def test_an_ended_thread_stands_still(where: str) -> None:
     since_start = diff(None, host.read())
     assert since_start.known.tolist() == [SECOND // 4]
     assert since_start.budget.sum() == SECOND // 4
+
+
+def test_an_exit_that_was_open_is_taken_from_the_level_that_it_turned_out_to_be_of() -> None:
+    """KVM tells a moment after the exit that it is a nested guest's; a reading may come in between."""
+    host = one()
+    host.exits(101, MSR, 5 * MS, isa=SVM | NESTED)
+    host.leave(101, MSR)
+    host.now += 3 * MS
+    before = host.read()
+    vcpu = host.vcpus[101]
+    assert vcpu.open
+    vcpu.open = (SVM | NESTED | REFLECTED, *vcpu.open[1:])
+    host.now += MS
+    still = host.read()  # open as yet
+    assert {r.key[0]: r.time for r in by_reason(diff(before, still)) if r.time} == {SVM | NESTED | REFLECTED: MS}
+    host.enter(101)
+    host.now += MS
+    found = {r.key[0]: (r.count, r.time) for r in by_reason(diff(before, host.read()))}
+    assert found == {SVM | NESTED: (0, 0), SVM | NESTED | REFLECTED: (1, MS)}
