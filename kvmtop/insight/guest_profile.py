@@ -20,7 +20,7 @@ from .vcpus import VcpuRow
 
 LEAST = 50  # samples, of which SITS are within so many BYTES: a loop of a few instructions
 SITS, BYTES = 0.95, 16
-IN_GUEST = 0.9  # of its time: what else it does, no sample sees
+IN_GUEST = 0.9  # of its time, but for waits for a CPU: what else it does, no sample sees
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def spinning(interval: Interval, vcpus: Sequence[VcpuRow], labels: Labels) -> It
     """vCPUs that are in the guest nearly all of the time, and there nearly always at the same few instructions."""
     found = {profile.id: profile for profile in profiles(interval)}
     for vcpu in vcpus if found else ():
-        profile, share = found.get(int(pack(vcpu.scope.pid or 0, vcpu.number))), (vcpu.shares or {}).get("guest", 0.0)
+        profile, shares = found.get(int(pack(vcpu.scope.pid or 0, vcpu.number))), vcpu.shares or {}
+        share = shares.get("guest", 0.0) / max(1 - shares.get("wait", 0.0) - shares.get("throttled", 0.0), 1e-9)
         if not profile or profile.samples < LEAST or share < IN_GUEST:
             continue
         address = profile.code[0][0]
@@ -67,8 +68,10 @@ def spinning(interval: Interval, vcpus: Sequence[VcpuRow], labels: Labels) -> It
         if near >= SITS * profile.samples:
             yield Finding(
                 f"{vcpu.name} of {vcpu.vm} sits at {labels.what(CODE, address, 0)}, with {near:,} of"
-                f" {profile.samples:,} samples, and is in its guest {units.percent(share)} of the time: it may spin",
-                f"{SITS:.0%} of {LEAST} samples or more within {BYTES} bytes, guest ≥ {IN_GUEST:.0%} of a vCPU's time",
+                f" {profile.samples:,} samples, and is in its guest {units.percent(share)} of the time that it has a"
+                " CPU: it may spin",
+                f"{SITS:.0%} of {LEAST} samples or more within {BYTES} bytes, guest ≥ {IN_GUEST:.0%} of a vCPU's time"
+                " but for waits",
                 short=f"{vcpu.vm} {vcpu.name} may spin",
                 scope=vcpu.scope,
                 state="guest",

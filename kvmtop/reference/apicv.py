@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_OFF = ("it is off on this host", "load kvm_amd with avic=1 or kvm_intel with enable_apicv=1, if the CPU has it")
+_OFF = ("as for all VMs of this host", "load kvm_amd with avic=1 or kvm_intel with enable_apicv=1, if the CPU has it")
 _INHIBITS = {  # without APICV_INHIBIT_REASON_; none: nothing to try
     "DISABLE": _OFF,
     "DISABLED": _OFF,  # as later kernels call it

@@ -447,6 +447,8 @@ VMX_EPT, SVM_NPF = (1, 48), (2, 0x400)
         (VMX_EPT, 0x181, None, ABSENT),
         (VMX_EPT, 0x1A2, None, WRITE | PRESENT),
         (VMX_EPT, 0x1AA, (0x5, 0x7), WRITE | PRESENT | LOGGED),
+        (VMX_EPT, 0x18A, None, WRITE | PRESENT),  # readable
+        (VMX_EPT, 0x1A4, None, FETCH | PRESENT),  # executable
         (VMX_EPT, 0x184, None, FETCH | ABSENT),
         (VMX_EPT, 0x083, None, WRITE | WALK | ABSENT),
         (VMX_EPT, 0x001, None, ABSENT),  # bit 8 says nothing without bit 7
@@ -471,8 +473,13 @@ def test_a_page_fault_by_its_error_code(
 
 def test_what_kvm_says_of_one_fault_is_not_taken_for_another(anew: Detail) -> None:
     anew.look(DetailRequest(frozenset({"fault"})))
+    leave(0x400)
+    call(CANCEL, 0x1000, 0x7)  # of an exit that ends without an entry
+    leave(CPUID)
+    enter()
     for code, spte in ((0x7, None), (0x6, (0x5, 0x7)), (0x7, (0x5, 0x7))):
         leave(0x400)
+        call(SUBMIT, 0x5, 0x7)  # before there is a fault
         call(CANCEL, 0x1000, code)
         if spte:
             call(SUBMIT, *spte)

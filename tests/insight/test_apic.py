@@ -58,8 +58,8 @@ def test_how_the_vendors_call_it() -> None:
     ("inhibits", "why", "advice"),
     [
         (("PIT_REINJ", "HYPERV"), "PIT reinjection, the guest uses Hyper-V's AutoEOI", "discard; -cpu …,hv-avic=on"),
-        (("DISABLE", "ABSENT"), "it is off on this host", "load kvm_amd with avic=1"),
-        (("ABSENT", "DISABLED"), "it is off on this host", "load kvm_amd with avic=1"),
+        (("DISABLE", "ABSENT"), "as for all VMs of this host", "load kvm_amd with avic=1"),
+        (("ABSENT", "DISABLED"), "as for all VMs of this host", "load kvm_amd with avic=1"),
         (("SOMETHING_NEW", "bit 40"), "SOMETHING_NEW, bit 40", ""),
         ((), "", ""),
     ],

@@ -72,7 +72,7 @@ def test_a_host_without_it_says_so() -> None:
         found, line = read()[0], doctor._apic()
     for pid in pids.values():
         assert found[pid][0].startswith("DISABLE")  # or DISABLED
-        assert f"(pid {pid}) off: it is off on this host" in line.detail
+        assert f"(pid {pid}) off: as for all VMs of this host" in line.detail
     assert f"{VENDOR}.{PARAMETER.name}=N" in line.detail and "avic=1" in line.remedy
     assert not set(read()[0]) & set(pids.values())
 
