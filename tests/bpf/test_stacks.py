@@ -219,6 +219,7 @@ def test_while_nobody_looks_there_is_nothing_and_a_new_look_begins_anew(
 
 def test_rings_that_ran_over_are_counted(loaded: StackProbes) -> None:
     """A ring that was filled two and a half times since the last reading: the last RING - 1 are there, at most."""
+    loaded._forget()
     rows = np.zeros(RING, SAMPLE)
     written = 5 * RING // 2
     for number in range(written - RING + 1, written + 1):
@@ -227,9 +228,6 @@ def test_rings_that_ran_over_are_counted(loaded: StackProbes) -> None:
     loaded._maps["samples"].write(range(RING), rows)
     tally["samples"][0] = written
     loaded._maps["tallies"].write(range(len(tally)), tally)
-    loaded._seen[:] = 0
-    loaded._samples.clear()
-    loaded._lost = 0
     with loaded._lock:
         loaded._drain()
         kept = sum(loaded._samples.values())
@@ -274,7 +272,7 @@ def test_more_stacks_than_there_is_room_for_keep_their_time(
     loaded: StackProbes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kvmtop.bpf.stacks.MOST", 2)
-    loaded._samples.clear()
+    loaded._forget()
     loaded._functions = Mock(full=lambda address: f"f{address}")
     rows = np.zeros(RING, SAMPLE)
     for number in range(1, 6):
@@ -283,7 +281,6 @@ def test_more_stacks_than_there_is_room_for_keep_their_time(
     loaded._maps["samples"].write(range(RING), rows)
     tally["samples"][0] = 5
     loaded._maps["tallies"].write(range(len(tally)), tally)
-    loaded._seen[:] = 0
     with loaded._lock:
         loaded._drain()
         assert sorted(loaded._samples.values()) == [1, 1, 3]
