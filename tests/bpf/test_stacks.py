@@ -155,16 +155,15 @@ def test_samples_are_of_open_exits_alone(counting: Collector, probes: StackProbe
 
     with Player(act) as player:
         player.wait()
-        found = told(counting, probes)
+        found, cells = told(counting, probes), machine.cells(counting, player.pid)
     counts = samples(found, player.pid)
     assert found.lost == 0
-    # A machine that is a VM misses some.
-    assert 10 < counts[CPUID, "user", False] + counts[CPUID, "user", True] < 0.5 * FREQUENCY + 6
     assert counts[CPUID, "user", False] and counts[CPUID, "user", True]  # it asks for the time by a system call
     assert counts[IO, "kernel", True] > counts[IO, "kernel", False] > 0
-    assert 10 < counts[IO, "kernel", True] + counts[IO, "kernel", False] < 0.5 * FREQUENCY + 6
-    # Of 0.6 s without an open exit none; of the short ones at most those that hit.
-    assert sum(counts.values()) <= 1.1 * FREQUENCY + 3
+    # Of 0.6 s without an open exit none, of the others as many as the time allows; a machine that is a VM misses some.
+    spent = machine.parts(cells)
+    expected = (spent["kernel"] + spent["user"]) / 1e9 * FREQUENCY
+    assert 20 < sum(counts.values()) < expected * 1.1 + 3
     tops = Counter[str]()
     for stack, count in found.samples.items():
         if stack.thread == pack(player.pid, player.pid) and stack.frames:
