@@ -154,7 +154,8 @@ class StackProbes:
         new = np.flatnonzero(written != self._seen)
         if not len(new):
             return
-        rings = self._maps["samples"].read().reshape(-1, RING)[new]
+        places = (new[:, None] * RING + np.arange(RING)).ravel()
+        rings = self._maps["samples"].take(places, SAMPLE).reshape(-1, RING)
         # What was overwritten meanwhile may be half of one and half of another.
         oldest = np.maximum(self._maps["tallies"].read()["samples"].astype("i8") - RING + 1, 0)[new, None]
         numbers = rings["number"]

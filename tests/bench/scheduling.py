@@ -1,7 +1,7 @@
-"""What looking at the scheduler adds: `python -m tests.bench.scheduling [--kernel 6.12] [--only pipe]`.
+"""What looking at the scheduler, and at stacks, adds: `python -m tests.bench.scheduling [--kernel 6.12] [--only pipe]`.
 
 Boots the emulated AMD host with the instruction clock, as states.py does, and prints how many instructions more each
-EVENT takes while kvmtop counts, with its Scheduler page closed and open.
+EVENT takes while kvmtop counts, with its Scheduler page closed and open, and while it looks at the kernel's stacks.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ from . import cost
 from .states import RUNS, TURNS, apart, halt, looped, pipe, turn
 
 COUNT = f"""{cost.WARM}
-live = warmed(Live(look=DetailRequest(sched=0) if sys.argv[1] == "open" else None))
+looks = dict(open=DetailRequest(sched=0), stacks=DetailRequest(stacks=True))
+live = warmed(Live(look=looks.get(sys.argv[1])))
 live.read()
 until_asked()
-scheduling = live.read().scheduling
+last = live.read()
+scheduling, stacks = last.scheduling, last.stacks
+for state in ("idle", "wait"):
+    off = stacks.off.items() if stacks else ()
+    print(f"{{state}}: {{sum(one.times for stack, one in off if stack.state == state)}}")
 for kind, name in (1, "behind"), (2, "woken"):
     charges = scheduling.charges if scheduling else None
     print(f"{{name}}: {{charges['count'][charges['kind'] == kind].sum() if scheduling else 0}}")
@@ -41,15 +46,15 @@ def wait() -> float:
     return turn()
 
 
-# What it is, the measurement, and what kvmtop must have seen as often: closed, and open.
-EVENTS: dict[str, tuple[str, Callable[[], float], str, str]] = {
-    "pipe": ("a bystander's switch with its wake-up", pipe, "", ""),
-    "cpuid": ("CPUID", lambda: looped("cpuid"), "0x072", "0x072"),
-    "out": ("`out` to user space", lambda: looped("out"), "0x07b", "0x07b"),
-    "hlt": ("HLT with two switches and a wake-up, and IRET", halt, "0x078", "woken"),
-    "wait": ("a vCPU's wait, with two switches", wait, "", "behind"),
+# What it is, the measurement, and what kvmtop must have seen as often: closed, open, and with stacks.
+EVENTS: dict[str, tuple[str, Callable[[], float], str, str, str]] = {
+    "pipe": ("a bystander's switch with its wake-up", pipe, "", "", ""),
+    "cpuid": ("CPUID", lambda: looped("cpuid"), "0x072", "0x072", "0x072"),
+    "out": ("`out` to user space", lambda: looped("out"), "0x07b", "0x07b", "0x07b"),
+    "hlt": ("HLT with two switches and a wake-up, and IRET", halt, "0x078", "woken", "idle"),
+    "wait": ("a vCPU's wait, with two switches", wait, "", "behind", "wait"),
 }
-PAGES = ("closed", "open")
+PAGES = ("closed", "open", "stacks")
 
 
 def measure(name: str, page: str) -> float:
@@ -98,7 +103,7 @@ def main() -> int:
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     found = {(name, page): instructions for name, page, instructions in lines}
     print(f"Linux {options.kernel}, emulated AMD host\n")
-    print(f"| instructions | bare | {' | '.join(f'page {page}' for page in PAGES)} |")
+    print(f"| instructions | bare | {' | '.join(PAGES)} |")
     print("|---" + "|--:" * (len(PAGES) + 1) + "|")
     for name in names:
         bare = found[name, ""]

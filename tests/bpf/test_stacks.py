@@ -155,16 +155,15 @@ def test_samples_are_of_open_exits_alone(counting: Collector, probes: StackProbe
 
     with Player(act) as player:
         player.wait()
-        found = told(counting, probes)
+        found, cells = told(counting, probes), machine.cells(counting, player.pid)
     counts = samples(found, player.pid)
     assert found.lost == 0
-    # A machine that is a VM misses some.
-    assert 10 < counts[CPUID, "user", False] + counts[CPUID, "user", True] < 0.5 * FREQUENCY + 6
     assert counts[CPUID, "user", False] and counts[CPUID, "user", True]  # it asks for the time by a system call
     assert counts[IO, "kernel", True] > counts[IO, "kernel", False] > 0
-    assert 10 < counts[IO, "kernel", True] + counts[IO, "kernel", False] < 0.5 * FREQUENCY + 6
-    # Of 0.6 s without an open exit none; of the short ones at most those that hit.
-    assert sum(counts.values()) <= 1.1 * FREQUENCY + 3
+    # Of 0.6 s without an open exit none, of the others as many as the time allows; a machine that is a VM misses some.
+    spent = machine.parts(cells)
+    expected = (spent["kernel"] + spent["user"]) / 1e9 * FREQUENCY
+    assert 20 < sum(counts.values()) < expected * 1.1 + 3
     tops = Counter[str]()
     for stack, count in found.samples.items():
         if stack.thread == pack(player.pid, player.pid) and stack.frames:
@@ -219,6 +218,7 @@ def test_while_nobody_looks_there_is_nothing_and_a_new_look_begins_anew(
 
 def test_rings_that_ran_over_are_counted(loaded: StackProbes) -> None:
     """A ring that was filled two and a half times since the last reading: the last RING - 1 are there, at most."""
+    loaded._forget()
     rows = np.zeros(RING, SAMPLE)
     written = 5 * RING // 2
     for number in range(written - RING + 1, written + 1):
@@ -227,9 +227,6 @@ def test_rings_that_ran_over_are_counted(loaded: StackProbes) -> None:
     loaded._maps["samples"].write(range(RING), rows)
     tally["samples"][0] = written
     loaded._maps["tallies"].write(range(len(tally)), tally)
-    loaded._seen[:] = 0
-    loaded._samples.clear()
-    loaded._lost = 0
     with loaded._lock:
         loaded._drain()
         kept = sum(loaded._samples.values())
@@ -274,7 +271,7 @@ def test_more_stacks_than_there_is_room_for_keep_their_time(
     loaded: StackProbes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kvmtop.bpf.stacks.MOST", 2)
-    loaded._samples.clear()
+    loaded._forget()
     loaded._functions = Mock(full=lambda address: f"f{address}")
     rows = np.zeros(RING, SAMPLE)
     for number in range(1, 6):
@@ -283,7 +280,6 @@ def test_more_stacks_than_there_is_room_for_keep_their_time(
     loaded._maps["samples"].write(range(RING), rows)
     tally["samples"][0] = 5
     loaded._maps["tallies"].write(range(len(tally)), tally)
-    loaded._seen[:] = 0
     with loaded._lock:
         loaded._drain()
         assert sorted(loaded._samples.values()) == [1, 1, 3]

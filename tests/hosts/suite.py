@@ -58,6 +58,7 @@ ON_BOTH = [
         "dirty_log",
         "nested",
         "percentiles",
+        "stacks",
         "states",
         "zz_apicv",
     )
