@@ -59,6 +59,7 @@ ON_BOTH = [
         "nested",
         "percentiles",
         "states",
+        "trace",
         "zz_apicv",
     )
 ] + [
