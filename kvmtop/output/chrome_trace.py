@@ -21,14 +21,13 @@ from ..model.arrays import I64, Array
 from ..model.keys import unpack
 from ..model.reasons import HLT, is_one_of
 from ..model.timeline import A_TASK, AN_INTERRUPT, EXIT, NO_REASON, RAN, SPAN
-from ..model.vocabulary import KINDS, STATES
+from ..model.vocabulary import KINDS, NESTED, REFLECTED, STATES
 from ..reference.labels import Labels
 from ..sanitize import clean
 
 CPUS = 1 << 22  # the pid of the process that the CPUs are in, and its threads' tids from there on: PID_MAX_LIMIT
 BINS = 500  # of the counters, at most; none is shorter than SHORTEST
 SHORTEST = 1_000_000  # ns
-NESTED, REFLECTED = 0x100, 0x200  # beside an exit's isa, as bpf/thread.h has them
 WAIT = STATES.index("wait")
 NO_NAME = '"outside the guest"'  # without an exit that was seen
 

@@ -24,7 +24,7 @@ from kvmtop.model.vocabulary import OUTSIDE, STATES
 
 from ..support.formats import FORMATS
 from . import c, machine
-from .machine import cells, enter, leave, nap, run, spin, to_user
+from .machine import Player, cells, enter, leave, nap, run, spin, to_user
 
 SOURCE = Path(timeline.__file__).with_name("timeline.bpf.c").read_text()
 CPUID, IO = 0x72, 0x7B
@@ -163,6 +163,42 @@ def test_a_record_that_is_being_overwritten_is_not_taken(probes: TimelineProbes)
     rows["number"][cpu * timeline.EXITS + 1] = 0
     assert before == 2
     assert len(mine(probes.take()[0])) == 2 and probes.lost["exits"].sum() == 1
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: nothing is written while it is read")
+def test_what_is_read_while_it_is_overwritten_is_whole(tmp_path: Path) -> None:
+    cpus, number = sorted(os.sched_getaffinity(0)), 20_000
+
+    def act(player: Player) -> None:
+        os.sched_setaffinity(0, {cpus[-1]})
+        player.step()
+        enter()
+        for at in range(number):
+            leave(CPUID, at)
+            enter()
+
+    with Player(act) as player:
+        player.wait()
+        # Others' exits are not counted: on this machine more of these tests may run.
+        with machine.machine(tmp_path, "notes", pids=[player.pid], threads=16) as counting:
+            probes = load(counting, exits=4, spans=4)
+            os.sched_setaffinity(0, {cpus[0]})
+            probes.start()
+            player.go()
+            taken = list[Array]()
+            while Path(f"/proc/{player.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                taken.append(probes.take()[0])
+            probes.freeze()
+            exits = np.concatenate([*taken, probes.take()[0]])
+            lost = int(probes.lost["exits"].sum())
+            os.sched_setaffinity(0, cpus)
+            probes.close()
+    assert len(exits) + lost == number and lost > 100 and len(exits) > 100  # or nothing was put to the test
+    assert (exits["number"] == exits["rip"] + 1).all() and (exits["reason"] == CPUID).all()
+    assert (np.diff(exits["rip"].astype("i8")) > 0).all()
+    assert (exits["guest_ns"] < exits["begin_ns"]).all() and (exits["begin_ns"] < exits["end_ns"]).all()
+    follows = np.flatnonzero(np.diff(exits["rip"].astype("i8")) == 1)
+    assert (exits["guest_ns"][1:][follows] == exits["end_ns"][:-1][follows]).all()
 
 
 def test_what_is_open(probes: TimelineProbes) -> None:

@@ -60,6 +60,7 @@ ON_BOTH = [
         "percentiles",
         "stacks",
         "states",
+        "trace",
         "zz_apicv",
     )
 ] + [

@@ -29,7 +29,7 @@ from kvmtop.model.vocabulary import STATES
 
 from ..support.traces import read
 from . import ftrace, states_truth, truth
-from .scenarios import HOG, ON_CPU, Vm
+from .scenarios import HOG, ON_CPU, Vm, process
 
 # Between the two probes lie some hundred instructions of the same event, and ftrace tells µs. An emulated host may stand
 # still between the two, for ms on a busy machine: the bound is for the median.
@@ -109,34 +109,40 @@ def from_the_first(mine: Array, theirs: list[Theirs]) -> list[Theirs]:
 def observed() -> Iterator[tuple[Trace, list[ftrace.Event], set[int]]]:
     """A trace of three VMs that exit to user space, are halted by their VMM, and wait behind a hog."""
     recorder = ftrace.Recorder("trace")
-    vms = [Vm("out").ready(), Vm("hlt").ready(), Vm("busy", before=ON_CPU).ready()]
-    hog = subprocess.Popen([*ON_CPU, *HOG])
-    try:
-        with loaded() as (live, probes), contextlib.closing(Spool()) as spool:
-            # ftrace records a part of the trace alone: attaching and detaching take long where a CPU is busy.
-            end = float("inf")
-
-            def begin() -> None:
-                nonlocal end
-                recorder.start()
-                end = time.monotonic() + SECONDS
-
-            def wait(seconds: float) -> bool:
-                time.sleep(seconds)
-                if time.monotonic() < end:
-                    return False
-                recorder.pause()
-                return True
-
-            trace = record(live, probes, wait, 60, spool, begin)
-            events = recorder.stop()
-            yield trace, events, set().union(*(vm.tids() for vm in vms))
-    finally:
-        hog.kill()
-        hog.wait()
+    with contextlib.ExitStack() as undo:
+        undo.callback(recorder.close)
+        live, probes = undo.enter_context(loaded())
+        spool = undo.enter_context(contextlib.closing(Spool()))
+        vms = [Vm("out"), Vm("hlt"), Vm("busy", before=ON_CPU)]
         for vm in vms:
-            vm.close()
-        recorder.close()
+            undo.callback(vm.close)
+        hog = undo.enter_context(process([*ON_CPU, *HOG]))
+        pids = [hog.pid, *(vm.ready().process.pid for vm in vms)]
+
+        def all_of_them(number: int) -> None:
+            for pid in pids:
+                os.kill(pid, number)
+
+        # They run while both record: attaching and detaching take long on a busy host.
+        all_of_them(signal.SIGSTOP)
+        end = float("inf")
+
+        def begin() -> None:
+            nonlocal end
+            recorder.start()
+            all_of_them(signal.SIGCONT)
+            end = time.monotonic() + SECONDS
+
+        def wait(seconds: float) -> bool:
+            time.sleep(seconds)
+            if time.monotonic() < end:
+                return False
+            recorder.pause()
+            all_of_them(signal.SIGSTOP)
+            return True
+
+        trace = record(live, probes, wait, 600, spool, begin)
+        yield trace, recorder.stop(), set().union(*(vm.tids() for vm in vms))
 
 
 Observed = tuple[Trace, list[ftrace.Event], set[int]]
