@@ -25,7 +25,7 @@ def sampled(live: Live, session: Session, guest: str) -> tuple[Profile, list[str
         session.add(live.read())
         time.sleep(2)
         interval = session.add(live.read())
-    (tid,) = running.tids()
+        (tid,) = running.tids()
     (found,) = (one for one in profiles(interval) if one.id == pack(running.process.pid, tid))
     rows = [row for row in vcpu_rows(session, interval) if row.number == tid]
     print(guest, found.samples, len(found.code), rows[0].shares)

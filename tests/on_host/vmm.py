@@ -130,12 +130,12 @@ class Vmm:
         guest: str,
         vcpus: int = 1,
         irqchip: bool = False,
-        pit: bool = False,
         unstarted: int = 0,
         halt: float = 0.02,
         fault: float = 0.3,
         faults: int = 0,
         from_fuse: bool = False,
+        pit: bool = False,
         holder: Holder | DirtyLog | None = None,
     ) -> None:
         """unstarted: so many of the vCPUs (the last ones) are never started; halt: seconds that the VMM sleeps where
