@@ -92,6 +92,7 @@ class StackProbes:
         self._rows = KeyedRows(self._maps["rows"], self._probes.maps, ROWS, lambda row: row.tobytes()[:_KEY_SIZE])
         self._look: tuple[Key | None] | None = None
         self._base: Snapshot | None = None
+        self._copied: tuple[Array, Array] | None = None  # rows, sleepers
         self._lock = threading.Lock()  # of all below
         self._ended = threading.Event()
         self._functions: kallsyms.Functions | None = None
@@ -125,7 +126,7 @@ class StackProbes:
     def _stop(self) -> None:
         self._probes.detach()
         self._ended.set()
-        self._look = self._base = None
+        self._look = self._base = self._copied = None
 
     def _forget(self) -> None:
         """Start anew."""
@@ -170,23 +171,33 @@ class StackProbes:
                 stack = stack._replace(frames=())
             self._samples[stack] += 1
 
+    def sample(self, slots: int) -> None:
+        """Copy what so many slots slept in: between the threads' own counters, in the same reading of the collector."""
+        if self._look is None:
+            return
+        sleepers = self._maps["sleepers"].read(slots)
+        for _ in range(TRIES):
+            before = sleepers
+            rows = self._maps["rows"].read()
+            sleepers = self._maps["sleepers"].read(slots)
+            if (before["since_ns"] == sleepers["since_ns"]).all():  # or what ended meanwhile would be in neither
+                break
+        self._copied = rows, sleepers
+
     def read(self, snapshot: Snapshot) -> Stacks | None:
-        """What was seen since the look began; snapshot: the threads just now. None while nobody looks."""
-        if self._look is None or self._base is None:
+        """What was seen from the look's beginning to the last sample(), by names, which may take a while; snapshot: the
+        threads of that reading. None while nobody looks."""
+        if self._look is None or self._base is None or self._copied is None:
             return None
+        copied, sleepers = self._copied
         with self._lock:
-            self._drain()
-            for _ in range(TRIES):
-                before = self._maps["sleepers"].read()
-                rows, _, gone = self._rows.read()
-                for row in gone:
-                    _add(self._given_up, self._stack(row), _off(row))
-                sleepers = self._maps["sleepers"].read()
-                if (before["since_ns"] == sleepers["since_ns"]).all():  # or what ended meanwhile would be in neither
-                    break
+            rows, _, gone = self._rows.read(copied)
+            for row in gone:
+                _add(self._given_up, self._stack(row), _off(row))
             found = dict(self._given_up)
             for row in (*rows, *_still(sleepers, snapshot)):
                 _add(found, self._stack(row), _off(row))
+            self._drain()
             tallies = self._maps["tallies"].read()
             return Stacks(
                 base=self._base,

@@ -79,7 +79,7 @@ class Live:
 
     def read(self) -> Snapshot:
         """The counters now, and what is looked at. Raises KvmtopError."""
-        counted = self._collector.read(self._scheduler.sample)
+        counted = self._collector.read(self._sample)
         scheduling = self._scheduler.read(counted)
         snapshot = self._with_names(counted)
         if scheduling:
@@ -91,6 +91,12 @@ class Live:
         except KvmtopError as error:  # counting goes on
             self.trouble = str(error)
         return replace(snapshot, details=details, scheduling=scheduling, stacks=stacks)
+
+    def _sample(self, slots: int) -> None:
+        """What must be of the same instant as the counters of so many slots."""
+        self._scheduler.sample(slots)
+        if self._stacks:
+            self._stacks.sample(slots)
 
     def _apply(self) -> None:
         wish = self._wish
@@ -120,7 +126,7 @@ class Live:
 
     def close(self) -> Snapshot:
         """Stop counting; the final counters."""
-        stacks = self._stacks.read(self._collector.read()) if self._stacks else None
+        stacks = self._stacks.read(self._collector.read(self._stacks.sample)) if self._stacks else None
         self._close_looks()
         final = self._with_names(self._collector.close())
         self._apics.close()

@@ -18,6 +18,7 @@ from kvmtop.errors import KvmtopError
 from kvmtop.model.keys import pack
 from kvmtop.model.snapshot import Stacks
 from kvmtop.model.stacks import FREQUENCY, Off, Stack
+from kvmtop.model.vocabulary import OUTSIDE
 
 from . import machine
 from .machine import Player, enter, hog, leave, nap, row, run, spin, to_user
@@ -48,7 +49,7 @@ def probes(counting: Collector, loaded: StackProbes) -> Iterator[StackProbes]:
 
 
 def told(counting: Collector, probes: StackProbes) -> Stacks:
-    found = probes.read(counting.read())
+    found = probes.read(counting.read(probes.sample))
     assert found is not None
     return found
 
@@ -285,3 +286,27 @@ def test_more_stacks_than_there_is_room_for_keep_their_time(
         assert sorted(loaded._samples.values()) == [1, 1, 3]
         assert loaded._samples[Stack(0, 0, 0, "guest", ())] == 3
     loaded._forget()
+
+
+def test_what_it_has_slept_is_of_the_same_instant_as_its_states(counting: Collector, probes: StackProbes) -> None:
+    """However long it takes to name the functions: a third of a second the first time."""
+
+    def act(player: Player) -> None:
+        leave(CPUID)
+        player.step()
+        for _ in range(1000):
+            nap(5)
+
+    with Player(act) as player:
+        player.wait()
+        player.go()
+        time.sleep(0.3)
+        snapshot = counting.read(probes.sample)
+        found = probes.read(snapshot)
+    assert found
+    mine = [one for stack, one in found.off.items() if stack.thread == pack(player.pid, player.pid)]
+    (thread,) = snapshot.threads[snapshot.threads["id"] == pack(player.pid, player.pid)]
+    lasted = dict(zip(OUTSIDE, thread["open"].tolist(), strict=True))
+    assert lasted["blocked"] > 200 * MS
+    away = sum(lasted[state] for state in ("idle", "blocked", "wait", "throttled"))
+    assert sum(one.ns for one in mine) == pytest.approx(away, abs=20 * MS)

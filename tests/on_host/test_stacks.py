@@ -27,7 +27,7 @@ from . import ftrace, truth
 from .scenarios import ON_CPU, vm
 
 STACKS = DetailRequest(stacks=True)
-PAGES = 200
+PAGES = 100
 SWITCH = re.compile(r"prev_pid=(\d+) .* prev_state=(\S+) ==> .* next_pid=(\d+) ")
 
 
@@ -94,7 +94,8 @@ def test_a_page_that_takes_5_ms_is_found_in_its_stack_and_to_5_percent(
     assert snapshot.stacks
     ours, theirs = asleep(snapshot.stacks, tid, function), switches(events, tid)
     print(ours, theirs, served)
-    assert ours.times == PAGES
+    # Who was preempted before it slept, for as long as the page took, did not sleep then: few, and ftrace knows them.
+    assert PAGES - 5 <= ours.times <= PAGES
     assert served < ours.ns  # the vCPU sleeps from before the handler hears of it until after
     # All sleeps with an exit open; the last, of the VMM, goes on.
     everything = asleep(snapshot.stacks, tid)
@@ -117,7 +118,7 @@ def test_the_samples_own_timer_is_no_news() -> None:
     live = Live(look=STACKS)
     try:
         with vm("busy", before=ON_CPU) as guest:
-            time.sleep(6)
+            time.sleep(4)
             snapshot, (tid,) = live.read(), guest.tids()
     finally:
         live.close()
@@ -127,7 +128,7 @@ def test_the_samples_own_timer_is_no_news() -> None:
         if unpack(stack.thread)[1] == tid:
             counts[snapshot.names.name(stack.isa, stack.code)] += count
     print(counts, {name: (one.exits, one.states) for name, one in exits.items()})
-    assert exits["interrupt"].exits > 3 * FREQUENCY
+    assert exits["interrupt"].exits > 2 * FREQUENCY
     # As many as the time allows in which such exits were open, and no more.
     expected = exits["interrupt"].states["kernel"] / 1e9 * FREQUENCY
     assert counts["interrupt"] <= expected + 3 * expected**0.5 + 3
@@ -163,8 +164,8 @@ def test_a_halted_vcpu_is_halted_by_its_stack() -> None:
     assert snapshot.stacks
     found = asleep(snapshot.stacks, tid, "kvm_vcpu_block")
     hlt = of(snapshot, "hlt")
-    print(found, causes(hlt), hlt.states)
-    assert found.times > 5 and causes(hlt)[0][:2] == ("idle", "halt") and causes(hlt)[0].share > 0.9
+    print(found, hlt.exits, hlt.states, snapshot.caveats, *causes(hlt), sep="\n")
+    assert found.times > 5 and causes(hlt)[0][:2] == ("idle", "halt") and 0.9 < causes(hlt)[0].share <= 1
 
 
 def links() -> Counter[str]:
@@ -196,26 +197,21 @@ def test_nothing_more_is_attached_while_nobody_looks() -> None:
 
 def test_on_the_command_line(tmp_path: Path) -> None:
     folded = tmp_path / "stacks.folded"
-    kvmtop = subprocess.Popen(
-        [sys.executable, "-m", "kvmtop", "--batch", "-T", "12", "--stacks", "--vm", "python*"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert kvmtop.stdout
-    kvmtop.stdout.readline()  # it counts
-    with vm("fault", "--fault", "0.005"):
-        out, _ = kvmtop.communicate(timeout=100)
-    print(out[out.index("# Where") :])
-    assert kvmtop.returncode == 0
-    assert re.search(r"^npf: \d+ exits, .* blocked", out, re.M)
-    assert re.search(r"^ +\d\d\.\d% blocked in userfaultfd \(handle_userfault: ", out, re.M)
-    with vm("fault", "--fault", "0.005"):
-        done = subprocess.run(
-            [sys.executable, "-m", "kvmtop", "-T", "4", f"--stacks={folded}"], capture_output=True, text=True
-        )
-    assert done.returncode == 0 and "# reason(hex): count" in done.stdout and "# Where" not in done.stdout
+    for how, words in ((["--batch", "--stacks"], True), ([f"--stacks={folded}"], False)):
+        argv = [sys.executable, "-m", "kvmtop", "-i", "1", *how]
+        with (
+            vm("fault", "--fault", "0.005") as guest,
+            subprocess.Popen(
+                [*argv, "-p", str(guest.process.pid), "-T", "3"], stdout=subprocess.PIPE, text=True
+            ) as kvmtop,
+        ):
+            out, _ = kvmtop.communicate(timeout=100)
+        assert kvmtop.returncode == 0 and "# reason(hex): count" in out and ("# Where in the kernel" in out) == words
+        if words:
+            print(out[out.index("# Where") :])
+            assert re.search(r"^npf: \d+ exits, .* blocked", out, re.M)
+            assert re.search(r"^ +\d\d\.\d% blocked in userfaultfd \(handle_userfault: ", out, re.M)
     lines = folded.read_text().splitlines()
-    print(*lines, sep="\n")
     most = max(lines, key=lambda line: int(line.rpartition(" ")[2]))
     frames = most.rpartition(" ")[0].split(";")
     assert frames[1:3] == ["vCPU 0", "npf"] and frames[-2:] == ["handle_userfault", "(blocked)"]
