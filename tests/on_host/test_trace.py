@@ -107,13 +107,13 @@ def from_the_first(mine: Array, theirs: list[Theirs]) -> list[Theirs]:
 
 @pytest.fixture(scope="module")
 def observed() -> Iterator[tuple[Trace, list[ftrace.Event], set[int]]]:
-    """A trace of three VMs that exit to user space, are halted by their VMM, and wait behind a hog."""
+    """A trace of VMs that exit to user space, are halted by their VMM, blocked in a page fault, and wait for a CPU."""
     recorder = ftrace.Recorder("trace")
     with contextlib.ExitStack() as undo:
         undo.callback(recorder.close)
         live, probes = undo.enter_context(loaded())
         spool = undo.enter_context(contextlib.closing(Spool()))
-        vms = [Vm("out"), Vm("hlt"), Vm("busy", before=ON_CPU)]
+        vms = [Vm("out"), Vm("hlt"), Vm("fault"), Vm("busy", before=ON_CPU)]
         for vm in vms:
             undo.callback(vm.close)
         hog = undo.enter_context(process([*ON_CPU, *HOG]))
@@ -177,6 +177,8 @@ def test_every_sleep_and_wait_is_ftraces_one_by_one(observed: Observed, state: s
     differences = list[int]()
     for tid in tids:
         mine = within(spans[spans["id"] & 0xFFFFFFFF == tid], events)
+        if replayed.get(tid):  # of what it did before its first event the replay knows nothing
+            mine = mine[mine["begin_ns"] >= replayed[tid][0].start]
         if not len(mine):
             continue
         theirs = list[tuple[int, int]]()
@@ -192,7 +194,7 @@ def test_every_sleep_and_wait_is_ftraces_one_by_one(observed: Observed, state: s
         for one, other in zip(mine, theirs, strict=True):
             differences += [int(one["begin_ns"]) - other[0], int(one["end_ns"]) - other[1]]
     print(f"\n{len(differences) // 2} × {state}: instants differ by {spread(differences)} ns")
-    assert (len(differences) > 20 or state == "blocked") and usual(differences) < USUALLY
+    assert len(differences) >= (4 if state == "blocked" else 40) and usual(differences) < USUALLY
 
 
 def test_who_had_a_cpu_is_who_the_scheduler_switched_to(observed: Observed) -> None:
@@ -264,44 +266,50 @@ def test_the_file_has_a_known_guests_exits_and_its_tracks_add_up(tmp_path: Path)
     assert whole_time[0].begin == 0 and sum(one.end - one.begin for one in whole_time) == length
 
 
-def test_a_small_ring_keeps_the_newest_and_counts_the_others() -> None:
-    with loaded(exits=64, spans=64) as (live, probes):
-        probes.start()
-        truth.run_guest("cpuid:1000")
-        probes.freeze()
-        exits, spans = probes.take()
-        counted = live.read()
-        for cpu in set(exits["cpu"].tolist()):
-            mine = exits[exits["cpu"] == cpu]
-            assert (np.diff(mine["number"].astype("i8")) == 1).all() and len(mine) <= 64
-            assert probes.lost["exits"][cpu] == int(mine["number"][0]) - 1
-        assert (
-            len(exits) + int(probes.lost["exits"].sum())
-            == int(counted.threads["pairs"].sum()) + (exits["reason"] == NO_REASON).sum()
-        )
-        assert int(probes.lost["exits"].sum()) >= 1000 - 128 and len(spans) <= 128
+@pytest.fixture(scope="module")
+def small() -> Iterator[tuple[Live, TimelineProbes]]:
+    with loaded(exits=64, spans=64) as both:
+        yield both
 
 
-def test_what_is_read_while_it_is_overwritten_is_whole() -> None:
-    with loaded(exits=64, spans=64) as (live, probes):
-        probes.start()
-        guest = truth.start([Step.parse("cpuid:20000")])
-        taken, end = list[Array](), time.monotonic() + 60
-        while time.monotonic() < end:
-            taken.append(probes.take()[0])
-            if os.waitpid(guest, os.WNOHANG)[0]:
-                break
-        probes.freeze()
+def paired(live: Live) -> int:
+    return int(live.read().threads["pairs"].sum())
+
+
+def test_a_small_ring_keeps_the_newest_and_counts_the_others(small: tuple[Live, TimelineProbes]) -> None:
+    live, probes = small
+    before = paired(live)
+    probes.start()
+    os.waitpid(truth.start([Step("cpuid", 1000)]), 0)
+    probes.freeze()
+    exits, spans = probes.take()
+    for cpu in set(exits["cpu"].tolist()):
+        mine = exits[exits["cpu"] == cpu]
+        assert (np.diff(mine["number"].astype("i8")) == 1).all() and len(mine) <= 64
+        assert probes.lost["exits"][cpu] == int(mine["number"][0]) - 1
+    lost = int(probes.lost["exits"].sum())
+    assert len(exits) + lost == paired(live) - before and lost >= 1000 - 128 and len(spans) <= 128
+    probes.stop()
+
+
+def test_what_is_read_while_it_is_overwritten_is_whole(small: tuple[Live, TimelineProbes]) -> None:
+    live, probes = small
+    before = paired(live)
+    probes.start()
+    guest = truth.start([Step("cpuid", 20_000)])
+    taken = [probes.take()[0]]
+    while not os.waitpid(guest, os.WNOHANG)[0]:
         taken.append(probes.take()[0])
-        exits = np.concatenate(taken)
-        told = exits[exits["reason"] != NO_REASON]
-        pairs = int(live.read().threads["pairs"].sum())
-        assert len(told) + int(probes.lost["exits"].sum()) in (pairs, pairs - 1)
-        assert (told["begin_ns"] <= told["end_ns"]).all() and (told["guest_ns"] <= told["begin_ns"]).all()
-        assert set(unpack(told["id"])[0].tolist()) == {guest}
-        for cpu in set(told["cpu"].tolist()):
-            mine = told[told["cpu"] == cpu]
-            follows = np.flatnonzero(np.diff(mine["number"].astype("i8")) == 1)
-            assert (mine["guest_ns"][1:][follows] == mine["end_ns"][:-1][follows]).all()
-        print(f"\n{len(told)} whole, {probes.lost['exits'].sum()} lost")
-        assert probes.lost["exits"].sum() > 0 and len(told) > 64
+    probes.freeze()
+    exits = np.concatenate([*taken, probes.take()[0]])
+    lost = int(probes.lost["exits"].sum())
+    print(f"\n{len(exits)} whole, {lost} lost")
+    assert len(exits) + lost == paired(live) - before and lost > 0 and len(exits) > 64
+    assert (exits["guest_ns"] <= exits["begin_ns"]).all() and (exits["begin_ns"] <= exits["end_ns"]).all()
+    assert set(unpack(exits["id"])[0].tolist()) == {guest}
+    for cpu in set(exits["cpu"].tolist()):
+        mine = exits[exits["cpu"] == cpu]
+        follows = np.flatnonzero(np.diff(mine["number"].astype("i8")) == 1)
+        same = mine["guest_ns"][1:][follows] == mine["end_ns"][:-1][follows]
+        assert same.mean() > 0.99  # but where it was on another CPU between
+    probes.stop()
