@@ -35,6 +35,7 @@ from .scenarios import HOG, ON_CPU, Vm, process
 # still between the two, for ms on a busy machine: the bound is for the median.
 USUALLY = 20_000  # ns
 EDGE = 5_000_000  # ns at both ends of what ftrace recorded that are not compared: it begins on one CPU after the other
+KNOWN = 1_000_000  # ns
 SECONDS = 1.0
 
 
@@ -176,19 +177,19 @@ def test_every_sleep_and_wait_is_ftraces_one_by_one(observed: Observed, state: s
     spans = spans[(spans["number"] > 0) & (spans["state"] == STATES.index(state))]
     differences = list[int]()
     for tid in tids:
-        mine = within(spans[spans["id"] & 0xFFFFFFFF == tid], events)
-        if replayed.get(tid):  # of what it did before its first event the replay knows nothing
-            mine = mine[mine["begin_ns"] >= replayed[tid][0].start]
-        if not len(mine):
-            continue
         theirs = list[tuple[int, int]]()
         for one in replayed[tid]:
-            if one.states != (state,):
+            if one.states not in ((state,), (state, "wait")):  # from sched_waking to sched_wakeup it sleeps
                 continue
             if theirs and theirs[-1][1] == one.start:  # it was moved, or asked for meanwhile
                 theirs[-1] = (theirs[-1][0], one.end)
             else:
                 theirs.append((one.start, one.end))
+        mine = within(spans[spans["id"] & 0xFFFFFFFF == tid], events)
+        if theirs:  # of what it did before its first events the replay knows nothing
+            mine = mine[mine["begin_ns"] >= theirs[0][0] - KNOWN]
+        if not len(mine):
+            continue
         theirs = from_the_first(mine, theirs)
         assert len(mine) == len(theirs), (tid, len(mine), len(theirs))
         for one, other in zip(mine, theirs, strict=True):
