@@ -43,7 +43,6 @@ def overview(parsers: Mapping[str, Parser]) -> str:
     return "\n".join(
         [
             TITLE,
-            "",
             "  sudo kvmtop [OPTION]...",
             "  kvmtop COMMAND [OPTION]...",
             "",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..host.tracing import Trace
     from ..output.chrome_trace import Written
 
-SUMMARY = "write every single exit of a moment, for ui.perfetto.dev and speedscope"
+SUMMARY = "every single exit of a moment, for Perfetto and speedscope"
 MOST = 3600  # seconds
 
 
@@ -29,8 +29,9 @@ def parser() -> Parser:
     p = Parser(
         "trace",
         SUMMARY,
-        "A process per VM and a track per vCPU: it is in the guest or in an exit, and of that some is the kernel's,"
-        "\nuser space's, idle, blocked or a wait for a CPU; the tracks of the CPUs tell who ran instead.",
+        "A process per VM and a track per vCPU: it is in the guest or in an exit, and of\n"
+        "that some is the kernel's, user space's, idle, blocked or a wait for a CPU; the\n"
+        "tracks of the CPUs tell who ran instead. Open it at ui.perfetto.dev.",
     )
     p.add_argument(
         "file",

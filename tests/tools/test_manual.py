@@ -11,6 +11,7 @@ import pytest
 
 from kvmtop import cli
 from kvmtop.commands import help
+from kvmtop.model.vocabulary import NESTED, SVM
 from kvmtop.output.prometheus import Exporter
 from kvmtop.recording import format as recorded
 from kvmtop.tables.exit_reasons import COLUMNS
@@ -66,6 +67,8 @@ def test_every_metric(page: str) -> None:
     host, others = Busy(), Others()
     others.add(4000, 4000, "main", "qemu")
     host.others = others.rows(host.now)
+    host.exits(4001, 0x72, 1000, isa=SVM | NESTED)
+    host.vcpus[4001].nested = 1000
     exporter = Exporter(host)
     exporter.read()
     served = {

@@ -83,12 +83,12 @@ async def test_it_says_what_the_time_went_to_and_draws_blocks_as_wide_as_their_s
     assert lines[0].startswith("60.0% blocked in userfaultfd, 16.0% in compaction")
     assert re.match(r"▎kvm_mmu_page_fault +96\.0%", lines[1])
     assert re.match(r"hva_to_pfn › handle_mm_fault +88\.0% +", lines[2])
-    assert re.match(r"handle_userfault +60\.0% +do_huge_pmd_\S+ 28\.0%", lines[3])
-    assert re.match(r"compact\S+ .*clear\S+", lines[4])
+    assert re.match(r"handle_userfault +60\.0% +do_hug\S+ 28\.0%", lines[3])
+    assert re.match(r"compac\S+ .*clea\S+", lines[4])
     assert lines[-1].startswith("kvm_mmu_page_fault [kvm] · 96.0ms · 9 samples · 10 times off the CPU")
     # The share of the width: 60 % of it, to a cell.
     width = max(map(len, lines))
-    assert lines[3].index("do_huge") == pytest.approx(0.6 * width, abs=3)
+    assert lines[3].index("do_hug") == pytest.approx(0.6 * width, abs=3)
 
 
 async def test_keys_walk_in_the_tree_and_enter_makes_a_block_the_widest() -> None:
