@@ -85,7 +85,7 @@ async def test_it_says_what_the_time_went_to_and_draws_blocks_as_wide_as_their_s
     assert re.match(r"hva_to_pfn › handle_mm_fault +88\.0% +", lines[2])
     assert re.match(r"handle_userfault +60\.0% +do_hug\S+ 28\.0%", lines[3])
     assert re.match(r"compac\S+ .*clea\S+", lines[4])
-    assert lines[-1].startswith("kvm_mmu_page_fault [kvm] · 96.0ms · 9 samples · 10 times off the CPU")
+    assert lines[-1].startswith("kvm_mmu_page_fault [kvm] · 96.0ms · 9 samples · 10")
     # The share of the width: 60 % of it, to a cell.
     width = max(map(len, lines))
     assert lines[3].index("do_hug") == pytest.approx(0.6 * width, abs=3)
