@@ -56,9 +56,7 @@ ON_BOTH = (
             "details",
             "dirty_log",
             "nested",
-            "stacks",
             "states",
-            "trace",
             "zz_apicv",
         )
     ]
@@ -70,7 +68,13 @@ ON_BOTH = (
             "a_wrong_place_is_found_out[vmcb]",
         )
     ]
-    + ["tests/on_host/test_churn.py::test_a_reused_thread_id_is_another_thread"]
+    + [
+        "tests/on_host/test_churn.py::test_a_reused_thread_id_is_another_thread",
+        "tests/on_host/test_stacks.py::test_a_page_that_takes_5_ms_is_found_in_its_stack_and_to_5_percent[userfaultfd]",
+        "tests/on_host/test_stacks.py::test_the_samples_own_timer_is_no_news",
+        "tests/on_host/test_trace.py::test_every_exit_is_ftraces_one_by_one",
+        "tests/on_host/test_trace.py::test_every_sleep_and_wait_is_ftraces_one_by_one[wait]",
+    ]
 )
 
 
