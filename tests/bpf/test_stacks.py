@@ -86,8 +86,8 @@ def test_what_it_sleeps_in_and_how_long(counting: Collector, probes: StackProbes
 
     with Player(act) as player:
         player.wait()
-        first, end = row(counting, player.pid)
         during = told(counting, probes)
+        first, end = row(counting, player.pid)
         player.next()
         after, cells = told(counting, probes), machine.cells(counting, player.pid)
     io = off(after, player.pid, "blocked")[IO, "do_nanosleep"]
