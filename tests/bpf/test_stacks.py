@@ -7,6 +7,7 @@ import select
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
@@ -123,8 +124,11 @@ def test_who_is_preempted_has_waited_and_has_no_stack(counting: Collector, probe
 
         with Player(act) as player:
             player.wait()
+            clock = Path(f"/proc/{player.pid}/schedstat")
+            spun = int(clock.read_text().split()[0])
             player.go()
-            time.sleep(0.05)
+            while int(clock.read_text().split()[0]) < spun + 5 * MS:  # it runs, and has not just been woken
+                time.sleep(0.005)
             with hog(max(before), 0.2):
                 pass
             player.wait()
