@@ -128,11 +128,12 @@ def test_slow_exits_are_those_of_a_vmm_that_sleeps() -> None:
             assert process.wait() == 0
         snapshot = live.read()
         assert snapshot.details is not None
-        found = slow_exits.read(snapshot.details.slow, snapshot)
+        every = slow_exits.read(snapshot.details.slow, snapshot)
     finally:
         live.close()
-    for one in found:
+    for one in every:
         print(line(one, Labels(snapshot.names)))
+    found = [one for one in every if one.name in ("io", "IO_INSTRUCTION")]  # a busy host stands still in others, too
     assert len(found) == 20 and snapshot.details.undelivered == 0
     for one in found:
         assert (one.kind, one.value, one.extra) == ("io", PORT, 0x101)

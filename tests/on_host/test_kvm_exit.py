@@ -48,8 +48,20 @@ def nothing_missed(snapshot: Snapshot) -> bool:
     return (snapshot.lost, snapshot.unpaired, snapshot.overwritten) == (0, 0, 0)
 
 
-def test_the_raw_one_takes_over_in_mid_run_and_every_exit_is_counted() -> None:
+def no_map_calls(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classic program misses what happens while a map's system call is on its CPU: none until the raw one counts."""
+    retire = collector._retire
+
+    def later(*rows: Any) -> None:
+        if collector._exits.how.startswith(RAW):
+            retire(*rows)
+
+    monkeypatch.setattr(collector, "_retire", later)
+
+
+def test_the_raw_one_takes_over_in_mid_run_and_every_exit_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     collector = Collector()
+    no_map_calls(collector, monkeypatch)
     with truth.counting(*truth.BY_THREAD) as kernel:
         with taking_over(collector):
             truth.run_guest("--vcpus", "3", "cpuid:2000", *GUEST[3:])  # more than there are CPUs
@@ -62,14 +74,7 @@ def test_the_raw_one_takes_over_in_mid_run_and_every_exit_is_counted() -> None:
 
 def test_it_takes_over_while_guests_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
     collector, pids = Collector(threads=128), deque[int]()
-    retire = collector._retire
-
-    def later(*rows: Any) -> None:
-        """A classic program misses what happens while a map's system call is on its CPU: none until the raw one counts."""
-        if collector._exits.how.startswith(RAW):
-            retire(*rows)
-
-    monkeypatch.setattr(collector, "_retire", later)
+    no_map_calls(collector, monkeypatch)
     with truth.counting(*truth.BY_THREAD) as kernel:
         with taking_over(collector):
             for number in range(24):  # two at a time

@@ -58,9 +58,14 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-LIVE_ONLY = ("time", "kvmtop", "recording", "counted_by", "touched", "slow", "polling", "findings")
+LIVE_ONLY = ("time", "kvmtop", "recording", "counted_by", "touched", "slow", "polling", "profile", "findings", "apic")
 
 
 def counters(text: str) -> list[Object]:
     """What a replay has in common with its live run."""
-    return [{name: value for name, value in line.items() if name not in LIVE_ONLY} for line in lines(text)]
+    found = [{name: value for name, value in line.items() if name not in LIVE_ONLY} for line in lines(text)]
+    for line in found:
+        for vm in line.get("vms", ()):
+            for name in LIVE_ONLY:
+                vm.pop(name, None)
+    return found
