@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Collection
 from pathlib import Path
 
@@ -21,24 +22,33 @@ EVERY = 10_000_000_000  # ns: it may change at any time
 
 
 class Apics:
-    """Asked at each reading; looks now and then, and as soon as there is another VM. Nothing is loaded before that."""
+    """Asked at each reading; looks now and then, and as soon as there is another VM.
+
+    What it takes is loaded in a thread: to find the kernel's types takes long where it is slow, and readings shall not
+    wait for it.
+    """
 
     def __init__(self) -> None:
         self._source: Apicv | None = None
+        self._loader = threading.Thread(target=self._load, daemon=True)
+        self._loader.start()
         self._then = 0
         self._asked = frozenset[int]()
         self._found = Apic(unknown="not read yet")
 
+    def _load(self) -> None:
+        self._source = Apicv()
+
     def update(self, pids: Collection[int], now_ns: int) -> Apic:
         """Of these VMs and others, at most EVERY old."""
-        if pids and (not self._asked.issuperset(pids) or now_ns - self._then >= EVERY):
-            self._source = self._source or Apicv()
+        if self._source and pids and (not self._asked.issuperset(pids) or now_ns - self._then >= EVERY):
             self._then, self._asked = now_ns, frozenset(pids)
             self._found = read(self._source)
         return self._found
 
     def close(self) -> None:
         """Free what was loaded."""
+        self._loader.join()
         if self._source:
             self._source.close()
             self._source = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,25 @@ def source(monkeypatch: pytest.MonkeyPatch) -> Source:
     return one
 
 
+def loaded() -> Apics:
+    one = Apics()
+    one._loader.join()
+    return one
+
+
+def test_while_it_is_loaded_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    monkeypatch.setattr(apicv, "Apicv", lambda: go.wait(30) and Source())
+    apics = Apics()
+    assert apics.update([7], 1) == Apic({}, "not read yet")
+    go.set()
+    apics._loader.join()
+    assert apics.update([7], 2).unknown == "KVM has no such VM open"
+    apics.close()
+
+
 def test_looked_at_as_soon_as_there_is_another_vm_and_now_and_then(source: Source) -> None:
-    apics, now = Apics(), 10**12
+    apics, now = loaded(), 10**12
     assert apics.update([], now) == Apic({}, "not read yet") and source.reads == 0
     source.found = {7: ("PIT_REINJ",)}
     assert apics.update([7], now).inhibits == {7: ("PIT_REINJ",)}
@@ -55,11 +73,11 @@ def test_why_nothing_is_known(source: Source, monkeypatch: pytest.MonkeyPatch) -
     def broken() -> dict[int, tuple[str, ...]]:
         raise OSError(12, "Cannot allocate memory")
 
-    assert Apics().update([7], 1).unknown == "KVM has no such VM open"
+    assert loaded().update([7], 1).unknown == "KVM has no such VM open"
     source.why = "this kernel tells nothing"
-    assert Apics().update([7], 1).unknown == "this kernel tells nothing"
+    assert loaded().update([7], 1).unknown == "this kernel tells nothing"
     monkeypatch.setattr(source, "read", broken)
-    assert Apics().update([7], 1) == Apic({}, "the kernel does not tell: Cannot allocate memory")
+    assert loaded().update([7], 1) == Apic({}, "the kernel does not tell: Cannot allocate memory")
 
 
 def test_the_modules_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
