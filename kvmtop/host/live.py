@@ -57,7 +57,6 @@ class Live:
         self._standstill = Standstill()
         self._quotas = Quotas()
         self._others = OtherThreads()
-        self._apics = Apics()
         self._pids = pids
         self._detail: Detail | None = None
         self._stacks: StackProbes | None = None
@@ -72,6 +71,7 @@ class Live:
             self._close_looks()
             self._collector.close()
             raise
+        self._apics = Apics()
 
     def look(self, look: DetailRequest | None) -> None:
         """From the next reading on, tell these details, or none. From any thread."""
