@@ -45,7 +45,7 @@ def test_ten_seconds_without_a_terminal(busy: subprocess.Popen[bytes], tmp_path:
     assert rows != text and re.fullmatch(r"((0x[0-9a-f]{3,8}|\d+): \d+ \d+ \d+ \d+ \d+\n)+", rows)
     assert done.stdout.endswith("\n" + text)
     tables = re.findall(r"^REASON .*$", done.stdout, re.MULTILINE)
-    assert len(tables) == 10
+    assert 8 <= len(tables) <= 10  # one a second; a slow host misses some, and each says how long it was
     code = 0x72 if isa == SVM else 10
     (count,) = re.findall(rf"^{'0x072' if isa == SVM else '10'}: (\d+)", rows, re.MULTILINE)
     assert int(count) > 1000, code
