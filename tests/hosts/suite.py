@@ -132,15 +132,15 @@ def here(*arguments: str, lost: str = "") -> Result:
 
 def jobs(long: bool) -> dict[str, Callable[[], Result]]:
     """All of them by name, in the order in which they are begun."""
-    everything = ["tests/on_host"]
+    everything, some = ["tests/on_host"], [] if long else ["-m", "not long"]
     return {
         "amd-6.1": partial(in_host, "amd", "6.1", everything if long else [*everything, *ON_THE_OTHER], long),
         "amd-6.12": partial(in_host, "amd", "6.12", everything if long else ON_BOTH, long),
         "amd-terminal": partial(here, "tests/test_terminal.py", "-k", "on_a_real_host", lost="(ended)"),
         "intel-6.1": partial(in_host, "intel", "6.1", ON_INTEL, long),
         "intel-6.12": partial(in_host, "intel", "6.12", ON_INTEL if long else ON_BOTH_INTEL, long),
-        "fresh-bookworm": partial(here, "tests/test_fresh_machine.py", "-k", "bookworm"),
-        "fresh-trixie": partial(here, "tests/test_fresh_machine.py", "-k", "trixie"),
+        "fresh-bookworm": partial(here, "tests/test_fresh_machine.py", "-k", "bookworm", *some),
+        "fresh-trixie": partial(here, "tests/test_fresh_machine.py", "-k", "trixie", *some),
     }
 
 
