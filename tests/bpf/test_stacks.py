@@ -22,17 +22,10 @@ from kvmtop.model.stacks import FREQUENCY, Off, Stack
 from kvmtop.model.vocabulary import OUTSIDE
 
 from . import machine
-from .machine import Player, enter, hog, leave, nap, row, run, spin, to_user
+from .machine import Player, enter, hog, leave, nap, needs_two, row, run, spin, to_user
 
 CPUID, IO = 0x72, 0x7B
 MS = 1_000_000
-needs_two = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: whoever hogs it hogs the test, too")
-
-
-@pytest.fixture(scope="module")
-def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
-    with machine.machine(tmp_path_factory.mktemp("machine"), "notes", threads=64) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
