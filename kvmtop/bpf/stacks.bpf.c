@@ -59,9 +59,9 @@ struct tally { /* of a CPU */
 };
 
 struct config {
-    u32 only; /* this reason alone */
+    u32 only; /* this reason alone, */
     u32 reason;
-    u32 isa;
+    u32 isa; /* of all levels, since KVM says later whose exit it is */
     u32 pad;
 };
 
@@ -77,16 +77,19 @@ BPF_TABLE("stacktrace", int, struct bpf_stacktrace, stacks, STACKS);
 BPF_TABLE("stacktrace", int, struct bpf_stacktrace, more, MORE); /* for what another stack has the place of */
 
 #include "rows.h"
+#include "levels.h"
 
 static __always_inline bool wanted(struct thread *t)
 {
     struct config *g = config();
 
-    return g && t->exit_ns > UNSEEN && (!g->only || (t->reason == g->reason && t->isa == g->isa));
+    if (!g || t->exit_ns <= UNSEEN)
+        return 0;
+    return !g->only || (t->reason == g->reason && (t->isa & ~(NESTED | REFLECTED)) == g->isa);
 }
 
 /* It has a CPU again, since `now`. */
-static __always_inline void back(struct sleeper *s, struct thread *t, u64 now)
+static __always_inline void back(u32 slot, struct sleeper *s, struct thread *t, u64 now)
 {
     u64 ns = now - s->since_ns, waited = t->part[WAIT] + t->part[THROTTLED] - s->waited;
 
@@ -94,6 +97,7 @@ static __always_inline void back(struct sleeper *s, struct thread *t, u64 now)
     if (s->key.id != t->id)
         return; /* the slot is another thread's */
     struct key k = s->key;
+    struct early *e = early_of(slot, t);
     u32 place;
     bool fresh;
     struct row *row = row_of(&k, &place, &fresh);
@@ -111,6 +115,8 @@ static __always_inline void back(struct sleeper *s, struct thread *t, u64 now)
     row->waited += waited;
     if (ns > row->max)
         row->max = ns;
+    if (e)
+        note(e, place, ns, waited);
 }
 
 /* sched_switch(preempt, prev, next). */
@@ -127,7 +133,7 @@ int on_switch(void *ctx)
         return 0;
     u32 slot = cpu->slot; /* of next, as collector.bpf.c has just found out */
     if (slot && (s = sleepers.lookup(&slot)) && s->since_ns && (t = threads.lookup(&slot)))
-        back(s, t, t->since_ns);
+        back(slot, s, t, t->since_ns);
     if (!is_vcpu(pid))
         return 0;
     if (!(t = thread_of(pid, &slot)) || !(s = sleepers.lookup(&slot)))
@@ -185,5 +191,8 @@ int on_sample(void *ctx)
     asm volatile("" ::: "memory");
     one->number = number;
     y->samples = number;
+    struct early *e = early_of(slot, t);
+    if (e)
+        note_sample(e, at, number);
     return 0;
 }
