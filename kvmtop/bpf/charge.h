@@ -3,7 +3,6 @@
 
 #define MOST 64 /* waiters that a CPU can have; what others wait is not charged to anybody */
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
-#define HARDIRQ_MASK 0x000f0000 /* include/linux/preempt.h */
 #define NO_CALL (~0ULL)
 #define KSOFTIRQ 0x71726974666f736bULL /* "ksoftirqd/0" begins so, read as a number */
 

@@ -22,36 +22,28 @@ static __always_inline void introduce(struct row *row)
 }
 
 /* here: the actor is on this CPU, so a task is the current one. */
-static __always_inline struct row *row_of(struct key *k, struct runner *r, bool here)
+static __always_inline struct row *row_for(struct key *k, struct runner *r, bool here)
 {
-    u32 *known = places.lookup(k), n = 0;
+    u32 place = 0;
+    bool fresh = 0;
+    struct row *row = row_of(k, &place, &fresh);
 
-    if (known) {
-        n = *known;
-        return rows.lookup(&n);
+    if (row && fresh) {
+        if (place > r->top)
+            r->top = place;
+        if (here && k->by == TASK)
+            introduce(row);
     }
-    if (free_rows.pop(&n) || !n)
-        return 0;
-    struct row *row = rows.lookup(&n);
-    if (!row || places.update(k, &n)) {
-        free_rows.push(&n, 0);
-        return 0;
-    }
-    if (n > r->top)
-        r->top = n;
-    row->key = *k;
-    if (here && k->by == TASK)
-        introduce(row);
     return row;
 }
 
 static __always_inline void add(struct key *k, struct runner *r, bool here, u64 ns, u64 count)
 {
-    struct row *row = row_of(k, r, here);
+    struct row *row = row_for(k, r, here);
 
     if (!row) { /* what has no room is nobody's */
         k->who = k->by = 0;
-        row = row_of(k, r, 0);
+        row = row_for(k, r, 0);
         if (!row)
             return;
     }

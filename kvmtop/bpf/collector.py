@@ -154,7 +154,7 @@ class Collector:
         self._unpaired, self._overwritten = -started.unpaired, -started.overwritten
 
     def shared(self) -> dict[str, int]:
-        """The descriptors of the maps that detail.bpf.c and scheduling.bpf.c read."""
+        """The descriptors of the maps that other C files read (beside.h)."""
         return {name: self._fd(name) for name in ("threads", "cpus", "slots")} | {"bits": self._bits}
 
     def seed(self, sleepers: Iterable[Sleeper]) -> None:

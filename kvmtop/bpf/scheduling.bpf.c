@@ -17,20 +17,15 @@
 #include "charge.h"
 #include "task.h"
 #include "thread.h"
+#include "beside.h"
+#include "preempt.h"
 
 BPF_F_TABLE("array", u32, struct row, rows, ROWS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct waiter, waiters, THREADS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct runner, runners, CPUS, MAP_FLAGS);
-BPF_F_TABLE("array", u32, struct config, configs, 1, MAP_FLAGS);
-BPF_ARRAY(threads, struct thread, 1); /* collector.bpf.c's, these four */
-BPF_ARRAY(cpus, struct cpu, 1);
-BPF_ARRAY(bits, u64, 1);
-BPF_HASH(slots, u32, u32);
 BPF_HASH(places, struct key, u32, ROWS);
 BPF_STACK(free_rows, u32, ROWS);
 BPF_TABLE("stacktrace", int, struct bpf_stacktrace, stacks, 1024);
-
-#define ARGUMENT(n) (((u64 *)ctx)[n])
 
 static __always_inline struct runner *runner_of(u32 n)
 {
@@ -40,12 +35,6 @@ static __always_inline struct runner *runner_of(u32 n)
 static __always_inline struct runner *runner(void)
 {
     return runner_of(bpf_get_smp_processor_id());
-}
-
-static __always_inline struct config *config(void)
-{
-    u32 zero = 0;
-    return configs.lookup(&zero);
 }
 
 /* The row of a slot; it is anew where the slot was another thread's. */
@@ -65,16 +54,13 @@ static __always_inline struct waiter *waiter(u32 slot, struct thread *t)
 /* A vCPU's thread that is looked at, by its id; its slot. */
 static __always_inline struct thread *watched(u32 tid, u32 *slot)
 {
-    u32 *known = slots.lookup(&tid);
+    struct thread *t = thread_of(tid, slot);
     struct config *g = config();
 
-    if (!known || !g)
-        return 0;
-    *slot = *known;
-    struct thread *t = threads.lookup(slot);
-    return t && (u32)t->id == tid && (!g->pid || t->id >> 32 == g->pid) ? t : 0;
+    return t && g && (!g->pid || t->id >> 32 == g->pid) ? t : 0;
 }
 
+#include "rows.h"
 #include "charging.h"
 
 /* It sleeps, and not because its guest halts. */
@@ -136,15 +122,7 @@ int on_switch(void *ctx)
 /* Who wakes somebody on this CPU. */
 static __always_inline void waking(struct runner *r, struct actor *a)
 {
-    u32 count = 0;
-
-#ifdef PREEMPT_COUNT
-    if (!r->base) {
-        u32 n = bpf_get_smp_processor_id();
-        bpf_probe_read_kernel(&r->base, sizeof(r->base), (void *)(CPU_OFFSETS + 8ULL * n));
-    }
-    bpf_probe_read_kernel(&count, sizeof(count), (void *)(r->base + PREEMPT_COUNT));
-#endif
+    u32 count = preempt_count(&r->base);
     u64 id = bpf_get_current_pid_tgid();
     a->who = id;
     a->by = (u32)id ? TASK : IDLE_CPU;

@@ -17,7 +17,6 @@
 #include "task.h"
 #include "thread.h"
 
-#define ARGUMENT(n) (((u64 *)ctx)[n])
 #define COLLISION -17 /* EEXIST: another stack has the place */
 
 struct key {
@@ -60,55 +59,37 @@ struct tally { /* of a CPU */
 };
 
 struct config {
-    u32 only; /* this reason alone */
+    u32 only; /* this reason alone, */
     u32 reason;
-    u32 isa;
+    u32 isa; /* of all levels, since KVM says later whose exit it is */
     u32 pad;
 };
+
+#include "beside.h"
 
 BPF_F_TABLE("array", u32, struct row, rows, ROWS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct sleeper, sleepers, THREADS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct sample, samples, CPUS * RING, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct tally, tallies, CPUS, MAP_FLAGS);
-BPF_F_TABLE("array", u32, struct config, configs, 1, MAP_FLAGS);
-BPF_ARRAY(threads, struct thread, 1); /* collector.bpf.c's, these four */
-BPF_ARRAY(cpus, struct cpu, 1);
-BPF_ARRAY(bits, u64, 1);
-BPF_HASH(slots, u32, u32);
 BPF_HASH(places, struct key, u32, ROWS);
 BPF_STACK(free_rows, u32, ROWS);
 BPF_TABLE("stacktrace", int, struct bpf_stacktrace, stacks, STACKS);
 BPF_TABLE("stacktrace", int, struct bpf_stacktrace, more, MORE); /* for what another stack has the place of */
 
+#include "rows.h"
+#include "levels.h"
+
 static __always_inline bool wanted(struct thread *t)
 {
-    u32 zero = 0;
-    struct config *g = configs.lookup(&zero);
+    struct config *g = config();
 
-    return g && t->exit_ns > UNSEEN && (!g->only || (t->reason == g->reason && t->isa == g->isa));
-}
-
-static __always_inline struct row *row_of(struct key *k)
-{
-    u32 *known = places.lookup(k), n = 0;
-
-    if (known) {
-        n = *known;
-        return rows.lookup(&n);
-    }
-    if (free_rows.pop(&n) || !n)
+    if (!g || t->exit_ns <= UNSEEN)
         return 0;
-    struct row *row = rows.lookup(&n);
-    if (!row || places.update(k, &n)) {
-        free_rows.push(&n, 0);
-        return 0;
-    }
-    row->key = *k;
-    return row;
+    return !g->only || (t->reason == g->reason && (t->isa & ~(NESTED | REFLECTED)) == g->isa);
 }
 
 /* It has a CPU again, since `now`. */
-static __always_inline void back(struct sleeper *s, struct thread *t, u64 now)
+static __always_inline void back(u32 slot, struct sleeper *s, struct thread *t, u64 now)
 {
     u64 ns = now - s->since_ns, waited = t->part[WAIT] + t->part[THROTTLED] - s->waited;
 
@@ -116,7 +97,10 @@ static __always_inline void back(struct sleeper *s, struct thread *t, u64 now)
     if (s->key.id != t->id)
         return; /* the slot is another thread's */
     struct key k = s->key;
-    struct row *row = row_of(&k);
+    struct early *e = early_of(slot, t);
+    u32 place;
+    bool fresh;
+    struct row *row = row_of(&k, &place, &fresh);
     if (!row) {
         u32 n = bpf_get_smp_processor_id();
         struct tally *y = tallies.lookup(&n);
@@ -131,6 +115,8 @@ static __always_inline void back(struct sleeper *s, struct thread *t, u64 now)
     row->waited += waited;
     if (ns > row->max)
         row->max = ns;
+    if (e)
+        note(e, place, ns, waited);
 }
 
 /* sched_switch(preempt, prev, next). */
@@ -147,17 +133,13 @@ int on_switch(void *ctx)
         return 0;
     u32 slot = cpu->slot; /* of next, as collector.bpf.c has just found out */
     if (slot && (s = sleepers.lookup(&slot)) && s->since_ns && (t = threads.lookup(&slot)))
-        back(s, t, t->since_ns);
+        back(slot, s, t, t->since_ns);
     if (!is_vcpu(pid))
         return 0;
-    u32 *known = slots.lookup(&pid);
-    if (!known)
-        return 0;
-    slot = *known;
-    if (!(t = threads.lookup(&slot)) || !(s = sleepers.lookup(&slot)))
+    if (!(t = thread_of(pid, &slot)) || !(s = sleepers.lookup(&slot)))
         return 0;
     s->since_ns = 0;
-    if ((u32)t->id != pid || !t->off || !wanted(t))
+    if (!t->off || !wanted(t))
         return 0;
     s->key.id = t->id;
     s->key.reason = t->reason;
@@ -209,5 +191,8 @@ int on_sample(void *ctx)
     asm volatile("" ::: "memory");
     one->number = number;
     y->samples = number;
+    struct early *e = early_of(slot, t);
+    if (e)
+        note_sample(e, at, number);
     return 0;
 }

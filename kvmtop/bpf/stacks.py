@@ -14,7 +14,7 @@ from ..errors import KvmtopError
 from ..model.arrays import Array, find
 from ..model.snapshot import Snapshot, Stacks
 from ..model.stacks import FREQUENCY, Off, Stack
-from ..model.vocabulary import STATES, Key
+from ..model.vocabulary import STATES, Key, vendor
 from . import btf, kallsyms, syscalls
 from .btf import TYPEDEF
 from .keyed_rows import KeyedRows
@@ -53,6 +53,7 @@ _OFFSETS = (
     ("DATA_EVENT", "bpf_perf_event_data_kern", ("event",)),
     ("EVENT_EXPIRES", "perf_event", ("hw.hrtimer.node.expires",)),
 )
+_LEVELS = ("kvm_nested_vmexit", "kvm_nested_vmexit_inject")
 _CANNOT = "stacks cannot be told on this kernel: that takes its types (CONFIG_DEBUG_INFO_BTF, and Linux 5.5)"
 
 
@@ -81,6 +82,7 @@ class StackProbes:
             [
                 Probe("sched", "sched_switch", "on_switch", "typed", switch),
                 Probe("perf", "cpu-clock", "on_sample", "sample", frequency=FREQUENCY),
+                *(Probe("kvm", name, "on_level", "raw") for name in _LEVELS if self._tracefs.format("kvm", name)),
             ],
             [*sizes, "free_rows", "places", "stacks", "more"],
             shared,
@@ -116,7 +118,8 @@ class StackProbes:
         self._forget()
         config = np.zeros(1, CONFIG)
         if only[0]:
-            config["only"], config["isa"], config["reason"] = 1, *only[0]
+            isa, code = only[0]
+            config["only"], config["isa"], config["reason"] = 1, vendor(isa), code
         self._maps["configs"].write([0], config)
         self._probes.attach(self._tracefs)
         self._look, self._base = only, base()
@@ -195,7 +198,7 @@ class StackProbes:
             for row in gone:
                 _add(self._given_up, self._stack(row), _off(row))
             found = dict(self._given_up)
-            for row in (*rows, *_still(sleepers, snapshot)):
+            for row in (*rows[rows["ns"] > 0], *_still(sleepers, snapshot)):  # some has gone to another level's row
                 _add(found, self._stack(row), _off(row))
             self._drain()
             tallies = self._maps["tallies"].read()

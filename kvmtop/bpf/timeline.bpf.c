@@ -12,109 +12,21 @@
  * and after has it whole.
  *
  * Flags, from bpf/timeline.py: TASK_*: offsets in the kernel's structures; KIND_*, AT_*: as detail.bpf.c has them;
- * PREEMPT_COUNT, CPU_OFFSETS: as scheduling.bpf.c has them; RAW: what can comes as a raw tracepoint; THREADS, CPUS, EXITS, SPANS: sizes of the maps, the last two
- * a power of two for each CPU; MAP_FLAGS.
+ * PREEMPT_COUNT, CPU_OFFSETS: as scheduling.bpf.c has them; RAW: what can comes as a raw tracepoint; THREADS, CPUS,
+ * EXITS, SPANS: sizes of the maps, the last two a power of two for each CPU; MAP_FLAGS.
  */
 #include "task.h"
 #include "thread.h"
-
-#define RAN STATES /* a span's state where it is a CPU's: a task had it */
-#define NO_REASON (~0U)
-#define HARDIRQ_MASK 0x000f0000 /* include/linux/preempt.h */
-#define SOFTIRQ_OFFSET 0x00000100
-#define KVM_TRACE_MMIO_READ 1 /* include/trace/events/kvm.h; 0 announces a read that user space must answer */
-#define KVM_TRACE_MMIO_WRITE 2
-#define WRITE 1 /* extra: as detail.bpf.c has it */
-#define FAST (0xff << 8)
-#define INTERRUPTED 1
-
-enum { NOBODY, A_TASK, AN_INTERRUPT }; /* that woke it; NOBODY: not known */
-
-struct exit { /* all of one, with the time in the guest before it */
-    u64 number;   /* from 1; 0 while it is written */
-    u64 guest_ns; /* since when it was in the guest before; 0: not known */
-    u64 begin_ns; /* 0: before somebody looked */
-    u64 end_ns;
-    u64 idle_ns;  /* of it */
-    u64 id;
-    u64 rip;   /* 0: not known */
-    u64 value; /* that it touched first */
-    u32 kind;
-    u32 extra;
-    u32 reason; /* NO_REASON: it was out of the guest without an exit that was seen */
-    u32 isa;
-    u32 vcpu;
-    u32 cpu;
-};
-
-struct span {
-    u64 number;
-    u64 begin_ns;
-    u64 end_ns;
-    u64 id;
-    u64 withheld; /* of a wait, ns, by its group's quota */
-    u64 waker;    /* of a wait after a sleep, where that was a task; 0: the idle one */
-    char comm[16]; /* the waker's; of RAN its own */
-    u16 state;
-    u16 by;
-    u32 cpu;
-};
-
-struct open { /* what of a thread, by its slot, is not over */
-    u64 id;
-    u64 first_ns; /* its first event since somebody looks */
-    u64 begin_ns; /* of the exit; 0: in the guest, or since before somebody looked */
-    u64 guest_ns;
-    u64 since_ns; /* of the state */
-    u64 woken_ns; /* it slept until then */
-    u64 withheld; /* spent[THROTTLED] when the state began */
-    u64 waker;
-    char comm[16];
-    u64 rip;
-    u64 value;
-    u32 kind;
-    u32 extra;
-    u32 state; /* GUEST or KERNEL: none that has a span */
-    u32 by;
-    u32 unseen; /* it is out of the guest without an exit that was seen */
-    u32 reason; /* of an exit that is not over, as its record tells it */
-    u32 isa;
-    u32 pad;
-};
-
-struct ring { /* of a CPU */
-    u64 exits;    /* written so far */
-    u64 spans;
-    u64 missed;   /* entries without an exit before them, and exits without an entry */
-    u64 since_ns; /* when it switched last */
-    u64 base;     /* where its own variables are */
-    u64 next;     /* the task that it has since then */
-    u64 pad[2];
-};
-
-struct config {
-    u64 since_ns; /* when somebody began to look; 0: nobody does */
-};
+#include "timeline.h"
+#include "beside.h"
+#include "preempt.h"
 
 BPF_F_TABLE("array", u32, struct exit, exits, CPUS * EXITS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct span, spans, CPUS * SPANS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct open, opens, THREADS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct ring, rings, CPUS, MAP_FLAGS);
-BPF_F_TABLE("array", u32, struct config, configs, 1, MAP_FLAGS);
-BPF_ARRAY(threads, struct thread, 1); /* collector.bpf.c's, these four */
-BPF_ARRAY(cpus, struct cpu, 1);
-BPF_ARRAY(bits, u64, 1);
-BPF_HASH(slots, u32, u32);
 
-#define ARGUMENT(n) (((u64 *)ctx)[n])
-#define FIELD(type, offset) (*(type *)((char *)ctx + (offset)))
 #define IN_ORDER asm volatile("" ::: "memory")
-
-static __always_inline struct config *config(void)
-{
-    u32 zero = 0;
-    return configs.lookup(&zero);
-}
 
 /* None while nobody looks. */
 static __always_inline struct ring *ring(void)
@@ -127,91 +39,7 @@ static __always_inline struct ring *ring(void)
     return rings.lookup(&n);
 }
 
-/* The thread that runs here, if it is a vCPU's. */
-static __always_inline struct thread *here(u32 *slot)
-{
-    u32 n = bpf_get_smp_processor_id();
-    struct cpu *cpu = cpus.lookup(&n);
-
-    if (!cpu)
-        return 0;
-    *slot = cpu->slot;
-    struct thread *t = threads.lookup(slot);
-    if (!t || t->id != bpf_get_current_pid_tgid())
-        return 0;
-    return t;
-}
-
-/* What is not over of a thread. Its first event, or the slot was another's: the exit that is open is known by its
- * beginning, and what it does now by nobody. */
-static __always_inline struct open *open_of(u32 slot, struct thread *t)
-{
-    struct open *e = opens.lookup(&slot);
-
-    if (!e || e->id == t->id)
-        return e;
-    e->first_ns = e->guest_ns = e->since_ns = e->woken_ns = e->rip = 0;
-    e->kind = e->state = 0;
-    e->begin_ns = t->exit_ns > UNSEEN ? t->exit_ns : 0;
-    e->unseen = t->exit_ns == UNSEEN;
-    e->reason = t->reason;
-    e->isa = t->isa;
-    e->id = t->id;
-    return e;
-}
-
-static __always_inline void tell(struct ring *r, struct open *e, u32 state, u64 begin, u64 end, u64 withheld, bool woken)
-{
-    u32 n = bpf_get_smp_processor_id(), place = n * SPANS + (r->spans & (SPANS - 1));
-    struct span *s = spans.lookup(&place);
-
-    if (!s)
-        return;
-    s->number = 0;
-    IN_ORDER;
-    s->begin_ns = begin;
-    s->end_ns = end;
-    s->id = e->id;
-    s->withheld = withheld;
-    s->by = NOBODY;
-    s->waker = 0;
-    if (woken) {
-        s->by = e->by;
-        s->waker = e->waker;
-        __builtin_memcpy(s->comm, e->comm, sizeof(s->comm));
-    }
-    s->state = state;
-    s->cpu = n;
-    IN_ORDER;
-    s->number = r->spans + 1;
-    IN_ORDER;
-    r->spans++;
-}
-
-/* What its thread does may be something else from `now` on. */
-static __always_inline void follow(struct ring *r, struct open *e, struct thread *t, u64 now)
-{
-    u32 state = t->off ? t->off : t->exit_ns ? t->where : GUEST, was = e->state;
-
-    if (!e->first_ns)
-        e->first_ns = now;
-    if (state == was)
-        return;
-    if (was >= USER) {
-        u64 since = e->since_ns, woken = e->woken_ns;
-        if (woken && (was == IDLE || was == BLOCKED)) {
-            tell(r, e, was, since, woken, 0, 0);
-            since = woken;
-            was = WAIT;
-        }
-        tell(r, e, was, since, now, was == WAIT ? t->spent[THROTTLED] - e->withheld : 0, woken != 0);
-    }
-    e->state = state;
-    e->since_ns = now;
-    e->woken_ns = 0;
-    e->by = NOBODY;
-    e->withheld = t->spent[THROTTLED];
-}
+#include "following.h"
 
 static __always_inline void touch(u32 kind, u64 value, u32 extra)
 {
@@ -219,12 +47,16 @@ static __always_inline void touch(u32 kind, u64 value, u32 extra)
     struct thread *t;
     struct open *e;
 
-    if (!(t = here(&slot)) || !(e = opens.lookup(&slot)) || e->id != t->id || !e->begin_ns || (e->kind && e->kind != KIND_USER)) /* that it left for user space says little */
+    if (!(t = here(&slot)) || !(e = opens.lookup(&slot)) || e->id != t->id || !e->begin_ns)
+        return;
+    if (e->kind && e->kind != KIND_USER) /* that it left for user space says little */
         return;
     e->kind = kind;
     e->value = value;
     e->extra = extra;
 }
+
+#include "touches.h"
 
 int on_exit(void *ctx)
 {
@@ -367,16 +199,9 @@ int on_switch(void *ctx)
     LOAD(u32, tid, next, TASK_PID);
     if (!r || !cpu)
         return 0;
-    if (is_vcpu(pid)) {
-        u32 *known = slots.lookup(&pid);
-        if (known) {
-            slot = *known;
-            t = threads.lookup(&slot);
-            if (t && (u32)t->id == pid && t->off && (e = open_of(slot, t))) {
-                now = t->since_ns;
-                follow(r, e, t, now);
-            }
-        }
+    if (is_vcpu(pid) && (t = thread_of(pid, &slot)) && t->off && (e = open_of(slot, t))) {
+        now = t->since_ns;
+        follow(r, e, t, now);
     }
     slot = cpu->slot; /* of next, as collector.bpf.c has just found out */
     if (slot) {
@@ -412,18 +237,6 @@ int on_switch(void *ctx)
     return 0;
 }
 
-/* A vCPU's thread by its id. */
-static __always_inline struct thread *thread_of(u32 tid, u32 *slot)
-{
-    u32 *known = slots.lookup(&tid);
-
-    if (!known)
-        return 0;
-    *slot = *known;
-    struct thread *t = threads.lookup(slot);
-    return t && (u32)t->id == tid ? t : 0;
-}
-
 /* sched_waking(task): somebody wakes it, on this CPU. */
 int on_waking(void *ctx)
 {
@@ -439,13 +252,7 @@ int on_waking(void *ctx)
     if (!(r = ring()) || !(t = thread_of(tid, &slot)) || !(e = opens.lookup(&slot)) || e->id != t->id)
         return 0;
 #ifdef PREEMPT_COUNT /* else nobody knows whether the current task wakes it, or an interrupt */
-    u32 count = 0;
-    if (!r->base) {
-        u32 n = bpf_get_smp_processor_id();
-        bpf_probe_read_kernel(&r->base, sizeof(r->base), (void *)(CPU_OFFSETS + 8ULL * n));
-    }
-    bpf_probe_read_kernel(&count, sizeof(count), (void *)(r->base + PREEMPT_COUNT));
-    if (count & (HARDIRQ_MASK | SOFTIRQ_OFFSET)) {
+    if (preempt_count(&r->base) & (HARDIRQ_MASK | SOFTIRQ_OFFSET)) {
         e->by = AN_INTERRUPT;
         e->waker = 0;
         return 0;
@@ -482,52 +289,6 @@ int on_wake(void *ctx)
     return 0;
 }
 
-#ifdef AT_MMIO_GPA
-int on_mmio(void *ctx)
-{
-    u32 type = AT_MMIO_TYPE;
-
-    if (type == KVM_TRACE_MMIO_READ || type == KVM_TRACE_MMIO_WRITE)
-        touch(KIND_MMIO, AT_MMIO_GPA, (type == KVM_TRACE_MMIO_WRITE) | AT_MMIO_LEN << 8);
-    return 1;
-}
-#endif
-
-/* As detail.bpf.c has them. */
-#define TOUCH(name, kind, value, extra) \
-    int name(void *ctx)                 \
-    {                                   \
-        touch(kind, value, extra);      \
-        return 1;                       \
-    }
-
-#ifdef AT_FAST_GPA
-TOUCH(on_fast, KIND_MMIO, AT_FAST_GPA, WRITE | FAST)
-#endif
-#ifdef AT_PIO_PORT
-TOUCH(on_pio, KIND_IO, AT_PIO_PORT, (AT_PIO_RW & 1) | AT_PIO_SIZE << 8)
-#endif
-#ifdef AT_MSR_INDEX
-TOUCH(on_msr, KIND_MSR, AT_MSR_INDEX, AT_MSR_WRITE & 1)
-#endif
-#ifdef AT_CPUID_LEAF
-TOUCH(on_cpuid, KIND_CPUID, AT_CPUID_LEAF, 0)
-#endif
-#ifdef AT_HYPERCALL_NR
-TOUCH(on_hypercall, KIND_HYPERCALL, AT_HYPERCALL_NR, 0)
-#endif
-#ifdef AT_HYPERV_CODE
-TOUCH(on_hyperv, KIND_HYPERV, AT_HYPERV_CODE, 0)
-#endif
 #ifdef AT_FAULT_ADDRESS
 TOUCH(on_fault, KIND_FAULT, AT_FAULT_ADDRESS & ~0xfffULL, AT_FAULT_ERROR >> 1 & 1)
-#endif
-#ifdef AT_VMGEXIT_CODE
-TOUCH(on_vmgexit, KIND_VMGEXIT, AT_VMGEXIT_CODE, 0)
-#endif
-#ifdef AT_CR_NUMBER
-TOUCH(on_cr, KIND_CR, AT_CR_NUMBER, AT_CR_RW & 1)
-#endif
-#ifdef AT_APIC_REGISTER
-TOUCH(on_apic, KIND_APIC, AT_APIC_REGISTER, AT_APIC_RW & 1)
 #endif

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 
+from kvmtop.bpf import loader
 from kvmtop.model.histogram import BUCKETS
 from kvmtop.model.vocabulary import KINDS, STATES
 
@@ -22,18 +24,29 @@ _LENGTHS = {
 Field = tuple[str, int, int]  # name, offset, bytes
 
 
+def whole(name: str) -> str:
+    """A C file of kvmtop/bpf with its own headers in it, as it is compiled."""
+    return loader._whole(Path(loader.__file__).with_name(name))
+
+
 def fields(text: str, name: str) -> list[Field]:
-    """A C structure's fields, naturally aligned."""
+    """A C structure's fields, naturally aligned; in the place of one that is a structure that one's."""
     body = re.search(rf"^struct {name} {{(.*?)^}};", text, re.M | re.S)
     assert body
     found, offset = [], 0
-    for kind, field, length in re.findall(r"^    (u64|u32|u16|char) (\w+)(?:\[([^]]+)\])?;", body[1], re.M):
+    declared = re.findall(r"^    (u64|u32|u16|char|struct \w+) (\w+)(?:\[([^]]+)\])?;", body[1], re.M)
+    for kind, field, length in declared:
+        if kind.startswith("struct "):
+            inner = fields(text, kind.split()[1])
+            found += [(name, offset + at, size) for name, at, size in inner]
+            offset += sum(size for _, _, size in inner)
+            continue
         size = _SIZES[kind]
         assert offset % size == 0, "a hole that Python does not know of"
         whole = size * (int(_LENGTHS.get(length, 0) or length) if length else 1)
         found.append((field, offset, whole))
         offset += whole
-    assert len(found) == len(re.findall(r";", re.sub(r"/\*.*?\*/", "", body[1], flags=re.S)))  # none was overlooked
+    assert len(declared) == len(re.findall(r";", re.sub(r"/\*.*?\*/", "", body[1], flags=re.S)))  # none was overlooked
     return found
 
 

@@ -51,6 +51,7 @@ _TIMER_FIELDS = {"EXIT_REASON": "which", "EXIT_ISA": "expires", "EXIT_VCPU": "in
 # by classic tracepoints.
 WAYS = ("notes", "stack", "classic")
 HALT = "do_nanosleep"
+needs_two = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: whoever hogs it hogs the test, too")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -178,6 +179,11 @@ def spin(ms: float) -> None:
 def nap(ms: float) -> None:
     """Asleep in nanosleep."""
     time.sleep(ms / 1000)
+
+
+def halted(way: str) -> str:
+    """What a nap is in KVM: only by the stack is nanosleep a halt (HALT)."""
+    return "blocked" if way == "notes" else "idle"
 
 
 @contextlib.contextmanager

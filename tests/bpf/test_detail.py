@@ -45,7 +45,7 @@ from ..support.formats import FORMATS, X86, text
 from . import c
 from .machine import call, cells, enter, leave, machine, spin, to_user
 
-SOURCE = Path(detail.__file__).with_name("detail.bpf.c").read_text()
+SOURCE = c.whole("detail.bpf.c")
 WITH_TOUCHES = ("6.1", "6.12", "6.18")
 
 
@@ -132,7 +132,7 @@ def test_a_row_begins_with_its_key() -> None:
 
 
 def test_kinds_are_those_of_the_c_text() -> None:
-    assert set(re.findall(r"KIND_(\w+)", SOURCE.partition('#include "bucket.h"')[2])) == {k.upper() for k in KINDS if k}
+    assert set(re.findall(r"KIND_(\w+)", SOURCE)) == {k.upper() for k in KINDS if k}
     assert re.search(rf"^#define KINDS {len(KINDS)}$", SOURCE, re.M)
     assert len(KINDS) <= 32  # a bit each in config.kinds
     assert [HIT, WASTED, UNPOLLED] == [0, 1, 2]

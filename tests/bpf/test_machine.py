@@ -20,7 +20,23 @@ from kvmtop.bpf.sched import Sched
 from kvmtop.model.vocabulary import OUTSIDE, STATES, Sleeper
 
 from . import machine
-from .machine import WAYS, Mark, Player, asleep, enter, hog, leave, nap, row, run, spin, states, to_user
+from .machine import (
+    WAYS,
+    Mark,
+    Player,
+    asleep,
+    enter,
+    halted,
+    hog,
+    leave,
+    nap,
+    needs_two,
+    row,
+    run,
+    spin,
+    states,
+    to_user,
+)
 
 CPUID, HLT, IO = 0x72, 0x78, 0x7B
 KVM_EXIT_HLT = 5
@@ -30,12 +46,6 @@ MS = 1_000_000
 @pytest.fixture(scope="module", params=WAYS)
 def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def counting(way: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
-    with machine.machine(tmp_path_factory.mktemp("machine"), way, threads=64) as one:
-        yield one
 
 
 def state(found: np.void) -> str:
@@ -49,11 +59,6 @@ def spun(found: np.void, *names: str) -> int:
     hypervisor takes from this machine between the two is CPU time to the thread's own clock, and to its states is wait.
     """
     return sum(states(found)[name] for name in (*names, "wait"))
-
-
-def halted(way: str) -> str:
-    """What a nap is in KVM: only by the stack is nanosleep a halt (machine.HALT)."""
-    return "blocked" if way == "notes" else "idle"
 
 
 def truth(told: str, asleep: str) -> dict[str, int]:
@@ -305,9 +310,6 @@ def test_stopped_by_a_signal_is_blocked_wherever_it_was(counting: Collector) -> 
                 break
             time.sleep(0.01)
         assert after > 5 * MS
-
-
-needs_two = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: whoever hogs it hogs the test, too")
 
 
 @needs_two

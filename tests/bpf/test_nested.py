@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,8 +11,22 @@ from kvmtop.model.interval import diff
 from kvmtop.model.nesting import nested, nesting, together
 from kvmtop.model.vocabulary import NESTED, REFLECTED, SVM
 
-from . import machine
-from .machine import INJECT, NESTED_ENTRY, NESTED_EXIT, WAYS, Mark, Player, call, cells, enter, leave, nap, row, spin
+from .machine import (
+    INJECT,
+    NESTED_ENTRY,
+    NESTED_EXIT,
+    WAYS,
+    Mark,
+    Player,
+    call,
+    cells,
+    enter,
+    halted,
+    leave,
+    nap,
+    row,
+    spin,
+)
 
 CPUID, HLT, INTERRUPT, NPF, VMRUN = 0x72, 0x78, 0x60, 0x400, 0x80
 MS = 1_000_000
@@ -22,17 +35,6 @@ MS = 1_000_000
 @pytest.fixture(scope="module", params=WAYS)
 def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def counting(way: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
-    with machine.machine(tmp_path_factory.mktemp("machine"), way, threads=64) as one:
-        yield one
-
-
-def halted(way: str) -> str:
-    """What a nap is in KVM (machine.HALT)."""
-    return "blocked" if way == "notes" else "idle"
 
 
 def leave_nested(reason: int, given: int | None = None) -> None:

@@ -24,20 +24,11 @@ from kvmtop.model.vocabulary import STATES
 
 from ..support.attached import attached
 from ..support.control_flow import fallen_into
-from . import machine
-from .machine import Player, enter, hog, leave, nap, row, spin, states
+from .machine import Player, enter, hog, leave, nap, needs_two, row, spin, states
 
 CPUID, HLT = 0x72, 0x78
 MS = 1_000_000
 FUTEX, READ, NANOSLEEP = 202, 0, 230
-
-needs_two = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: whoever hogs it hogs the test, too")
-
-
-@pytest.fixture(scope="module")
-def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
-    with machine.machine(tmp_path_factory.mktemp("machine"), "notes", threads=64) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -19,25 +19,20 @@ from kvmtop.errors import KvmtopError
 from kvmtop.model.keys import pack
 from kvmtop.model.snapshot import Stacks
 from kvmtop.model.stacks import FREQUENCY, Off, Stack
-from kvmtop.model.vocabulary import OUTSIDE
+from kvmtop.model.vocabulary import NESTED, OUTSIDE, REFLECTED, SVM, Key
 
 from . import machine
-from .machine import Player, enter, hog, leave, nap, row, run, spin, to_user
+from .machine import INJECT, NESTED_EXIT, Player, call, enter, hog, leave, nap, needs_two, row, run, spin, to_user
 
-CPUID, IO = 0x72, 0x7B
+CPUID, IO, NPF = 0x72, 0x7B, 0x400
 MS = 1_000_000
-needs_two = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: whoever hogs it hogs the test, too")
-
-
-@pytest.fixture(scope="module")
-def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
-    with machine.machine(tmp_path_factory.mktemp("machine"), "notes", threads=64) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
 def loaded(counting: Collector) -> Iterator[StackProbes]:
-    one = StackProbes(counting.sched_flags, counting.threads, counting.shared())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kvmtop.bpf.stacks.Probes", machine._OnSystemCalls)
+        one = StackProbes(counting.sched_flags, counting.threads, counting.shared())
     yield one
     one.close()
 
@@ -195,6 +190,46 @@ def test_one_reason_alone(counting: Collector, loaded: StackProbes) -> None:
     assert {stack.code for stack in found.off} == {IO} and off(found, player.pid, "blocked")
 
 
+@pytest.mark.parametrize("only", [None, (SVM | NESTED | REFLECTED, NPF)], ids=["all", "one"])
+def test_what_an_exit_sleeps_in_before_kvm_says_whose_it_is_is_its_own(
+    counting: Collector, loaded: StackProbes, monkeypatch: pytest.MonkeyPatch, only: Key | None
+) -> None:
+    """And what it runs, where nobody fetches that meanwhile."""
+    monkeypatch.setattr("kvmtop.bpf.stacks.DRAIN", 1000)
+
+    def act(player: Player) -> None:
+        for events in ((NESTED_EXIT,), (NESTED_EXIT, INJECT)):
+            for _ in range(4):
+                leave(NPF)
+                for event in events:
+                    nap(5)
+                    spin(12)
+                    call(event, NPF)
+                nap(5)
+                spin(12)
+                enter()
+        player.step()
+
+    loaded.look((only,), counting.read)
+    try:
+        with Player(act) as player:
+            player.wait()
+            snapshot = counting.read(loaded.sample)
+            found = loaded.read(snapshot)
+            cells = machine.cells(counting, player.pid)
+    finally:
+        loaded.look(None, counting.read)
+    assert found
+    mine = pack(player.pid, player.pid)
+    blocked = Counter[int]()
+    for stack, one in found.off.items():
+        if stack.thread == mine and stack.state == "blocked":
+            blocked[stack.isa] += one.ns - one.waited
+    assert blocked == {int(cell["isa"]): int(cell["blocked"]) for cell in cells}
+    assert blocked.keys() == {SVM | NESTED, SVM | NESTED | REFLECTED}
+    assert blocked.keys() == {stack.isa for stack in found.samples if stack.thread == mine}
+
+
 def test_while_nobody_looks_there_is_nothing_and_a_new_look_begins_anew(
     counting: Collector, loaded: StackProbes
 ) -> None:
@@ -209,7 +244,7 @@ def test_while_nobody_looks_there_is_nothing_and_a_new_look_begins_anew(
         player.wait()
         assert loaded.read(counting.read()) is None and not loaded._probes.attached
         loaded.look((None,), counting.read)
-        assert loaded._probes.attached == {"on_switch", "on_sample"}
+        assert loaded._probes.attached == {"on_switch", "on_sample", "on_level"}
         player.next()
         assert off(told(counting, loaded), player.pid, "blocked")[CPUID, "do_nanosleep"].times == 1
         loaded.look(None, counting.read)

@@ -26,7 +26,7 @@ from ..support.formats import FORMATS
 from . import c, machine
 from .machine import Player, cells, enter, leave, nap, run, spin, to_user
 
-SOURCE = Path(timeline.__file__).with_name("timeline.bpf.c").read_text()
+SOURCE = c.whole("timeline.bpf.c")
 CPUID, IO = 0x72, 0x7B
 FIELDS = {
     "EXIT_REASON": "u32,16",

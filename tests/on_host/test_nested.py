@@ -15,11 +15,12 @@ import pytest
 
 from kvmtop.bpf.collector import Collector
 from kvmtop.bpf.kvm_exit import RAW
+from kvmtop.bpf.stacks import StackProbes
 from kvmtop.host.selftest_guest import END, Step
 from kvmtop.model.exit_stats import counts
 from kvmtop.model.interval import diff
 from kvmtop.model.nesting import nesting
-from kvmtop.model.vocabulary import NESTED, REFLECTED, SVM, Names
+from kvmtop.model.vocabulary import NESTED, REFLECTED, SVM, Key, Names
 
 from ..hosts import qemu
 from . import ftrace, truth
@@ -115,11 +116,14 @@ def test_the_exits_of_a_guest_and_of_its_guests_are_told_apart(tmp_path: Path) -
     work = "taskset 1 /vmm /code & taskset 2 /vmm /code & wait; echo over"
     recorder = ftrace.Recorder("nested", instead=EVENTS)
     known, taking_over = Collector(checked=True), Collector()
+    stacks = StackProbes(known.sched_flags, known.threads, known.shared())
+    stacks.look((None,), known.read)
     recorder.start()
     with (
         contextlib.closing(recorder),
         contextlib.closing(known),
         contextlib.closing(taking_over),
+        contextlib.closing(stacks),
         truth.counting() as kernel,
         truth.counting(event=truth.EVENT.with_name("kvm_nested_vmexit")) as inner,
         qemu.guest("outer", VCPUS, 512, modules=("irqbypass", "kvm", "kvm-amd"), files=files, work=work) as outer,
@@ -130,6 +134,8 @@ def test_the_exits_of_a_guest_and_of_its_guests_are_told_apart(tmp_path: Path) -
         told = taking_over.read().counted_by or ""
         at_change = sum(inner.read().values())
         qemu.wait_for(outer, "over", 300)
+        last = known.read(stacks.sample)
+        found = stacks.read(last)
         outer.kill()
         outer.wait()
         kernel.read()
@@ -138,6 +144,17 @@ def test_the_exits_of_a_guest_and_of_its_guests_are_told_apart(tmp_path: Path) -
     print(f"{sum(kernel.values()):,} exits, {sum(inner.values()):,} of them nested, {at_change:,} before the change")
     assert told.startswith(RAW) and 0 < at_change < VCPUS * 1500
     assert all(inner[SVM, reason] == VCPUS * times for reason, times in EXITS.items())
+    assert found
+    slept, cells = Counter[Key](), diff(found.base, last).rows
+    for stack, off in found.off.items():
+        slept[stack.isa, stack.code] += off.ns - off.waited if stack.state in ("idle", "blocked") else 0
+    for key, ns in slept.items():
+        its = cells[(cells["isa"] == key[0]) & (cells["reason"] == key[1])]
+        wanted_ns = int(its["idle"].sum() + its["blocked"].sum())
+        print(
+            f"asleep in {key[0]:#x} {known.names.name(*key)}: {ns / 1e6:.3f} ms, by the counters {wanted_ns / 1e6:.3f} ms"
+        )
+        assert ns == pytest.approx(wanted_ns, rel=0.01, abs=5_000_000)
     stories = replay(events, known.names)
     wanted = sum((one.exits for one in stories.values()), Counter[tuple[int, int]]())
     for snapshot in (known.close(), taking_over.close()):
