@@ -36,6 +36,7 @@ MOST_CPU = 20  # seconds a file
 BATCH = 50  # files a process
 NUMBERS = (0, 1, 2, -1, 255, 2**31, 2**32 - 1, 2**32, 2**53, 2**62 - 1, 2**63 - 1, -(2**63), 0.5, 1e300, float("inf"))
 VALUES = (*NUMBERS, None, "", "x" * 9999, "a\n" * 9999, "\x1b[2J", b"\xff\xfe", b"")
+RIGHT = ("taken", "refused")
 BYTES = (0, 1, 2, 8, 0x7F, 0x80, 0xFF)
 
 
@@ -122,8 +123,8 @@ def examples(folder: Path) -> list[Path]:
     return found
 
 
-def look(good: bytes, path: Path, seeds: range, told: int) -> None:
-    """Change and look at so many files; what comes of each is told in a line."""
+def look(good: bytes, path: Path, seeds: range, told: int, keep: Path | None) -> None:
+    """Change and look at so many files; what comes of each is told in a line. keep: where those go that fail."""
     with os.fdopen(told, "w") as out:
         for seed in seeds:
             rnd = random.Random(seed)
@@ -145,6 +146,8 @@ def look(good: bytes, path: Path, seeds: range, told: int) -> None:
             rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             out.write(f"end {seed} {way.__name__} {rss} {result}\n")
             out.flush()
+            if keep and (rss > MOST_RSS or result not in RIGHT):
+                shutil.copy(path, keep / f"{seed}")
             if rss > MOST_RSS:
                 os._exit(0)  # what it has had does not go down
 
@@ -168,7 +171,7 @@ def main() -> int:
             sys.stdout.flush()
             if not (child := os.fork()):
                 os.close(read)
-                look(good, path, seeds, write)
+                look(good, path, seeds, write, options.keep)
                 os._exit(0)
             os.close(write)
             at, over = seed, seed
@@ -180,19 +183,20 @@ def main() -> int:
                         way, rss, result = rest[0], int(rest[1]), rest[2].strip()
                         most, over = max(most, rss), at + 1
                         results[way, result.partition(" ")[0]] += 1
-                        if rss > MOST_RSS or result not in ("taken", "refused"):
+                        if rss > MOST_RSS or result not in RIGHT:
                             failed.append(f"{at}: {way}: {rss >> 10} MB, {result}")
+                            print(failed[-1], flush=True)
             status = os.waitpid(child, 0)[1]
             if status:
                 failed.append(f"{at}: ended by signal {status & 127}")
+                print(failed[-1], flush=True)
                 over = at + 1
-            if failed and options.keep and path.exists():
-                shutil.copy(path, options.keep / f"{at}")
+                if options.keep:
+                    shutil.copy(path, options.keep / f"{at}")
             seed = max(over, seed + 1)
     for (way, result), count in sorted(results.items()):
         print(f"{way:10} {result:8} {count:6}")
     print(f"{sum(results.values())} files in {time.monotonic() - began:.0f} s, {most >> 10} MB at most")
-    print(*failed, sep="\n")
     return bool(failed)
 
 
