@@ -93,7 +93,7 @@ class Recording:
             with self._lock:
                 yield
         except (sqlite3.Error, BadFrame, OverflowError, MemoryError, UnicodeError) as error:
-            raise KvmtopError(f"{self.path} is damaged, or no recording: {words(error)[:200]}", 2) from None
+            raise KvmtopError(f"{self.path} is damaged, or no recording: {clean(words(error))}", 2) from None
         except OSError as error:
             raise KvmtopError(f"cannot read {self.path}: {words(error)}", 2) from None
 

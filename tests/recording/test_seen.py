@@ -203,6 +203,7 @@ def look_at_everything(file: Path, samples: int = 3) -> None:
         ("DELETE FROM bases", "the counters 1 are missing"),
         ("UPDATE bases SET time_ns = -1", "the counters 1 are missing"),
         ("UPDATE bases SET frame = x'00'", "damaged"),
+        ("UPDATE texts SET content = CAST(x'ff' || content AS TEXT)", "Could not decode"),
         ("UPDATE slow SET tid = -1", "a thread that there cannot be"),
         ("UPDATE slow SET reason = -1", "reason too large"),
         ("UPDATE slow SET cpu = 4294967296", "cpu too large"),
