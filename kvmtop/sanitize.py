@@ -17,6 +17,6 @@ _UNSEEN = re.compile(
 NAME_LENGTH = 200
 
 
-def clean(text: str) -> str:
+def clean(text: str, length: int = NAME_LENGTH) -> str:
     """One line in which all can be seen, or is a space: names come from whoever starts a VM."""
-    return _UNSEEN.sub(" ", text).strip()[:NAME_LENGTH].rstrip()
+    return _UNSEEN.sub(" ", text).strip()[:length].rstrip()

@@ -43,7 +43,8 @@ class Slow:
 
 def read(rows: Array, snapshot: Snapshot) -> list[Slow]:
     """Rows of dtype SLOW as Slows, in their order."""
-    ahead = time.time() - time.monotonic()
+    # As the clocks were then, of a recording.
+    ahead = (snapshot.wall_ns - snapshot.time_ns) / 1e9 if snapshot.wall_ns else time.time() - time.monotonic()
     found = []
     for row in rows:
         item = dict(zip(SLOW.names or (), row.tolist(), strict=True))

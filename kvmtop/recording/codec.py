@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -30,19 +30,22 @@ from ..model.snapshot import CELL, THREAD, Snapshot
 from ..model.vocabulary import STATES
 from .format import MOST_BYTES, MOST_CELLS, MOST_PAIRS, MOST_REASONS, MOST_THREADS, MOST_TIME, BadFrame
 from .layout import ENDED, HIST, Layout, flat, packed, unpacked_others
+from .seen import EMPTY, Tables
+from .seen import MOST as MOST_SEEN
 
 LEVEL = 6  # of zlib: 9 gains 1 % and takes twice as long
 
 _ENDED = np.uint64(1 << 63)  # marks the ids made for cells without one
 _SHIFT = BUCKETS.bit_length() - 1
-_HIST = CELL.fields["hist"][1] // 8 if CELL.fields else 0  # where a cell's histogram begins, in words
 _CPU, _SAMPLE = np.dtype([("cpu", "i8")]), np.dtype([("wall_ns", "u8")])
 _MOST = {"threads": MOST_THREADS, "cells": MOST_CELLS, "cpus": MOST_THREADS, "sample": 1, "others": MOST_THREADS}
+_ALWAYS = (*_MOST,)
+_MOST |= MOST_SEEN
 
 
 @dataclass(frozen=True)
 class Counters:
-    """What a frame holds of a Snapshot, under the same names. threads: a dtype of the frame's format."""
+    """What a frame holds of a Snapshot, under the same names. threads: a dtype of the frame's format; seen: seen.py."""
 
     threads: Array = field(default_factory=lambda: np.zeros(0, THREAD))
     cells: Array = field(default_factory=lambda: np.zeros(0, CELL))
@@ -52,6 +55,19 @@ class Counters:
     told: tuple[str, ...] = STATES
     wall_ns: int = 0
     others: Array = field(default_factory=lambda: np.zeros(0, OTHER))
+    seen: Tables = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, seen: Tables) -> Counters:
+        """Those of a Snapshot."""
+        names = (one.name for one in fields(cls) if one.name != "seen")
+        return cls(**{name: getattr(snapshot, name) for name in names}, seen=seen)
+
+    @property
+    def nbytes(self) -> int:
+        """About how much memory it takes."""
+        arrays = (self.threads, self.cells, self.others, *(rows for _, rows in self.seen.values()))
+        return sum(array.nbytes for array in arrays)
 
 
 NOTHING = Counters()  # what a frame that stands for itself is different from
@@ -66,10 +82,12 @@ def _tables(now: Snapshot | Counters) -> dict[str, tuple[U64, Array]]:
         "cpus": (np.array(list(now.cpus), "i8").view("u8"), cpus),
         "sample": (np.zeros(1, "u8"), np.array([now.wall_ns], _SAMPLE)),
         "others": (now.others["id"], packed(now.others)),
+        **EMPTY,
+        **(now.seen if isinstance(now, Counters) else {}),
     }
 
 
-def encode(now: Snapshot, layout: Layout, before: Snapshot | Counters = NOTHING) -> bytes:
+def encode(now: Snapshot | Counters, layout: Layout, before: Snapshot | Counters = NOTHING) -> bytes:
     """The frame of `now`, for a reader who has `before`. Raises BadFrame if it were too large to be read."""
     if max(len(now.threads), len(now.others)) > MOST_THREADS or len(now.cells) > MOST_CELLS:
         raise BadFrame("too many vCPUs for a recording")
@@ -107,7 +125,7 @@ def unpacked(payload: bytes, layout: Layout, before: Counters = NOTHING) -> Coun
         else:
             data.skip(names)
     data.end()
-    (thread_ids, threads), (cell_ids, cells), (tids, cpus), (_, sample), others = (known[kind] for kind in _MOST)
+    (thread_ids, threads), (cell_ids, cells), (tids, cpus), (_, sample), others = (known[kind] for kind in _ALWAYS)
     if (cells["thread"][cell_ids != 0] >= len(threads)).any():
         raise BadFrame("a counter of no thread")
     _check_reasons(threads, cells)
@@ -117,7 +135,8 @@ def unpacked(payload: bytes, layout: Layout, before: Counters = NOTHING) -> Coun
     if (np.abs(cpus["cpu"]) >> 62).any() or wall_ns >= MOST_TIME:  # differences of CPUs must fit, too
         raise BadFrame("a CPU or time too large")
     on = dict(zip(tids.view("i8").tolist(), cpus["cpu"].tolist(), strict=True))
-    rest = (on, layout.told, wall_ns, unpacked_others(*others))
+    looked = {kind: known[kind] for kind in EMPTY if len(known[kind][0])}
+    rest = (on, layout.told, wall_ns, unpacked_others(*others), looked)
     return Counters(threads.view(before.threads.dtype), cells, thread_ids, cell_ids, *rest)
 
 
@@ -251,7 +270,8 @@ class _Reader:
                 if wanted:
                     if at is not None:
                         rows[HIST][at >= 0] = old[HIST][at[at >= 0]]
-                    rows.view("u8")[row * (CELL.itemsize // 8) + _HIST + bucket] += grown
+                    first = rows.dtype.fields[HIST][1] // 8 if rows.dtype.fields else 0
+                    rows.view("u8")[row * (rows.itemsize // 8) + first + bucket] += grown
                 expected = _expected(len(ids), row, bucket, grown)
             elif name == ENDED:
                 ended = np.unpackbits(self.column((len(ids) + 7) // 8).astype("u1"), count=len(ids)).astype(bool)

@@ -2,18 +2,23 @@
 
 The file is a SQLite database; `sqlite3 FILE` shows it:
 
-    columns  which tables the frames hold, with which columns, in this order: layout.py
+    columns  which tables the frames hold, with which columns, in this order: layout.py and seen.py
     runs     one row: version of kvmtop, host, kernel, title, when counting began (s since 1970, and in the
              clock of the Snapshots, CLOCK_MONOTONIC in ns)
     reasons  isa (1 VMX, 2 SVM), code, the kernel's name for it
     flags    VMX's flag bits, by the kernel's names
     vms      a row for each change: from this sample on, the VM of this pid has this name and state: running,
              stopped, paused (or both, with a space between), ended, gone; before it, rows of other states, skipped
-             by readers that do not know them: alias for each further name, quota for the last that held it back
+             by readers that do not know them: alias for each further name
     vcpus    from this sample on there is this thread: its id in the frames, pid, tid, vCPU
     samples  a row a Snapshot: time_ns, and what could not be counted; final is the one after the last interval
     exits    by sample and reason: exits that ended since the sample before, and ns that they lasted
-    frames   by sample: the counters of each vCPU and reason with their histograms, packed as in codec.py
+    frames   by sample: the counters of each vCPU and reason with their histograms, packed as in codec.py, and what
+             somebody looked at
+    texts    what the frames call by numbers: names of processes, kernel stacks …; each once
+    slow     slow exits, by the sample before which they ended, with the columns of SLOW; what is not below 2^63 is
+             negative: SELECT printf('%x', rip) FROM slow ORDER BY ns DESC LIMIT 20;
+    bases    the counters when somebody began to look at stacks, packed as a frame that stands for itself
 
     SELECT name, sum(exits) FROM exits JOIN reasons USING (isa, code) GROUP BY name;
 
@@ -29,9 +34,15 @@ some milliseconds a sample, the other always: so nobody else can put a file ther
 from __future__ import annotations
 
 APPLICATION = 0x6B766D74  # "kvmt": SQLite's application_id, for file(1)
-FORMAT = 2  # SQLite's user_version; format1.py says what the one before was
+FORMAT = 3  # SQLite's user_version; format 2 had no texts, slow and bases; format1.py says what the one before was
 COLUMNS = "CREATE TABLE columns (position INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL) STRICT;"
-SCHEMA = f"""\
+SEEN = """\
+CREATE TABLE texts (text INTEGER PRIMARY KEY, content TEXT NOT NULL) STRICT;
+CREATE TABLE slow (sample INTEGER NOT NULL, number INTEGER NOT NULL, time_ns INTEGER NOT NULL, pid INTEGER NOT NULL, tid INTEGER NOT NULL, vcpu INTEGER NOT NULL, isa INTEGER NOT NULL, reason INTEGER NOT NULL, ns INTEGER NOT NULL, user INTEGER NOT NULL, idle INTEGER NOT NULL, blocked INTEGER NOT NULL, wait INTEGER NOT NULL, throttled INTEGER NOT NULL, cpu INTEGER NOT NULL, rip INTEGER NOT NULL, info1 INTEGER NOT NULL, info2 INTEGER NOT NULL, kind INTEGER NOT NULL, value INTEGER NOT NULL, extra INTEGER NOT NULL) STRICT;
+CREATE INDEX slow_by_sample ON slow (sample);
+CREATE TABLE bases (base INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, frame BLOB NOT NULL) STRICT;
+"""  # noqa: E501
+SCHEMA2 = f"""\
 {COLUMNS}
 CREATE TABLE runs (run INTEGER PRIMARY KEY, version TEXT NOT NULL, host TEXT NOT NULL, kernel TEXT NOT NULL, title TEXT NOT NULL, began REAL NOT NULL, start_ns INTEGER NOT NULL) STRICT;
 CREATE TABLE reasons (isa INTEGER NOT NULL, code INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (isa, code)) STRICT;
@@ -42,6 +53,7 @@ CREATE TABLE samples (sample INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, exit
 CREATE TABLE exits (sample INTEGER NOT NULL, isa INTEGER NOT NULL, code INTEGER NOT NULL, exits INTEGER NOT NULL, ns INTEGER NOT NULL, PRIMARY KEY (sample, isa, code)) STRICT, WITHOUT ROWID;
 CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
 """  # noqa: E501
+SCHEMA = SCHEMA2 + SEEN
 ALIAS, QUOTA = "alias", "quota"
 STANDING = {"running", "stopped", "paused", "ended", "gone"}
 GROUP = 32  # samples; the first of each stands for itself
@@ -66,6 +78,15 @@ MOST_NAMES = 1 << 14  # of reasons, of which kernels have 200, and of flags
 MOST_CHANGES = 1_000_000  # of VMs: that one is there, has ended, is there no more
 MOST_VMS = MOST_THREADS  # at a time; each that does anything has a vCPU
 MOST_TIME = 1 << 62  # ns
+# Of what somebody looked at, in a sample:
+MOST_TOUCHED = 1 << 14  # 1.2 kB each in memory; 8,192 are kept at a time
+MOST_LATENCIES = 1 << 15  # vCPUs that were woken, 1.1 kB each
+MOST_ROWS = 1 << 16  # of any other table
+MOST_SLOW = 1 << 16  # exits
+MOST_TEXTS = 1 << 20  # of a file
+MOST_TEXT = 1 << 22  # characters of texts
+LONGEST_TEXT = 1 << 14  # characters
+MOST_LINES = 1 << 8  # of a text: functions of a stack, of which the kernel tells 127
 
 
 class BadFrame(Exception):

@@ -15,11 +15,11 @@ from ..model.reasons import HLT, is_one_of
 from ..model.snapshot import THREAD
 from ..model.vocabulary import OUTSIDE, STATES
 from .codec import Counters
-from .format import COLUMNS, SCHEMA
+from .format import COLUMNS, SCHEMA2
 from .layout import ENDED, HIST, Layout
 
 FORMAT1 = 1
-SCHEMA1 = SCHEMA.replace(f"{COLUMNS}\n", "")
+SCHEMA1 = SCHEMA2.replace(f"{COLUMNS}\n", "")
 
 _TIMES = ("id", "first_ns", "end_ns", "exit_ns", "entry_ns", "user_ns", "of_user", "of_guest")
 _NUMBERS = ("reason", "isa", "vcpu", "cpu")

@@ -10,6 +10,8 @@ So whoever records more adds columns or tables and needs no new format.
     others   the columns of OTHER, but the id, which names the row; comm in two numbers, its first 8 bytes and the rest;
              what is below 0 in two's complement
     sample   what there is one of
+
+The others are what somebody looked at: seen.py.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from ..model.arrays import U64, Array
 from ..model.scheduling import OTHER, ROLES
 from ..model.snapshot import CELL, THREAD
 from ..model.vocabulary import OUTSIDE, STATES
+from . import seen
 from .format import MOST_COLUMNS, BadFrame
 
 HIST, ENDED = "hist", "ended"
@@ -51,7 +54,8 @@ class Layout:
         cells = (name for name in CELL.names or () if name not in ("next", HIST))
         columns = tuple(name for name in threads if name not in STATES or name in told)
         tables = {"threads": columns, "cells": (HIST, *cells, ENDED), "cpus": ("cpu",), "sample": ("wall_ns",)}
-        return cls({**tables, "others": OTHERS.names or ()}, told)
+        looked = {kind: dtype.names or () for kind, dtype in seen.KINDS_OF_TABLES.items()}
+        return cls({**tables, "others": OTHERS.names or (), **looked}, told)
 
     @classmethod
     def read(cls, rows: Iterable[tuple[str, str]]) -> Layout:

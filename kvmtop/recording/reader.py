@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,21 +24,26 @@ from ..model.selection import ALL_VMS, Selection, only
 from ..model.snapshot import SLOW, Snapshot
 from ..model.vocabulary import MOST_ALIASES, DetailRequest, Names, Vm
 from ..sanitize import clean
-from . import codec, format1
+from . import codec, format1, seen
 from .format import (
     ALIAS,
     APPLICATION,
     FORMAT,
+    LONGEST_TEXT,
     MOST_BYTES,
     MOST_CHANGES,
     MOST_COLUMNS,
+    MOST_LINES,
     MOST_NAMES,
     MOST_SAMPLES,
+    MOST_SLOW,
+    MOST_TEXT,
     MOST_TIME,
     MOST_VMS,
     QUOTA,
     SCALARS,
     SCHEMA,
+    SCHEMA2,
     STANDING,
     BadFrame,
     base,
@@ -48,6 +54,7 @@ from .layout import Layout
 
 QUERY_SECONDS = 20.0  # a damaged file may lead in circles
 KEPT = 16  # unpacked Snapshots
+MOST_KEPT = 1 << 28  # bytes of them
 
 
 class Recording:
@@ -67,6 +74,10 @@ class Recording:
         self._known: tuple[int, dict[int, Vm]] = (0, {})  # VMs after so many changes
         self._deadline = 0.0
         self._next = 0
+        self._texts: dict[int, tuple[str, ...]] = {}  # lines, by number
+        self._room = MOST_TEXT  # characters of further ones
+        self._start: tuple[int, Snapshot | None] = (0, None)  # the last of bases
+        self._seen = seen.Unpacker(self._lines, self._base)
         with self._explained():
             self._database = self._open(path)
             self._load()
@@ -82,7 +93,7 @@ class Recording:
             with self._lock:
                 yield
         except (sqlite3.Error, BadFrame, OverflowError, MemoryError, UnicodeError) as error:
-            raise KvmtopError(f"{self.path} is damaged, or no recording: {words(error)[:200]}", 2) from None
+            raise KvmtopError(f"{self.path} is damaged, or no recording: {clean(words(error))}", 2) from None
         except OSError as error:
             raise KvmtopError(f"cannot read {self.path}: {words(error)}", 2) from None
 
@@ -104,7 +115,7 @@ class Recording:
         if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
             raise KvmtopError(f"{path} is not a recording of kvmtop", 2)
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        schema = {FORMAT: SCHEMA, format1.FORMAT1: format1.SCHEMA1}.get(version)
+        schema = {FORMAT: SCHEMA, 2: SCHEMA2, format1.FORMAT1: format1.SCHEMA1}.get(version)
         if schema is None:
             raise KvmtopError(
                 f"{path} was written by another version of kvmtop (format {version}; this one reads 1 to {FORMAT})", 2
@@ -233,10 +244,10 @@ class Recording:
         return snapshot
 
     def look(self, look: DetailRequest | None) -> None:
-        """There are no details in it."""
+        """It tells what was looked at when it was made."""
 
     def slow(self) -> Array:
-        """None."""
+        """They come with the Snapshots."""
         return np.zeros(0, SLOW)
 
     def close(self) -> Snapshot:
@@ -266,13 +277,47 @@ class Recording:
             start_ns=self.start_ns,
             names=self._names,
             vms=self._vms(n),
-            **vars(format1.today(counters, time_ns) if self._old else counters),
+            **_columns(format1.today(counters, time_ns) if self._old else counters),
             **dict(zip(SCALARS.values(), self._scalars[n].tolist(), strict=True)),
         )
+        self._texts = {} if sum(map(_size, self._texts.values())) > MOST_TEXT else self._texts
+        self._room = MOST_TEXT
+        snapshot = self._seen.unpack(snapshot, counters.seen, partial(self._slow_of, n))
         self._kept[n] = counters, snapshot
-        if len(self._kept) > KEPT:
+        while len(self._kept) > KEPT or (
+            len(self._kept) > 1 and sum(kept.nbytes for kept, _ in self._kept.values()) > MOST_KEPT
+        ):
             self._kept.popitem(last=False)
         return counters, snapshot
+
+    def _slow_of(self, n: int) -> Array:
+        columns = ", ".join(seen.SLOW_COLUMNS)
+        sql = f"SELECT {columns} FROM slow WHERE sample = ? ORDER BY rowid"
+        return seen.slow_exits(self._rows(sql, (int,) * len(seen.SLOW_COLUMNS), MOST_SLOW, n))
+
+    def _lines(self, text: int) -> tuple[str, ...]:
+        """Those of a text; none of number 0, and of one that is not there."""
+        if text and text not in self._texts:
+            found = list(self._rows("SELECT content FROM texts WHERE text = ?", (str,), 1, text))
+            content = found[0][0][:LONGEST_TEXT] if found else ""
+            lines = tuple(clean(line, LONGEST_TEXT) for line in content.split("\n", MOST_LINES)) if found else ()
+            self._texts[text] = lines
+            self._room -= _size(lines)
+            if self._room < 0:
+                raise BadFrame("too many texts for a sample")
+        return self._texts.get(text, ())
+
+    def _base(self, number: int) -> Snapshot:
+        """The counters from which stacks are counted."""
+        if self._start[0] != number:
+            rows = list(self._rows("SELECT time_ns, frame FROM bases WHERE base = ?", (int, bytes), 1, number))
+            if not rows or not 0 <= rows[0][0] < MOST_TIME:
+                raise BadFrame(f"the counters {number} are missing")
+            (time_ns, frame) = rows[0]
+            counters = _columns(codec.decode(frame, self._layout))
+            self._start = number, Snapshot(time_ns=time_ns, start_ns=self.start_ns, names=self._names, **counters)
+        assert self._start[1]
+        return self._start[1]
 
     def _vms(self, n: int) -> dict[int, Vm]:
         end = bisect.bisect_right(self._changes, n, key=lambda change: change[0])
@@ -295,3 +340,13 @@ class Recording:
         if not self._pids and not self._selection.patterns:
             return snapshot
         return only(snapshot, {pid for pid, vm in snapshot.vms.items() if self._sees(vm)})
+
+
+def _columns(counters: codec.Counters) -> dict[str, Any]:
+    """What a Snapshot has under the same names."""
+    return {name: value for name, value in vars(counters).items() if name != "seen"}
+
+
+def _size(lines: tuple[str, ...]) -> int:
+    """Characters, and as many as it takes to keep a line."""
+    return sum(len(line) + 50 for line in lines)

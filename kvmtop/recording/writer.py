@@ -12,15 +12,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from .. import __version__
 from ..errors import KvmtopError
+from ..model.arrays import Array
 from ..model.exit_stats import Groups
 from ..model.keys import unpack
 from ..model.nesting import together
-from ..model.snapshot import Snapshot
+from ..model.snapshot import SLOW, Snapshot
 from ..model.source import Source, Wrapper
 from ..model.vocabulary import STATES, Key, Vm
-from . import codec
+from . import codec, seen
 from .format import (
     ALIAS,
     APPLICATION,
@@ -28,8 +31,8 @@ from .format import (
     GROUP,
     MOST_CHANGES,
     MOST_SAMPLES,
+    MOST_SLOW,
     MOST_VMS,
-    QUOTA,
     SCALARS,
     SCHEMA,
     BadFrame,
@@ -42,7 +45,7 @@ PAGE = 1024  # bytes: half of the last page of each frame is lost
 
 
 class Recorder(Wrapper):
-    """A Source that writes what it passes on, but for details. If it cannot, `trouble` says so, and it goes on."""
+    """A Source that writes what it passes on. If it cannot, `trouble` says so, and it goes on."""
 
     def __init__(self, source: Source, path: Path, title: str = "") -> None:
         """Make the file, readable by its owner only. Raises KvmtopError where there is one already, or no room."""
@@ -50,7 +53,9 @@ class Recorder(Wrapper):
         super().__init__(source)
         self._path, self._title = path, title
         self._next = 0
-        self._bases: dict[int, Snapshot] = {}
+        self._bases: dict[int, codec.Counters] = {}
+        self._packer = seen.Packer()
+        self._slow = np.zeros(0, SLOW)  # that somebody was given before the reading that they belong to
         self._sums: dict[Key, tuple[int, int]] = {}
         self._vms: dict[int, Vm] = {}
         self._changes = 0  # of VMs
@@ -103,6 +108,12 @@ class Recorder(Wrapper):
         self._record(snapshot, False)
         return snapshot
 
+    def slow(self) -> Array:
+        """The source's slow exits, recorded with the next reading."""
+        found = self._source.slow()
+        self._slow = np.concatenate([self._slow, found])[-MOST_SLOW:]
+        return found
+
     def close(self) -> Snapshot:
         """The source's final counters; the file is complete."""
         snapshot = self._source.close()
@@ -143,24 +154,26 @@ class Recorder(Wrapper):
             self._describe(snapshot)
         against = base(n)
         before = codec.NOTHING if against is None else self._bases[against]
+        counters = self._looked(n, snapshot)
         sums = _sums(snapshot)
         grown = []
         for key, (count, ns) in sums.items():
             old_count, old_ns = self._sums.get(key, (0, 0))
             if count > old_count:
                 grown.append((n, *key, count - old_count, ns - old_ns))
-        put("INSERT INTO frames VALUES (?, ?)", (n, codec.encode(snapshot, self._layout, before)))
+        put("INSERT INTO frames VALUES (?, ?)", (n, codec.encode(counters, self._layout, before)))
         scalars = [getattr(snapshot, name) for name in SCALARS.values()]
         exits = sum(row[3] for row in grown)
         put("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (n, snapshot.time_ns, exits, *scalars, final))
         self._database.executemany("INSERT INTO exits VALUES (?, ?, ?, ?, ?)", grown)
-        rows, vms = [], {pid: _with_quota(vm, self._vms.get(pid)) for pid, vm in snapshot.vms.items()}
+        # A quota that holds it back in each second interval would be a change in each: the frames have it.
+        rows, vms = [], {pid: replace(vm, quota="") for pid, vm in snapshot.vms.items()}
         changed = [pid for pid in vms.keys() | self._vms.keys() if vms.get(pid) != self._vms.get(pid)]
         for pid in sorted(changed, key=vms.__contains__):  # those that are there no more first: they make room
             now = vms.get(pid)
             state = "gone" if now is None else "ended" if now.ended else _standing(now)
             vm = now or self._vms[pid]
-            facts = [*((alias, ALIAS) for alias in vm.aliases), *[(vm.quota, QUOTA)][: bool(vm.quota)]]
+            facts = [(alias, ALIAS) for alias in vm.aliases]
             rows += [(n, pid, name, vm.comm, of) for name, of in (*facts, (vm.name, state))]
         self._changes += len(rows)
         if len(vms) > MOST_VMS or self._changes > MOST_CHANGES:
@@ -175,8 +188,25 @@ class Recorder(Wrapper):
         chain = {n}
         while (last := min(chain)) % GROUP:
             chain.add(last & (last - 1))
-        self._bases = {m: self._bases.get(m, snapshot) for m in chain}
+        self._bases = {m: self._bases.get(m, counters) for m in chain}
         self._next = n + 1
+
+    def _looked(self, n: int, snapshot: Snapshot) -> codec.Counters:
+        """The counters with what somebody looked at, whose texts and slow exits are written here."""
+        if (details := snapshot.details) and len(self._slow):
+            slow = np.concatenate([self._slow, details.slow])
+            snapshot = replace(snapshot, details=replace(details, slow=slow))
+        self._slow = self._slow[:0]
+        found, put = codec.Counters.of(snapshot, self._packer.pack(snapshot)), self._database.executemany
+        put("INSERT INTO texts VALUES (?, ?)", self._packer.new_texts)
+        if snapshot.details and "look" in found.seen:
+            marks = ", ".join("?" * (1 + len(seen.SLOW_COLUMNS)))
+            rows = [(n, *row) for row in seen.slow_rows(snapshot.details.slow)]
+            put(f"INSERT INTO slow (sample, {', '.join(seen.SLOW_COLUMNS)}) VALUES ({marks})", rows)
+        if self._packer.new_base:
+            number, start = self._packer.new_base
+            put("INSERT INTO bases VALUES (?, ?, ?)", [(number, start.time_ns, codec.encode(start, self._layout))])
+        return found
 
     def _describe(self, snapshot: Snapshot) -> None:
         began = time.time() - (time.monotonic_ns() - snapshot.start_ns) / 1e9
@@ -191,11 +221,6 @@ class Recorder(Wrapper):
 
 def _standing(vm: Vm) -> str:
     return " ".join(word for word in ("stopped", "paused") if getattr(vm, word)) or "running"
-
-
-def _with_quota(vm: Vm, before: Vm | None) -> Vm:
-    """It keeps the quota that it had: one that holds it back in each second interval would be a change in each."""
-    return replace(vm, quota=before.quota) if before and before.quota and not vm.quota else vm
 
 
 def _make(path: Path) -> None:

@@ -44,8 +44,9 @@ def test_other_tables(file: Path, change: Callable[[sqlite3.Connection], None]) 
 @pytest.mark.parametrize(
     ("sql", "words"),
     [
-        ("PRAGMA user_version=3", "another version of kvmtop (format 3; this one reads 1 to 2)"),
+        ("PRAGMA user_version=4", "another version of kvmtop (format 4; this one reads 1 to 3)"),
         ("PRAGMA user_version=1", "its tables are others"),
+        ("PRAGMA user_version=2", "its tables are others"),
         ("UPDATE columns SET kind = 'cpus' WHERE position = 2", "in two places"),
         ("UPDATE columns SET name = 'id' WHERE position = 2", "a column twice"),
         ("UPDATE columns SET name = hex(zeroblob(33)) WHERE position = 2", "too long a name"),

@@ -11,7 +11,7 @@ import pytest
 from kvmtop.errors import KvmtopError
 from kvmtop.model.scope import ALL
 from kvmtop.model.snapshot import Snapshot
-from kvmtop.output import batch, csv_rows, json_lines, summary
+from kvmtop.output import batch, csv_rows, json_lines, stacks, summary
 from kvmtop.recording.codec import Counters
 from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder
@@ -91,4 +91,6 @@ def look_at_all(path: Path, pids: tuple[int, ...] = ()) -> None:
             csv_rows.interval_rows(session, session.interval, found.origin)
     final = found.close()
     summary.text(final)
+    stacks.text(final)
+    stacks.folded(final)
     json_lines.summary_line(final, found.origin)

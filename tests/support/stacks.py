@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kvmtop.model.keys import pack
-from kvmtop.model.snapshot import Stacks
+from kvmtop.model.snapshot import Snapshot, Stacks
 from kvmtop.model.stacks import Off, Stack
 from kvmtop.model.vocabulary import SVM, Key
 
@@ -19,8 +19,9 @@ MMU_LOCK = ("queued_write_lock_slowpath", "kvm_tdp_mmu_map [kvm]", "kvm_mmu_page
 class Seen:
     """What somebody has seen since it was made."""
 
-    def __init__(self, host: Host, only: Key | None = None) -> None:
-        self._host, self._base, self._only = host, host.read(), only
+    def __init__(self, host: Host, only: Key | None = None, base: Snapshot | None = None) -> None:
+        """base: the counters now, where a reading of the host would be more than that."""
+        self._host, self._base, self._only = host, base or host.read(), only
         self.off: dict[Stack, Off] = {}
         self.samples: dict[Stack, int] = {}
         self.lost = self.dropped = 0
