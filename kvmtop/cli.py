@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from .commands import compare, config, demo, doctor, explain, help, live, record, replay, serve, trace
+from .commands import compare, config, demo, doctor, explain, help, live, record, replay, report, serve, trace
 from .commands import list as list_
 from .commands.arguments import Parser
 from .errors import KvmtopError, fault, tell
@@ -30,6 +30,7 @@ COMMANDS: dict[str, Command] = {
     "replay": replay,
     "demo": demo,
     "compare": compare,
+    "report": report,
     "serve": serve,
     "trace": trace,
     "list": list_,

@@ -43,8 +43,7 @@ def overview(parsers: Mapping[str, Parser]) -> str:
     return "\n".join(
         [
             TITLE,
-            "  sudo kvmtop [OPTION]...",
-            "  kvmtop COMMAND [OPTION]...",
+            "usage: sudo kvmtop [OPTION]..., or kvmtop COMMAND [OPTION]...",
             "",
             *(f"  {name:<18} {description}" for name, description in rows),
             "",

@@ -1,0 +1,163 @@
+"""The page that `kvmtop report` writes."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from kvmtop import cli, units
+from kvmtop.commands.demo import FOLDER
+from kvmtop.insight.report import report
+from kvmtop.model.vocabulary import STATES
+from kvmtop.output.report import html
+from kvmtop.recording.reader import Recording
+from kvmtop.widgets.theme import _DARK, _LIGHT
+
+from ..support.fake import Host
+from ..support.program import sentence
+from ..support.recordings import record
+
+DEMO = FOLDER / "amd.kvmtop"
+VOID = {"meta", "br", "link", "img", "input"}
+
+
+class Page(HTMLParser):
+    """Its elements and words. Ends in an error where an element is not closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags = list[tuple[str, dict[str, str | None]]]()
+        self.words = ""
+        self.rows = list[list[str]]()
+        self._open = list[str]()
+        self.feed(text)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open:
+            self.words += data
+        if self.rows and {"td", "th"} & set(self._open):
+            self.rows[-1][-1] += data
+
+    def row(self, name: str) -> list[str]:
+        return next(row for row in self.rows if row and row[0].strip() == name)
+
+
+@pytest.fixture(scope="module")
+def demo() -> Page:
+    return Page(html(report(Recording(DEMO))))
+
+
+def test_its_figures_are_those_of_the_recording(demo: Page, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["replay", str(DEMO), "--json"]) == 0
+    *intervals, _ = map(json.loads, capsys.readouterr().out.splitlines())
+    exits = sum(reason["count"] for one in intervals for reason in one["reasons"] if reason["name"] == "msr")
+    heads = next(row for row in demo.rows if row and row[0] == "REASON")
+    assert demo.row("msr")[heads.index("TOTAL")] == units.number(exits)
+    assert f"{len(intervals)} intervals" in demo.words
+
+
+def test_where_the_time_went_adds_up(demo: Page) -> None:
+    found = dict(re.findall(r"([a-z]+) ([\d.]+)%", demo.words.partition("went")[2].partition("stood")[0]))
+    assert set(found) == set(STATES) and sum(map(float, found.values())) == pytest.approx(100, abs=0.4)
+
+
+def test_pieces_are_the_recordings_own_and_their_findings_the_dashboards(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["replay", str(DEMO), "--batch"]) == 0
+    said = set(re.findall(r"^! (.*?) \[", capsys.readouterr().out, re.MULTILINE))
+    found = report(Recording(DEMO))
+    assert found.intervals == len(found.pieces) and found.stood
+    assert {one.finding.text for one in found.stood} <= said
+    assert all(found.began <= one.first < one.last <= found.ended for one in found.stood)
+
+
+def test_a_long_recording_is_cut_into_pieces_that_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvmtop.insight.report.PIECES", 10)
+    record(tmp_path / "run", 27)
+    found = report(Recording(tmp_path / "run"))
+    assert len(found.pieces) == 10 and found.intervals == 27
+    assert sum(piece.exits for piece in found.pieces) == found.whole.rows["count"].sum()
+    assert (sum(piece.states for piece in found.pieces) == found.whole.budget.sum(axis=0)).all()
+
+
+def test_a_stretch_has_its_own_exits_only(tmp_path: Path) -> None:
+    record(tmp_path / "run", 20)
+    recording = Recording(tmp_path / "run")
+    parts = [report(recording, *part) for part in ((0, 7), (7, 20))]
+    assert sum(int(part.whole.rows["count"].sum()) for part in parts) == report(recording).whole.rows["count"].sum()
+    for part in parts:
+        assert sum(line.total for line in part.lines) == part.whole.rows["count"].sum()
+    assert parts[0].ended == pytest.approx(parts[1].began, abs=1e-6)
+
+
+def test_names_are_text_and_nothing_comes_from_elsewhere(tmp_path: Path) -> None:
+    host, name = Host(), '<script>alert(1)</script>"><img src=x onerror=y>'
+    host.add(300, name)
+    host.exits(301, 0x72, 1000)
+    record(tmp_path / "run", 3, host)  # type: ignore[arg-type]
+    text = html(report(Recording(tmp_path / "run")))
+    assert text.isascii()
+    page = Page(text)
+    assert name[:20] in page.words
+    assert not {tag for tag, _ in page.tags} & {"script", "img", "link", "iframe", "object"}
+    attributes = {key for _, attrs in page.tags for key in attrs}
+    assert not any(key.startswith("on") or key in ("href", "src", "xlink:href") for key in attributes)
+    assert "url(" not in text and "@import" not in text and "http://" not in text and "https://" not in text
+
+
+def test_what_is_not_known_is_not_zero(tmp_path: Path) -> None:
+    old = Path(__file__).parents[1] / "data/recordings/format1.kvmtop"
+    page = Page(html(report(Recording(old))))
+    assert "Time in these states is not told apart: " in page.words
+    heads = next(row for row in page.rows if row and row[0] == "VM / VCPU")
+    vcpus = [row for row in page.rows if row and row[0].startswith("vCPU ")]
+    assert {row[heads.index("WAIT")] for row in vcpus} == {units.DASH}
+
+
+def test_its_colours_are_the_dashboards() -> None:
+    css = (Path(cli.__file__).parent / "data/report.css").read_text()
+    light, dark = re.findall(r"--guest:.*", css)
+    for line, palette in ((light, _LIGHT), (dark, _DARK)):
+        assert dict(re.findall(r"--(\w+): (#\w+)", line)) == palette.fill
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.html"
+    assert cli.main(["report", str(DEMO), "-o", str(page), "--vm", "db01", "--no-config"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert "db01" in page.read_text() and "web01" not in page.read_text()
+    assert cli.main(["report", str(DEMO), "--no-config"]) == 0
+    assert capsys.readouterr().out.startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["/nowhere"], "there is no file /nowhere"),
+        ([str(DEMO), "-o", str(DEMO)], "it is the recording"),
+        ([str(DEMO), "-o", "/tmp"], "is a directory"),
+        ([str(DEMO), "-o", "/no/such/place"], "No such file"),
+        ([str(DEMO), "--vm", "nobody"], "nobody"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(argv: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", *argv, "--no-config"]) in (1, 2)
+    out, err = capsys.readouterr()
+    assert out == "" and words in sentence(err)
