@@ -351,8 +351,8 @@ class Unpacker:
         return None
 
     def _stack(self, row: Mapping[str, int]) -> Stack:
-        if not 0 <= row["state"] < len(STATES):
-            raise BadFrame("a state that there is not")
+        if not 0 < row["state"] < len(STATES):
+            raise BadFrame("a state that there is not, out of the guest")
         return Stack(
             row["thread"] & 0xFFFFFFFFFFFFFFFF, *_isa_code(row), STATES[row["state"]], self._lines(row["frames"])
         )

@@ -16,16 +16,16 @@ BLOCKS = 400  # of a tree; what is less than the rest is left out
 DEEP = 40
 
 
-def icicle(one: Spent | None) -> KernelTime:
-    """Of one reason; None: it had no time since the look began."""
+def icicle(one: Spent | None, since: str = "the page was opened") -> KernelTime:
+    """Of one reason; None: it had no time since the look began. since: when that was, in words."""
     if one is None:
-        return KernelTime("no such exit since this page was opened", "", Block((), 0, 0, "kernel", ""))
+        return KernelTime(f"no such exit since {since}", "", Block((), 0, 0, "kernel", ""))
     said = [cause for cause in causes(one) if cause.share >= LEAST][:MOST]
     headline = ", ".join(f"{units.percent(cause.share)} {_by(cause.state)} {cause.what}" for cause in said)
     root = tree(one.parts)
     whole = max(root.ns, 1)
     room = sorted((frame.ns for frame in _all(root)), reverse=True)[:BLOCKS][-1:]
-    hint = f"{units.duration(one.time)} since it was opened · {one.samples} samples"
+    hint = f"{units.duration(one.time)} since {since} · {one.samples} samples"
     return KernelTime(headline, hint, _block(root, whole, max(*room, 1), 0))
 
 

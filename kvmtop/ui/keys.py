@@ -75,7 +75,7 @@ TAKE = (
 LEAVE = (HELP, key("ctrl+z", "suspend_process", "Suspend", "Back to the shell; fg returns"), QUIT, INTERRUPT)
 DASHBOARD = (*SEE, *ARRANGE, *TAKE, MEMORY, *LEAVE)  # of what is on one key, the first in the line at the foot
 
-NOT_IN_RECORDINGS = (PAUSE, SLOWER, FASTER, SLOWEST, SLOW_TAB, MEMORY)  # another meaning there, or none
+NOT_IN_RECORDINGS = (PAUSE, SLOWER, FASTER, MEMORY)  # another meaning there, or none
 PLAY = (
     shown("space", "pause", "play", "Play, or pause; at the end, once more from the beginning"),
     shown("right", "step(1)", "step", "The next interval, and pause", key_display="←→", priority=True),

@@ -19,6 +19,7 @@ from ..widgets.area import ColumnClicked
 from ..widgets.overview import Overview
 from ..widgets.reason_page import ReasonPage
 from ..widgets.scheduler_page import SchedulerPage
+from ..widgets.slow_page import SlowPage
 from ..widgets.timeline import Sought, Timeline
 from . import keys
 from .app import KvmtopApp, Tick
@@ -50,9 +51,9 @@ class Player(KvmtopApp):
         yield Timeline(id="timeline")
 
     def on_mount(self) -> None:
-        """The whole run in the timeline; panes and pages without what no recording has."""
+        """The whole run in the timeline; panes and pages without what is about probes to come."""
         self.query_one(Overview).leave_out_probes()
-        self.query_one(ReasonPage).add_class("-recorded")
+        self.query_one(ReasonPage).recorded = self.query_one(SlowPage).recorded = True
         self.query_one(SchedulerPage).recorded = True
         self.query_one(Timeline).load(self.replay.rates)
         self._show_time(0, self.replay.recording.began)
@@ -74,7 +75,7 @@ class Player(KvmtopApp):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Arrows and braces belong to a field that is typed in, and to a screen on top."""
-        if action in ("interval", "slow", "memory") or parameters == ("slow",):
+        if action in ("interval", "memory"):
             return False
         if action in ("step", "seek") and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
             return False

@@ -47,7 +47,7 @@ from ..widgets.links import Links
 from ..widgets.overview import Overview
 from ..widgets.reason_page import ReasonPage
 from ..widgets.scheduler_page import SchedulerPage
-from ..widgets.slow_page import SlowPage
+from ..widgets.slow_page import NOT_LOOKED, SlowPage
 from ..widgets.table import Marked
 from ..widgets.time_bar import Budget
 from .feed import POINTS, Feed, Reading
@@ -173,12 +173,16 @@ class Presenter:
             self._scheduler(shown if covers(shown.interval, self._at.scope) else newest)
         elif self._at.slowest:
             page = self._app.query_one(SlowPage)
-            slow = (self._slow(rows, page.width, details) for rows in (details.details.slow, details.details.slowest))
-            page.show(*slow)
+            slow, slowest = (
+                self._slow(rows, page.width, details) for rows in (details.details.slow, details.details.slowest)
+            )
+            page.show(slow, slowest, details.snapshot.details is not None)
         elif self._at.reason is not None:
             self._page(shown, self._at.reason)
             if self._answers(details):
                 self._details(details, self._at.reason)
+            elif self._feed.goes_back:
+                self._app.query_one(ReasonPage).not_looked(self._of_stacks(details, self._at.reason))
             self._stacks(details, self._at.reason)
         else:
             self.glance.show(shown, self._names(shown), {one.scope.pid for one in self.found})
@@ -194,13 +198,22 @@ class Presenter:
         hint = "" if page.recorded else f"{MEMORY.key}: the NUMA nodes of its memory"
         if at.memory is not None:
             hint = f"on which nodes its memory is, is {'being read …' if at.memory_until else 'not known'}"
-        memory = at.memory or {}
+        told = reading.snapshot.scheduling
+        memory = at.memory or (told.memory if told else {})
         page.show(scheduler_page(reading.interval, at.scope, rows, page.widths, memory, hint, self._waking))
 
     def _answers(self, reading: Reading) -> bool:
         """Whether it has details of the page that is open."""
         details = reading.snapshot.details
-        return details is not None and details.look.only == self._at.reason
+        return details is not None and self._of(details.look.only, self._at.reason)
+
+    def _of(self, only: Key | None, key: Key | None) -> bool:
+        """Whether a look is at a page's reason; one that was recorded may be at all of them."""
+        return only == key or (self._feed.goes_back and only is None)
+
+    def _of_stacks(self, reading: Reading, key: Key) -> bool:
+        stacks = reading.snapshot.stacks
+        return stacks is not None and self._of(stacks.only, key)
 
     def _page(self, reading: Reading, key: Key) -> None:
         page = self._app.query_one(ReasonPage)
@@ -213,21 +226,27 @@ class Presenter:
         rows = accesses(interval, scope, TOUCHED | {CODE}, reading.details.samples, fold=True)
         mine = [one for one in reading.details.slow if (one.isa, one.code) == key]
         width = page.details_width
+        of_all = details is not None and details.look.only is None
+        notes = [
+            _LEVELS if level(key[0]) else "",
+            "what was touched, and from where, is of all exits: nobody looked at these alone" if of_all else "",
+            dropped(details) if details else "",
+        ]
         page.show_details(
             access_table([row for row in rows if row.kind != CODE], width, names),
             access_table([row for row in rows if row.kind == CODE], width, names),
             self._slow(mine, page.slow_width, reading),
             polling_table(polling(interval, scope), interval) if basic(*key) in HLT else None,
-            "; ".join(filter(None, [_LEVELS if level(key[0]) else "", dropped(details) if details else ""])),
+            "; ".join(filter(None, notes)),
         )
 
     def _stacks(self, reading: Reading, key: Key) -> None:
-        page, stacks = self._app.query_one(ReasonPage), reading.snapshot.stacks
-        if stacks is not None and stacks.only == key:
-            found = spent(reading.snapshot, self._at.scope)
-            page.show_stacks(icicle(found[0] if found else None))
+        page, recorded = self._app.query_one(ReasonPage), self._feed.goes_back
+        if self._of_stacks(reading, key):
+            found = next((one for one in spent(reading.snapshot, self._at.scope) if one.key == key), None)
+            page.show_stacks(icicle(found, "somebody looked") if recorded else icicle(found))
         elif self._answers(reading):  # what else was asked for is there
-            page.no_stacks(self._feed.trouble or "")
+            page.no_stacks(NOT_LOOKED if recorded else self._feed.trouble or "")
 
     def _slow(self, rows: Sequence[Slow], width: int, reading: Reading) -> Rows:
         mine = in_scope(rows, self._at.scope, reading.snapshot)[:SLOWEST]

@@ -38,7 +38,7 @@ class ReplayFeed:
         self._goto: int | None = None
         self._goto_lock = threading.Lock()
         self._moves = 0
-        self._session = Session()  # changed in run()'s thread alone
+        self._session, self._details = Session(), DetailHistory()  # changed in run()'s thread alone
         self._settled = False  # what is shown was delivered with time to look at it
         self._fill_from, self._fill_until = 0, 0.0  # the oldest sample in the history; when to leave it at that
         self._wake, self._ending = threading.Event(), False
@@ -112,7 +112,7 @@ class ReplayFeed:
     def _show(self, settled: bool = False) -> None:
         if interval := self._session.interval:
             self._settled = settled
-            self._deliver(Reading(self._session.copy(), interval, DetailHistory(), settled, self._moves))
+            self._deliver(Reading(self._session.copy(), interval, self._details, settled, self._moves))
 
     def _advance(self, target: int) -> None:
         """Play up to a sample; if that takes too long, the rest as one interval."""
@@ -124,14 +124,14 @@ class ReplayFeed:
             snapshot = self.recording.at(step)
             if self._goto is not None or self._ending:  # somewhere else, and at once
                 return
-            self._session.add(snapshot)
+            self._details = self._details.add(self._session.add(snapshot))
             self.at = step
         self._show()
 
     def _seek(self, n: int) -> None:
         """Show another sample, with what is known of its history."""
         if n == self.at + 1:
-            self._session.add(self.recording.at(n))
+            self._details = self._details.add(self._session.add(self.recording.at(n)))
         elif n != self.at:
             session, old = Session(), list(self._session.history)
             if n:
@@ -140,7 +140,7 @@ class ReplayFeed:
                 session.history.extend(old[: newest + 1])
             if not session.history:
                 self._fill_from = n
-            session.add(self.recording.at(n))
+            self._details = DetailHistory().add(session.add(self.recording.at(n)))
             self._session = session
         self.at = n
         self._fill_until = time.monotonic() + FILLING
@@ -188,7 +188,7 @@ class ReplayFeed:
         self._wake.set()
 
     def look(self, wish: DetailRequest | None) -> None:
-        """What exits touched is not in recordings."""
+        """It tells what was looked at when it was recorded."""
 
     def step(self, by: int) -> None:
         """So many intervals on, or back; and pause."""

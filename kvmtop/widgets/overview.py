@@ -154,7 +154,6 @@ class Overview(Container):
         self.lower.tabs(self._tabs if self.tabbed else {}, "detail")
 
     def leave_out_probes(self) -> None:
-        """Nothing that only a probe tells: a recording has none of it."""
-        self._tabs = PANES
+        """No word on what probes would tell: a recording has what they told."""
         self.query_one(What).hint = "", ""
         self.query_one(VcpuParts).leave_out_probes()

@@ -19,6 +19,7 @@ from .line import Line, Title
 from .pane import Pane
 from .reason_brief import durations
 from .reason_facts import ReasonFacts
+from .slow_page import NOT_LOOKED
 from .table import Table
 from .theme import palette, style
 
@@ -64,6 +65,7 @@ class ReasonPage(VerticalScroll):
         self._turning: Timer | None = None
         self._turn = 0
         self._waits = False
+        self.recorded = False
 
     def compose(self) -> ComposeResult:
         """From what matters most to where to look next."""
@@ -76,7 +78,7 @@ class ReasonPage(VerticalScroll):
             with Pane(id="code-pane"):
                 yield Table(id="code")
         yield Line(id="dropped", grows=True)
-        yield Static("What they touched, guest code, slow exits and stacks are not in recordings.", id="unrecorded")
+        yield Static(f"What they touched, guest code, slow exits, stacks: {NOT_LOOKED}.", id="unrecorded")
         with Pane(id="durations"), Horizontal():
             for name in ("hist", "heat"):
                 with Vertical(classes="part"):
@@ -131,13 +133,24 @@ class ReasonPage(VerticalScroll):
     def show_details(self, touched: Rows, code: Rows, slow: Rows, polling: Rows | None, dropped: str) -> None:
         """What is known only while somebody looks. polling: None where it does not matter; dropped: what is missing."""
         self._wait(False)
+        self.remove_class("-recorded")
         self.set_class(polling is not None, "-halts")
         for name, rows in (("touched", touched), ("code", code), ("slow", slow), ("polling", polling)):
             table = self.query_one(f"#{name}", Table)
             table.empty = _EMPTY[name]
             table.show(*(rows or ((), ())))
         self.query_one("#dropped", Line).show(Text(dropped))
-        self._titles("probes are attached while this page is open")
+        self._titles("" if self.recorded else "probes are attached while this page is open")
+
+    def not_looked(self, stacks: bool) -> None:
+        """Nobody did when it was recorded, but for the stacks."""
+        self.set_class(not stacks, "-recorded")
+        for name in _EMPTY:
+            table = self.query_one(f"#{name}", Table)
+            table.empty = NOT_LOOKED
+            table.show((), ())
+        self.query_one("#dropped", Line).show(Text())
+        self._titles("")
 
     def show_stacks(self, time: KernelTime) -> None:
         """Where in the kernel their time goes; known only while somebody looks."""
@@ -158,7 +171,7 @@ class ReasonPage(VerticalScroll):
         self.query_one("#dropped", Line).show(Text())
         self.remove_class("-halts")
         self.no_stacks("")
-        self._wait(True)
+        self._wait(not self.recorded)
         self._titles("")
 
     def _titles(self, hint: str) -> None:

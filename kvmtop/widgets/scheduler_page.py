@@ -21,7 +21,7 @@ from .table import Pointed, Table
 from .theme import Palette
 
 _ATTACHING = "the probes are being attached, which takes about a second …"
-_RECORDED = "What the scheduler does is not in recordings; the vCPUs' states and the other threads are."
+_RECORDED = "Nobody looked at the scheduler at this moment; the vCPUs' states and the other threads are recorded."
 # Those below who ran instead, which is always seen; one at a time where the screen is small.
 PANES = {"waking": "Waking up", "blocked": "Blocked on", "vcpus": "vCPUs", "others": "Other threads"}
 _EMPTY = {
@@ -52,7 +52,7 @@ class SchedulerPage(VerticalScroll, can_focus=False):
 
     def __init__(self) -> None:
         super().__init__()
-        self.recorded = False  # over a recording, which has no figures of probes
+        self.recorded = False  # over a recording, in which nobody may have looked
         self.trouble: str | None = None  # why what it waits for may not come
         self.pane = "waking"  # the one that is seen, where one is
         self._view: SchedulerView | None = None

@@ -9,6 +9,8 @@ from ..tables.rows import Rows
 from .pane import Pane
 from .table import Table
 
+NOT_LOOKED = "nobody looked at this moment"
+
 
 class SlowPage(VerticalScroll):
     """Two tables under each other."""
@@ -17,6 +19,10 @@ class SlowPage(VerticalScroll):
     SlowPage { scrollbar-size-vertical: 1; }
     SlowPage Pane { height: 1fr; min-height: 8; }
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recorded = False
 
     def compose(self) -> ComposeResult:
         """The interval's, then the run's."""
@@ -35,7 +41,10 @@ class SlowPage(VerticalScroll):
         """Of the tables."""
         return self.query_one("#slow-interval", Table).room or self.size.width - 5
 
-    def show(self, interval: Rows, run: Rows) -> None:
-        """Headings and rows of both, slowest first."""
+    def show(self, interval: Rows, run: Rows, looked: bool = True) -> None:
+        """Headings and rows of both, slowest first. looked: whether somebody did when it was recorded."""
+        if self.recorded:
+            self.query_one("#slow-interval", Table).empty = "none" if looked else NOT_LOOKED
+            self.query_one("#run-pane", Pane).label("Slowest exits of what was played", "while somebody looked")
         self.query_one("#slow-interval", Table).show(*interval)
         self.query_one("#slow-run", Table).show(*run)

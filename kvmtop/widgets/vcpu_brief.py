@@ -109,7 +109,7 @@ class VcpuParts(Horizontal):
     def leave_out_probes(self) -> None:
         """No word on how to see what only they tell."""
         self.query_one(Waited).hint = ""
-        self.query_one("#its-slowest", Table).empty = "slow exits are not in recordings"
+        self.query_one("#its-slowest", Table).empty = "nobody looked for slow exits"
 
     @property
     def widths(self) -> dict[str, int]:

@@ -252,6 +252,7 @@ def test_changed_tables(file: Path, sql: str, words: str | None) -> None:
         ("stacks", "base", 9, "the counters 9 are missing"),
         ("on", "state", 7, "a state that there is not"),
         ("off", "state", -1, "a state that there is not"),
+        ("off", "state", 0, "a state that there is not"),
         ("off", "isa", -1, "a reason that there cannot be"),
         ("off", "ns", -(1 << 63), None),
         ("on", "samples", -5, None),

@@ -24,7 +24,7 @@ def shape(block: Block) -> list[object]:
 def test_functions_that_call_nothing_else_are_one_block() -> None:
     found = icicle(spent(("blocked", USERFAULT, 71, 10), ("wait", USERFAULT, 5, 0), ("kernel", COMPACTION, 24, 3)))
     assert found.headline == "71.0% blocked in userfaultfd, 24.0% in compaction"
-    assert found.hint == "100ms since it was opened · 3 samples"
+    assert found.hint == "100ms since the page was opened · 3 samples"
     (top,) = found.root.called
     assert top.names == ("kvm_mmu_page_fault [kvm]", "hva_to_pfn [kvm]", "handle_mm_fault")
     assert shape(top)[1:4] == [1, 0, "blocked"]

@@ -21,9 +21,10 @@ from textual.pilot import Pilot
 from kvmtop.commands.demo import FOLDER
 from kvmtop.model.exit_stats import by_reason
 from kvmtop.model.reasons import HLT
+from kvmtop.model.scope import ALL
 from kvmtop.model.session import Session
 from kvmtop.model.snapshot import Snapshot
-from kvmtop.model.vocabulary import DetailRequest
+from kvmtop.model.vocabulary import SVM, DetailRequest
 from kvmtop.recording.format import MOST_TIME, base
 from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder
@@ -35,6 +36,7 @@ from kvmtop.ui.player import Player
 from kvmtop.ui.replay_feed import ReplayFeed, handy
 from kvmtop.widgets.help import Help
 from kvmtop.widgets.scheduler_page import SchedulerPage
+from kvmtop.widgets.slow_page import NOT_LOOKED
 from kvmtop.widgets.table import Table
 from kvmtop.widgets.timeline import Timeline
 
@@ -42,8 +44,10 @@ from ..support.culprits import Culprits
 from ..support.dashboard import IO
 from ..support.fake import SECOND, Busy
 from ..support.fleet import Fleet
+from ..support.watched import Watched
 
 SAMPLES = 200
+NPF = SVM, 0x400
 
 
 @pytest.fixture(scope="module")
@@ -327,18 +331,19 @@ async def test_all_views_and_filters_work_in_it(file: Path, clock: Clock) -> Non
         await d.press("1", "enter")
         assert d.app.viewpoint.reason is not None
         text = "\n".join(d.lines())
-        assert "are not in recordings" in text and "How long they last" in text and "attached" not in text
+        assert "nobody looked at this moment" in text and "How long they last" in text and "attached" not in text
         await d.press("left")
         await d.until(lambda: d.shown() == SAMPLES - 3)
         await d.press("z", "t")
         await d.pilot.pause()
 
 
-async def test_the_scheduler_page_of_a_recording_has_what_needs_no_probe(tmp_path: Path, clock: Clock) -> None:
+async def test_the_scheduler_page_of_a_recording(tmp_path: Path, clock: Clock) -> None:
+    """What was seen while somebody looked, and what needs no probe while nobody did."""
     host, file = Culprits(), tmp_path / "run.kvmtop"
-    host.look(DetailRequest(sched=0))
     recorder = Recorder(host, file, "a made-up host")
-    for _ in range(3):
+    for turn in range(3):
+        host.look(DetailRequest(sched=0) if turn == 2 else None)
         host.now += SECOND
         recorder.read()
     recorder.close()
@@ -351,11 +356,14 @@ async def test_the_scheduler_page_of_a_recording_has_what_needs_no_probe(tmp_pat
             page = d.app.query_one(SchedulerPage)
             text = " ".join(" ".join(d.lines()).split())
             assert "all vCPUs together waited 760ms/s for a CPU" in text and "attached" not in text
-            assert "What the scheduler does is not in recordings" in text and "S tells who" not in text
+            assert "Nobody looked at the scheduler" not in text and "S tells who" not in text
+            assert page.table("culprits").rows
             assert [row.cells[0] for row in page.table("vcpus").rows][:1] == [" vCPU 1 of db02"]
             assert "IO iothread1" in [cell for row in page.table("others").rows for cell in row.cells]
             await d.press("left")
             await d.until(lambda: d.shown() == 1)
+            assert "Nobody looked at the scheduler at this moment" in " ".join(" ".join(d.lines()).split())
+            assert not page.table("culprits").rows and page.table("vcpus").rows
             await d.press("escape")
             assert not d.app.viewpoint.on_page
 
@@ -376,11 +384,11 @@ async def test_its_keys_are_in_the_help_and_clash_with_none(file: Path) -> None:
         assert keys & own <= {"N"}  # by name; on a reason's page the one before
         own |= keys
     live = {key for b in KvmtopApp.BINDINGS if isinstance(b, Binding) for key in b.key.split(",")}
-    assert live - own == {"plus", "equals_sign", "minus", "x", "4"}
+    assert live - own == {"plus", "equals_sign", "minus"}
     assert {b.action for b in Player.BINDINGS if isinstance(b, Binding) and "m" in b.key.split(",")} == {"mark"}
 
 
-async def test_nothing_leads_to_what_only_probes_tell(tmp_path: Path) -> None:
+async def test_where_nobody_looked_it_says_so(tmp_path: Path) -> None:
     host = Culprits()
     recorder = Recorder(host, tmp_path / "run")
     for _ in range(3):
@@ -391,17 +399,53 @@ async def test_nothing_leads_to_what_only_probes_tell(tmp_path: Path) -> None:
     async with driving(tmp_path / "run", (80, 24)) as d:
         await d.press("space", "dollar_sign")
         await d.until(functools.partial(at, d, 2))
-        await d.press("4", "x")
-        text = "\n".join(d.lines())
-        assert "3 Detail" in text and "low exits" not in text and not d.app.viewpoint.on_page
+        await d.press("x")
+        assert "nobody looked at this moment" in "\n".join(d.lines())
+        await d.press("4")
+        assert not d.app.viewpoint.on_page
         await d.pilot.resize_terminal(160, 48)
         await d.press("1")
         text = "\n".join(d.lines())
         assert "What it means" in text and "tells, in half a second" not in text
         await d.press("2", "home", "down", "down")
         text = "\n".join(d.lines())
-        assert "slow exits are not in recordings" in text and "x tells" not in text
+        assert "nobody looked for slow exits" in text and "x tells" not in text
         assert "Waited 76.0%" in text and "S tells" not in text
+
+
+async def test_pages_show_what_was_looked_at_at_each_moment(tmp_path: Path) -> None:
+    """At one reason alone, at all, and at none."""
+    host = Watched()
+    recorder = Recorder(host, tmp_path / "run")
+    for turn in range(4):
+        if turn == 0:
+            host.look_at(NPF)
+        if turn == 2:
+            host.look_at()
+        if turn == 3:
+            host.look_away()
+        recorder.read()
+    recorder.close()
+    async with driving(tmp_path / "run", (160, 48)) as d:
+        await d.press("space", "0")
+        await d.until(functools.partial(at, d, 0))
+        d.app.go(ALL, NPF)
+        for shown, words, absent in (
+            (1, ("userfaultfd", "page 0x"), "of all exits"),
+            (2, ("userfaultfd", "of all exits", "port 0x70"), NOT_LOOKED),
+            (3, (NOT_LOOKED,), "userfaultfd"),
+        ):
+            await d.press("right")
+            await d.until(functools.partial(at, d, shown))
+            await d.pilot.pause()
+            text = "\n".join(d.lines())
+            assert all(word in text for word in words) and absent not in text, text
+        await d.press("x")
+        assert NOT_LOOKED in "\n".join(d.lines())
+        await d.press("left")
+        await d.until(functools.partial(at, d, 2))
+        await d.pilot.pause()
+        assert len(d.app.query_one("#slow-interval", Table).rows) == 8
 
 
 async def test_the_interval_keys_of_a_live_run_do_nothing(file: Path) -> None:
