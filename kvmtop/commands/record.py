@@ -25,6 +25,11 @@ def parser() -> Parser:
     arguments.add_vms(p)
     arguments.add_schedule(p)
     arguments.add_summary(p)
+    p.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="without names (of the host, VMs, processes, cgroups, files) and guest addresses; VMs become VM 1, VM 2 …",
+    )
     return p
 
 
@@ -40,8 +45,13 @@ def run(options: argparse.Namespace) -> int:
     schedule = headless.Schedule(options.interval, options.duration)
     start = partial(sources.host, options.pid, Selection.of(options.vm), None, options.file)
 
+    def begin() -> Source:
+        from ..recording.anonymous import Anonymous
+
+        return Anonymous(start()) if options.anonymous else start()
+
     def show(source: Source, ending: Ending) -> None:
         tell(f"recording to {options.file}; Ctrl-C ends it")
         headless.follow(source, ending, schedule=schedule, tables=None)
 
-    return Run(start, show, outputs).status()
+    return Run(begin, show, outputs).status()

@@ -14,7 +14,7 @@ from ..model.histogram import BUCKETS, bucket_bounds
 from ..model.interval import Interval
 from ..model.keys import pack, unpack
 from ..model.scope import Scope
-from ..model.snapshot import SLOW, Snapshot
+from ..model.snapshot import NO_INFO, SLOW, Snapshot
 from ..model.vocabulary import KINDS, OUTSIDE, Key
 
 
@@ -33,8 +33,8 @@ class Slow:
     name: str
     ns: int
     parts: Mapping[str, int]  # ns of it in each of OUTSIDE that is told
-    rip: int
-    info: tuple[int, int]
+    rip: int  # 0: not known
+    info: tuple[int, int] | None
     cpu: int
     kind: str  # what it touched first; "" where nothing is known
     value: int
@@ -60,7 +60,7 @@ def read(rows: Array, snapshot: Snapshot) -> list[Slow]:
                 tid=tid,
                 # Two probes have timed it, one after the other: their clocks may be some ns apart.
                 parts={"kernel": max(item["ns"] - sum(parts.values()), 0), **parts},
-                info=(item["info1"], item["info2"]),
+                info=None if item["info1"] == NO_INFO else (item["info1"], item["info2"]),
                 code=item["reason"],
                 name=snapshot.names.name(item["isa"], item["reason"]),
                 kind=KINDS[item["kind"] % len(KINDS)],

@@ -79,6 +79,7 @@ TOUCH = np.dtype(
     ]
 )
 
+NO_INFO = (1 << 64) - 1
 SLOW = np.dtype(
     [
         ("number", "u8"),
@@ -86,8 +87,8 @@ SLOW = np.dtype(
         ("id", "u8"),  # tgid and tid, packed
         ("ns", "u8"),
         *((state, "u8") for state in OUTSIDE[1:]),  # ns of it
-        ("rip", "u8"),  # guest's, when it left
-        ("info1", "u8"),  # VMX: exit qualification; SVM: EXITINFO1
+        ("rip", "u8"),  # guest's, when it left; 0: not known
+        ("info1", "u8"),  # VMX: exit qualification; SVM: EXITINFO1; NO_INFO: not known, nor is info2
         ("info2", "u8"),
         ("value", "u8"),  # what it touched first, as in TOUCH; kind 0: nothing known
         ("kind", "u4"),

@@ -275,8 +275,8 @@ def slow(session: Session, interval: Interval, labels: Labels) -> Object | None:
                 "ns": one.ns,
                 **_parts(one.parts, interval.after.told),
                 "cpu": one.cpu,
-                "rip": one.rip,
-                "info": list(one.info),
+                "rip": one.rip or None,
+                "info": None if one.info is None else list(one.info),
                 "what": clean(labels.what(one.kind, one.value, one.extra)) if one.kind else None,
             }
             for one in read(details.slow, interval.after)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import sqlite3
 import stat
 import threading
@@ -210,7 +209,8 @@ class Recorder(Wrapper):
 
     def _describe(self, snapshot: Snapshot) -> None:
         began = time.time() - (time.monotonic_ns() - snapshot.start_ns) / 1e9
-        host = (__version__, platform.node(), platform.release(), self._title, began, snapshot.start_ns)
+        origin = self.origin
+        host = (__version__, origin.host, origin.kernel, self._title, began, snapshot.start_ns)
         self._database.execute("INSERT INTO runs VALUES (1, ?, ?, ?, ?, ?, ?)", host)
         self._layout = Layout.of(snapshot.told)
         self._database.executemany("INSERT INTO columns (kind, name) VALUES (?, ?)", self._layout.rows)

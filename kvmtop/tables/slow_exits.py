@@ -81,7 +81,7 @@ def line(one: Slow, labels: Labels) -> str:
     parts = [
         f"{_clock(one.time, 6)} {one.vm} vCPU {one.vcpu} {one.name} {units.duration(one.ns)}",
         f"({' '.join(f'{state} {units.duration(one.parts.get(state))}' for state in states)})",
-        f"CPU {one.cpu} rip {labels.what('rip', one.rip, 0)}",
+        f"CPU {one.cpu} rip {labels.what('rip', one.rip, 0) if one.rip else units.DASH}",
     ]
     if one.kind:
         parts.append(labels.what(one.kind, one.value, one.extra))
