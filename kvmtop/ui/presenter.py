@@ -244,7 +244,8 @@ class Presenter:
         page, recorded = self._app.query_one(ReasonPage), self._feed.goes_back
         if self._of_stacks(reading, key):
             found = next((one for one in spent(reading.snapshot, self._at.scope) if one.key == key), None)
-            page.show_stacks(icicle(found, "somebody looked") if recorded else icicle(found))
+            unnamed = reading.snapshot.stacks.unnamed if reading.snapshot.stacks else ""
+            page.show_stacks(icicle(found, "somebody looked" if recorded else "the page was opened", unnamed))
         elif self._answers(reading):  # what else was asked for is there
             page.no_stacks(NOT_LOOKED if recorded else self._feed.trouble or "")
 
