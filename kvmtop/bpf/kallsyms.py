@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-PATH = Path("/proc/kallsyms")
+from .. import bounded
+from . import privileges
+
+PATH, RESTRICT = Path("/proc/kallsyms"), Path("/proc/sys/kernel/kptr_restrict")
 _LINE = re.compile(r"([0-9a-f]{1,16}) ([a-zA-Z]) (\S+)(?:\t(\[\S+\]))?")
 
 
@@ -41,8 +44,23 @@ def bounds(name: str, path: Path = PATH) -> tuple[int, int] | None:
     return (start, following) if start and following else None
 
 
+def why_unnamed(restrict: Path = RESTRICT) -> str:
+    """Why the kernel does not tell where its functions are, and what to do, in a sentence (kallsyms_show_value)."""
+    try:
+        level = bounded.head(restrict).strip()
+    except OSError:
+        level = b""
+    if level == b"2":
+        return "the kernel's functions have no names, since kernel.kptr_restrict is 2: sysctl kernel.kptr_restrict=1"
+    if not privileges.capable(privileges.SYSLOG):
+        return "the kernel's functions have no names, since kvmtop has no CAP_SYSLOG: run it as root"
+    return (
+        "the kernel's functions have no names, since /proc/kallsyms does not tell them: a kernel with CONFIG_KALLSYMS"
+    )
+
+
 class Functions:
-    """All functions, to name addresses: 200,000 of them, 20 MB."""
+    """All functions, to name addresses: 200,000 of them, 20 MB. unnamed: why there are none, in a sentence, or ""."""
 
     def __init__(self, path: Path = PATH) -> None:
         """Reads them, which takes a third of a second."""
@@ -50,6 +68,7 @@ class Functions:
         self._at = np.array([at for at, _, _ in found], "u8")
         self._names = [name for _, name, _ in found]
         self._modules = {at: module for at, _, module in found if module}
+        self.unnamed = "" if found else why_unnamed()
 
     def name(self, address: int) -> str:
         """The function that an address lies in; "" where nobody knows."""

@@ -9,7 +9,7 @@ from .. import bounded
 
 STATUS = Path("/proc/self/status")
 
-SYS_ADMIN, PERFMON, BPF = 21, 38, 39  # include/uapi/linux/capability.h
+SYS_ADMIN, SYSLOG, PERFMON, BPF = 21, 34, 38, 39  # include/uapi/linux/capability.h
 
 
 def capable(*capabilities: int) -> bool:

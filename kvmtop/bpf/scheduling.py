@@ -176,6 +176,7 @@ class SchedulingProbes:
             latencies=latencies,
             running=running,
             stacks=self._named(charges["stack"][charges["kind"] == BLOCKED]),
+            unnamed=kallsyms.functions().unnamed if self._stacks else "",
         )
 
     def _still(self, waiters: Array, runners: Array, snapshot: Snapshot) -> tuple[Array, U64]:
@@ -224,7 +225,7 @@ class SchedulingProbes:
                 words = syscalls.lookup(self._probes.maps["stacks"], number, 8 * DEEPEST)
                 addresses = np.frombuffer(words, "u8")
                 names = (kallsyms.functions().name(int(at)) for at in addresses[addresses > 0])
-                self._stacks[number] = tuple(below([name for name in names if name]))  # kernel.kptr_restrict
+                self._stacks[number] = tuple(below([name for name in names if name]))
         return dict(self._stacks)
 
     def close(self) -> None:

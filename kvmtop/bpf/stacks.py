@@ -210,6 +210,7 @@ class StackProbes:
                 lost=self._lost,
                 dropped=int(tallies["dropped"].sum()),
                 dropped_ns=int(tallies["dropped_ns"].sum()),
+                unnamed=self._functions.unnamed if self._functions else "",
             )
 
     def _stack(self, row: Any) -> Stack:
@@ -228,7 +229,7 @@ class StackProbes:
                     self._named.clear()
                 self._functions = self._functions or kallsyms.Functions()
                 self._named[address] = self._functions.full(address)
-            if name := self._named[address]:  # "": kernel.kptr_restrict
+            if name := self._named[address]:
                 yield name
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import gzip
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -18,7 +18,8 @@ from .arguments import STDOUT, Parser
 
 if TYPE_CHECKING:
     from ..host.tracing import Trace
-    from ..output.chrome_trace import Written
+    from ..output.chrome_trace import Around, Written
+    from ..reference.labels import Labels
 
 SUMMARY = "every single exit of a moment, for Perfetto and speedscope"
 MOST = 3600  # seconds
@@ -112,13 +113,27 @@ def _traced(options: argparse.Namespace, folder: Path | None, out: TextIO) -> tu
     sources.some_vm(selection)
     live = sources.host(options.pid)
     assert isinstance(live, Live)
-    with contextlib.closing(live), contextlib.closing(Spool(folder)) as spool:
-        with contextlib.closing(live.timeline()) as probes, Ending() as ending:
+    with contextlib.closing(live), contextlib.closing(Spool(folder)) as spool, Ending() as ending:
+        with contextlib.closing(live.timeline()) as probes:
             begun = partial(tell, f"tracing for {options.duration:g} s; Ctrl-C ends it")
             trace = record(live, probes, ending.wait, options.duration, spool, begun)
         labels = Labels(trace.names, labels.symbols, labels.memory)
         around = chrome_trace.Around(options.around or 5_000_000, options.slow) if options.slow else None
-        return trace, chrome_trace.write(trace, sorted(selection.pids(trace.vms)), labels, around, out.write)
+        return trace, _written(trace, sorted(selection.pids(trace.vms)), labels, around, out)
+
+
+def _written(trace: Trace, pids: Sequence[int], labels: Labels, around: Around | None, out: TextIO) -> Written:
+    """Write it; a signal that comes meanwhile ends that. Raises KvmtopError and OSError."""
+    from ..ending import Ending
+    from ..output import chrome_trace
+
+    def write(text: str) -> object:
+        if ending.is_set():
+            raise KvmtopError("a signal came before the trace was written: there is none")
+        return out.write(text)
+
+    with Ending() as ending:
+        return chrome_trace.write(trace, pids, labels, around, write)
 
 
 @contextlib.contextmanager

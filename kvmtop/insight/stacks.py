@@ -162,7 +162,7 @@ def path(part: Part) -> tuple[str, ...]:
     if part.state == "user":
         return (MARKS["user"], *frames)
     if part.state == "kernel":
-        return frames or (MARKS["kernel"],)
+        return frames or (UNKNOWN if part.times else MARKS["kernel"],)
     return (*(frames or (UNKNOWN,) * (part.state != "wait")), MARKS[part.state])
 
 

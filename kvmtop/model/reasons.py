@@ -12,6 +12,7 @@ CPUID = {(VMX, 10), (SVM, 0x72)}
 HLT = {(VMX, 12), (SVM, 0x78), (SVM, 0xA6)}  # 0xa6 is idle-HLT
 PAUSE = {(VMX, 40), (SVM, 0x77)}
 IO = {(VMX, 30), (SVM, 0x7B)}
+INTERRUPT = {(VMX, 1), (SVM, 0x60)}  # the host's own, which stop the guest wherever it happens to be
 # A hypervisor in the VM enters its guest: VMLAUNCH, VMRESUME, VMRUN.
 ENTER = {(VMX, 20), (VMX, 24), (SVM, 0x80)}
 APIC_ALONE = {(VMX, 43), (VMX, 45)}  # TPR_BELOW_THRESHOLD, EOI_INDUCED: of no register that kvm_apic tells of

@@ -125,6 +125,7 @@ class Stacks:
     lost: int = 0  # samples that were not fetched in time
     dropped: int = 0  # times off the CPU that had no room,
     dropped_ns: int = 0
+    unnamed: str = ""  # why functions have no names, in a sentence
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,8 @@ def _exit(
     args: dict[str, object] = {"reason": name, "code": reason, "level": "L2" if isa & NESTED else "L1"}
     if isa & REFLECTED:
         args["given to"] = "L1"
+    if isa & NESTED:  # symbols and memory map are the VM's own
+        labels = Labels(labels.names)
     if kind and (what := KINDS[kind % len(KINDS)]):
         args["touched"] = labels.what(what, value, extra)
     if rip:

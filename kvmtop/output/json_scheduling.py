@@ -28,11 +28,13 @@ def scheduling(interval: Interval) -> list[Object] | None:
         pid, tid = unpack(id)
         if looked_at(interval, Scope(pid, thread)) and (known[at] or not ended[at]):
             who = {"pid": pid, "tid": tid, "vcpu": number, "wait_ns": wait and wait[at]}
-            found.append({**who, **_vcpu(interval, Scope(pid, thread)), "placement": _placement(interval, told, tid)})
+            found.append(
+                {**who, **_vcpu(interval, told, Scope(pid, thread)), "placement": _placement(interval, told, tid)}
+            )
     return found
 
 
-def _vcpu(interval: Interval, scope: Scope) -> Object:
+def _vcpu(interval: Interval, told: Scheduling, scope: Scope) -> Object:
     waking = latency(interval, scope)
     return {
         "culprits": [
@@ -44,7 +46,7 @@ def _vcpu(interval: Interval, scope: Scope) -> Object:
         "blocked": [
             {
                 "what": one.what,
-                "stack": list(one.stack),
+                "stack": None if told.unnamed else list(one.stack),
                 "by": one.actor and _actor(one.actor),
                 "count": one.count,
                 "ns": one.ns,

@@ -2,8 +2,8 @@
 
 A service reads its source anew at each scrape, so that a value belongs to the time of its scrape. All values of a
 scrape come from one Snapshot. At most MOST_VMS VMs and MOST_REASONS reasons of each have series of their own (28 to a
-VM and reason, 10 to a VM, and 3 to each of up to 33 other threads: no more than 134,000 in all); what comes later is
-counted under the name "(others)".
+VM and reason, 10 to a VM, one more and up to 64 for its APIC, and 3 to each of up to 33 other threads: no more than
+142,000 in all); what comes later is counted under the name "(others)".
 """
 
 from __future__ import annotations
@@ -228,6 +228,7 @@ class Exporter(Wrapper, Collector):
                 family.add_metric(labels, seconds)
             yield family
         yield from self._vcpus(self._interval)
+        yield from self._apics(after)
         for name, value, text in (
             ("kvmtop_lost_exits", after.lost, "Exits that were not counted, because a BPF map was full."),
             ("kvmtop_unpaired_entries", after.unpaired, "Guest entries without an exit before them."),
@@ -262,6 +263,28 @@ class Exporter(Wrapper, Collector):
             for labels, value in sums.items():
                 gauge.add_metric(labels, value)
             yield gauge
+
+
+    def _apics(self, after: Snapshot) -> Iterator[Metric]:
+        """Of the VMs of which it is known, now. The reasons are bits of the kernel's, by its own names."""
+        on = GaugeMetricFamily(
+            "kvmtop_vm_apic_accelerated",
+            "Whether the hardware emulates the VM's APIC (APICv, AVIC): 1 or 0, and no series where it is not known.",
+            labels=LABELS,
+        )
+        why = GaugeMetricFamily(
+            "kvmtop_vm_apic_inhibited",
+            "1 for each reason for which it does not, as the kernel calls it (APICV_INHIBIT_REASON_…).",
+            labels=[*LABELS, "reason"],
+        )
+        for key, vm in self._vms.items():
+            inhibits = after.apic.inhibits.get(key[0])
+            if inhibits is None or key in self._ended or vm is self._others:
+                continue
+            on.add_metric(vm.labels, not inhibits)
+            for reason in inhibits:
+                why.add_metric([*vm.labels, clean(reason)], 1)
+        yield from (on, why)
 
 
 LABELS = ["vm", "pid"]

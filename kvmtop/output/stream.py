@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from ..model.session import Session
 from ..model.snapshot import Snapshot
 from ..model.source import Source, Wrapper
 from . import summary
+
+_PREFIX = ".kvmtop."
 
 
 @dataclass
@@ -83,23 +86,46 @@ def creating(*paths: Path) -> Iterator[list[TextIO]]:
     """Streams into new files that only their owner may read, none of them if anything fails. Raises OSError.
 
     When the block ends they take the place of what had their names, so a symbolic link planted there leads nowhere; a
-    pipe or a terminal is written to as it is, if nobody else put it there (summary.special).
+    pipe or a terminal is written to as it is, if nobody else put it there (summary.special). Until then they have no
+    name, where the file system can do that, so nothing is left of them whatever ends this process.
     """
     files: list[TextIO] = []
     with contextlib.ExitStack() as undo:
-        new = list[tuple[str, Path]]()
+        new = list[tuple[int, str, Path]]()  # "": it has no name yet
         for path in paths:
             with _naming(path):
                 if (fd := summary.special(path)) is None:
-                    fd, name = tempfile.mkstemp(prefix=".kvmtop.", dir=path.parent)  # 0600
-                    new.append((name, path))
+                    fd, name = _unnamed(path.parent) or tempfile.mkstemp(prefix=_PREFIX, dir=path.parent)  # 0600
+                    new.append((fd, name, path))
                     undo.callback(_remove, name)
             files.append(undo.enter_context(open(fd, "w", encoding="utf-8")))
         yield files
-        for name, path in new:
+        for fd, name, path in new:
             with _naming(path):
+                if not name:
+                    name = _named(fd, path.parent)
+                    undo.callback(_remove, name)
                 os.replace(name, path)
         undo.pop_all()
+
+
+def _unnamed(folder: Path) -> tuple[int, str] | None:
+    """A file there without a name; None where that is not to be had (NFS, some FUSE), or nothing at all."""
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600), ""
+    except OSError:
+        return None
+
+
+def _named(fd: int, folder: Path) -> str:
+    """A name for it. Raises OSError."""
+    name = str(folder / f"{_PREFIX}{secrets.token_hex(8)}")
+    files = os.open("/proc/self/fd", os.O_RDONLY | os.O_CLOEXEC)
+    try:  # with a directory for the first name Python asks for linkat(2), which follows that name to the file
+        os.link(str(fd), name, src_dir_fd=files, follow_symlinks=True)
+    finally:
+        os.close(files)
+    return name
 
 
 def _remove(name: str) -> None:

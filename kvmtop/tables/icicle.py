@@ -16,8 +16,9 @@ BLOCKS = 400  # of a tree; what is less than the rest is left out
 DEEP = 40
 
 
-def icicle(one: Spent | None, since: str = "the page was opened") -> KernelTime:
-    """Of one reason; None: it had no time since the look began. since: when that was, in words."""
+def icicle(one: Spent | None, since: str = "the page was opened", unnamed: str = "") -> KernelTime:
+    """Of one reason; None: it had no time since the look began. since: when that was, in words; unnamed: why functions
+    have no names, in a sentence."""
     if one is None:
         return KernelTime(f"no such exit since {since}", "", Block((), 0, 0, "kernel", ""))
     said = [cause for cause in causes(one) if cause.share >= LEAST][:MOST]
@@ -26,7 +27,7 @@ def icicle(one: Spent | None, since: str = "the page was opened") -> KernelTime:
     whole = max(root.ns, 1)
     room = sorted((frame.ns for frame in _all(root)), reverse=True)[:BLOCKS][-1:]
     hint = f"{units.duration(one.time)} since {since} · {one.samples} samples"
-    return KernelTime(headline, hint, _block(root, whole, max(*room, 1), 0))
+    return KernelTime(unnamed or headline, hint, _block(root, whole, max(*room, 1), 0))
 
 
 def _by(state: str) -> str:

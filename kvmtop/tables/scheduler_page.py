@@ -91,7 +91,8 @@ def page(
         tables["waking"] = waker_table(found.wakers, widths["waking"])
     if found.holdups is not None:
         tables["blocked"] = holdup_table(found.holdups, seconds, widths["blocked"])
-        notes["blocked"] = {holdup_key(one): stack_line(one.stack) for one in found.holdups}.get
+        unnamed = interval.after.scheduling.unnamed if interval.after.scheduling else ""
+        notes["blocked"] = {holdup_key(one): stack_line(one.stack, unnamed) for one in found.holdups}.get
     return SchedulerView(
         headline=headline(interval, scope, found.culprits),
         tables=tables,
@@ -190,9 +191,9 @@ def _waking(latency: Latency | None, interval: Interval, scope: Scope, scale: He
     }
 
 
-def stack_line(stack: Sequence[str]) -> str:
-    """Where it slept, the innermost function first."""
-    return " < ".join(stack) if stack else "its kernel stack is not known"
+def stack_line(stack: Sequence[str], unnamed: str = "") -> str:
+    """Where it slept, the innermost function first. unnamed: why functions have no names, in a sentence."""
+    return " < ".join(stack) if stack else unnamed or "its kernel stack is not known"
 
 
 def _placer(interval: Interval, rows: Sequence[VcpuRow], memory: Memory, hint: str) -> Note:

@@ -23,13 +23,14 @@ from ..insight.vcpus import shares, vcpu_rows
 from ..model.exit_stats import by_reason
 from ..model.history import Sample
 from ..model.interval import Interval
-from ..model.reasons import HLT, basic
+from ..model.reasons import HLT, INTERRUPT, basic
 from ..model.scope import ALL
 from ..model.vocabulary import Key, level
 from ..reference.labels import Labels
 from ..tables.accesses import access_table
 from ..tables.exit_reasons import BY_KEY
 from ..tables.finding_line import finding_line
+from ..tables.guest_profile import profile_table
 from ..tables.halt_polling import polling_table
 from ..tables.header import trail
 from ..tables.icicle import icicle
@@ -225,7 +226,7 @@ class Presenter:
         page, details = self._app.query_one(ReasonPage), reading.snapshot.details
         rows = accesses(interval, scope, TOUCHED | {CODE}, reading.details.samples, fold=True)
         mine = [one for one in reading.details.slow if (one.isa, one.code) == key]
-        width = page.details_width
+        width, sampled = page.details_width, basic(*key) in INTERRUPT
         of_all = details is not None and details.look.only is None
         notes = [
             _LEVELS if level(key[0]) else "",
@@ -234,17 +235,21 @@ class Presenter:
         ]
         page.show_details(
             access_table([row for row in rows if row.kind != CODE], width, names),
-            access_table([row for row in rows if row.kind == CODE], width, names),
+            profile_table(interval, scope, names, width)
+            if sampled
+            else access_table([row for row in rows if row.kind == CODE], width, names),
             self._slow(mine, page.slow_width, reading),
             polling_table(polling(interval, scope), interval) if basic(*key) in HLT else None,
             "; ".join(filter(None, notes)),
+            sampled,
         )
 
     def _stacks(self, reading: Reading, key: Key) -> None:
         page, recorded = self._app.query_one(ReasonPage), self._feed.goes_back
         if self._of_stacks(reading, key):
             found = next((one for one in spent(reading.snapshot, self._at.scope) if one.key == key), None)
-            page.show_stacks(icicle(found, "somebody looked") if recorded else icicle(found))
+            unnamed = reading.snapshot.stacks.unnamed if reading.snapshot.stacks else ""
+            page.show_stacks(icicle(found, "somebody looked" if recorded else "the page was opened", unnamed))
         elif self._answers(reading):  # what else was asked for is there
             page.no_stacks(NOT_LOOKED if recorded else self._feed.trouble or "")
 

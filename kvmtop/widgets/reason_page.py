@@ -26,6 +26,7 @@ from .theme import palette, style
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _WAIT = "probes are being attached, which takes half a second as a rule"
 _KERNEL = "Where in the kernel they spend it"
+_CODE, _SAMPLED = "Guest code that made them", "Where the guest is, by samples"
 _EMPTY = {"touched": "nothing that KVM has a tracepoint for", "code": "no exit", "slow": "none", "polling": "none"}
 
 
@@ -97,7 +98,7 @@ class ReasonPage(VerticalScroll):
         """The spinner turns while something is waited for."""
         self._turning = self.set_interval(0.125, self._spin, pause=True)
         for pane, title in (
-            ("code", "Guest code that made them"),
+            ("code", _CODE),
             ("durations", "How long they last"),
         ):
             self.query_one(f"#{pane}-pane" if pane == "code" else f"#{pane}", Pane).label(title)
@@ -130,8 +131,11 @@ class ReasonPage(VerticalScroll):
     def _room(self, table: str) -> int:
         return self.query_one(f"#{table}", Table).room
 
-    def show_details(self, touched: Rows, code: Rows, slow: Rows, polling: Rows | None, dropped: str) -> None:
-        """What is known only while somebody looks. polling: None where it does not matter; dropped: what is missing."""
+    def show_details(
+        self, touched: Rows, code: Rows, slow: Rows, polling: Rows | None, dropped: str, sampled: bool = False
+    ) -> None:
+        """What is known only while somebody looks. polling: None where it does not matter; dropped: what is missing;
+        sampled: the code is where the guest happened to be."""
         self._wait(False)
         self.remove_class("-recorded")
         self.set_class(polling is not None, "-halts")
@@ -139,6 +143,7 @@ class ReasonPage(VerticalScroll):
             table = self.query_one(f"#{name}", Table)
             table.empty = _EMPTY[name]
             table.show(*(rows or ((), ())))
+        self.query_one("#code-pane", Pane).label(_SAMPLED if sampled else _CODE)
         self.query_one("#dropped", Line).show(Text(dropped))
         self._titles("" if self.recorded else "probes are attached while this page is open")
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -12,7 +15,8 @@ import pytest
 from kvmtop import cli
 from kvmtop.commands import trace
 from kvmtop.errors import KvmtopError
-from kvmtop.output.chrome_trace import Around, write
+from kvmtop.output import chrome_trace
+from kvmtop.output.chrome_trace import Around
 from kvmtop.reference.labels import Labels
 
 from ..support import traces
@@ -30,7 +34,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
             out.write("half of it")
             raise found["fail"]  # type: ignore[misc]
         around = Around(1, 1) if found["slow"] else None
-        return one, write(one, [traces.PID], Labels(), around, out.write)
+        return one, trace._written(one, [traces.PID], Labels(), around, out)
 
     monkeypatch.setattr(trace, "_traced", traced)
     return found
@@ -96,6 +100,29 @@ def test_a_failure_leaves_what_was_there(
         "kvmtop: no VM is called x\n",
         f"kvmtop: cannot write {path}: No space left on device\n",
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_it_is_written_leaves_what_was_there(
+    made: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+) -> None:
+    path, before = tmp_path / "run.json", signal.getsignal(number)
+    path.write_text("mine")
+
+    def interrupted(one: object, pids: object, labels: object, around: object, out: Callable[[str], object]) -> None:
+        out("half of it")
+        os.kill(os.getpid(), number)
+        out("the rest")
+
+    monkeypatch.setattr(chrome_trace, "write", interrupted)
+    assert cli.main(["trace", str(path)]) == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["run.json"] and path.read_text() == "mine"
+    assert "a signal came before the trace was written" in capsys.readouterr().err
+    assert signal.getsignal(number) == before
 
 
 def test_a_link_is_replaced_not_followed(made: dict[str, object], tmp_path: Path) -> None:

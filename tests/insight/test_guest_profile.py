@@ -10,7 +10,7 @@ from kvmtop.model.scope import Scope
 from kvmtop.model.vocabulary import SAMPLED, DetailRequest
 from kvmtop.reference.guest_symbols import Symbols
 from kvmtop.reference.labels import Labels
-from kvmtop.tables.guest_profile import profile_lines
+from kvmtop.tables.guest_profile import profile_lines, profile_table
 
 from ..support.fake import SECOND
 from .test_findings import Run
@@ -53,6 +53,22 @@ def test_samples_alone_by_vcpu_and_function(run: Run) -> None:
     assert lines[0] == ("db vCPU 0", "spin_lock", 40) and lines[-1] == ("db vCPU 1", "work", 5)
     run.host.look(None)
     assert profiles(interval(run)) == []
+
+
+def test_on_the_screen_a_scopes_vcpus_are_together(run: Run) -> None:
+    sample(run, 201, LOCK + 2, 30)
+    sample(run, 201, 0x400000, 10)
+    sample(run, 202, 0x500000, 10)
+    sample(run, 202, WORK, 25)
+    sample(run, 202, LOCK, 25)
+    found = interval(run)
+    _, rows = profile_table(found, Scope(200), LABELS, 80)
+    assert [row.cells for row in rows] == [
+        ["spin_lock", "55", "55.0%"],
+        ["work", "25", "25.0%"],
+        ["the guest's user space", "20", "20.0%"],
+    ]
+    assert profile_table(found, Scope(100), LABELS, 80)[1] == []
 
 
 @pytest.mark.parametrize(

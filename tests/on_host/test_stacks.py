@@ -168,6 +168,21 @@ def test_a_halted_vcpu_is_halted_by_its_stack() -> None:
     assert found.times > 5 and causes(hlt)[0][:2] == ("idle", "halt") and 0.9 < causes(hlt)[0].share <= 1
 
 
+def test_a_kernel_that_names_no_functions_is_told_so() -> None:
+    restrict = Path("/proc/sys/kernel/kptr_restrict")
+    before = restrict.read_text()
+    restrict.write_text("2")
+    live = Live(look=STACKS)
+    try:
+        truth.run_guest("cpuid:40000")
+        snapshot = live.read()
+    finally:
+        live.close()
+        restrict.write_text(before)
+    assert snapshot.stacks and "kernel.kptr_restrict is 2" in snapshot.stacks.unnamed
+    assert of(snapshot, "cpuid").samples and not any(part.frames for part in of(snapshot, "cpuid").parts)
+
+
 def links() -> Counter[str]:
     """What this process has of what programs are attached by."""
     found = Counter[str]()

@@ -12,8 +12,9 @@ import pytest
 from kvmtop.host.tracing import PIECE, Spool, Trace
 from kvmtop.model.keys import pack
 from kvmtop.model.timeline import A_TASK, AN_INTERRUPT, NO_REASON
-from kvmtop.model.vocabulary import KINDS, Vm
+from kvmtop.model.vocabulary import KINDS, NESTED, Vm
 from kvmtop.output.chrome_trace import CPUS, Around, Written, write
+from kvmtop.reference.guest_symbols import Symbols
 from kvmtop.reference.labels import Labels
 
 from ..support.traces import PID, START, TID, Slice, exits, read, spans, trace
@@ -83,6 +84,19 @@ def test_what_an_exit_tells() -> None:
     }
     assert (second.args["level"], second.args["given to"]) == ("L2", "L1")
     assert "rip" not in second.args and "touched" not in second.args
+
+
+def test_code_of_a_nested_guest_is_not_named_by_its_hypervisors_symbols() -> None:
+    labels = Labels(symbols=Symbols([(0xFFFFFFFF81000000, "pv_native_safe_halt")]))
+    for isa, words in (
+        (2, "0xffffffff81000000 pv_native_safe_halt (kernel)"),
+        (2 | NESTED, "0xffffffff81000000 (kernel)"),
+    ):
+        text = list[str]()
+        some = exits((0, 10, 20), isa=isa, rip=0xFFFFFFFF81000000)
+        write(trace((some, spans())), (PID,), labels, None, text.append)
+        (one,) = (one for one in read("".join(text))[0] if one.kind == "exit")
+        assert one.args["rip"] == words
 
 
 def test_what_was_not_over_says_so_and_what_nobody_saw_has_no_reason() -> None:

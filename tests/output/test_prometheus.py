@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 import kvmtop
+from kvmtop.model.apic import Apic
 from kvmtop.model.histogram import bucket_bounds
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import OUTSIDE, STATES
@@ -279,6 +280,25 @@ def test_a_vm_that_lived_between_two_readings(host: Host) -> None:
     assert get(scraped(exporter), "kvmtop_exits_total", vm="brief") == 2
 
 
+def test_whether_apics_are_accelerated_and_why_not(host: Host) -> None:
+    def told(name: str, label: str) -> dict[str, float]:
+        return {
+            dict(at)[label]: value for (one, at), value in scraped(exporter).items() if one == f"kvmtop_vm_apic_{name}"
+        }
+
+    host.add(300, "db02")
+    host.apic = Apic({100: (), 300: ("PIT_REINJ", "bit\n40"), 999: ("IRQWIN",)}, "the others are not known")
+    exporter = Exporter(host)
+    assert told("accelerated", "vm") == {"web01": 1, "db02": 0}
+    assert told("inhibited", "reason") == {"PIT_REINJ": 1, clean("bit\n40"): 1}
+    assert told("inhibited", "vm").keys() == {"db02"}
+    host.end(300)
+    host.apic = Apic({100: ("SEV",), 300: ()})
+    host.now += SECOND
+    exporter.read()
+    assert told("accelerated", "vm") == {"web01": 0} and told("inhibited", "reason") == {"SEV": 1}
+
+
 def test_series_are_bounded() -> None:
     host, exits = Host(), 0
     for number in range(MOST_VMS + 40):
@@ -300,8 +320,8 @@ def test_series_are_bounded() -> None:
     per_reason = sum(dict(labels).get("vm") == "vm1" for name, labels in found if "exit" in name)
     assert per_reason == 28
     assert sum(dict(labels).get("vm") == "vm1" and "reason" not in dict(labels) for _, labels in found) == 10
-    each = (MOST_REASONS + 1) * 28 + 10 + (MOST_SERIES + 1) * 3
-    assert len(found) <= 134_000 == (MOST_VMS + 1) * each // 1000 * 1000 + 1000
+    each = (MOST_REASONS + 1) * 28 + 10 + (1 + 64) + (MOST_SERIES + 1) * 3
+    assert len(found) <= 142_000 == (MOST_VMS + 1) * each // 1000 * 1000 + 1000
     host.end(1000)  # makes room
     host.now += SECOND
     scraped(exporter)
@@ -347,6 +367,7 @@ def test_the_rules_that_are_shown_can_be_loaded(tmp_path: Path) -> None:
     host, others = Busy(), Others()
     others.add(4000, 4000, "main", "qemu")
     host.others = others.rows(host.now)
+    host.apic = Apic({4000: ("SEV",)})
     served = {name for name, _ in scraped(Exporter(host))}
     assert {name for name in re.findall(r"\bkvmtop_\w+", text) if name not in served} == set()
     assert set(re.findall(r'state="(\w+)"', text)) < set(STATES)

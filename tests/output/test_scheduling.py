@@ -191,6 +191,17 @@ def test_what_is_not_known_of_scheduling_is_null() -> None:
     assert (vcpu["wait_ns"], vcpu["placement"], vcpu["culprits"]) == (None, None, [])
 
 
+def test_a_stack_of_functions_without_names_is_null(host: Host) -> None:
+    session = Session()
+    session.add(host.read())
+    host.now += SECOND
+    scheduler = Scheduler(host.now - SECOND)
+    scheduler.charge(int(host.read().threads["id"][0]), BLOCKED, UNKNOWN, ns=10_000_000, count=1, stack=4)
+    host.scheduling = replace(scheduler.read(), unnamed="functions have no names")
+    (found,) = lines(interval_line(session, session.add(host.read()), Labels()))
+    assert [one["stack"] for one in found["scheduling"][0]["blocked"]] == [None]
+
+
 def test_a_vcpu_that_has_ended_is_told_once_more(host: Host) -> None:
     session = Session()
     session.add(host.read())

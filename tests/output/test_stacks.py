@@ -67,6 +67,18 @@ def test_what_was_lost_is_told(host: Host) -> None:
     assert "# 7 samples were lost." in text and "# 3 times off the CPU had no room." in text
 
 
+def test_why_functions_have_no_names_is_told_and_their_time_is_there(host: Host) -> None:
+    assert host.stacks
+    nameless = {stack._replace(frames=()): off for stack, off in host.stacks.off.items()}
+    samples = {stack._replace(frames=()): count for stack, count in host.stacks.samples.items()}
+    host.stacks = replace(host.stacks, off=nameless, samples=samples, unnamed="functions have no names, since")
+    text = stacks.text(host.read())
+    assert "# functions have no names, since.\n" in text
+    assert (
+        "24.0% 24.0ms, 3 samples: (not known)\n" in text and "71.0% 71.0ms, 10 times: (blocked) ← (not known)" in text
+    )
+
+
 def test_folded_lines_have_vm_vcpu_reason_and_frames_with_microseconds(host: Host) -> None:
     run = "do_syscall_64;__x64_sys_ioctl;kvm_vcpu_ioctl [kvm];kvm_arch_vcpu_ioctl_run [kvm];kvm_mmu_page_fault [kvm]"
     fault = f"web01;vCPU 0;npf;{run};hva_to_pfn [kvm];handle_mm_fault"

@@ -18,7 +18,7 @@ import pytest
 import kvmtop
 from kvmtop import cli
 from kvmtop.errors import KvmtopError
-from kvmtop.output import json_lines
+from kvmtop.output import json_lines, stream
 from kvmtop.output.stream import Output, Tee, creating, finish
 from kvmtop.ui.app import KvmtopApp
 from kvmtop.ui.live_feed import LiveFeed
@@ -33,6 +33,14 @@ def create(path: Path) -> TextIO:
         return file
 
 
+@pytest.fixture(params=[True, False], ids=["unnamed", "named"])
+def until_then(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the file system can do without a name."""
+    if not request.param:
+        monkeypatch.setattr(stream, "_unnamed", lambda folder: None)
+
+
+@pytest.mark.usefixtures("until_then")
 def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_text("old")
@@ -44,6 +52,22 @@ def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+def test_nothing_is_left_of_it_whatever_ends_this_process(tmp_path: Path) -> None:
+    unnamed = stream._unnamed(tmp_path)
+    if not unnamed:
+        pytest.skip(f"the file system of {tmp_path} has no files without a name")
+    os.close(unnamed[0])
+    pid = os.fork()
+    if not pid:
+        with creating(tmp_path / "out") as (file,):
+            file.write("half of it")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.usefixtures("until_then")
 @pytest.mark.parametrize("victim", ["file", "missing"])
 def test_a_planted_link_leads_nowhere(tmp_path: Path, victim: str) -> None:
     (tmp_path / "file").write_text("precious")

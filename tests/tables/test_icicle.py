@@ -52,6 +52,12 @@ def test_a_block_has_words_for_what_it_does() -> None:
     )
 
 
+def test_functions_without_names() -> None:
+    found = icicle(spent(("blocked", (), 71, 10), ("kernel", (), 24, 3)), unnamed="functions have no names")
+    assert found.headline == "functions have no names"
+    assert [one.names for one in found.root.called] == [("(not known)",)]
+
+
 def test_no_such_exit() -> None:
     assert icicle(None).root.called == () and "no such exit" in icicle(None).headline
 

@@ -9,13 +9,15 @@ import pytest
 from kvmtop.insight.accesses import TOUCHED
 from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.snapshot import Snapshot
-from kvmtop.model.vocabulary import KINDS, DetailRequest
+from kvmtop.model.vocabulary import KINDS, SAMPLED, SVM, DetailRequest
 from kvmtop.sanitize import clean
 from kvmtop.ui.live_feed import LiveFeed
 from kvmtop.widgets.reason_page import ReasonPage
 
 from ..support.dashboard import HLT, IO, MSR, Driver, driving, work
 from ..support.fake import SECOND, Host
+
+INTERRUPT = (SVM, 0x60)
 
 
 class Looked(Host):
@@ -97,6 +99,22 @@ async def test_a_page_has_its_meaning_and_its_tables_fit(size: tuple[int, int]) 
             assert sum(heading.width + 1 for heading in table.headings) <= table.size.width
             at = [heading.key for heading in table.headings].index("rate")
             assert table.rows[0].cells[at] == ("30" if name == "touched" else "40")
+
+
+@SMALL_AND_WIDE
+async def test_the_page_of_the_hosts_interrupts_tells_where_the_guest_is(size: tuple[int, int]) -> None:
+    host = looked_host()
+    async with driving(host, size) as d:
+        for key, title in ((INTERRUPT, "Where the guest is, by samples"), (IO, "Guest code that made them")):
+            d.app.go(ALL, key)
+            host.touch(4001, "rip", 0xFFFFFFFF81000010, SAMPLED if key == INTERRUPT else 0, *[2_000] * 40)
+            await d.tick()
+            await until_drawn(d)
+            (row,) = d.table("code").rows
+            assert row.cells[0] == "0xffffffff81000010 (kernel)"
+            assert (row.cells[1:] == ["40", "100%"]) == (key == INTERRUPT)
+            assert title in str(d.app.query_one("#code-pane").border_title)
+            await d.press("escape")
 
 
 async def test_rates_of_a_page_are_over_the_time_looked_at() -> None:
