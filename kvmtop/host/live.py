@@ -20,6 +20,7 @@ from ..model.snapshot import SLOW, Snapshot
 from ..model.vocabulary import DetailRequest, Vm
 from . import processes
 from .apicv import Apics
+from .machine import facts
 from .other_threads import OtherThreads
 from .quota import Quotas
 from .scheduler import Scheduler
@@ -33,13 +34,13 @@ MOST_THREADS = 20_000  # 520 MB of kernel memory; what does not fit is counted a
 class Live:
     """Counts from construction on."""
 
-    origin = HERE
     trouble: str | None = None
 
     def __init__(self, pids: Sequence[int] = (), flags: Iterable[str] = (), look: DetailRequest | None = None) -> None:
         """pids: the VMs to watch, none for all. look: what to look at from the start. Raises KvmtopError."""
         if why := processes.namespace():
             raise KvmtopError(why)
+        self.origin = replace(HERE, facts=facts())
         for pid in pids:
             if not processes.is_process(pid):
                 raise KvmtopError(f"there is no process {pid}; `kvmtop list` names the VMs that run here", 2)

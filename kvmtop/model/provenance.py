@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from .. import __version__
 from ..sanitize import clean
@@ -20,6 +21,7 @@ class Origin:
     version: str = __version__
     recording: str | None = None  # what it is a recording of; None: not of one
     began: float | None = None  # s since 1970, when counting began; None: Snapshots are of now
+    facts: Mapping[str, str] = field(default_factory=dict)  # what of the host decides how long an exit takes, by name
 
     def wall(self, snapshot: Snapshot) -> float:
         """When a Snapshot was taken, by the host's clock as it was then; s since 1970."""

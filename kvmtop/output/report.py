@@ -283,3 +283,10 @@ def _made(body: Element, report: Report) -> None:
     made = SubElement(body, "ul")
     for fact in facts:
         _add(made, "li", fact)
+    if origin.facts:
+        _add(body, "h2", "The host")
+        table = _head(body, (("what", True), ("as the kernel says", True)))
+        for name, value in origin.facts.items():
+            row = SubElement(table, "tr")
+            _add(row, "td", name, "left")
+            _add(row, "td", value, "left words")

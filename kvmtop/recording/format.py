@@ -18,6 +18,7 @@ The file is a SQLite database; `sqlite3 FILE` shows it:
     texts    what the frames call by numbers: names of processes, kernel stacks …; each once
     slow     slow exits, by the sample before which they ended, with the columns of SLOW; what is not below 2^63 is
              negative: SELECT printf('%x', rip) FROM slow ORDER BY ns DESC LIMIT 20;
+    host     what of the host decides how long an exit takes: CPU, mitigations, parameters of KVM's modules
     bases    the counters when somebody began to look at stacks, packed as a frame that stands for itself
 
     SELECT name, sum(exits) FROM exits JOIN reasons USING (isa, code) GROUP BY name;
@@ -40,6 +41,7 @@ SEEN = """\
 CREATE TABLE texts (text INTEGER PRIMARY KEY, content TEXT NOT NULL) STRICT;
 CREATE TABLE slow (sample INTEGER NOT NULL, number INTEGER NOT NULL, time_ns INTEGER NOT NULL, pid INTEGER NOT NULL, tid INTEGER NOT NULL, vcpu INTEGER NOT NULL, isa INTEGER NOT NULL, reason INTEGER NOT NULL, ns INTEGER NOT NULL, user INTEGER NOT NULL, idle INTEGER NOT NULL, blocked INTEGER NOT NULL, wait INTEGER NOT NULL, throttled INTEGER NOT NULL, cpu INTEGER NOT NULL, rip INTEGER NOT NULL, info1 INTEGER NOT NULL, info2 INTEGER NOT NULL, kind INTEGER NOT NULL, value INTEGER NOT NULL, extra INTEGER NOT NULL) STRICT;
 CREATE INDEX slow_by_sample ON slow (sample);
+CREATE TABLE host (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE bases (base INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, frame BLOB NOT NULL) STRICT;
 """  # noqa: E501
 SCHEMA2 = f"""\
@@ -76,6 +78,7 @@ MOST_BYTES = 1 << 26  # of a frame, unpacked
 MOST_SAMPLES = 5_000_000
 MOST_NAMES = 1 << 14  # of reasons, of which kernels have 200, and of flags
 MOST_CHANGES = 1_000_000  # of VMs: that one is there, has ended, is there no more
+MOST_FACTS = 1 << 8  # of a host
 MOST_VMS = MOST_THREADS  # at a time; each that does anything has a vCPU
 MOST_TIME = 1 << 62  # ns
 # Of what somebody looked at, in a sample:

@@ -33,6 +33,7 @@ from .format import (
     MOST_BYTES,
     MOST_CHANGES,
     MOST_COLUMNS,
+    MOST_FACTS,
     MOST_LINES,
     MOST_NAMES,
     MOST_SAMPLES,
@@ -120,7 +121,7 @@ class Recording:
             raise KvmtopError(
                 f"{path} was written by another version of kvmtop (format {version}; this one reads 1 to {FORMAT})", 2
             )
-        self._old = version == format1.FORMAT1
+        self._old, self._format = version == format1.FORMAT1, version
         # Exactly our tables: no view, trigger, index or expression of somebody else's is ever run.
         expected = sorted(line.removesuffix(";") for line in schema.splitlines())
         found = database.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_autoindex_%' LIMIT 99")
@@ -184,7 +185,8 @@ class Recording:
         if not 0 <= self.began < 1 << 37 or not 0 <= self.start_ns < MOST_TIME:
             raise BadFrame("a time that cannot be")
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.began))
-        self.origin = Origin(host, kernel, version, title or f"{host}, {kernel}, {when}", self.began)
+        title = title or f"{host}, {kernel}, {when}"
+        self.origin = Origin(host, kernel, version, title, self.began, self._facts())
         self._layout, self._nothing = format1.LAYOUT1, format1.NOTHING1
         if not self._old:
             sql = "SELECT kind, name FROM columns ORDER BY position"
@@ -225,6 +227,12 @@ class Recording:
             known.add(pid) if there else known.discard(pid)
             if len(known) > MOST_VMS:
                 raise BadFrame(f"more than {MOST_VMS} VMs at a time")
+
+    def _facts(self) -> dict[str, str]:
+        """Of the host."""
+        sql = "SELECT name, value FROM host"
+        rows = self._rows(sql, (str, str), MOST_FACTS) if self._format == FORMAT else ()
+        return {clean(name): clean(value) for name, value in rows}
 
     def __len__(self) -> int:
         return self.count

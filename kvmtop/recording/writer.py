@@ -29,6 +29,7 @@ from .format import (
     FORMAT,
     GROUP,
     MOST_CHANGES,
+    MOST_FACTS,
     MOST_SAMPLES,
     MOST_SLOW,
     MOST_VMS,
@@ -212,6 +213,7 @@ class Recorder(Wrapper):
         origin = self.origin
         host = (__version__, origin.host, origin.kernel, self._title, began, snapshot.start_ns)
         self._database.execute("INSERT INTO runs VALUES (1, ?, ?, ?, ?, ?, ?)", host)
+        self._database.executemany("INSERT INTO host VALUES (?, ?)", list(origin.facts.items())[:MOST_FACTS])
         self._layout = Layout.of(snapshot.told)
         self._database.executemany("INSERT INTO columns (kind, name) VALUES (?, ?)", self._layout.rows)
         names = [(isa, code, name) for isa, table in snapshot.names.reasons.items() for code, name in table.items()]

@@ -53,3 +53,19 @@ def test_no_more_than_can_be(files: Path) -> None:
     for number in range(machine.MOST + 1):
         (files / "VULNERABILITIES" / str(number)).touch()
     assert len(machine.machine().vulnerabilities) == machine.MOST
+
+
+def test_facts_for_those_who_were_not_there(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ONLINE", "MODULES"):
+        monkeypatch.setattr(machine, name, files / name)
+    assert machine.facts() == {"CPU": "without a name", "CPUs online": "not known", "mitigations": "default"}
+    (files / "CPUINFO").write_text(CPUINFO.format(""))
+    (files / "ONLINE").write_text("0-3\n")
+    (files / "VULNERABILITIES").mkdir()
+    for name, text in FOUND.items():
+        (files / "VULNERABILITIES" / name).write_text(text + "\n")
+    (files / "MODULES/kvm_amd/parameters").mkdir(parents=True)
+    (files / "MODULES/kvm_amd/parameters/avic").write_text("N\n")
+    found = machine.facts()
+    assert (found["CPU"], found["CPUs online"], found["kvm_amd.avic"]) == ("AMD EPYC [2J 7763", "0-3", "N")
+    assert found["spectre_v2"] == "Mitigation: Retpolines; IBPB: conditional" and "mds" not in found

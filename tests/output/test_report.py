@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -161,3 +162,11 @@ def test_what_cannot_be_is_one_sentence(argv: list[str], words: str, capsys: pyt
     assert cli.main(["report", *argv, "--no-config"]) in (1, 2)
     out, err = capsys.readouterr()
     assert out == "" and words in sentence(err)
+
+
+def test_what_the_host_is(tmp_path: Path) -> None:
+    host = Host()
+    host.origin = replace(host.origin, facts={"CPU": "<b>EPYC\x1b[2J", "kvm.halt_poll_ns": "200000"})
+    record(tmp_path / "run", 3, host)  # type: ignore[arg-type]
+    page = Page(html(report(Recording(tmp_path / "run"))))
+    assert page.row("CPU")[1] == "<b>EPYC [2J" and page.row("kvm.halt_poll_ns")[1] == "200000"
