@@ -237,6 +237,11 @@ class Recording:
         with self._explained():
             return self._only(self._at(n)[1])
 
+    @property
+    def last(self) -> Snapshot:
+        """The final Snapshot. Raises KvmtopError."""
+        return self.at(len(self._times) - 1)
+
     def read(self) -> Snapshot:
         """The next Snapshot; after the last one, that one again."""
         snapshot = self.at(min(self._next, self.count - 1))
@@ -252,7 +257,7 @@ class Recording:
 
     def close(self) -> Snapshot:
         """The final Snapshot, which the run's summary was made of."""
-        snapshot = self.at(len(self._times) - 1)
+        snapshot = self.last
         with self._lock:
             self._database.close()
             if self._folder:

@@ -82,7 +82,7 @@ def test_a_flood_of_vms_or_of_names(file: Path) -> None:
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 70000)"
     for into, words in (
         ("vms SELECT 0, i, 'x', '', 'running'", "more than 65536 VMs at a time"),
-        ("columns SELECT 100 + i, 'more', 'x' || i", "rows"),
+        ("columns SELECT 1000 + i, 'more', 'x' || i", "rows"),
         ("reasons SELECT 7, i, 'x'", "rows"),
         ("flags SELECT i, 'x'", "rows"),
     ):
