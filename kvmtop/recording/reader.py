@@ -76,7 +76,7 @@ class Recording:
         self._next = 0
         self._texts: dict[int, tuple[str, ...]] = {}  # lines, by number
         self._room = MOST_TEXT  # characters of further ones
-        self._start: tuple[int, Snapshot | None] = (0, None)  # the last of bases
+        self._start: tuple[int, Snapshot] | None = None  # the last of bases
         self._seen = seen.Unpacker(self._lines, self._base)
         with self._explained():
             self._database = self._open(path)
@@ -314,14 +314,13 @@ class Recording:
 
     def _base(self, number: int) -> Snapshot:
         """The counters from which stacks are counted."""
-        if self._start[0] != number:
+        if self._start is None or self._start[0] != number:
             rows = list(self._rows("SELECT time_ns, frame FROM bases WHERE base = ?", (int, bytes), 1, number))
             if not rows or not 0 <= rows[0][0] < MOST_TIME:
                 raise BadFrame(f"the counters {number} are missing")
             (time_ns, frame) = rows[0]
             counters = _columns(codec.decode(frame, self._layout))
             self._start = number, Snapshot(time_ns=time_ns, start_ns=self.start_ns, names=self._names, **counters)
-        assert self._start[1]
         return self._start[1]
 
     def _vms(self, n: int) -> dict[int, Vm]:

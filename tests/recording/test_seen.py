@@ -249,6 +249,7 @@ def test_changed_tables(file: Path, sql: str, words: str | None) -> None:
         ("look", "only", 1, None),
         ("look", "code", 1 << 40, None),
         ("placements", "siblings", 1, "a CPU that there cannot be"),
+        ("stacks", "base", 0, "the counters 0 are missing"),
         ("stacks", "base", 9, "the counters 9 are missing"),
         ("on", "state", 7, "a state that there is not"),
         ("off", "state", -1, "a state that there is not"),
