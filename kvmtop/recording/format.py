@@ -81,7 +81,7 @@ MOST_TIME = 1 << 62  # ns
 # Of what somebody looked at, in a sample:
 MOST_TOUCHED = 1 << 14  # 1.2 kB each in memory; 8,192 are kept at a time
 MOST_LATENCIES = 1 << 15  # vCPUs that were woken, 1.1 kB each
-MOST_ROWS = 1 << 16  # of any other table
+MOST_ROWS = 1 << 15  # of any other table
 MOST_SLOW = 1 << 16  # exits
 MOST_TEXTS = 1 << 20  # of a file
 MOST_TEXT = 1 << 22  # characters of texts
