@@ -6,6 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from ..errors import KvmtopError
 from . import arguments
 from .arguments import Parser
 
@@ -26,6 +27,8 @@ def add_options(p: Parser) -> None:
     arguments.add_batch(p, "all intervals as tables on standard output, at once")
     arguments.add_vms(p)
     arguments.add_rows(p)
+    arguments.add_names(p)
+    arguments.add_stacks(p)
     arguments.add_programs(p)
     arguments.add_summary(p)
 
@@ -38,27 +41,32 @@ def run(options: argparse.Namespace) -> int:
 def play(path: Path, options: argparse.Namespace) -> int:
     """A recording as these options have it. Raises KvmtopError."""
     from ..model.selection import Selection
+    from ..model.vocabulary import KINDS
     from ..recording.reader import Recording
-    from ..reference.labels import Labels
     from . import headless, requests, screen
     from .outputs import Outputs
     from .run import Metrics, Run
 
-    outputs = Outputs(options.dump, options.kvm, None, options.json, options.csv)
-    outputs.check({"the recording that is to be read": path}, options.batch)
+    outputs = Outputs(options.dump, options.kvm, None, options.json, options.csv, options.stacks)
+    inputs = {"what --guest-kallsyms reads": options.guest_kallsyms, "what --memory-map reads": options.memory_map}
+    outputs.check({"the recording that is to be read": path, **inputs}, options.batch)
+    labels = requests.labels(options.guest_kallsyms, options.memory_map)
     choice = requests.rows(options.reason, options.sort, options.top, options.idle)
     recording = Recording(path, options.pid, Selection.of(options.vm))
+    if outputs.stacks and recording.last.stacks is None:
+        raise KvmtopError(f"nobody looked at stacks when {path} ended", 2)
     programs = outputs.programs or options.openmetrics
     # The dashboard goes back and forth; programs get it from its beginning to its end.
-    if options.batch or programs or not screen.able():
-        tables = headless.Tables(Labels(), choice) if options.batch or not programs else None
+    if options.batch or programs or outputs.stacks or not screen.able():
+        written = options.batch or not (programs or outputs.stacks)
+        tables = headless.Tables(labels, choice, KINDS) if written else None
         times = headless.Replay(recording.times.tolist(), timed=bool(options.openmetrics))
         show = partial(headless.follow, schedule=times, tables=tables)
     else:
         config = arguments.dashboard(options)
-        show = partial(screen.player, recording=recording, choice=choice, outputs=outputs, config=config)
+        show = partial(screen.player, recording=recording, labels=labels, choice=choice, outputs=outputs, config=config)
     metrics = None
     if options.openmetrics:
         service = not options.batch and not outputs.streamed
         metrics = Metrics(options.openmetrics, service, fresh=False)
-    return Run(lambda: recording, show, outputs, metrics, choice=choice).status()
+    return Run(lambda: recording, show, outputs, metrics, labels, choice).status()

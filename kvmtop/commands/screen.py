@@ -54,6 +54,7 @@ def player(
     ending: Ending,
     *,
     recording: Recording,
+    labels: Labels,
     choice: RowChoice | None,
     outputs: Outputs,
     config: Config,
@@ -64,7 +65,7 @@ def player(
     from ..ui.replay_feed import ReplayFeed
 
     at = _viewpoint(choice, config)
-    _run(Player(ReplayFeed(recording), at, outputs.dump, outputs.flavour, config=config), ending)
+    _run(Player(ReplayFeed(recording), at, outputs.dump, outputs.flavour, labels, config), ending)
 
 
 def comparison(

@@ -77,7 +77,7 @@ class Recording:
         self._next = 0
         self._texts: dict[int, tuple[str, ...]] = {}  # lines, by number
         self._room = MOST_TEXT  # characters of further ones
-        self._start: tuple[int, Snapshot | None] = (0, None)  # the last of bases
+        self._start: tuple[int, Snapshot] | None = None  # the last of bases
         self._seen = seen.Unpacker(self._lines, self._base)
         with self._explained():
             self._database = self._open(path)
@@ -245,6 +245,11 @@ class Recording:
         with self._explained():
             return self._only(self._at(n)[1])
 
+    @property
+    def last(self) -> Snapshot:
+        """The final Snapshot. Raises KvmtopError."""
+        return self.at(len(self._times) - 1)
+
     def read(self) -> Snapshot:
         """The next Snapshot; after the last one, that one again."""
         snapshot = self.at(min(self._next, self.count - 1))
@@ -260,7 +265,7 @@ class Recording:
 
     def close(self) -> Snapshot:
         """The final Snapshot, which the run's summary was made of."""
-        snapshot = self.at(len(self._times) - 1)
+        snapshot = self.last
         with self._lock:
             self._database.close()
             if self._folder:
@@ -317,14 +322,13 @@ class Recording:
 
     def _base(self, number: int) -> Snapshot:
         """The counters from which stacks are counted."""
-        if self._start[0] != number:
+        if self._start is None or self._start[0] != number:
             rows = list(self._rows("SELECT time_ns, frame FROM bases WHERE base = ?", (int, bytes), 1, number))
             if not rows or not 0 <= rows[0][0] < MOST_TIME:
                 raise BadFrame(f"the counters {number} are missing")
             (time_ns, frame) = rows[0]
             counters = _columns(codec.decode(frame, self._layout))
             self._start = number, Snapshot(time_ns=time_ns, start_ns=self.start_ns, names=self._names, **counters)
-        assert self._start[1]
         return self._start[1]
 
     def _vms(self, n: int) -> dict[int, Vm]:
