@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import configparser
 import os
+import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from kvmtop import cli
-from kvmtop.commands import prices
+from kvmtop.commands import prices, record
 from kvmtop.recording import codec, segments
 from kvmtop.recording.reader import Recording
 
@@ -138,3 +141,25 @@ def test_prices_are_those_of_the_documents() -> None:
     assert "2,420" in str(prices.of(["io", "rip", "sched"], None)) and "to each switch" in str(
         prices.of(["sched"], None)
     )
+
+
+def test_the_unit_starts_what_there_is() -> None:
+    """It records where --status looks, with no more rights than the service that serves."""
+    unit, other = configparser.RawConfigParser(strict=False), configparser.RawConfigParser(strict=False)
+    for one, name in ((unit, "kvmtop-record.service"), (other, "kvmtop.service")):
+        one.optionxform = str  # type: ignore[assignment, method-assign]
+        one.read(ROOT / "kvmtop/data" / name)
+    program, command, *argv = unit["Service"]["ExecStart"].split()
+    options = record.parser().read(argv)
+    assert program.endswith("/bin/kvmtop") and command == "record"
+    assert options.file == record.USUAL == Path("/var/lib") / unit["Service"]["StateDirectory"]
+    assert (options.keep, options.max_size) == (7 * 86400, 10 * 10**9)
+    mine, theirs = dict(unit["Service"]), dict(other["Service"])
+    hardened = list(theirs)[list(theirs).index("DynamicUser") :]
+    assert {name: mine[name] for name in hardened if name != "RestrictAddressFamilies"} == {
+        name: theirs[name] for name in hardened if name != "RestrictAddressFamilies"
+    }
+    if shutil.which("systemd-analyze"):
+        command_line = ["systemd-analyze", "verify", "--man=no", str(ROOT / "kvmtop/data/kvmtop-record.service")]
+        done = subprocess.run(command_line, capture_output=True, text=True)
+        assert [line for line in done.stderr.splitlines() if "is not executable" not in line] == []
