@@ -158,10 +158,10 @@ def test_a_file_begun_in_the_middle_is_complete(tmp_path: Path) -> None:
     host.look_at()
     first = Recorder(host, tmp_path / "first")
     first.read()
-    first._end()
+    first.end()
     second = Recorder(host, tmp_path / "second")
     snapshots = [second.read() for _ in range(3)]
-    second._end()
+    second.end()
     for found, told in zip(Recording(tmp_path / "second"), snapshots, strict=True):
         assert told.stacks and not list(differences("Snapshot", found, told))
 
