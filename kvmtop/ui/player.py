@@ -56,13 +56,14 @@ class Player(KvmtopApp):
         self.query_one(ReasonPage).recorded = self.query_one(SlowPage).recorded = True
         self.query_one(SchedulerPage).recorded = True
         self.query_one(Timeline).load(self.replay.rates)
-        self._show_time(0, self.replay.recording.began)
+        self._show_time(0, self.replay.recording.first)
 
     def on_tick(self, tick: Tick) -> None:
         """KvmtopApp's is called, too."""
         if self.is_running:
             snapshot, recording = tick.reading.snapshot, self.replay.recording
-            self._show_time(snapshot.time_ns - recording.start_ns, recording.origin.wall(snapshot))
+            place = recording.place(snapshot.time_ns, snapshot)
+            self._show_time(place - recording.start_ns, recording.clock(snapshot))
 
     def _show_time(self, now: int, wall: float) -> None:
         """now: ns since the beginning; wall: s since 1970."""
