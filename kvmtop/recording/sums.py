@@ -42,6 +42,9 @@ def total(pieces: Sequence[Piece], of_all: bool = True) -> Snapshot:
         thread_ids=np.zeros(0, "u8"),
         cells=sums,
         cell_ids=np.zeros(len(sums), "u8"),
+        details=None,
+        scheduling=None,
+        stacks=None,
         names=names,
         **counted,
     )
