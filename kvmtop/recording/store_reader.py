@@ -35,7 +35,7 @@ LATE = 5_000_000_000  # ns
 
 
 class Dropped(KvmtopError):
-    """A segment is not there any more: who writes the store has dropped it. on: the next interval of another one."""
+    """A segment is not there any more: who writes the store has dropped it. on: the next interval that is whole."""
 
     def __init__(self, path: Path, on: int) -> None:
         super().__init__(f"{path} is not there any more: what writes the store has dropped it")
@@ -85,6 +85,7 @@ class Store:
 
     def _begin(self, segments: list[Segment]) -> None:
         self._lock, self._next = threading.RLock(), 0
+        self._reading: segment.Run | None = None
         self._shifts: dict[int, int] = {}  # of runs, by when they started
         self._open: OrderedDict[int, Recording] = OrderedDict()
         self._segments, self._measured = self._in_order(segments), set[int]()
@@ -154,6 +155,11 @@ class Store:
 
     def between(self, begin: float | None, end: float | None) -> Self:
         """Show the intervals that are wholly between two moments (s since 1970) alone. Raises KvmtopError."""
+        self._cut(*self.within(begin, end))
+        return self
+
+    def within(self, begin: float | None, end: float | None) -> tuple[int, int]:
+        """Those intervals, first and last + 1. Raises KvmtopError."""
         first = 0 if begin is None else self.find(begin)
         while begin is not None and first < self.count and self._wall_begin(first) < begin - 1e-6:
             first += 1
@@ -163,8 +169,7 @@ class Store:
         if last <= first:
             ends = " to ".join(moment.words(one) for one in (begin, end) if one is not None)
             raise KvmtopError(f"no whole interval of {self.path} lies within {ends}: it has {self.span}", 2)
-        self._cut(first, last)
-        return self
+        return first, last
 
     def only(self, n: int) -> None:
         """Show interval n alone."""
@@ -284,7 +289,9 @@ class Store:
             except KvmtopError:
                 if self._segments[number].path.exists():
                     raise
-                later = np.flatnonzero(self._of[self._which] > number)
+                before = self._before[self._which]
+                there = (self._of[self._which] > number) & ((before < 0) | (self._of[before] > number))
+                later = np.flatnonzero(there)
                 raise Dropped(self._segments[number].path, int(later[0]) if len(later) else -1) from None
         return self._only(snapshot)
 
@@ -331,6 +338,11 @@ class Store:
 
     def stretch(self, begin: str, end: str, now: float | None = None) -> Self:
         """Show what is from one moment to another, each as somebody writes it, or empty. Raises KvmtopError."""
+        self._cut(*self.range(begin, end, now))
+        return self
+
+    def range(self, begin: str, end: str, now: float | None = None) -> tuple[int, int]:
+        """The intervals of that, first and last + 1. Raises KvmtopError."""
         start = self.moment(begin, now) if begin else None
         stop = self.moment(end, now, after=start) if end else None
         if (stop is not None and stop <= self.first) or (start is not None and start >= self.last):
@@ -338,7 +350,7 @@ class Store:
             raise KvmtopError(f"{text} is not in {self.path}, which has {self.span}", 2)
         if start is not None and stop is not None and stop <= start:
             raise KvmtopError(f"{end} is not after {begin}", 2)
-        return self.between(start, stop)
+        return self.within(start, stop)
 
     def find(self, when: float) -> int:
         """The interval that has an instant, s since 1970: of several (the clock was put back) the last; the next where
@@ -400,9 +412,9 @@ class Store:
                     raise
                 self._next = gone.on
                 continue
-            self._next = n + 1
-            # Whoever reads it compares it with the one before, unless that is of another run.
-            before = None if self.follows(n) else self.before(n)
+            # Whoever reads it compares it with what was read before, unless that is of another run.
+            goes_on, self._next, self._reading = self.run(n) == self._reading, n + 1, self.run(n)
+            before = None if goes_on else self.before(n)
             return replace(snapshot, base=before) if before else snapshot
 
     def look(self, look: DetailRequest | None) -> None:
@@ -417,8 +429,12 @@ class Store:
         try:
             return self._total()
         finally:
-            for recording in self._open.values():
-                recording.free()
+            self.free()
+
+    def free(self) -> None:
+        """Nothing more is read of it."""
+        for recording in self._open.values():
+            recording.free()
 
     def _total(self) -> Snapshot:
         pieces: list[Piece] = [(self.before(first), self._end(end - 1)) for first, end in self.runs()]

@@ -89,6 +89,7 @@ PLAY = (
         priority=True,
     ),
     key("shift+left,left_curly_bracket", "seek(-1)", "Seek", "A twentieth of the recording back", priority=True),
+    shown("at", "moment", "go to", "Go to a moment: 03:12, yesterday 03:12, -10m …", key_display="@", priority=True),
     key("0", "go_to(0.0)", "Start", "The beginning of the recording"),
     key("dollar_sign", "go_to(1.0)", "End", "The end of the recording"),
     shown("right_square_bracket", "speed(1)", "speed", "Play faster", key_display="[ ]"),

@@ -13,9 +13,12 @@ from textual.widgets import Input
 
 from .. import units
 from ..config.file import Config
+from ..errors import KvmtopError
 from ..model.vocabulary import UNKNOWN
+from ..recording.moment import FORMS
 from ..reference.labels import Labels
 from ..widgets.area import ColumnClicked
+from ..widgets.moment_field import Asked, MomentField
 from ..widgets.overview import Overview
 from ..widgets.reason_page import ReasonPage
 from ..widgets.scheduler_page import SchedulerPage
@@ -25,6 +28,9 @@ from . import keys
 from .app import KvmtopApp, Tick
 from .replay_feed import ReplayFeed
 from .viewpoint import Viewpoint
+
+DAY = 86_400.0  # s
+ZONED = 100  # columns
 
 
 class Player(KvmtopApp):
@@ -48,6 +54,7 @@ class Player(KvmtopApp):
     def compose(self) -> ComposeResult:
         """The timeline is the last line but the keys."""
         yield from super().compose()
+        yield MomentField(FORMS, id="moment")
         yield Timeline(id="timeline")
 
     def on_mount(self) -> None:
@@ -69,7 +76,10 @@ class Player(KvmtopApp):
         """now: ns since the beginning; wall: s since 1970."""
         recording = self.replay.recording
         length = max(int(recording.times[-1]) - recording.start_ns, 1)
-        clock = time.strftime("%H:%M:%S", time.localtime(wall))
+        local = time.localtime(wall)
+        # Of more than a day, which one; and of which zone it is, where there is room for it.
+        day = "%a %d %b " if recording.last - recording.first > DAY else ""
+        clock = time.strftime(f"{day}%H:%M:%S{' %Z' if self.size.width >= ZONED else ''}", local)
         self.query_one(Timeline).show(now / length, f"{clock} {units.clock(now)}", units.clock(length))
 
     # Keys
@@ -78,7 +88,7 @@ class Player(KvmtopApp):
         """Arrows and braces belong to a field that is typed in, and to a screen on top."""
         if action in ("interval", "memory"):
             return False
-        if action in ("step", "seek") and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
+        if action in ("step", "seek", "moment") and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
             return False
         return super().check_action(action, parameters)
 
@@ -89,6 +99,22 @@ class Player(KvmtopApp):
     def action_seek(self, by: int) -> None:
         """Far."""
         self.replay.seek(by)
+
+    def action_moment(self) -> None:
+        """Ask for it."""
+        self.query_one(MomentField).ask()
+
+    @on(Asked)
+    def _asked(self, event: Asked) -> None:
+        if event.text:
+            try:
+                self.replay.go_to_moment(event.text)
+            except KvmtopError as error:
+                self.notify(str(error), severity="warning")
+                return
+        self.query_one(MomentField).close()
+        self.query_one(Overview).focus_table()
+        self.call_after_refresh(self.redraw)
 
     def action_go_to(self, share: float) -> None:
         """To a share of the run, 0 to 1."""
