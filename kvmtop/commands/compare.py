@@ -19,7 +19,7 @@ def parser() -> Parser:
     for name, help in (
         (
             "a",
-            "before: FILE or DIR; part of it: FILE@FROM..TO, in seconds from its start, or moments as replay --at has",
+            "before: FILE or DIR; of it FILE@FROM..TO alone, in seconds from its start or as for replay --at",
         ),
         ("b", "after, the same"),
     ):

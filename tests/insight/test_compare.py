@@ -133,12 +133,12 @@ def test_two_hours_of_a_store(
                 found[reason.name] = found.get(reason.name, 0) + reason.count
         return found
 
-    for text, seconds, expected in (
+    for part, seconds, expected in (
         ("06:00:10..06:00:30", 20, counts((first[9], first[29]))),
         ("06:00:30..2026-11-24T06:01:50", 20, counts((first[29], first[39]), (None, second[9]))),
         ("-15s..", 15, counts((second[4], second[19]))),
     ):
-        span = RecordingSpan.read(f"{tmp_path}@{text}")
+        span = RecordingSpan.read(f"{tmp_path}@{part}")
         assert span.seconds == seconds and span.intervals == seconds
         assert {reason.name: reason.count for reason in span.reasons.values()} == expected
         pieces = span.pieces(1, seconds)
@@ -147,6 +147,8 @@ def test_two_hours_of_a_store(
             assert np.array_equal(np.sum([piece[key].hist for piece in pieces if key in piece], axis=0), reason.hist)
     assert cli.main(["compare", f"{tmp_path}@06:00:00..06:00:20", f"{tmp_path}@06:00:20..06:00:40", "--batch"]) == 0
     assert "@06:00:00..06:00:20: 20.0s, 20 intervals" in capsys.readouterr().out
-    for text, words in (("05:00..05:30", "is not in"), ("noon..", "is no moment"), ("06:00:50..06:01:20", "no whole")):
+    for part, words in (("05:00..05:30", "is not in"), ("noon..", "is no moment"), ("06:00:50..06:01:20", "no whole")):
         with pytest.raises(KvmtopError, match=words):
-            RecordingSpan.read(f"{tmp_path}@{text}")
+            RecordingSpan.read(f"{tmp_path}@{part}")
+    monkeypatch.undo()
+    time.tzset()
