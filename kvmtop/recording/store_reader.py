@@ -7,6 +7,7 @@ interval spans that. Intervals are numbered from the store's first to its last.
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections import OrderedDict
@@ -50,6 +51,7 @@ class Store:
         self.path, self._pids, self._selection = path, frozenset(pids), selection
         self._left_out: list[str] = []
         self._chosen, self._single = bool(pids or selection.patterns), not path.is_dir()
+        self._of_file = (tuple(pids), selection) if self._single else ((), ALL_VMS)
         segments: list[Segment] = []
         if not self._single:
             if not (files := segment.paths(path)):
@@ -79,9 +81,17 @@ class Store:
         store = cls.__new__(cls)
         store.path, store._pids, store._selection, store._left_out = recording.path, frozenset(), ALL_VMS, []
         store._chosen, store._single = False, True
+        store._of_file = tuple(recording._pids), recording._selection
         store._begin([Segment.of(recording)])
         store._open[0] = recording
         return store
+
+    def twin(self) -> Store:
+        """The same for another thread, with files of its own."""
+        with self._lock:
+            other = copy.copy(self)
+            other._lock, other._open = threading.RLock(), OrderedDict()
+        return other
 
     def _begin(self, segments: list[Segment]) -> None:
         self._lock, self._next = threading.RLock(), 0
@@ -307,7 +317,7 @@ class Store:
             self._open.move_to_end(number)
             return self._open[number]
         one = self._segments[number]
-        found = Recording(one.path)
+        found = Recording(one.path, *self._of_file)
         if not np.array_equal(found.times[: len(one.times)], one.times):  # it may have become longer
             found.free()
             raise KvmtopError(f"{one.path} is another file than it was")

@@ -239,6 +239,23 @@ class ReplayFeed:
         if (last := self._session.last) is not None:
             self._go_to(self.recording.index(self.recording.place(ns, last)))
 
+    @property
+    def resting(self) -> bool:
+        """Whether it is paused, and has nothing to do."""
+        return self.paused and self._settled and self._goto is None
+
+    def hold(self) -> int:
+        """Pause; the interval that is shown, or that somebody goes to."""
+        self.paused = True
+        self._wake.set()
+        with self._goto_lock:
+            return max(self.at if self._goto is None else self._goto, 0)
+
+    def go_to_interval(self, n: int) -> None:
+        """To one of them; and pause."""
+        self.paused = True
+        self._go_to(n)
+
     def go_to_moment(self, text: str) -> None:
         """To what somebody means who writes this; and pause. Raises KvmtopError."""
         place = self.recording.seek(text)

@@ -47,7 +47,7 @@ def make(folder: Path, vcpus: int, hours: int) -> None:
         database.execute("UPDATE runs SET began = ?", (BEGAN,))
         database.execute("DELETE FROM frames")
         database.execute("DELETE FROM exits")
-        like = list(database.execute("SELECT * FROM samples WHERE sample = 1"))[0]
+        like = next(iter(database.execute("SELECT * FROM samples WHERE sample = 1")))
         database.execute("DELETE FROM samples")
         marks = ", ".join("?" * len(like))
         for n in range(HOUR):
