@@ -38,10 +38,17 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.command = command
+        self.moments: tuple[str, ...] = ()  # options that take moments, such as -10m, which looks like an option
 
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
         """The options. Raises KvmtopError."""
-        options, unknown = self.parse_known_args(argv)
+        words: list[str] = []
+        for word in argv:
+            if words and words[-1] in self.moments and re.match("-[0-9]", word):
+                words[-1] += f"={word}"
+            else:
+                words.append(word)
+        options, unknown = self.parse_known_args(words)
         if unknown:
             self.refuse(unknown)
         return options

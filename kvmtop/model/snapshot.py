@@ -158,6 +158,9 @@ class Snapshot:
     apic: Apic = NOT_RECORDED  # whether the hardware emulates the VMs' APICs
     stacks: Stacks | None = None  # the same
     others: Array = field(default_factory=lambda: np.zeros(0, OTHER))  # the VMs' other threads
+    base: Snapshot | None = (
+        None  # of the first of a run's Snapshots that there are: what it counts from, if that is known
+    )
     wall_ns: int = 0  # CLOCK_REALTIME at time_ns; it may be stepped while CLOCK_MONOTONIC goes on. 0: not known
 
     @property

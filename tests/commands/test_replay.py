@@ -51,7 +51,7 @@ def test_what_does_not_go_with_a_recording(argv: str, capsys: pytest.CaptureFixt
 def test_replay_of_what_is_no_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for file, words in (
         (tmp_path / "none", "there is no file"),
-        (tmp_path, "is not a file"),
+        (tmp_path, "has no recordings (FILE.kvmtop) in it"),
         (Path(__file__), "is not a recording of kvmtop"),
     ):
         assert cli.main(["replay", str(file)]) == 2

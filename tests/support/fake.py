@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -88,7 +89,7 @@ class Host:
         self.vms: dict[int, Vm] = {}
         self.told: tuple[str, ...] = STATES
         self.counted_by: str | None = None
-        self.counters = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
+        self.counters: dict[str, Any] = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
         self.scheduling: Scheduling | None = None  # tests put there what they are about
         self.stacks: Stacks | None = None
         self.others: Array = np.zeros(0, OTHER)
