@@ -264,7 +264,6 @@ class Exporter(Wrapper, Collector):
                 gauge.add_metric(labels, value)
             yield gauge
 
-
     def _apics(self, after: Snapshot) -> Iterator[Metric]:
         """Of the VMs of which it is known, now. The reasons are bits of the kernel's, by its own names."""
         on = GaugeMetricFamily(
