@@ -70,6 +70,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Snapshot]]
         if turn == 3:
             host.look_at()
         if turn == 45:
+            host.unnamed = "the kernel's functions have no names"
             host.look_at(look=replace(EVERYTHING, sched=4000, numa=True))
         if turn == 30:
             host.look_at((SVM, 0x400))
