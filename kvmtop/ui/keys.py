@@ -25,6 +25,7 @@ SLOWER = key("plus,equals_sign", "interval(1)", "Slower", "Longer interval", key
 FASTER = key("minus", "interval(-1)", "Faster", "Shorter interval")
 SLOWEST = shown("x", "slow", "slow exits", "The slowest exits, one by one")
 SCHEDULER = key("S", "scheduler", "Scheduler", "Who has the CPU instead of vCPUs, who wakes them or holds them up")
+TIMELINE = key("l", "timeline", "Timeline", "Every single exit of a VM's vCPUs, one below the other, on a line of time")
 SLOW_TAB = key("4", "show_pane('slow')", "Slow exits", "The slowest exits, as x")
 MEMORY = key("m", "memory", "Memory", "On the Scheduler page: on which NUMA nodes memory is (slow to read)")
 
@@ -40,6 +41,7 @@ SEE = (
     key("v", "this_vm", "This VM", "Nothing but the VM under the cursor, or all again"),
     key("u", "fold", "Fold", "Fold or unfold the VM under the cursor"),
     SLOWEST,
+    TIMELINE,
     SCHEDULER,
     key("n", "turn(1)", "Next reason", "On a reason's page: the next one"),
     key("N", "turn(-1)", "Reason before", "On a reason's page: the one before"),
