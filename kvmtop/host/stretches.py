@@ -25,7 +25,7 @@ KEPT, LONGEST = 64, 16  # slow exits with their surroundings: the newest, and of
 BYTES = 64 << 20  # of them together
 RECENT = 200_000  # exits, and as many spans, of all VMs: 40 MB
 OLDEST = 60_000_000_000  # ns
-PIECE = 2_000  # records that are kept as one
+PIECE, LONG = 2_000, 1_000_000_000  # records that are kept as one, and ns
 OF_ONE = 50_000  # of them of one VM, for its last moments
 SKEW = 1_000_000  # ns that CPUs' clocks may differ by
 LATER = 20_000_000  # ns after the end, until a slow exit's surroundings are taken: what lasts still is known by then
@@ -111,13 +111,17 @@ class Stretches:
 
     def _run(self) -> None:
         while not self._ended.wait(PAUSE):
-            with self._lock:
-                self._take()
-                now = time.monotonic_ns()
-                while self._due and self._due[0][0] + LATER <= now:
-                    until, slow = self._due.popleft()
-                    before = min(max(BEFORE * (slow[2] - slow[1]), LEAST), MOST)
-                    self._cuts = [*self._cuts, self._cut(unpack(slow[0])[0], slow[1] - before, until, slow)][-KEPT:]
+            self.turn()
+
+    def turn(self) -> None:
+        """Take what there is, and what is around slow exits where that is over."""
+        with self._lock:
+            self._take()
+            now = time.monotonic_ns()
+            while self._due and self._due[0][0] + LATER <= now:
+                until, slow = self._due.popleft()
+                before = min(max(BEFORE * (slow[2] - slow[1]), LEAST), MOST)
+                self._cuts = [*self._cuts, self._cut(unpack(slow[0])[0], slow[1] - before, until, slow)][-KEPT:]
 
     def _take(self) -> None:
         since, self._last = self._last, time.monotonic_ns()
@@ -137,7 +141,9 @@ class Stretches:
     def _small(self, new: _Taken) -> bool:
         """Whether what was taken last and this are kept as one."""
         last = self._taken[-1] if self._taken else None
-        return last is not None and sum(map(len, (last.exits, last.spans, new.exits, new.spans))) <= PIECE
+        if last is None or last.lost or new.lost or new.until_ns - last.since_ns > LONG:
+            return False
+        return sum(map(len, (last.exits, last.spans, new.exits, new.spans))) <= PIECE
 
     def _missing(self) -> int:
         return sum(int(counts.sum()) for counts in self._probes.lost.values())

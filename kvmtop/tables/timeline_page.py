@@ -107,6 +107,11 @@ class Drawn:
         cpu = self._cast.cpus.get(unpack(track.thread)[1]) if at is None else int(track.exits["cpu"][at])
         return "" if cpu is None else f"CPU {cpu}"
 
+    @property
+    def cpu_count(self) -> int:
+        """How many CPUs they had."""
+        return len(self._tracks.ran)
+
     def cpus(self, first: int | None, window: Window, most: int) -> list[CpuBand]:
         """Who had the CPUs that these vCPUs had, in order; where there are more than that, those of thread `first`."""
         numbers = sorted(self._tracks.ran)

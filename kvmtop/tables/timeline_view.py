@@ -103,6 +103,10 @@ class Sheet(Protocol):
     def threads(self) -> Sequence[int]:
         """Of its vCPUs, in order."""
 
+    @property
+    def cpu_count(self) -> int:
+        """How many CPUs they had."""
+
     def band(self, thread: int, window: Window) -> Band:
         """What a vCPU did."""
 

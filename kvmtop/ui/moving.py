@@ -11,6 +11,7 @@ from ..model.keys import pack
 from ..model.scope import ALL, Scope
 from ..model.vocabulary import Key
 from ..tables.slow_exits import row_key
+from ..widgets.bands import Bands
 from ..widgets.breadcrumbs import CrumbClicked
 from ..widgets.filter_field import Filtered, FilterField
 from ..widgets.links import Followed, Links
@@ -65,7 +66,7 @@ class Moving(Program):
             self._turn_to("TimelinePage")
             timeline = self.query_one(TimelinePage)
             timeline.begin(at.timeline, at.timeline.thread, at.timeline.exit)
-            self.screen.set_focus(timeline)
+            self.screen.set_focus(timeline.query_one(Bands))
         elif at.on_page:
             page = self.query_one(SlowPage if at.slowest else ReasonPage)
             self._turn_to(type(page).__name__)

@@ -43,7 +43,7 @@ class Scene:
     said: str
 
 
-class Bands(Canvas):
+class Bands(Canvas, can_focus=True):
     """Asks for a Scene for so many cells whenever it draws, so that a key is answered at once."""
 
     def __init__(self, scene: Callable[[int], Scene | None], *, id: str | None = None) -> None:
@@ -84,11 +84,9 @@ class Bands(Canvas):
         foot += [[(shortened(scene.said, width), style(colours.tone["kernel"]))]] if scene.said else []
         room = height - 2 - len(foot)
         vcpus = len(sheet.threads)
-        some = min(len(sheet.cpus(None, Window(sheet.start, 1000, 1), 1 << 12)), _CPUS)
-        tall, gap, pitch = next((one for one in _SHAPES if _needs(vcpus, some, one) <= room), (1, 0, 0))
-        if pitch and tall == 1 and not gap and vcpus > room - 2:
-            pitch = 0
-        most = room if not pitch else room - 1 - some
+        some = min(sheet.cpu_count, _CPUS)
+        tall, gap, pitch = next((one for one in _SHAPES if _needs(vcpus, some, one) <= room), _SHAPES[-1])
+        most = max(room - min(some, 2) - 1, 1) if vcpus + 2 > room else room  # where not all fit, they scroll
         shown = max(min(vcpus, (most + gap) // (tall + gap)), 1)
         at = sheet.threads.index(scene.thread) if scene.thread in sheet.threads else 0
         self._first = min(max(self._first, at - shown + 1, 0), at, max(vcpus - shown, 0))
@@ -106,7 +104,7 @@ class Bands(Canvas):
                 lines.append(_band(band, row, here, names, side, tall, colours))
             above = [(" " * width, label)] if gap else None
         free = height - len(foot) - len(lines) - 1
-        if pitch and free > 0:
+        if free > 0:
             cpus = sheet.cpus(scene.thread, scene.window, (free + pitch - 1) // pitch)
             if gap and free > 1 + len(cpus) * pitch - (pitch - 1):
                 lines.append([(" " * width, label)])

@@ -31,7 +31,7 @@ class ReasonAsked(Message):
     key: tuple[int, int]
 
 
-class TimelinePage(Vertical, can_focus=True):
+class TimelinePage(Vertical):
     """Follows the last moments until somebody moves; then it stays, and all that is drawn is in memory."""
 
     DEFAULT_CSS = """
@@ -162,7 +162,7 @@ class TimelinePage(Vertical, can_focus=True):
         if sheet.lost:
             return f"{sheet.lost:,} records were overwritten before they could be read: what is blank is not known."
         if self._book and sheet.start <= self._book.since_ns and self._start < sheet.start:
-            return "What was before the probes were attached is not known; the slow exits that come now are kept."
+            return "What was before the probes were attached is not known."
         return "" if self.pinned else _COST
 
     def _update(self) -> None:
