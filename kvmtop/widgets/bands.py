@@ -190,14 +190,13 @@ def _band(band: Band, row: int, here: bool, names: int, side: int, tall: int, co
     attributes = "bold" if here else ""
     if colours.colourless:
         back, attributes = "", "bold" if here else ""
+    line.append(("▎" if here else " ", style(colours.accent if here else "", back)))
     if row == 0:
-        mark = "▎" if here else " "
-        name = set_cell_size(f"{mark}{band.name}", names - (8 if names > 10 else 1))
+        name = set_cell_size(band.name, names - (8 if names > 10 else 1) - 1)
         line.append((name, style(colours.strong if here else colours.text, back, attributes)))
         if names > 10:
             line.append((set_cell_size(band.place, 7), style(colours.label, back)))
     else:
-        line.append(("▎" if here else " ", style(colours.accent if here else "", back)))
         line.append((" " * (names - 2), style("", back)))
     line.append((" ", style("")))
     line += _halves(band, colours)

@@ -161,7 +161,7 @@ class TimelinePage(Vertical):
             return self._missed
         if sheet.lost:
             return f"{sheet.lost:,} records were overwritten before they could be read: what is blank is not known."
-        if self._book and sheet.start <= self._book.since_ns and self._start < sheet.start:
+        if self._book and sheet.start == self._book.since_ns and self._start < sheet.start:
             return "What was before the probes were attached is not known."
         return "" if self.pinned else _COST
 
