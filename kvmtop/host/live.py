@@ -120,7 +120,11 @@ class Live:
             self._stacks = StackProbes(one.sched_flags, one.threads, one.shared())
         if self._stacks:
             self._stacks.look((wish.only,) if wish and wish.stacks else None, one.read)
-        self._follow(wish.timeline if wish else None)
+        try:
+            self._follow(wish.timeline if wish else None)
+        except KvmtopError:
+            if not of_exits:  # the page of slow exits does without
+                raise
 
     def _follow(self, wish: tuple[int, int] | None) -> None:
         """Every single exit, of one VM or of all, or none any more. Raises KvmtopError where this kernel cannot."""

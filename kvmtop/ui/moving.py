@@ -127,6 +127,7 @@ class Moving(Program):
     @on(Selected, "#slow-interval")
     @on(Selected, "#slow-run")
     @on(Selected, "#slow")
+    @on(Selected, "#its-slowest")
     def _open_slow_exit(self, event: Selected) -> None:
         """What was around it, if that is kept."""
         for reading in (self.shown, self.newest):

@@ -39,16 +39,22 @@ class TimelinePage(Vertical):
     TimelinePage #exit-pane { height: 15; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "pan(-1)", "move", key_display="←→", tooltip="On the timeline: a quarter of the view back"),
-        Binding("right", "pan(1)", "Move", show=False),
+        Binding("left", "pan(-1)", "move", key_display="←→", tooltip="A quarter of the view back"),
+        Binding("right", "pan(1)", "Move", show=False, tooltip="A quarter of the view on"),
         Binding("up,k", "row(-1)", "vCPU", key_display="↑↓", tooltip="The vCPU above"),
-        Binding("down,j", "row(1)", "vCPU below", show=False),
-        Binding("plus,equals_sign", "zoom(-1)", "zoom", key_display="+ −", tooltip="Half as long in each cell"),
-        Binding("minus", "zoom(1)", "Zoom out", show=False),
+        Binding("down,j", "row(1)", "vCPU below", show=False, tooltip="The vCPU below"),
+        Binding(
+            "plus,equals_sign",
+            "zoom(-1)",
+            "zoom",
+            key_display="+ −",
+            tooltip="Less time in each cell, down to a step of 1 µs",
+        ),
+        Binding("minus", "zoom(1)", "Zoom out", show=False, tooltip="More time in each cell, up to a step of 1 s"),
         Binding("n", "slow(1)", "slow exits", key_display="n N", tooltip="The next slow exit"),
-        Binding("N", "slow(-1)", "Slow exit before", show=False),
+        Binding("N", "slow(-1)", "Slow exit before", show=False, tooltip="The slow exit before"),
         Binding("right_square_bracket", "exit(1)", "exits", key_display="[ ]", tooltip="The next exit of this vCPU"),
-        Binding("left_square_bracket", "exit(-1)", "Exit before", show=False),
+        Binding("left_square_bracket", "exit(-1)", "Exit before", show=False, tooltip="The exit before"),
         Binding("home,0", "whole", "Whole", show=False, tooltip="The slow exit with all that is kept around it"),
         Binding("enter", "reason", "its reason", key_display="↵", tooltip="The page of this exit's reason"),
     ]
