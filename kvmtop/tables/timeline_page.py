@@ -286,7 +286,7 @@ class Drawn:
         short = list[tuple[str, str]]()
         for share, state in shares:
             if share >= 0.005:
-                short += [(", " if short else "", ""), (f"{units.percent(share)} {state}", state)]
+                short += [*([(", ", "")] if short else []), (f"{units.percent(share)} {state}", state)]
         found: list[tuple[str, Runs]] = [("In short", short)] if short else []
         if row["rip"]:
             found.append(("Guest code", [(self._cast.labels.what("rip", int(row["rip"]), 0), "")]))
