@@ -71,6 +71,7 @@ class TimelinePage(Vertical):
         self._thread: int | None = None
         self._exit: int | None = None
         self._step, self._start = _LIVE, 0
+        self._cells, self._fits = 0, False  # of the bands when that was decided; all that is kept is in view
 
     def compose(self) -> ComposeResult:
         """The bands, and the exit that is chosen."""
@@ -132,7 +133,8 @@ class TimelinePage(Vertical):
         self._whole(sheet)
 
     def _whole(self, sheet: Sheet) -> None:
-        self._step = fitting(sheet.stop - sheet.start, self._bands.cells)
+        self._cells, self._fits = self._bands.cells, True
+        self._step = fitting(sheet.stop - sheet.start, self._cells)
         self._centre((sheet.start + sheet.stop) // 2)
 
     def _centre(self, ns: int) -> None:
@@ -148,6 +150,11 @@ class TimelinePage(Vertical):
             return None
         if not self.pinned:
             self._follow(sheet)
+        elif cells != self._cells and self._fits:
+            self._whole(sheet)
+        elif cells != self._cells:
+            self._start += (self._cells - cells) * self._step
+        self._cells = cells
         thread = self._row(sheet)
         chosen = None
         if self._exit is not None and (at := sheet.exit(thread, self._exit)):
@@ -245,6 +252,7 @@ class TimelinePage(Vertical):
             start = self._start + by * max(length // 4 // self._step, 1) * self._step
             lowest, highest = sheet.start - length // 2, sheet.stop - length // 2
             self._start = min(max(start, min(lowest, self._start)), max(highest, self._start))
+            self._fits = False
             self._update()
 
     def action_zoom(self, by: int) -> None:
@@ -261,7 +269,7 @@ class TimelinePage(Vertical):
                 if end - begin > 2 * cells * step:  # it will not fit: its beginning is what one looks at
                     fixed = max(begin, self._start)
         share = (fixed - self._start) / (2 * cells * self._step)
-        self._step = step
+        self._step, self._fits = step, False
         self._start = round((fixed - share * 2 * cells * step) / step) * step
         self._update()
 
@@ -307,6 +315,7 @@ class TimelinePage(Vertical):
             length = 2 * self._step * self._bands.cells
             if not self._start <= times[0] < self._start + length:
                 self._start = (times[0] - length // 3) // self._step * self._step
+                self._fits = False
             self._update()
 
     def action_whole(self) -> None:

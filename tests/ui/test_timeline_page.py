@@ -137,6 +137,24 @@ async def test_arrows_move_a_quarter_of_the_view_and_not_out_of_all_that_is_know
             assert any("█" in line for line in bands(d)), by
 
 
+async def test_the_middle_stays_where_it_is_when_the_screen_is_resized() -> None:
+    async with driving(host(2), (160, 48)) as d:
+        page = await opened(d)
+        await d.press("N")
+        whole = page._step
+
+        async def resize(*size: int) -> tuple[int, int]:
+            await d.pilot.resize_terminal(*size)
+            await d.press()
+            return page._step, page._start + page._step * d.app.query_one(Bands).cells
+
+        assert (await resize(80, 24))[0] == whole * 2
+        assert (await resize(160, 48))[0] == whole  # all of it is in view
+        await d.press("plus", "right")
+        before = await resize(160, 48)
+        assert await resize(80, 24) == before and await resize(120, 36) == before
+
+
 async def test_single_exits_one_by_one_and_the_same_moment_of_another_vcpu() -> None:
     async with driving(host(2), (160, 48)) as d:
         page = await opened(d)
