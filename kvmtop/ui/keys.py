@@ -26,6 +26,7 @@ FASTER = key("minus", "interval(-1)", "Faster", "Shorter interval")
 SLOWEST = shown("x", "slow", "slow exits", "The slowest exits, one by one")
 SCHEDULER = key("S", "scheduler", "Scheduler", "Who has the CPU instead of vCPUs, who wakes them or holds them up")
 FINDINGS = shown("f", "findings", "findings", "What stands out, one after the other; Enter goes there")
+TIMELINE = key("l", "timeline", "Timeline", "Every single exit of a VM's vCPUs, one below the other, on a line of time")
 SLOW_TAB = key("4", "show_pane('slow')", "Slow exits", "The slowest exits, as x")
 MEMORY = key("m", "memory", "Memory", "On the Scheduler page: on which NUMA nodes memory is (slow to read)")
 
@@ -41,6 +42,7 @@ SEE = (
     key("v", "this_vm", "This VM", "Nothing but the VM under the cursor, or all again"),
     key("u", "fold", "Fold", "Fold or unfold the VM under the cursor"),
     SLOWEST,
+    TIMELINE,
     SCHEDULER,
     key("n", "turn(1)", "Next reason", "On a reason's page: the next one"),
     key("N", "turn(-1)", "Reason before", "On a reason's page: the one before"),
