@@ -56,6 +56,14 @@ def spoken(ns: float) -> str:
     return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def age(seconds: float) -> str:
+    """A long time in a sentence: 45 min, 12 h, 7 d, 2.5 d."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{seconds:.0f} s"
+
+
 def size(amount: float) -> str:
     """Of memory, in bytes: 512B, 4.00KiB, 3.20GiB."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):

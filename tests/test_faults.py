@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from kvmtop.errors import KvmtopError
+from kvmtop.recording import segments
 from kvmtop.recording.reader import Recording
 
 from .support.program import start
@@ -63,6 +66,93 @@ def test_a_full_disk_ends_what_only_writes_to_it(disk: Path) -> None:
     assert kvmtop.returncode == 1
     assert err == f"kvmtop: cannot write {disk / 'out'}: No space left on device\n"
     assert "\n# reason(hex): count" in out  # the summary of what was counted
+
+
+def said(kvmtop: subprocess.Popen[str], words: str) -> None:
+    """Wait until it has told this."""
+    assert kvmtop.stderr
+    while words not in (line := kvmtop.stderr.readline()):
+        assert line, f"it never said {words!r}"
+
+
+def newest(store: Path) -> int:
+    """How many readings there are in a directory's segments."""
+    count = 0
+    for one in segments.segments(store):
+        with contextlib.suppress(KvmtopError), contextlib.closing(Recording(one.path)) as recording:  # it may begin
+            count += len(recording)
+    return count
+
+
+@contextlib.contextmanager
+def recording_to(store: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """kvmtop, that records there."""
+    with start("record", str(store), "--max-size", "10M", "-i", "0.1", *options) as kvmtop:
+        try:
+            yield kvmtop
+        finally:
+            kvmtop.kill()
+
+
+def counted(store: Path, kvmtop: subprocess.Popen[str], least: int) -> int:
+    """How many readings it has, once they are so many."""
+    while not store.exists() or newest(store) < least:
+        assert kvmtop.poll() is None
+    return newest(store)
+
+
+def test_a_store_on_a_full_disk_goes_on_when_there_is_room(disk: Path) -> None:
+    """What was there stays; one sentence when it stops, one when it goes on."""
+    store = disk / "store"
+    with recording_to(store) as kvmtop:
+        counted(store, kvmtop, 3)
+        fill(disk)
+        said(kvmtop, f"recording to {store} pauses (")
+        before = newest(store)
+        assert before >= 3
+        (disk / "filler").unlink()
+        said(kvmtop, "goes on; ")
+        counted(store, kvmtop, before + 1)
+        kvmtop.terminate()
+        _, err = kvmtop.communicate(timeout=60)
+    assert kvmtop.returncode == 0 and err == ""
+    assert {Path(name).suffix for name in os.listdir(store)} == {".kvmtop", ".lock"}
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Path]:
+    """A file system on a disk of its own, and in it a folder."""
+    image = tmp_path / "image"
+    with open(image, "wb") as file:
+        file.truncate(16 << 20)
+    for command in (["mkfs.ext4", "-q", str(image)], ["mount", "-o", "loop", str(image), str(tmp_path / "at")]):
+        tmp_path.joinpath("at").mkdir(exist_ok=True)
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no file system to break: {error}")
+    yield tmp_path / "at"
+    subprocess.run(["umount", "--lazy", tmp_path / "at"], check=True)
+
+
+def test_a_store_on_a_file_system_that_breaks_keeps_what_is_there(device: Path) -> None:
+    """ext4 aborts its journal, as it does when the disk fails: all is read-only from then on."""
+    store = device / "store"
+    with recording_to(store) as kvmtop:
+        before = counted(store, kvmtop, 3)
+        subprocess.run(["mount", "-o", "remount,abort", device], check=True)
+        said(kvmtop, f"recording to {store} pauses (")
+        kvmtop.terminate()
+        _, err = kvmtop.communicate(timeout=60)
+    assert kvmtop.returncode == 1
+    assert f"readings are not in {store} (" in err and err.count("\n") == 1
+    subprocess.run(["umount", device], check=True)
+    subprocess.run(["mount", "-o", "loop", device.parent / "image", device], check=True)
+    assert newest(store) >= before
+    with recording_to(store, "-T", "0.3") as kvmtop:
+        kvmtop.communicate(timeout=60)
+    assert kvmtop.returncode == 0 and newest(store) >= before + 3
+    assert {Path(name).suffix for name in os.listdir(store)} == {".kvmtop", ".lock"}
 
 
 @pytest.mark.parametrize("option", ["--dump", "--record", "--json"])

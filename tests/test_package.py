@@ -99,6 +99,17 @@ def test_the_debian_package_has_what_readme_tells_to_read(tmp_path: Path) -> Non
     assert [link for link in links if not (tmp_path / link).is_file()] == []
 
 
+def test_the_debian_package_has_the_units(tmp_path: Path) -> None:
+    """Each is known to the scripts that install and remove it, and is started by nobody."""
+    deb.units(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"kvmtop.service", "kvmtop-record.service"}
+    for path in tmp_path.iterdir():
+        assert "\nExecStart=/usr/bin/kvmtop " in path.read_text() and "/opt/" not in path.read_text()
+    for script in deb.SCRIPTS.values():
+        assert all(name in script for name in names) and not re.search(r"\b(start|enable)\b", script)
+
+
 def test_the_debian_package_points_to_common_licences(tmp_path: Path) -> None:
     about = "Name: a\nVersion: 1\nLicense-Expression: Apache-2.0 AND MIT\n"
     apache = (ROOT / "LICENSE").read_text()

@@ -59,7 +59,7 @@ SCRIPTS = {
 set -e
 if [ "$1" = configure ]; then
     py3compile -p kvmtop /usr/lib/kvmtop -V 3.{minor}
-    deb-systemd-helper update-state kvmtop.service
+    deb-systemd-helper update-state kvmtop.service kvmtop-record.service
 fi
 if [ -d /run/systemd/system ]; then
     systemctl --system daemon-reload >/dev/null || true
@@ -69,7 +69,7 @@ fi
 #!/bin/sh
 set -e
 if [ -d /run/systemd/system ] && [ "$1" = remove ]; then
-    deb-systemd-invoke stop kvmtop.service >/dev/null || true
+    deb-systemd-invoke stop kvmtop.service kvmtop-record.service >/dev/null || true
 fi
 py3clean -p kvmtop
 """,
@@ -80,7 +80,7 @@ if [ -d /run/systemd/system ]; then
     systemctl --system daemon-reload >/dev/null || true
 fi
 if [ "$1" = purge ]; then
-    deb-systemd-helper purge kvmtop.service
+    deb-systemd-helper purge kvmtop.service kvmtop-record.service
 fi
 """,
 }
@@ -152,14 +152,20 @@ def stage(root: Path) -> None:
     (home / "bin" / "python3").symlink_to(f"../../../bin/{PYTHON}")
     _write(home / "pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = true\n")
     _write(root / "usr/bin/kvmtop", SCRIPT, 0o755)
-    unit = (ROOT / "kvmtop/data/kvmtop.service").read_text().replace("/opt/kvmtop/bin/", "/usr/bin/")
-    _write(root / "usr/lib/systemd/system/kvmtop.service", re.sub(r"\A(#.*\n)+", "", unit).lstrip())
+    units(root / "usr/lib/systemd/system")
     _pack(root / "usr/share/man/man1/kvmtop.1.gz", manual.page())
     _write(root / "usr/share/bash-completion/completions/kvmtop", manual.bash())
     _write(root / "usr/share/lintian/overrides/kvmtop", OVERRIDES)
     documents(root / "usr/share/doc/kvmtop")
     _pack(root / "usr/share/doc/kvmtop/CHANGELOG.md.gz", (ROOT / "CHANGELOG.md").read_text())
     _pack(root / "usr/share/doc/kvmtop/changelog.gz", changelog())
+
+
+def units(folder: Path) -> None:
+    """systemd's, which start nothing by themselves; without how to install them by hand."""
+    for path in (ROOT / "kvmtop/data").glob("*.service"):
+        unit = path.read_text().replace("/opt/kvmtop/bin/", "/usr/bin/")
+        _write(folder / path.name, re.sub(r"\A(#.*\n)+", "", unit).lstrip())
 
 
 def documents(folder: Path) -> None:

@@ -33,8 +33,10 @@ VIEWS = {
     "io": ("slash", "i", "o", "enter", "home", "enter"),
     "slow": ("x",),
     "scheduler": ("S",),
+    "timeline": ("2", "home", "down", "l"),
     "help": ("question_mark",),
 }
+THEN = {"timeline": ("N",)}  # when the probes are there: the newest slow exit
 SCHEMES = ("", "-light", "-nocolour")
 ALSO_KEPT = tuple(f"{view}-160x48{scheme}.png" for view in ("all", "reason") for scheme in SCHEMES[1:])
 SECONDS = 12.0  # of history before the first picture
@@ -68,6 +70,8 @@ async def at(size: tuple[int, int], out: Path, schemes: Sequence[str]) -> None:
         for name, keys in VIEWS.items():
             await pilot.press(*keys)
             await settle(app)
+            await pilot.press(*THEN.get(name, ()))
+            await pilot.pause()
             for scheme in schemes:
                 themes.wear(app, "light" if scheme == "-light" else "dark")
                 await pilot.pause()

@@ -38,10 +38,17 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.command = command
+        self.moments: tuple[str, ...] = ()  # options that take moments, such as -10m, which looks like an option
 
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
         """The options. Raises KvmtopError."""
-        options, unknown = self.parse_known_args(argv)
+        words: list[str] = []
+        for word in argv:
+            if words and words[-1] in self.moments and re.match("-[0-9]", word):
+                words[-1] += f"={word}"
+            else:
+                words.append(word)
+        options, unknown = self.parse_known_args(words)
         if unknown:
             self.refuse(unknown)
         return options
@@ -112,6 +119,24 @@ def duration(text: str) -> int:
     if not 0 < ns <= 3600e9:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a time such as 1ms, 500us or 2s (up to an hour)")
     return ns
+
+
+def age(text: str) -> float:
+    """Seconds of "7d", "12h", "30min"."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(s|min|h|d|w)", text, re.ASCII)
+    seconds = float(match[1]) * {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]] if match else 0
+    if not 60 <= seconds <= 1e10:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a time such as 7d, 12h or 30min (at least 1min)")
+    return seconds
+
+
+def size(text: str) -> int:
+    """Bytes of "10G", "500M"; G is a thousand millions."""
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)\s*([kMGT])B?", text, re.ASCII)
+    size = round(float(match[1]) * 1000 ** (" kMGT".index(match[2]))) if match else 0
+    if not 10**7 <= size <= 10**15:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a size such as 10G or 500M (at least 10M)")
+    return size
 
 
 def _global(text: str) -> str:
@@ -211,15 +236,7 @@ def add_rows(
 def add_details(p: Parser) -> None:
     """What is looked at beside the counters, and names for it."""
     group = p.add_argument_group("details")
-    group.add_argument(
-        "--event",
-        type=_kinds,
-        action="extend",
-        default=[],
-        metavar="KIND",
-        help=f"also what exits touched: all, or some of {', '.join(EVENTS)}; comma-separated; sched:"
-        " behind whom vCPUs wait for a CPU, who wakes them, what they are blocked on",
-    )
+    _add_kinds(group, "--event")
     group.add_argument(
         "--slow",
         type=duration,
@@ -227,6 +244,33 @@ def add_details(p: Parser) -> None:
         help="print each exit that lasts so long (1ms, 500us, 2s), idle ones aside",
     )
     _add_names(group)
+
+
+def add_recorded(p: Parser) -> None:
+    """What is looked at all the time, to be recorded; and how much of it is kept in a directory."""
+    group = p.add_argument_group("details")
+    _add_kinds(group, "--details")
+    group.add_argument(
+        "--slow", type=duration, metavar="TIME", help="also each exit that lasts so long (1ms, 500us, 2s)"
+    )
+    group = p.add_argument_group("in a directory")
+    group.add_argument("--keep", type=age, metavar="TIME", help="drop what is older than this: 12h, 7d, 4w")
+    group.add_argument(
+        "--max-size", type=size, metavar="SIZE", help="drop the oldest rather than take more than this (default 10G)"
+    )
+    group.add_argument("--status", action="store_true", help="say who records to DIR, and what is in it, and end")
+
+
+def _add_kinds(group: argparse._ArgumentGroup, option: str) -> None:
+    group.add_argument(
+        option,
+        type=_kinds,
+        action="extend",
+        default=[],
+        metavar="KIND",
+        help=f"also what exits touched: all, or some of {', '.join(EVENTS)}; comma-separated; sched:"
+        " behind whom vCPUs wait for a CPU, who wakes them, what they are blocked on",
+    )
 
 
 def add_names(p: Parser) -> None:

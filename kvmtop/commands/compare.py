@@ -10,13 +10,19 @@ from ..errors import KvmtopError
 from . import arguments
 from .arguments import Parser
 
-SUMMARY = "how two recordings differ; part of one: FILE@FROM..TO, in s"
+SUMMARY = "how two recordings differ; part of one: FILE@FROM..TO"
 
 
 def parser() -> Parser:
     """Its options."""
     p = Parser("compare", SUMMARY)
-    for name, help in (("a", "before: FILE, or FILE@FROM..TO, in seconds from its start"), ("b", "after, the same")):
+    for name, help in (
+        (
+            "a",
+            "before: FILE or DIR; of it FILE@FROM..TO alone, in seconds from its start or as for replay --at",
+        ),
+        ("b", "after, the same"),
+    ):
         p.add_argument(name, metavar=name.upper(), help=help)
     arguments.add_batch(p, "text only")
     arguments.add_config(p)

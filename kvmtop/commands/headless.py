@@ -79,6 +79,7 @@ def follow(source: Source, ending: Ending, *, schedule: Schedule | Replay, table
     warned = False
     for snapshot in schedule.readings(source, ending, batch if tables and tables.slow else None):
         if batch:
+            batch.origin = source.origin  # of a store, each run's
             batch.write(snapshot)
         why = silence(snapshot)
         if why and not warned:

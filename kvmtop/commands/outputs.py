@@ -16,6 +16,7 @@ from ..model.source import Source
 from ..model.vocabulary import UNKNOWN
 from ..output import csv_rows, json_lines, stream, summary
 from ..output.stream import Output
+from ..recording.store import Folder, Store
 from ..recording.writer import Recorder
 from ..reference.labels import Labels
 from ..tables.row_choice import RowChoice
@@ -33,6 +34,7 @@ class Outputs:
     json: str | None = None
     csv: str | None = None
     stacks: str | None = None
+    folder: Folder | None = None  # instead of `record`
 
     @property
     def flavour(self) -> int:
@@ -90,14 +92,16 @@ class Outputs:
             "csv": (self.csv, partial(csv_rows.output, choice=choice)),
         }
         paths = self._files
-        recorder = None
+        recorder: Recorder | Store | None = None
         try:
             with stream.creating(*paths.values()) as files:
                 if self.record:
                     recorder = Recorder(source, self.record)
+                elif self.folder:
+                    recorder = Store(source, self.folder)
         except (KvmtopError, OSError) as error:
             source.close()
-            if recorder:
+            if isinstance(recorder, Recorder):
                 recorder.discard()
             if isinstance(error, KvmtopError):
                 raise

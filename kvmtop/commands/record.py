@@ -1,27 +1,38 @@
-"""`kvmtop record FILE`: this host into a file, without a dashboard."""
+"""`kvmtop record FILE|DIR`: this host into a file, or always into a directory, without a dashboard."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import tell
+from ..errors import KvmtopError, tell
 from . import arguments
 from .arguments import Parser
 
 if TYPE_CHECKING:
     from ..ending import Ending
     from ..model.source import Source
+    from ..recording.store import Folder
 
-SUMMARY = "record this host in FILE, without a dashboard, until Ctrl-C"
+SUMMARY = "record this host, without a dashboard, until Ctrl-C"
+USUAL = Path("/var/lib/kvmtop")  # the unit's
 
 
 def parser() -> Parser:
     """Its options."""
     p = Parser("record", SUMMARY)
-    p.add_argument("file", type=Path, metavar="FILE", help="is made anew, and complete after each reading")
+    p.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE|DIR",
+        nargs="?",
+        help="a file is made anew; in a directory, what is new takes the place of what is oldest. Complete after each"
+        f" reading. --status: {USUAL} if none is named",
+    )
+    arguments.add_recorded(p)
     arguments.add_vms(p)
     arguments.add_schedule(p)
     arguments.add_summary(p)
@@ -35,15 +46,24 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace) -> int:
     """The status. Raises KvmtopError."""
+    if options.status:
+        from . import record_status
+
+        return record_status.run(options.file or USUAL)
+    if not options.file:
+        raise KvmtopError("name a FILE or a DIR to record to (kvmtop help record lists the options)", 2)
     from ..model.selection import Selection
-    from . import headless, sources
+    from . import headless, prices, requests, sources
     from .outputs import Outputs
     from .run import Run
 
-    outputs = Outputs(options.dump, options.kvm, options.file)
+    folder = _folder(options)
+    file = None if folder else options.file
+    outputs = Outputs(options.dump, options.kvm, file, folder=folder)
     outputs.check({})
+    details = requests.details(options.details, options.slow, options.pid)
     schedule = headless.Schedule(options.interval, options.duration)
-    start = partial(sources.host, options.pid, Selection.of(options.vm), None, options.file)
+    start = partial(sources.host, options.pid, Selection.of(options.vm), details, file)
 
     def begin() -> Source:
         from ..recording.anonymous import Anonymous
@@ -51,7 +71,23 @@ def run(options: argparse.Namespace) -> int:
         return Anonymous(start()) if options.anonymous else start()
 
     def show(source: Source, ending: Ending) -> None:
-        tell(f"recording to {options.file}; Ctrl-C ends it")
+        kept = f" ({folder.limits})" if folder else ""
+        tell(f"recording to {options.file}{kept}; Ctrl-C ends it")
+        if price := prices.of(options.details, options.slow):
+            tell(price)
         headless.follow(source, ending, schedule=schedule, tables=None)
 
     return Run(begin, show, outputs).status()
+
+
+def _folder(options: argparse.Namespace) -> Folder | None:
+    """The directory, if it is one that is recorded to. Raises KvmtopError."""
+    from ..recording.store import Folder
+    from ..recording.writing import Limits
+
+    limited = options.keep is not None or options.max_size is not None
+    if not (limited or options.file.is_dir()):
+        return None
+    if limited and os.path.lexists(options.file) and not options.file.is_dir():
+        raise KvmtopError(f"{options.file} is a file: --keep and --max-size are for a directory", 2)
+    return Folder(options.file, Limits(options.keep, options.max_size or Limits.size))

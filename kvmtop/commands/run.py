@@ -55,22 +55,22 @@ class Run:
             # A service has nothing to read again on SIGHUP, and shall not end because somebody thought so.
             with Ending(hangup=not (metrics and metrics.service)) as ending:
                 base, outputs = self.outputs.open(base, self.labels, self.choice)
-                live, origin = base, base.origin
+                live = base
                 try:
                     if metrics:
                         from ..output.prometheus import Exporter
 
-                        live = exporter = Exporter(base, metrics.fresh, origin)
+                        live = exporter = Exporter(base, metrics.fresh, base.origin)
                         server.start(exporter.scrape)
                         if metrics.told:
                             tell(f"serving {server.url}")
-                    self.show(Tee(live, outputs, origin) if outputs else live, ending)
+                    self.show(Tee(live, outputs) if outputs else live, ending)
                 finally:
                     # Also after a failure: what was counted is not lost.
                     after.close()
                     final = live.close()
                     status = self.outputs.deliver(final)
-                    for error in finish(outputs, final, origin):
+                    for error in finish(outputs, final, base.origin):
                         tell(error)
                         status = error.status
                     if any(output.broken and output.path is None for output in outputs):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # none of it without a screen
     from ..insight.compare import Change, RecordingSpan
     from ..model.source import Source
     from ..model.vocabulary import DetailRequest
-    from ..recording.reader import Recording
+    from ..recording.store_reader import Store
     from ..reference.labels import Labels
     from ..tables.row_choice import RowChoice
     from ..ui.viewpoint import Viewpoint
@@ -53,18 +53,21 @@ def player(
     source: Source,
     ending: Ending,
     *,
-    recording: Recording,
+    recording: Store,
+    start: int,
+    labels: Labels,
     choice: RowChoice | None,
     outputs: Outputs,
     config: Config,
 ) -> None:
-    """A recording, which goes back and forth: nobody else reads the source. Raises KvmtopError."""
+    """A recording, which goes back and forth: nobody else reads the source. start: with this interval, and paused where
+    it is not the first. Raises KvmtopError."""
     _take()
     from ..ui.player import Player
     from ..ui.replay_feed import ReplayFeed
 
     at = _viewpoint(choice, config)
-    _run(Player(ReplayFeed(recording), at, outputs.dump, outputs.flavour, config=config), ending)
+    _run(Player(ReplayFeed(recording, start), at, outputs.dump, outputs.flavour, labels, config), ending)
 
 
 def comparison(

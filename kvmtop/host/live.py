@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from .quota import Quotas
 from .scheduler import Scheduler
 from .sleepers import sleepers
 from .standstill import CLOSED, PAUSED, STOPPED, Standstill
+from .stretches import Stretches
 
 SPARE_THREADS = 192  # room for VMs that start later, and a quarter of those that run
 MOST_THREADS = 20_000  # 520 MB of kernel memory; what does not fit is counted as lost
@@ -61,6 +63,8 @@ class Live:
         self._pids = pids
         self._detail: Detail | None = None
         self._stacks: StackProbes | None = None
+        self._rings: TimelineProbes | None = None
+        self._stretches: Stretches | None = None
         self._wish = look
         self._applied: DetailRequest | None = None
         self._collector = Collector(pids, threads=room(sum(vcpus.values())), flags=flags)
@@ -87,11 +91,12 @@ class Live:
             scheduling = self._scheduler.named(scheduling, snapshot)
         details = self._detail.read() if self._detail else None
         stacks = self._stacks.read(counted) if self._stacks else None
+        timeline = self._stretches.read(snapshot) if self._stretches else None
         try:
             self._apply()
         except KvmtopError as error:  # counting goes on
             self.trouble = str(error)
-        return replace(snapshot, details=details, scheduling=scheduling, stacks=stacks)
+        return replace(snapshot, details=details, scheduling=scheduling, stacks=stacks, timeline=timeline)
 
     def _sample(self, slots: int) -> None:
         """What must be of the same instant as the counters of so many slots."""
@@ -104,7 +109,8 @@ class Live:
         if wish == self._applied:
             return
         self._applied, self.trouble = wish, None
-        of_exits = replace(wish, sched=None, numa=False, stacks=False) if wish and wish.of_exits else None
+        others: dict[str, Any] = {"sched": None, "numa": False, "stacks": False, "timeline": None}
+        of_exits = replace(wish, **others) if wish and wish.of_exits else None
         if of_exits and not self._detail:
             self._detail = Detail(self._pids, self._collector.shared())
         if self._detail:
@@ -115,6 +121,23 @@ class Live:
             self._stacks = StackProbes(one.sched_flags, one.threads, one.shared())
         if self._stacks:
             self._stacks.look((wish.only,) if wish and wish.stacks else None, one.read)
+        try:
+            self._follow(wish.timeline if wish else None)
+        except KvmtopError:
+            if not of_exits:  # the page of slow exits does without
+                raise
+
+    def _follow(self, wish: tuple[int, int] | None) -> None:
+        """Every single exit, of one VM or of all, or none any more. Raises KvmtopError where this kernel cannot."""
+        if wish and not self._stretches:
+            self._rings = self.timeline()
+            self._stretches = Stretches(self._rings)
+        if self._stretches and wish:
+            self._stretches.look(*wish)
+            if not self._stretches.running:
+                self._stretches.start(self._collector.read)
+        elif self._stretches:
+            self._stretches.stop()
 
     def slow(self) -> Array:
         """The slow exits since the last call or reading, for whoever cannot wait for it; dtype SLOW."""
@@ -134,7 +157,9 @@ class Live:
         return replace(final, stacks=stacks)
 
     def _close_looks(self) -> None:
-        for probes in (self._detail, self._scheduler, self._stacks):
+        if self._stretches:
+            self._stretches.stop()
+        for probes in (self._detail, self._scheduler, self._stacks, self._rings):
             if probes:
                 probes.close()
 

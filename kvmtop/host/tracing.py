@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from ..model.keys import pack
 from ..model.snapshot import Snapshot
 from ..model.timeline import EXIT, NO_REASON, OPEN, RAN, SPAN
 from ..model.vocabulary import STATES, Names, Vm
-from .live import Live
+
+if TYPE_CHECKING:
+    from .live import Live
 
 PAUSE = 0.01  # seconds between two readings: a CPU's ring holds 8,192 exits, at 200,000/s 40 ms
 READING = 1.0  # seconds between two readings of the counters, which keep the names of VMs that end
@@ -112,8 +115,8 @@ def record(
         probes.freeze()
         spool.add(*probes.take())
         last = live.read()
-        spool.add(*_open(first, last, probes.opens(), start, stop))
-        spool.add(np.zeros(0, EXIT), _running(probes.running(), last, stop))
+        spool.add(*still_open(first.threads, last.threads, probes.opens(), start, stop))
+        spool.add(np.zeros(0, EXIT), who_runs(probes.running(), last.threads, stop))
     finally:
         probes.stop()
     return Trace(
@@ -133,13 +136,13 @@ def _vcpus(snapshot: Snapshot) -> dict[int, int]:
     return dict(zip(snapshot.threads["id"].tolist(), snapshot.threads["vcpu"].tolist(), strict=True))
 
 
-def _open(first: Snapshot, last: Snapshot, rows: Array, start: int, stop: int) -> tuple[Array, Array]:
+def still_open(first: Array, last: Array, rows: Array, start: int, stop: int) -> tuple[Array, Array]:
     """What the rings do not tell: what was open at the end, and what threads did at the start until their first event.
 
-    rows: dtype OPEN, at the end.
+    first, last: the threads of Snapshots, from the start and from the end on; rows: dtype OPEN, at the end.
     """
     exits, spans = list[Array](), list[Array]()
-    now = {int(one["id"]): one for one in last.threads}
+    now = {int(one["id"]): one for one in last}
 
     def end(one: int) -> int:
         """It may have ended before."""
@@ -181,7 +184,7 @@ def _open(first: Snapshot, last: Snapshot, rows: Array, start: int, stop: int) -
             does(one, WAIT, woken, end(one), row)
         else:
             does(one, int(row["state"]), since, end(one), row)
-    for thread in first.threads[first.threads["end_ns"] == 0]:
+    for thread in first[first["end_ns"] == 0]:
         one, state = int(thread["id"]), int(thread["state"])
         if (seen := known.get(one)) is not None:
             does(one, state, start, min(int(seen["first_ns"]), stop))
@@ -197,16 +200,16 @@ def _open(first: Snapshot, last: Snapshot, rows: Array, start: int, stop: int) -
     )
 
 
-def _running(running: list[tuple[int, int]], last: Snapshot, stop: int) -> Array:
-    """Who has each CPU at the end."""
-    alive = last.threads[last.threads["end_ns"] == 0]
+def who_runs(running: Iterable[tuple[int, int]], last: Array, stop: int, cpus: Container[int] | None = None) -> Array:
+    """Who has each CPU (of these alone) at the end. running: as TimelineProbes has it; last: a Snapshot's threads."""
+    alive = last[last["end_ns"] == 0]
     ids = {int(one["id"]) & 0xFFFFFFFF: int(one["id"]) for one in alive}
     on = {int(one["cpu"]): int(one["id"]) & 0xFFFFFFFF for one in alive if one["state"] <= USER}
     found = []
     for cpu, (since, tid) in enumerate(running):
         if not since:  # it has not switched at all: a vCPU's thread is known by its own events
             tid = on.get(cpu, 0)
-        if tid:
+        if tid and (cpus is None or cpu in cpus):
             out = np.zeros(1, SPAN)
             out["begin_ns"], out["end_ns"], out["cpu"], out["state"] = since, stop, cpu, RAN
             out["id"] = ids.get(tid) or pack(tid, tid)

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from ..model.exit_stats import Reason, by_reason
 from ..model.interval import diff
 from ..model.selection import ALL_VMS, Selection
 from ..model.vocabulary import Key
-from ..recording.reader import Recording
+from ..recording.store_reader import Store
 from ..sanitize import clean
 from .chance import p_value
 
@@ -30,7 +31,8 @@ LEVEL = 0.002  # of each of four tests: fewer than 1 % of the reasons that did n
 LEAST, MOST = 5, 16  # pieces on each side
 EFFECT, SHIFT = 1.1, 1.25  # of rates and times; of percentiles, which lie in buckets of up to 1.22
 HUNDREDFOLD, TENFOLD, EXITS = 100.0, 10.0, 100
-_RANGE = re.compile(r"(?P<file>.+)@(?P<begin>\d+(\.\d+)?)?\.\.(?P<end>\d+(\.\d+)?)?", re.DOTALL | re.ASCII)
+_RANGE = re.compile(r"(?P<file>.+)@(?P<begin>[^@]*?)\.\.(?P<end>[^@]*)", re.DOTALL)
+_SECONDS = re.compile(r"\d+(\.\d+)?", re.ASCII)
 PERCENTILES = {"p50": (0.5, 10), "p99": (0.99, 100)}  # share, and the exits of a piece that tell it
 
 
@@ -51,26 +53,23 @@ class RecordingSpan:
 
     @classmethod
     def read(cls, text: str, selection: Selection = ALL_VMS) -> RecordingSpan:
-        """FILE or FILE@FROM..TO, in seconds from the recording's start; either may be left out. Raises KvmtopError."""
+        """FILE or DIR, also with @FROM..TO: seconds from its start, or moments; either may be left out.
+
+        Raises KvmtopError.
+        """
         match = None if Path(text).exists() else _RANGE.fullmatch(text)
         path = Path(match["file"] if match else text)
-        begin = float((match["begin"] if match else "") or 0)
-        end = float((match["end"] if match else "") or "inf")
-        recording = Recording(path, selection=selection)
+        begin, end = (match["begin"], match["end"]) if match else ("", "")
+        recording = Store(path, selection=selection)
         try:
-            # Interval n lies between the ends n and n + 1. Those that are wholly in the part count.
-            at = np.concatenate([[0.0], (recording.times - recording.start_ns) / 1e9])
-            first, last = int(np.searchsorted(at, begin)), int(np.searchsorted(at, end, "right")) - 1
-            if last <= first:
-                raise KvmtopError(
-                    f"{text}: no whole interval lies between these seconds; the recording has {len(recording)} in"
-                    f" {at[-1]:.1f} s",
-                    2,
-                )
+            if all(not one or _SECONDS.fullmatch(one) for one in (begin, end)):
+                first, last = _seconds(recording, float(begin or 0), float(end or "inf"), text)
+            else:
+                first, last = recording.range(begin, end)
             seconds, reasons = _between(recording, first, last)
             return cls(clean(text), seconds, reasons, path, selection, first, last - first)
         finally:
-            recording.close()
+            recording.free()
 
     @property
     def exits(self) -> float:
@@ -88,17 +87,50 @@ class RecordingSpan:
     def pieces(self, size: int, number: int) -> list[Reasons]:
         """Its reasons in so many pieces of so many intervals, evenly spread. Raises KvmtopError."""
         starts = self.first + size * np.linspace(0, self.intervals // size - 1, number).astype(int)
-        recording = Recording(self.path, selection=self.selection)
+        recording = Store(self.path, selection=self.selection)
         try:
             return [_between(recording, start, start + size)[1] for start in starts.tolist()]
         finally:
-            recording.close()
+            recording.free()
 
 
-def _between(recording: Recording, first: int, last: int) -> tuple[float, Reasons]:
-    """The length in seconds and the reasons of intervals first to last - 1."""
-    interval = diff(recording.at(first - 1) if first else None, recording.at(last - 1))
-    return interval.seconds, {reason.key: reason for reason in by_reason(interval)}
+def _seconds(recording: Store, begin: float, end: float, text: str) -> tuple[int, int]:
+    """The intervals that are wholly between so many seconds from the start, first and last + 1. Raises KvmtopError."""
+    begins, ends = ((one - recording.start_ns) / 1e9 for one in (recording.begins, recording.times))
+    first, last = int(np.searchsorted(begins, begin)), int(np.searchsorted(ends, end, "right"))
+    if last <= first:
+        raise KvmtopError(
+            f"{text}: no whole interval lies between these seconds; the recording has {len(recording)} in"
+            f" {ends[-1]:.1f} s",
+            2,
+        )
+    return first, last
+
+
+def _between(recording: Store, first: int, last: int) -> tuple[float, Reasons]:
+    """The length in seconds and the reasons of intervals first to last - 1, of several runs together."""
+    parts = [diff(recording.before(one), recording.at(end - 1)) for one, end in recording.runs(first, last)]
+    seconds = sum(part.seconds for part in parts)
+    found: dict[Key, Reason] = {}
+    for reason in (reason for part in parts for reason in by_reason(part)):
+        known = found.get(reason.key)
+        found[reason.key] = replace(_sum(known, reason) if known else reason, seconds=seconds)
+    return seconds, found
+
+
+def _sum(a: Reason, b: Reason) -> Reason:
+    """A reason in two runs."""
+    return replace(
+        b,
+        count=a.count + b.count,
+        time=a.time + b.time,
+        parts={state: a.parts[state] + b.parts[state] for state in a.parts.keys() & b.parts.keys()},
+        total=a.total + b.total,
+        min=min((one for one in (a.min, b.min) if one is not None), default=None),
+        max=max((one for one in (a.max, b.max) if one is not None), default=None),
+        hist=tuple(map(add, a.hist, b.hist)),
+        halts=a.halts + b.halts,
+    )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from .keys import pack, unpack
 from .snapshot import Snapshot
 from .vocabulary import OUTSIDE, Key
 
+UNKNOWN_MIN, UNKNOWN_MAX = 0, 2**63 - 1  # of a cell: nothing tells how long its shortest and longest exit were
 NOT_ITS_DOING = ("wait", "throttled")  # the scheduler's, whatever the exit was for
 
 
@@ -162,8 +163,8 @@ def _by_reason(interval: Interval, mine: Mask) -> list[Reason]:
                 time=sums["time"][i],
                 parts={state: sums[state][i] for state in told},
                 total=sums["total"][i],
-                min=shortest[i] if longest[i] else None,
-                max=None if top is None else min(longest[i], bucket_bounds(top)[1]),
+                min=(shortest[i] or None) if longest[i] else None,
+                max=None if top is None or longest[i] == UNKNOWN_MAX else min(longest[i], bucket_bounds(top)[1]),
                 hist=tuple(hist.tolist()),
                 halts=sums["idle"][i],
             )

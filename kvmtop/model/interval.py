@@ -113,6 +113,11 @@ class Interval:
         return {}
 
 
+def start_of(before: Snapshot | None, after: Snapshot) -> Snapshot | None:
+    """What a Snapshot's interval counts from: the one that came before, unless that is of another run."""
+    return before if before is not None and before.start_ns == after.start_ns else after.base
+
+
 def diff(before: Snapshot | None, after: Snapshot) -> Interval:
     """What happened between two Snapshots of one source; since its start where `before` is None."""
     parts = [_open(after, after, 1)]

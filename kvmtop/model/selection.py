@@ -16,6 +16,7 @@ from .keys import unpack
 from .scheduling import Process, Scheduling
 from .snapshot import CELL, SLOW, Details, Snapshot, Stacks
 from .source import Source, Wrapper
+from .timeline import Timeline
 from .vocabulary import Vm
 
 MOST_WAITING = 4096  # slow exits of VMs whose names are not known yet
@@ -87,6 +88,7 @@ def only(snapshot: Snapshot, pids: Collection[int]) -> Snapshot:
         details=snapshot.details and _details(snapshot.details, pids),
         scheduling=snapshot.scheduling and _scheduling(snapshot.scheduling, snapshot, pids),
         stacks=snapshot.stacks and _stacks(snapshot.stacks, pids),
+        timeline=snapshot.timeline and _timeline(snapshot.timeline, pids),
         others=snapshot.others[_of(snapshot.others["id"], pids)],
     )
 
@@ -125,6 +127,11 @@ def _stacks(stacks: Stacks, pids: Collection[int]) -> Stacks:
         off={stack: off for stack, off in stacks.off.items() if unpack(stack.thread)[0] in pids},
         samples={stack: count for stack, count in stacks.samples.items() if unpack(stack.thread)[0] in pids},
     )
+
+
+def _timeline(told: Timeline, pids: Collection[int]) -> Timeline:
+    recent = told.recent if told.recent and told.recent.pid in pids else None
+    return replace(told, recent=recent, around=tuple(one for one in told.around if one.pid in pids))
 
 
 def _of(ids: U64, pids: Collection[int]) -> Mask:

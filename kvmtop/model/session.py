@@ -10,7 +10,7 @@ import numpy as np
 
 from .exit_stats import Reason, by_reason, counts
 from .history import HISTORY, Sample, forget
-from .interval import Interval, diff
+from .interval import Interval, diff, start_of
 from .scope import ALL, Scope
 from .snapshot import Snapshot
 
@@ -40,7 +40,10 @@ class Session:
 
     def add(self, snapshot: Snapshot) -> Interval:
         """The interval that this Snapshot ends."""
-        interval = self.interval = diff(self.last, snapshot)
+        before = start_of(self.last, snapshot)
+        if before is not self.last:  # another run: what came before says nothing of it
+            self._baseline, self.history = before, deque(maxlen=HISTORY)
+        interval = self.interval = diff(before, snapshot)
         self.last = snapshot
         history = list(self.history)
         history.append(Sample(interval, history[-1] if history else None))
@@ -58,12 +61,13 @@ class Session:
 
     def since(self, baseline: Snapshot | None) -> Session:
         """A copy whose totals and history count from an earlier Snapshot; this one where they do already."""
-        if baseline is self._baseline:
+        if baseline is None or baseline is self._baseline:
+            return self
+        if self.last and baseline.start_ns != self.last.start_ns:  # of another run
             return self
         one = self.copy()
         one._baseline = baseline
-        if baseline:
-            one.history = deque((sample for sample in self.history if sample.time_ns > baseline.time_ns), HISTORY)
+        one.history = deque((sample for sample in self.history if sample.time_ns > baseline.time_ns), HISTORY)
         return one
 
     def total(self) -> Interval | None:

@@ -17,6 +17,7 @@ from .histogram import BUCKETS
 from .keys import pack
 from .scheduling import OTHER, Scheduling
 from .stacks import Off, Stack
+from .timeline import Timeline
 from .vocabulary import OUTSIDE, STATES, DetailRequest, Key, Names, Vm, vendor
 
 # Times are CLOCK_MONOTONIC in ns. What is open counts up to the Snapshot's instant, or to the thread's end.
@@ -157,7 +158,11 @@ class Snapshot:
     scheduling: Scheduling | None = None  # the same
     apic: Apic = NOT_RECORDED  # whether the hardware emulates the VMs' APICs
     stacks: Stacks | None = None  # the same
+    timeline: Timeline | None = None  # the same
     others: Array = field(default_factory=lambda: np.zeros(0, OTHER))  # the VMs' other threads
+    base: Snapshot | None = (
+        None  # of the first of a run's Snapshots that there are: what it counts from, if that is known
+    )
     wall_ns: int = 0  # CLOCK_REALTIME at time_ns; it may be stepped while CLOCK_MONOTONIC goes on. 0: not known
 
     @property

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from .arrays import Array
 from .vocabulary import STATES
 
 RAN = len(STATES)  # a span's state where it is a CPU's: a task had it
@@ -49,3 +52,32 @@ OPEN = np.dtype(
         *((name, "u4") for name in ("kind", "extra", "state", "by", "unseen", "reason", "isa", "pad")),
     ]
 )
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What one VM's vCPUs did from start_ns to stop_ns. Nobody changes the arrays.
+
+    exits, spans: dtypes EXIT and SPAN, of its threads; and who ran (RAN) on the CPUs that those had. They may begin
+    before and end after. A record whose number is 0 had not ended when it was taken, or nobody saw how it began.
+    """
+
+    pid: int
+    start_ns: int
+    stop_ns: int
+    exits: Array
+    spans: Array
+    slow: tuple[int, int, int] | None = None  # what it is around of: thread, begin, end; None: the last moments
+    lost: int = 0  # records of any VM that were overwritten in it before they were read
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What is kept of single exits while somebody looks."""
+
+    since_ns: int  # when this look began: of what was before, nothing is known
+    pid: int  # whose last moments are told; 0: nobody's
+    slow_ns: int  # an exit that lasts so long has its surroundings kept
+    recent: Stretch | None = None
+    around: tuple[Stretch, ...] = ()  # slow exits, by their beginning
+    lost: int = 0  # since then

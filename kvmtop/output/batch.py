@@ -21,6 +21,7 @@ from ..model.scope import ALL
 from ..model.session import Session
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import KINDS
+from ..recording import moment
 from ..reference.labels import TITLES, Labels
 from ..tables import exit_reasons, scheduling_log, slow_exits, vcpus
 from ..tables.accesses import access_columns, ordered
@@ -118,7 +119,7 @@ class Batch:
         """kinds: of what exits touched, those to write tables of; all without. choice: of the reasons."""
         self.session = Session()
         self._out, self._labels, self._kinds = out, labels, frozenset(KINDS if kinds is None else kinds)
-        self._origin, self._choice = origin, choice
+        self.origin, self._choice = origin, choice
         self._known: Snapshot | None = None  # names slow exits
 
     def begin(self, snapshot: Snapshot) -> None:
@@ -129,11 +130,14 @@ class Batch:
 
     def write(self, snapshot: Snapshot) -> None:
         """A Snapshot's interval as text. Raises BrokenPipeError and other OSError."""
-        interval = self.session.add(snapshot)
+        last, interval = self.session.last, self.session.add(snapshot)
         labels = replace(self._labels, names=snapshot.names)
         self.begin(snapshot)
-        origin = self._origin
+        origin = self.origin
         when, live = origin.wall(snapshot), origin.recording is None
+        if last and last.start_ns != snapshot.start_ns:
+            ends = moment.words(origin.wall(last)), moment.words(when - interval.seconds)
+            print(f"nothing was recorded from {ends[0]} to {ends[1]}\n", file=self._out)
         for line in table(self.session, interval, labels, self._kinds, when, origin.title, self._choice, live):
             print(line, file=self._out)
         self._out.flush()

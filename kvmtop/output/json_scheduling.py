@@ -46,7 +46,7 @@ def _vcpu(interval: Interval, told: Scheduling, scope: Scope) -> Object:
         "blocked": [
             {
                 "what": one.what,
-                "stack": None if told.unnamed else list(one.stack),
+                "stack": list(one.stack) if one.stack or not told.unnamed else None,
                 "by": one.actor and _actor(one.actor),
                 "count": one.count,
                 "ns": one.ns,

@@ -30,7 +30,7 @@ from ..insight.vcpus import vcpu_rows
 from ..model.arrays import I64, Array
 from ..model.exit_stats import Reason, by_reason
 from ..model.histogram import BUCKETS, FIRST_OCTAVE
-from ..model.interval import Interval, diff
+from ..model.interval import Interval, diff, start_of
 from ..model.keys import unpack
 from ..model.nesting import nested, nesting
 from ..model.provenance import HERE, Origin
@@ -169,7 +169,8 @@ class Exporter(Wrapper, Collector):
             return encode(self), kind
 
     def _add(self, snapshot: Snapshot) -> None:
-        interval = self._interval = diff(self._interval.after if self._interval else None, snapshot)
+        before = self._interval.after if self._interval else None
+        interval = self._interval = diff(start_of(before, snapshot), snapshot)
         pids = unpack(snapshot.threads["id"])[0].astype("i8")
         rows = interval.rows[interval.rows["thread"] >= 0]
         cost = nesting(interval) if nested(interval) else None

@@ -51,9 +51,9 @@ class Output:
 class Tee(Wrapper):
     """A Source whose every reading is written to outputs, too."""
 
-    def __init__(self, source: Source, outputs: Sequence[Output], origin: Origin = HERE) -> None:
+    def __init__(self, source: Source, outputs: Sequence[Output]) -> None:
         super().__init__(source)
-        self._outputs, self._session, self._origin = outputs, Session(), origin
+        self._outputs, self._session = outputs, Session()
         for output in outputs:
             output.write(output.start)
 
@@ -62,7 +62,7 @@ class Tee(Wrapper):
         snapshot = self._source.read()
         interval = self._session.add(snapshot)
         for output in self._outputs:
-            output.write(output.interval(self._session, interval, self._origin))
+            output.write(output.interval(self._session, interval, self.origin))
         return snapshot
 
 

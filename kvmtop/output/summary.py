@@ -39,29 +39,31 @@ def text(snapshot: Snapshot, isa: int = UNKNOWN) -> str:
     lines = ["\n", _HEADERS[flavour]]
     for row in rows(snapshot):
         code = {VMX: f"{row.code}", SVM: f"0x{row.code:03x}"}.get(flavour, f"{row.code} 0x{row.code:03x}")
-        lines.append(f"{code}: {row.count} {row.sum} {row.min} {row.avg} {row.max}\n")
+        low, high = ("-" if value is None else value for value in (row.min, row.max))
+        lines.append(f"{code}: {row.count} {row.sum} {low} {row.avg} {high}\n")
     return "".join(lines)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One reason of the whole run; times in µs, rounded down."""
+    """One reason of the whole run; times in µs, rounded down. min, max: None where a stretch of it does not tell."""
 
     isa: int
     code: int
     name: str
     count: int
     sum: int
-    min: int
+    min: int | None
     avg: int
-    max: int
+    max: int | None
 
 
 def rows(snapshot: Snapshot) -> Iterator[Row]:
     """What the table holds, by code; a nested guest's exits are exits as any, as the script had them."""
     for reason in sorted(by_reason(diff(None, together(snapshot))), key=lambda reason: reason.code):
         if reason.count:
-            total, low, high = reason.total // 1000, (reason.min or 0) // 1000, (reason.max or 0) // 1000
+            total = reason.total // 1000
+            low, high = (None if value is None else value // 1000 for value in (reason.min, reason.max))
             yield Row(reason.isa, reason.code, reason.name, reason.count, total, low, total // reason.count, high)
 
 

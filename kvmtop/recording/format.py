@@ -73,7 +73,7 @@ MOST_THREADS = 1 << 16
 MOST_CELLS = 1 << 17  # 1.1 kB each in memory
 MOST_REASONS = 1 << 10
 MOST_PAIRS = 1 << 24  # of a thread and a reason
-MOST_COLUMNS = 1 << 8  # of all tables
+MOST_COLUMNS = 1 << 9  # of all tables
 MOST_BYTES = 1 << 26  # of a frame, unpacked
 MOST_SAMPLES = 5_000_000
 MOST_NAMES = 1 << 14  # of reasons, of which kernels have 200, and of flags
@@ -84,7 +84,7 @@ MOST_TIME = 1 << 62  # ns
 # Of what somebody looked at, in a sample:
 MOST_TOUCHED = 1 << 14  # 1.2 kB each in memory; 8,192 are kept at a time
 MOST_LATENCIES = 1 << 15  # vCPUs that were woken, 1.1 kB each
-MOST_ROWS = 1 << 16  # of any other table
+MOST_ROWS = 1 << 15  # of any other table
 MOST_SLOW = 1 << 16  # exits
 MOST_TEXTS = 1 << 20  # of a file
 MOST_TEXT = 1 << 22  # characters of texts

@@ -58,6 +58,10 @@ KEPT = 16  # unpacked Snapshots
 MOST_KEPT = 1 << 28  # bytes of them
 
 
+class Empty(KvmtopError):
+    """There is no sample in it, or none yet."""
+
+
 class Recording:
     """A file that a Recorder wrote, opened to be read. Iterating gives the Snapshots, but for the final one.
 
@@ -77,7 +81,7 @@ class Recording:
         self._next = 0
         self._texts: dict[int, tuple[str, ...]] = {}  # lines, by number
         self._room = MOST_TEXT  # characters of further ones
-        self._start: tuple[int, Snapshot | None] = (0, None)  # the last of bases
+        self._start: tuple[int, Snapshot] | None = None  # the last of bases
         self._seen = seen.Unpacker(self._lines, self._base)
         with self._explained():
             self._database = self._open(path)
@@ -173,12 +177,12 @@ class Recording:
                 raise BadFrame("a value of a wrong type")
             yield row
 
-    def _load(self) -> None:
+    def _load_run(self) -> None:
         number, text, real = int, str, float
         sql = "SELECT version, host, kernel, title, began, start_ns FROM runs"
         runs = list(self._rows(sql, (text, text, text, text, real, number), 1))
         if not runs:
-            raise KvmtopError(f"{self.path} is an empty recording: it ended before the first interval", 2)
+            raise Empty(f"{self.path} is an empty recording: it ended before the first interval", 2)
         version, host, kernel, title = map(clean, runs[0][:4])
         self.began: float = runs[0][4]
         self.start_ns: int = runs[0][5]
@@ -187,6 +191,10 @@ class Recording:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.began))
         title = title or f"{host}, {kernel}, {when}"
         self.origin = Origin(host, kernel, version, title, self.began, self._facts())
+
+    def _load(self) -> None:
+        self._load_run()
+        number, text = int, str
         self._layout, self._nothing = format1.LAYOUT1, format1.NOTHING1
         if not self._old:
             sql = "SELECT kind, name FROM columns ORDER BY position"
@@ -205,7 +213,8 @@ class Recording:
         self._scalars = rows[:, 4:]
         self._times = rows[:, 1]
         # The final reading closes no interval of the run; one that was recorded alone is all there is.
-        self.count = max(len(rows) - int(rows[-1, 3] != 0), 1)
+        self.final = bool(rows[-1, 3])
+        self.count = max(len(rows) - self.final, 1)
         self.times: I64 = self._times[: self.count]
         self.exits: I64 = rows[: self.count, 2]
         sql = "SELECT sample, pid, name, comm, state FROM vms ORDER BY sample, rowid"
@@ -260,12 +269,20 @@ class Recording:
 
     def close(self) -> Snapshot:
         """The final Snapshot, which the run's summary was made of."""
-        snapshot = self.at(len(self._times) - 1)
+        snapshot = self.last()
+        self.free()
+        return snapshot
+
+    def last(self) -> Snapshot:
+        """The final Snapshot; of a run that has not ended, the newest."""
+        return self.at(len(self._times) - 1)
+
+    def free(self) -> None:
+        """Nothing more is read of it."""
         with self._lock:
             self._database.close()
             if self._folder:
                 self._folder.cleanup()
-        return snapshot
 
     def _at(self, n: int) -> tuple[codec.Counters, Snapshot]:
         against = base(n)
@@ -317,14 +334,13 @@ class Recording:
 
     def _base(self, number: int) -> Snapshot:
         """The counters from which stacks are counted."""
-        if self._start[0] != number:
+        if self._start is None or self._start[0] != number:
             rows = list(self._rows("SELECT time_ns, frame FROM bases WHERE base = ?", (int, bytes), 1, number))
             if not rows or not 0 <= rows[0][0] < MOST_TIME:
                 raise BadFrame(f"the counters {number} are missing")
             (time_ns, frame) = rows[0]
             counters = _columns(codec.decode(frame, self._layout))
             self._start = number, Snapshot(time_ns=time_ns, start_ns=self.start_ns, names=self._names, **counters)
-        assert self._start[1]
         return self._start[1]
 
     def _vms(self, n: int) -> dict[int, Vm]:

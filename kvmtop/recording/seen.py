@@ -54,7 +54,7 @@ KINDS_OF_TABLES = {
     "look": _columns("since_ns", "kinds", "only", "isa", "code", "slow_ns", "sched", "numa", "stacks", "undelivered"),
     "touched": _wide(TOUCH),  # touched_ids
     "dropped": _columns("events"),  # the kind's number
-    "scheduling": _columns("since_ns", "pid"),
+    "scheduling": _columns("since_ns", "pid", "unnamed"),
     "charges": _wide(CHARGE),  # charge_ids
     "latencies": _wide(LATENCY),  # the thread
     "running": _columns("thread"),  # the CPU
@@ -66,7 +66,7 @@ KINDS_OF_TABLES = {
     "memory": _columns("bytes"),  # pid and node, packed
     "calls": _columns("file"),  # pid and fd, packed
     "neighbours": _columns("vcpu"),  # a thread that is not among the threads
-    "stacks": _columns("base", "only", "isa", "code", "lost", "dropped", "dropped_ns"),
+    "stacks": _columns("base", "only", "isa", "code", "lost", "dropped", "dropped_ns", "unnamed"),
     "off": _columns(*_STACK, *Off._fields),  # by order of appearance
     "on": _columns(*_STACK, "samples"),
     "apic": _columns("inhibits"),  # the pid
@@ -177,7 +177,7 @@ class Packer:
             for node, bytes in ((_NO_NODE, 0), *nodes.items())
         }
         return {
-            "scheduling": ([0], [(told.since_ns, told.pid)]),
+            "scheduling": ([0], [(told.since_ns, told.pid, text(told.unnamed))]),
             "running": (range(len(told.running)), [(_signed(thread),) for thread in told.running.tolist()]),
             "idle": (told.idle, [(ns,) for ns in told.idle.values()]),
             "sleeps": (told.stacks, [(text(*frames),) for frames in told.stacks.values()]),
@@ -204,7 +204,7 @@ class Packer:
             self.new_base = self._base, stacks.base
             self._numbers = {}
         only = (1, *stacks.only) if stacks.only else (0, 0, 0)
-        numbers = (stacks.lost, stacks.dropped, stacks.dropped_ns)
+        numbers = (stacks.lost, stacks.dropped, stacks.dropped_ns, self._text(stacks.unnamed))
         return {
             "stacks": ([0], [(self._base, *only, *numbers)]),
             "off": (map(self._number, stacks.off), [(*self._stack(key), *off) for key, off in stacks.off.items()]),
@@ -339,6 +339,7 @@ class Unpacker:
                 calls={unpack(key): text(one["file"]) for key, one in self._each(tables, "calls")},
                 vcpus={thread: one["vcpu"] for thread, one in self._each(tables, "neighbours")},
                 idle={cpu: one["ns"] for cpu, one in self._each(tables, "idle")},
+                unnamed=text(row["unnamed"]),
             )
         return None
 
@@ -347,7 +348,7 @@ class Unpacker:
             off = {self._stack(one): Off(*(one[name] for name in Off._fields)) for _, one in self._each(tables, "off")}
             on = {self._stack(one): one["samples"] for _, one in self._each(tables, "on")}
             numbers = {name: row[name] for name in ("lost", "dropped", "dropped_ns")}
-            return Stacks(self._base(row["base"]), _key(row), off, on, **numbers)
+            return Stacks(self._base(row["base"]), _key(row), off, on, **numbers, unnamed=self._text(row["unnamed"]))
         return None
 
     def _stack(self, row: Mapping[str, int]) -> Stack:

@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,13 +43,28 @@ from .format import (
 from .layout import Layout
 
 PAGE = 1024  # bytes: half of the last page of each frame is lost
+Sums = dict[Key, tuple[int, int]]  # exits that have ended and their ns, by (isa, code)
+Room = Callable[[int], int]  # bytes of a frame → bytes that the file may have with it; may raise OSError
+FAILURES = (sqlite3.Error, OSError, BadFrame)  # of writing
 
 
 class Recorder(Wrapper):
     """A Source that writes what it passes on. If it cannot, `trouble` says so, and it goes on."""
 
-    def __init__(self, source: Source, path: Path, title: str = "") -> None:
-        """Make the file, readable by its owner only. Raises KvmtopError where there is one already, or no room."""
+    def __init__(
+        self,
+        source: Source,
+        path: Path,
+        title: str = "",
+        *,
+        mode: int = 0o600,
+        sums: Sums | None = None,
+        room: Room | None = None,
+    ) -> None:
+        """Make the file, for its owner only if mode says no other. Raises KvmtopError where there is one, or no room.
+
+        sums: what the run had counted before, if this is not its beginning; room: is asked before each sample.
+        """
         self._trouble: str | None = None
         super().__init__(source)
         self._path, self._title = path, title
@@ -56,7 +72,8 @@ class Recorder(Wrapper):
         self._bases: dict[int, codec.Counters] = {}
         self._packer = seen.Packer()
         self._slow = np.zeros(0, SLOW)  # that somebody was given before the reading that they belong to
-        self._sums: dict[Key, tuple[int, int]] = {}
+        self._sums: Sums = sums or {}
+        self._room = room
         self._vms: dict[int, Vm] = {}
         self._changes = 0  # of VMs
         self._threads: set[int] = set()
@@ -72,17 +89,18 @@ class Recorder(Wrapper):
         try:
             # New ones, and not through anybody's link: the names can be guessed, and this runs as root.
             for place in (path, *self._beside):
-                _make(place)
+                _make(place, mode)
                 made.append(place)
-            self._database = self._create()
-        except FileExistsError as error:
-            for place in made:
-                place.unlink()
-            raise KvmtopError(f"{error.filename} exists: choose another name, or remove it", 2) from None
+            self._database = self._create(mode)
         except (OSError, sqlite3.Error) as error:
+            for place in made:
+                with contextlib.suppress(OSError):
+                    place.unlink()
+            if isinstance(error, FileExistsError):
+                raise KvmtopError(f"{error.filename} exists: choose another name, or remove it", 2) from None
             raise KvmtopError(f"cannot record to {path}: {words(error)}") from None
 
-    def _create(self) -> sqlite3.Connection:
+    def _create(self, mode: int) -> sqlite3.Connection:
         uri = f"{self._path.absolute().as_uri()}?mode=rw"
         database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
         # Until the file has a page, SQLite would take a journal for a remnant and remove it.
@@ -92,7 +110,7 @@ class Recorder(Wrapper):
         database.execute(f"PRAGMA user_version={FORMAT}")
         database.executescript(SCHEMA)
         with contextlib.suppress(FileExistsError):
-            _make(self._beside[0])
+            _make(self._beside[0], mode)
         database.execute("PRAGMA journal_mode=TRUNCATE")  # it keeps our journal, and so its place
         database.execute("PRAGMA synchronous=FULL")
         return database
@@ -118,33 +136,54 @@ class Recorder(Wrapper):
         """The source's final counters; the file is complete."""
         snapshot = self._source.close()
         self._record(snapshot, True)
-        self._end()
+        self.end()
         return snapshot
 
     def discard(self) -> None:
         """Take the file away again, where the run cannot begin."""
-        self._end()
-        self._path.unlink(missing_ok=True)
+        self.end()
+        for place in (self._path, *self._beside):
+            with contextlib.suppress(OSError):
+                place.unlink()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Nothing more comes: the file is closed."""
         with self._lock, contextlib.suppress(sqlite3.Error, OSError):
             self._database.close()
             for place in self._beside:
-                place.unlink()
+                if not os.path.getsize(place):  # else it is needed: what was half written could not be taken back
+                    place.unlink()
 
     def _record(self, snapshot: Snapshot, final: bool) -> None:
         if self._trouble:
             return
         try:
+            self.add(snapshot, final)
+        except FAILURES as error:
+            self._trouble = f"recording ended after {self._next} samples: cannot write {self._path} ({words(error)})"
+            self.end()
+
+    def add(self, snapshot: Snapshot, final: bool = False) -> None:
+        """Write one more, or nothing of it: then it raises one of FAILURES."""
+        try:
             with self._lock:
                 self._database.execute("BEGIN")
                 self._write(snapshot, final)
                 self._database.execute("COMMIT")
-        except (sqlite3.Error, OSError, BadFrame) as error:
+        except FAILURES:
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
-            self._trouble = f"recording ended after {self._next} samples: cannot write {self._path} ({words(error)})"
-            self._end()
+            raise
+
+    @property
+    def samples(self) -> int:
+        """How many are in it."""
+        return self._next
+
+    @property
+    def sums(self) -> Sums:
+        """What had been counted when the last was written."""
+        return self._sums
 
     def _write(self, snapshot: Snapshot, final: bool) -> None:
         n, put = self._next, self._database.execute
@@ -161,7 +200,10 @@ class Recorder(Wrapper):
             old_count, old_ns = self._sums.get(key, (0, 0))
             if count > old_count:
                 grown.append((n, *key, count - old_count, ns - old_ns))
-        put("INSERT INTO frames VALUES (?, ?)", (n, codec.encode(counters, self._layout, before)))
+        frame = codec.encode(counters, self._layout, before)
+        if self._room:
+            put(f"PRAGMA max_page_count={self._room(len(frame)) // PAGE}")
+        put("INSERT INTO frames VALUES (?, ?)", (n, frame))
         scalars = [getattr(snapshot, name) for name in SCALARS.values()]
         exits = sum(row[3] for row in grown)
         put("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (n, snapshot.time_ns, exits, *scalars, final))
@@ -225,11 +267,16 @@ def _standing(vm: Vm) -> str:
     return " ".join(word for word in ("stopped", "paused") if getattr(vm, word)) or "running"
 
 
-def _make(path: Path) -> None:
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+def _make(path: Path, mode: int) -> None:
+    made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    try:
+        if mode != 0o600:
+            os.fchmod(made, mode)  # whatever the umask is
+    finally:
+        os.close(made)
 
 
-def _sums(snapshot: Snapshot) -> dict[Key, tuple[int, int]]:
+def _sums(snapshot: Snapshot) -> Sums:
     """Exits that have ended and their ns, by (isa, code)."""
     snapshot = together(snapshot)  # the names are by the isa alone
     reasons, column = snapshot.reasons

@@ -60,7 +60,7 @@ def ago(ns: int) -> str:
     return f"{seconds:.0f}s" if seconds >= 9.95 else f"{seconds:.1f}s"
 
 
-def _clock(seconds: float, digits: int) -> str:
+def clock(seconds: float, digits: int) -> str:
     """The time of day of seconds since 1970."""
     return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{int(seconds % 1 * 10**digits):0{digits}d}"
 
@@ -72,14 +72,19 @@ def slow_table(found: Sequence[Slow], width: int, labels: Labels, now_ns: int, w
 
 
 def _row(one: Slow, cells: list[Cell]) -> Row:
-    return Row((one.time, one.tid), cells)
+    return Row(row_key(one), cells)
+
+
+def row_key(one: Slow) -> tuple[float, int]:
+    """Of its row."""
+    return one.time, one.tid
 
 
 def line(one: Slow, labels: Labels) -> str:
     """A slow exit on one line, for logs."""
     states = [state for state in OUTSIDE if state != "throttled" or one.parts.get(state)]
     parts = [
-        f"{_clock(one.time, 6)} {one.vm} vCPU {one.vcpu} {one.name} {units.duration(one.ns)}",
+        f"{clock(one.time, 6)} {one.vm} vCPU {one.vcpu} {one.name} {units.duration(one.ns)}",
         f"({' '.join(f'{state} {units.duration(one.parts.get(state))}' for state in states)})",
         f"CPU {one.cpu} rip {labels.what('rip', one.rip, 0) if one.rip else units.DASH}",
     ]

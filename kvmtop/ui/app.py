@@ -18,6 +18,7 @@ from ..errors import KvmtopError, tell
 from ..model.scope import ALL
 from ..model.vocabulary import UNKNOWN
 from ..reference.labels import Labels
+from ..widgets.timeline_page import TimelinePage
 from . import keys
 from .arrangement import Arrangement
 from .arranging import Arranging
@@ -130,6 +131,9 @@ class KvmtopApp(Taking, Arranging, Dashboard):
 
     def action_pause(self) -> None:
         """Hold the display, or go on."""
+        if self.viewpoint.timeline and (timeline := self.query_one(TimelinePage)).pinned and not self.feed.paused:
+            timeline.go_live()
+            return
         self.feed.pause(not self.feed.paused)
         if self.newest and not self.feed.paused:
             self._show(self.newest)

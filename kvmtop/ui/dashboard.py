@@ -28,11 +28,14 @@ from ..widgets.slow_page import SlowPage
 from ..widgets.table import Sorted, Table
 from ..widgets.theme import dress
 from ..widgets.time_bar import Budget
+from ..widgets.timeline_page import TimelinePage
 from .feed import Feed, Reading
 from .keys import GROUPS
 from .moving import Moving
 from .presenter import Presenter
 from .viewpoint import Viewpoint
+
+OF_WIDGETS = ("To move", "On the timeline")  # whose keys are not the app's
 
 
 class Dashboard(Moving):
@@ -65,6 +68,7 @@ class Dashboard(Moving):
             yield ReasonPage()
             yield SlowPage()
             yield SchedulerPage()
+            yield TimelinePage()
         yield FilterField(id="filter")
         yield Line(id="status")
         yield Keys()
@@ -172,9 +176,11 @@ class Dashboard(Moving):
 
     def action_help(self) -> None:
         """Made from what is bound."""
-        groups = {"To move": Table.BINDINGS, **GROUPS}
+        groups = {OF_WIDGETS[0]: Table.BINDINGS, **GROUPS}
+        if not self.feed.goes_back:
+            groups[OF_WIDGETS[1]] = TimelinePage.BINDINGS
         bound = {
-            title: keys_of(self, [one for one in group if one in self.BINDINGS or group is Table.BINDINGS])
+            title: keys_of(self, [one for one in group if one in self.BINDINGS or title in OF_WIDGETS])
             for title, group in groups.items()
         }
         bound["To leave"].insert(0, ("ctrl+p", "Palette: every command by name, and the light theme"))

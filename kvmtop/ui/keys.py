@@ -25,6 +25,8 @@ SLOWER = key("plus,equals_sign", "interval(1)", "Slower", "Longer interval", key
 FASTER = key("minus", "interval(-1)", "Faster", "Shorter interval")
 SLOWEST = shown("x", "slow", "slow exits", "The slowest exits, one by one")
 SCHEDULER = key("S", "scheduler", "Scheduler", "Who has the CPU instead of vCPUs, who wakes them or holds them up")
+FINDINGS = shown("f", "findings", "findings", "What stands out, one after the other; Enter goes there")
+TIMELINE = key("l", "timeline", "Timeline", "Every single exit of a VM's vCPUs, one below the other, on a line of time")
 SLOW_TAB = key("4", "show_pane('slow')", "Slow exits", "The slowest exits, as x")
 MEMORY = key("m", "memory", "Memory", "On the Scheduler page: on which NUMA nodes memory is (slow to read)")
 
@@ -36,10 +38,11 @@ SEE = (
     key("2", "show_pane('vms')", "VMs", "The VMs and their vCPUs"),
     key("3,d", "show_pane('detail')", "Detail", "What the cursor is on, in full"),
     SLOW_TAB,
-    shown("f", "findings", "findings", "What stands out, one after the other; Enter goes there"),
+    FINDINGS,
     key("v", "this_vm", "This VM", "Nothing but the VM under the cursor, or all again"),
     key("u", "fold", "Fold", "Fold or unfold the VM under the cursor"),
     SLOWEST,
+    TIMELINE,
     SCHEDULER,
     key("n", "turn(1)", "Next reason", "On a reason's page: the next one"),
     key("N", "turn(-1)", "Reason before", "On a reason's page: the one before"),
@@ -75,7 +78,7 @@ TAKE = (
 LEAVE = (HELP, key("ctrl+z", "suspend_process", "Suspend", "Back to the shell; fg returns"), QUIT, INTERRUPT)
 DASHBOARD = (*SEE, *ARRANGE, *TAKE, MEMORY, *LEAVE)  # of what is on one key, the first in the line at the foot
 
-NOT_IN_RECORDINGS = (PAUSE, SLOWER, FASTER, MEMORY)  # another meaning there, or none
+NOT_IN_RECORDINGS = (FINDINGS, PAUSE, SLOWER, FASTER, MEMORY)  # another meaning there, or none
 PLAY = (
     shown("space", "pause", "play", "Play, or pause; at the end, once more from the beginning"),
     shown("right", "step(1)", "step", "The next interval, and pause", key_display="←→", priority=True),
@@ -89,6 +92,10 @@ PLAY = (
         priority=True,
     ),
     key("shift+left,left_curly_bracket", "seek(-1)", "Seek", "A twentieth of the recording back", priority=True),
+    shown("at", "moment", "go to", "Go to a moment: 03:12, yesterday 03:12, -10m …", key_display="@", priority=True),
+    shown("f", "find(1)", "finding", "On to where the next finding begins", key_display="f F"),
+    key("F", "find(-1)", "Finding before", "Back to where the last finding began"),
+    key("exclamation_mark", "findings", "Findings", "What stands out here, one after the other; Enter goes there"),
     key("0", "go_to(0.0)", "Start", "The beginning of the recording"),
     key("dollar_sign", "go_to(1.0)", "End", "The end of the recording"),
     shown("right_square_bracket", "speed(1)", "speed", "Play faster", key_display="[ ]"),

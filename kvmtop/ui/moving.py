@@ -7,8 +7,11 @@ import time
 from textual import events, on
 
 from ..insight.finding import Finding
+from ..model.keys import pack
 from ..model.scope import ALL, Scope
 from ..model.vocabulary import Key
+from ..tables.slow_exits import row_key
+from ..widgets.bands import Bands
 from ..widgets.breadcrumbs import CrumbClicked
 from ..widgets.filter_field import Filtered, FilterField
 from ..widgets.links import Followed, Links
@@ -18,11 +21,13 @@ from ..widgets.reason_page import ReasonPage
 from ..widgets.scheduler_page import SchedulerPage
 from ..widgets.slow_page import SlowPage
 from ..widgets.table import Selected, Table
+from ..widgets.timeline_page import ReasonAsked, TimelinePage
 from .feed import Feed, Reading
 from .presenter import Presenter
-from .viewpoint import Viewpoint
+from .viewpoint import Instant, Viewpoint
 
 MARK = range(1, 3)  # characters of a VM's row in which a click folds it
+PAGES = ("#body", "ReasonPage", "SlowPage", "SchedulerPage", "TimelinePage")
 OF_TABLES = ("filter", "columns", "mark", "step_sort")  # actions that do nothing on a page
 
 
@@ -57,6 +62,11 @@ class Moving(Program):
         if at.scheduler:
             self._turn_to("SchedulerPage")
             self.query_one(SchedulerPage).begin(at.scope)
+        elif at.timeline:
+            self._turn_to("TimelinePage")
+            timeline = self.query_one(TimelinePage)
+            timeline.begin(at.timeline, at.timeline.thread, at.timeline.exit)
+            self.screen.set_focus(timeline.query_one(Bands))
         elif at.on_page:
             page = self.query_one(SlowPage if at.slowest else ReasonPage)
             self._turn_to(type(page).__name__)
@@ -89,7 +99,7 @@ class Moving(Program):
         return super().check_action(action, parameters)
 
     def _turn_to(self, shown: str) -> None:
-        for page in ("#body", "ReasonPage", "SlowPage", "SchedulerPage"):  # a class around them would style all anew
+        for page in PAGES:  # a class around them would style all anew
             self.query_one(page).display = page == shown
         for line in ("#area", "#budget"):  # a page has all the room
             self.query_one(line).set_class(shown != "#body", "-off")
@@ -113,6 +123,26 @@ class Moving(Program):
             self.go(event.key)  # type: ignore[arg-type]
         elif event.x is None and not self.query_one(Overview).whole:  # it is what is looked at already
             self.action_show_pane("detail")
+
+    @on(Selected, "#slow-interval")
+    @on(Selected, "#slow-run")
+    @on(Selected, "#slow")
+    @on(Selected, "#its-slowest")
+    def _open_slow_exit(self, event: Selected) -> None:
+        """What was around it, if that is kept."""
+        for reading in (self.shown, self.newest):
+            found = (*reading.details.slow, *reading.details.slowest) if reading else ()
+            one = next((one for one in found if row_key(one) == event.key), None)
+            if one:
+                thread = pack(one.pid, one.tid)
+                instant = Instant(thread, (thread, one.ended_ns - one.ns, one.ended_ns))
+                self.viewpoint.go(Scope(one.pid), timeline=instant)
+                self.arrive()
+                return
+
+    @on(ReasonAsked)
+    def _reason_of_exit(self, event: ReasonAsked) -> None:
+        self.go(self.viewpoint.scope, event.key)
 
     @on(CrumbClicked)
     def _go_back_to(self, event: CrumbClicked) -> None:
@@ -164,6 +194,27 @@ class Moving(Program):
         else:
             at.go(self._under_cursor() or at.scope, scheduler=True)
         self.arrive()
+
+    def action_timeline(self) -> None:
+        """Every single exit of the VM of this scope, or of the one under the cursor; or back from there."""
+        at, scope = self.viewpoint, self._under_cursor() or self.viewpoint.scope
+        if at.timeline:
+            at.undo()
+            self.arrive()
+        elif self.feed.goes_back:
+            self.notify("Recordings do not hold the timeline yet: single exits are seen live, or by kvmtop trace.")
+        elif scope.pid is None:
+            self.notify("Move to a VM or vCPU first: the timeline is of one VM.")
+        else:
+            at.go(Scope(scope.pid), timeline=Instant(self._thread(scope)))
+            self.arrive()
+
+    def _thread(self, scope: Scope) -> int | None:
+        """Of a vCPU, tgid and tid, packed."""
+        snapshot = self.shown.snapshot if self.shown else None
+        mask = scope.mask(snapshot) if snapshot and scope.thread is not None else None
+        found = snapshot.threads["id"][mask].tolist() if snapshot and mask is not None else []
+        return found[0] if found else None
 
     def _under_cursor(self) -> Scope | None:
         """The VM or vCPU under the cursor, where its table has the keys."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -13,9 +14,12 @@ from textual.widgets import Input
 
 from .. import units
 from ..config.file import Config
+from ..errors import KvmtopError
 from ..model.vocabulary import UNKNOWN
+from ..recording.moment import FORMS
 from ..reference.labels import Labels
 from ..widgets.area import ColumnClicked
+from ..widgets.moment_field import Asked, MomentField
 from ..widgets.overview import Overview
 from ..widgets.reason_page import ReasonPage
 from ..widgets.scheduler_page import SchedulerPage
@@ -23,8 +27,13 @@ from ..widgets.slow_page import SlowPage
 from ..widgets.timeline import Sought, Timeline
 from . import keys
 from .app import KvmtopApp, Tick
+from .marking import Marking
 from .replay_feed import ReplayFeed
 from .viewpoint import Viewpoint
+
+DAY = 86_400.0  # s
+ZONED = 100  # columns
+TELL = 0.3  # s between two words on how far it is
 
 
 class Player(KvmtopApp):
@@ -44,10 +53,14 @@ class Player(KvmtopApp):
         """As KvmtopApp's."""
         super().__init__(replay, viewpoint, dump, isa, labels, config)
         self.replay = replay
+        self.marking = Marking(replay.recording, self.viewpoint.limits, self._idle, self._marked)
+        self._right = ""
+        self._searching = ""  # where somebody waits for a finding, in words
 
     def compose(self) -> ComposeResult:
         """The timeline is the last line but the keys."""
         yield from super().compose()
+        yield MomentField(FORMS, id="moment")
         yield Timeline(id="timeline")
 
     def on_mount(self) -> None:
@@ -56,20 +69,33 @@ class Player(KvmtopApp):
         self.query_one(ReasonPage).recorded = self.query_one(SlowPage).recorded = True
         self.query_one(SchedulerPage).recorded = True
         self.query_one(Timeline).load(self.replay.rates)
-        self._show_time(0, self.replay.recording.began)
+        self.marking.start()
+        self._show_time(0, self.replay.recording.first)
 
     def on_tick(self, tick: Tick) -> None:
         """KvmtopApp's is called, too."""
         if self.is_running:
             snapshot, recording = tick.reading.snapshot, self.replay.recording
-            self._show_time(snapshot.time_ns - recording.start_ns, recording.origin.wall(snapshot))
+            place = recording.place(snapshot.time_ns, snapshot)
+            self._show_time(place - recording.start_ns, recording.clock(snapshot))
 
     def _show_time(self, now: int, wall: float) -> None:
         """now: ns since the beginning; wall: s since 1970."""
         recording = self.replay.recording
         length = max(int(recording.times[-1]) - recording.start_ns, 1)
-        clock = time.strftime("%H:%M:%S", time.localtime(wall))
-        self.query_one(Timeline).show(now / length, f"{clock} {units.clock(now)}", units.clock(length))
+        local = time.localtime(wall)
+        # Of more than a day, which one; and of which zone it is, where there is room for it.
+        day = "%a %d %b " if recording.last - recording.first > DAY else ""
+        clock = time.strftime(f"{day}%H:%M:%S{' %Z' if self.size.width >= ZONED else ''}", local)
+        self._right = units.clock(length)
+        self.query_one(Timeline).show(now / length, f"{clock} {units.clock(now)}", self._right + self._looked_at())
+
+    def _looked_at(self) -> str:
+        """How much of it the marks are of, as long as that is not all."""
+        share = self.marking.share
+        if share >= 1 or self.size.width < ZONED or not self.marking.seen:
+            return ""
+        return f" (marks: of {units.percent(share)})" if share >= 0.0005 else " (marks: of few)"
 
     # Keys
 
@@ -77,20 +103,100 @@ class Player(KvmtopApp):
         """Arrows and braces belong to a field that is typed in, and to a screen on top."""
         if action in ("interval", "memory"):
             return False
-        if action in ("step", "seek") and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
+        if action in ("step", "seek", "moment") and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
             return False
         return super().check_action(action, parameters)
 
     def action_step(self, by: int) -> None:
         """To the next interval or the one before."""
+        self._elsewhere()
         self.replay.step(by)
 
     def action_seek(self, by: int) -> None:
         """Far."""
+        self._elsewhere()
         self.replay.seek(by)
+
+    def on_unmount(self) -> None:
+        """Nobody looks for findings any more."""
+        self.marking.stop()
+
+    def _idle(self) -> bool:
+        return self.replay.resting and not self._searching
+
+    def _marked(self) -> None:
+        """In another thread."""
+        with contextlib.suppress(RuntimeError):  # it has ended meanwhile
+            self.call_from_thread(self._show_marks)
+
+    def _show_marks(self) -> None:
+        if self.is_running:
+            recording = self.replay.recording
+            length = max(int(recording.times[-1]) - recording.start_ns, 1)
+            places = [(int(recording.times[n]) - recording.start_ns) / length for n in self.marking.marks]
+            self.query_one(Timeline).mark(places, self._right + self._looked_at())
+
+    def action_find(self, by: int) -> None:
+        """The next finding, or the last."""
+        start = self.replay.hold()
+
+        def found(place: int | None) -> None:
+            def go() -> None:
+                self._searching = ""
+                if place is not None:
+                    self._show_marks()
+                    self.replay.go_to_interval(place)
+                else:
+                    self.notify(f"No finding begins {'after' if by > 0 else 'before'} this interval.")
+                self.redraw_frame()
+
+            with contextlib.suppress(RuntimeError):
+                self.call_from_thread(go)
+
+        told = 0.0
+
+        def at(place: int) -> None:
+            nonlocal told
+            if time.monotonic() < told + TELL:
+                return
+            told = time.monotonic()
+            with contextlib.suppress(RuntimeError):
+                self.call_from_thread(self._search_at, place)
+
+        self._searching = "looking for a finding …"
+        self.marking.find(start, by, found, at)
+
+    def _search_at(self, place: int) -> None:
+        if self._searching:
+            self.doing = f"looking for a finding: {place:,} of {len(self.replay.recording):,}"
+            self.redraw_frame()
+            self.doing = ""
+
+    def _elsewhere(self) -> None:
+        """Somebody goes somewhere: nobody waits for a finding any more."""
+        self.marking.give_up()
+        self._searching = ""
+
+    def action_moment(self) -> None:
+        """Ask for it."""
+        self.query_one(MomentField).ask()
+
+    @on(Asked)
+    def _asked(self, event: Asked) -> None:
+        if event.text:
+            self._elsewhere()
+            try:
+                self.replay.go_to_moment(event.text)
+            except KvmtopError as error:
+                self.notify(str(error), severity="warning")
+                return
+        self.query_one(MomentField).close()
+        self.query_one(Overview).focus_table()
+        self.call_after_refresh(self.redraw)
 
     def action_go_to(self, share: float) -> None:
         """To a share of the run, 0 to 1."""
+        self._elsewhere()
         self.replay.go_to(share)
 
     @on(Sought)

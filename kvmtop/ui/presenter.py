@@ -40,6 +40,8 @@ from ..tables.scheduler_page import covers, told
 from ..tables.scheduler_page import page as scheduler_page
 from ..tables.slow_exits import slow_table
 from ..tables.spread import Held
+from ..tables.timeline_page import Pages
+from ..tables.timeline_view import Book
 from ..tables.title import figures
 from ..widgets.area import Area
 from ..widgets.breadcrumbs import Trail
@@ -51,6 +53,7 @@ from ..widgets.scheduler_page import SchedulerPage
 from ..widgets.slow_page import NOT_LOOKED, SlowPage
 from ..widgets.table import Marked
 from ..widgets.time_bar import Budget
+from ..widgets.timeline_page import TimelinePage
 from .feed import POINTS, Feed, Reading
 from .glance import Glance
 from .keys import MEMORY, SCHEDULER
@@ -67,7 +70,7 @@ class Presenter:
         self._app, self._feed, self._at, self._labels = app, feed, at, labels
         self.found: list[Finding] = []  # those of the line, as their links number them
         self.glance = Glance(app, at, steady=True)
-        self._waking = Held()
+        self._waking, self._pages = Held(), Pages()
 
     def prepare(self, reading: Reading, totals: bool) -> None:
         """In another thread: what takes long with thousands of vCPUs, so that drawing does not wait for it."""
@@ -77,6 +80,8 @@ class Presenter:
                 vcpu_rows(reading.session, interval, self._at.hidden)
         if self._at.scheduler:
             told(reading.interval, self._at.scope)
+        if self._at.timeline:
+            self._book(reading)
         if reading.settled:
             self._found(reading)
 
@@ -90,7 +95,7 @@ class Presenter:
         if at.on_page and at.scope == ALL:
             steps.append((all_vms, top))
         told = figures(interval, at.scope) if interval else [("", "starting …")]
-        page = "slowest exits" if at.slowest else "Scheduler" if at.scheduler else ""
+        page = "slowest exits" if at.slowest else "Scheduler" if at.scheduler else "timeline" if at.timeline else ""
         steps += [*deeper, *([(page, top)] if page else [])]
         app.query_one(Trail).show(steps, whose[1:] if len(steps) == 1 else (), told, self._state(doing, interval))
         self._time(shown, interval)
@@ -172,6 +177,10 @@ class Presenter:
         details = shown if self._answers(shown) else newest
         if self._at.scheduler:
             self._scheduler(shown if covers(shown.interval, self._at.scope) else newest)
+        elif self._at.timeline:
+            timeline = self._app.query_one(TimelinePage)
+            timeline.trouble = self._feed.trouble
+            timeline.show(self._book(shown if shown.snapshot.timeline else newest))
         elif self._at.slowest:
             page = self._app.query_one(SlowPage)
             slow, slowest = (
@@ -202,6 +211,13 @@ class Presenter:
         told = reading.snapshot.scheduling
         memory = at.memory or (told.memory if told else {})
         page.show(scheduler_page(reading.interval, at.scope, rows, page.widths, memory, hint, self._waking))
+
+    def _book(self, reading: Reading) -> Book | None:
+        memo, key = reading.interval.memo, ("timeline", self._at.scope.pid)
+        if key not in memo:
+            memo[key] = self._pages.book(reading.snapshot, self._at.scope.pid, self._names(reading))
+        found: Book | None = memo[key]
+        return found
 
     def _answers(self, reading: Reading) -> bool:
         """Whether it has details of the page that is open."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from ..model.snapshot import Snapshot
 from ..model.vocabulary import DetailRequest, isa_name
 from ..recording.format import GROUP
 from ..recording.reader import Recording
+from ..recording.store_reader import Dropped, Store
 from .feed import POINTS, Reading
 
 SPEEDS = (1, 2, 5, 10, 20, 30, 60)
@@ -32,12 +34,15 @@ class ReplayFeed:
     goes_back = True
     goes_on = False  # pausing holds its clock, and whoever steps wants to see it
 
-    def __init__(self, recording: Recording) -> None:
-        self.recording = recording
-        self.speed, self.at, self.paused = 1, -1, False  # at: the sample that is shown
+    def __init__(self, recording: Recording | Store, start: int = 0) -> None:
+        """start: the interval to begin with; elsewhere than at the beginning, paused."""
+        self.recording = recording if isinstance(recording, Store) else Store.of(recording)
+        self._start, self._played = start, self.recording.played
+        self.speed, self.at, self.paused = 1, -1, start > 0  # at: the sample that is shown
         self._goto: int | None = None
         self._goto_lock = threading.Lock()
         self._moves = 0
+        self._lost = ""  # what was dropped from the store while it was open
         self._session, self._details = Session(), DetailHistory()  # changed in run()'s thread alone
         self._settled = False  # what is shown was delivered with time to look at it
         self._fill_from, self._fill_until = 0, 0.0  # the oldest sample in the history; when to leave it at that
@@ -46,8 +51,9 @@ class ReplayFeed:
 
     @property
     def trouble(self) -> str | None:
-        """That of the recording."""
-        return self.recording.trouble
+        """That of the recording, and what nobody has seen before what is shown."""
+        gap = self.recording.gap(self.at) if self.at >= 0 else ""
+        return "; ".join(filter(None, (self._lost, gap, self.recording.trouble))) or None
 
     @property
     def pace(self) -> str:
@@ -56,43 +62,50 @@ class ReplayFeed:
 
     def whose(self, snapshot: Snapshot | None) -> Sequence[str]:
         """The recording."""
-        return [self.recording.origin.title, *([isa_name(snapshot.isa)] if snapshot else [])]
+        return [self.recording.origin_of(max(self.at, 0)).title, *([isa_name(snapshot.isa)] if snapshot else [])]
 
     def rates(self, width: int) -> list[float]:
-        """Exits a second in so many equal parts of the run, by time."""
-        times, exits = self.recording.times, self.recording.exits
+        """Exits a second in so many equal parts of the run, by time; 0 where nothing was recorded."""
+        times, begins, exits = self.recording.times, self.recording.begins, self.recording.exits
         begin, end = self.recording.start_ns, int(times[-1])
         if end <= begin:
             return [0.0] * width
         step = max((end - begin) // width, 1)  # ns; a product with the width might not fit into 64 bits
         part = np.minimum((times - begin) // step, width - 1)
-        ends = np.concatenate([[begin], times])
         # An interval longer than a part shows in all parts that it covers.
-        rate = exits / np.maximum(np.diff(ends), 1)
+        rate = exits / np.maximum(times - begins, 1)
         sums, counts = np.bincount(part, rate, width), np.bincount(part, minlength=width)
-        at = np.searchsorted(times, begin + (np.arange(width) + 1) * step)
-        covering = rate[np.minimum(at, len(rate) - 1)]
+        place = begin + (np.arange(width) + 1) * step
+        at = np.minimum(np.searchsorted(times, place), len(rate) - 1)
+        covering = np.where(begins[at] < place, rate[at], 0.0)
         found: list[float] = (np.where(counts > 0, sums / np.maximum(counts, 1), covering) * 1e9).tolist()
         return found
 
     def run(self, deliver: Callable[[Reading], None]) -> bool:
         """Play until stop(), which is not before somebody wants it."""
         self._deliver = deliver
-        times, last = self.recording.times, len(self.recording) - 1
-        before, clock, speed = time.monotonic(), float(times[0]), self.speed  # speed: 0 while paused
-        self._seek(0)
+        times, last = self._played, len(self.recording) - 1
+        before, clock, speed = time.monotonic(), float(times[self._start]), self.speed  # speed: 0 while paused
+        self._seek(self._start)
         while not self._ending:
             self._wake.clear()
             now = time.monotonic()
-            if (goto := self._goto) is not None:
-                self._moves += 1
-                self._seek(goto)
-                with self._goto_lock:
-                    self._goto = None if self._goto == goto else self._goto  # a key may have come meanwhile
-                clock = float(times[self.at])
-            elif speed and not self.paused:
-                clock += (now - before) * 1e9 * speed
-                self._advance(min(int(np.searchsorted(times, clock, "right")) - 1, last))
+            try:
+                if (goto := self._goto) is not None:
+                    self._moves += 1
+                    self._seek(goto)
+                    with self._goto_lock:
+                        self._goto = None if self._goto == goto else self._goto  # a key may have come meanwhile
+                    clock = float(times[self.at])
+                elif speed and not self.paused:
+                    clock += (now - before) * 1e9 * speed
+                    self._advance(min(int(np.searchsorted(times, clock, "right")) - 1, last))
+            except Dropped as gone:
+                if gone.on < 0:
+                    raise
+                self._lost = str(gone)
+                self._go_to(gone.on)
+                continue
             if self.at == last and not self.paused:
                 self.paused = True
                 self._show()
@@ -124,19 +137,21 @@ class ReplayFeed:
             snapshot = self.recording.at(step)
             if self._goto is not None or self._ending:  # somewhere else, and at once
                 return
+            if not self._goes_on(self.at, step):
+                self._session, self._details = self._new(step), DetailHistory()
             self._details = self._details.add(self._session.add(snapshot))
             self.at = step
         self._show()
 
     def _seek(self, n: int) -> None:
         """Show another sample, with what is known of its history."""
-        if n == self.at + 1:
+        if n == self.at + 1 and self._goes_on(self.at, n):
             self._details = self._details.add(self._session.add(self.recording.at(n)))
         elif n != self.at:
-            session, old = Session(), list(self._session.history)
-            if n:
-                session.last = self.recording.at(n - 1)
-                newest = next((i for i, sample in enumerate(old) if sample.time_ns == session.last.time_ns), -1)
+            old = list(self._session.history) if self._goes_on(self.at, n) else []
+            session = self._new(n)
+            if last := session.last:
+                newest = next((i for i, sample in enumerate(old) if sample.time_ns == last.time_ns), -1)
                 session.history.extend(old[: newest + 1])
             if not session.history:
                 self._fill_from = n
@@ -146,18 +161,31 @@ class ReplayFeed:
         self._fill_until = time.monotonic() + FILLING
         self._show()
 
+    def _new(self, n: int) -> Session:
+        """A session that interval n is to be added to."""
+        session = Session()
+        session.last = self.recording.before(n)
+        return session
+
+    def _goes_on(self, a: int, b: int) -> bool:
+        """Whether two intervals are of one run."""
+        return a >= 0 and self.recording.run(a) == self.recording.run(b)
+
     def _fill(self) -> None:
         """Add to the history what came before a place that was jumped to, until something else is to be done."""
         done, drawing = self._fill_from, FRAME
         while (
             self._fill_from > 0
+            and self.recording.follows(self._fill_from)
             and len(self._session.history) < POINTS
             and time.monotonic() < self._fill_until
             and not self._wake.wait(drawing)
         ):
             n, drawing = self._fill_from - 1, 0
-            earlier = self.recording.at(n - 1) if n else None
-            self._session.prepend(Sample(diff(earlier, self.recording.at(n))))
+            try:
+                self._session.prepend(Sample(diff(self.recording.before(n), self.recording.at(n))))
+            except Dropped:
+                n = 0
             self._fill_from = n
             if self.paused:
                 self._have_ready()
@@ -168,7 +196,8 @@ class ReplayFeed:
         """What the next step takes, a step back two of them, so that it need not be unpacked then."""
         for n in (self.at + 1, self.at - 1, self.at - 2):
             if 0 <= n < len(self.recording) and not self._wake.is_set():
-                self.recording.at(n)
+                with contextlib.suppress(Dropped):
+                    self.recording.at(n)
 
     def stop(self) -> None:
         """Let run() return at once."""
@@ -206,8 +235,32 @@ class ReplayFeed:
         self._go_to(handy(min(int(np.searchsorted(times, place)), len(times) - 1), len(times)))
 
     def go_to_instant(self, ns: int) -> None:
-        """To the interval that has it; CLOCK_MONOTONIC, ns."""
-        self._go_to(min(int(np.searchsorted(self.recording.times, ns)), len(self.recording) - 1))
+        """To the interval of the run that is shown that has it; CLOCK_MONOTONIC, ns."""
+        if (last := self._session.last) is not None:
+            self._go_to(self.recording.index(self.recording.place(ns, last)))
+
+    @property
+    def resting(self) -> bool:
+        """Whether it is paused, and has nothing to do."""
+        return self.paused and self._settled and self._goto is None
+
+    def hold(self) -> int:
+        """Pause; the interval that is shown, or that somebody goes to."""
+        self.paused = True
+        self._wake.set()
+        with self._goto_lock:
+            return max(self.at if self._goto is None else self._goto, 0)
+
+    def go_to_interval(self, n: int) -> None:
+        """To one of them; and pause."""
+        self.paused = True
+        self._go_to(n)
+
+    def go_to_moment(self, text: str) -> None:
+        """To what somebody means who writes this; and pause. Raises KvmtopError."""
+        place = self.recording.seek(text)
+        self.paused = True
+        self._go_to(place)
 
     def _go_by(self, by: int, far: bool = False) -> None:
         with self._goto_lock:

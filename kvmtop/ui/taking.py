@@ -17,6 +17,7 @@ from ..tables.rows import plain
 from ..widgets.links import Links
 from ..widgets.overview import Overview
 from ..widgets.table import Table
+from ..widgets.timeline_page import TimelinePage
 from .dashboard import Dashboard
 
 LONGEST = 60  # characters of a VM's name in a file's
@@ -73,13 +74,15 @@ class Taking(Dashboard):
         """The selected row or finding, to the clipboard of the terminal, which does not say whether it obeys."""
         text = self._selected()
         if not text:
-            self.notify("No row and no finding is selected.")
+            self.notify("No row, no finding and no exit is selected.")
             return
         self.copy_to_clipboard(text)
         self.notify(f"Copied, where the terminal allows that (OSC 52): {text}", markup=False)
 
     def _selected(self) -> str:
         at, overview = self.viewpoint, self.query_one(Overview)
+        if at.timeline:
+            return clean(self.query_one(TimelinePage).copied())
         focused = overview.table(overview.filtered) if self.focused is overview.lower else self.focused
         if isinstance(focused, Links):
             one = next((one for one in self.presenter.found if one.key == at.walked), None)

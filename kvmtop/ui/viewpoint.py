@@ -17,18 +17,28 @@ from ..model.vocabulary import KINDS, DetailRequest, Key
 from .feed import Reading
 
 PAST = 100  # steps
+KEPT, KEPT_OF_ALL = 2, 20  # slow exits a second whose surroundings are kept: on the timeline, on the page of slow exits
 MEMORY_NS = 60_000_000_000  # for so long, memory is asked for
+
+
+@dataclass(frozen=True, eq=False)
+class Instant:
+    """Where the timeline is opened: at a vCPU's thread (tgid and tid, packed; None: any), or at an exit of it."""
+
+    thread: int | None = None
+    exit: tuple[int, int, int] | None = None  # the thread again, begin, end (ns, CLOCK_MONOTONIC)
 
 
 @dataclass
 class Viewpoint:
-    """A place (a scope, a reason's page in it, the page of the slowest exits, or the Scheduler page), how it is shown,
-    and the way that led there."""
+    """A place (a scope, a reason's page in it, the page of the slowest exits, the Scheduler page, or the timeline), how
+    it is shown, and the way that led there."""
 
     scope: Scope = ALL
     reason: Key | None = None
     slowest: bool = False
     scheduler: bool = False  # its page is open
+    timeline: Instant | None = None  # the same
     finding: object = None  # whose figures are marked: Finding.key
     memory: Mapping[int, Mapping[int, int]] | None = None  # by pid, as Scheduling's; None: nobody has asked
     memory_until: int = 0  # CLOCK_MONOTONIC, ns: when to ask for it no longer; 0 while it is not asked for
@@ -50,7 +60,7 @@ class Viewpoint:
     @property
     def on_page(self) -> bool:
         """Whether a page covers the overview."""
-        return self.slowest or self.scheduler or self.reason is not None
+        return self.slowest or self.scheduler or self.timeline is not None or self.reason is not None
 
     def go(
         self,
@@ -59,10 +69,12 @@ class Viewpoint:
         *,
         slowest: bool = False,
         scheduler: bool = False,
+        timeline: Instant | None = None,
         finding: object = None,
     ) -> None:
         """To another place, from where undo() leads back."""
         self.remember()
+        self.timeline = timeline
         self.scope, self.reason, self.slowest, self.scheduler, self.finding = scope, reason, slowest, scheduler, finding
         self.memory, self.memory_until = None, 0
 
@@ -71,7 +83,8 @@ class Viewpoint:
         self.past.append(self._now())
 
     def _now(self) -> tuple[Any, ...]:
-        return self.scope, self.reason, self.slowest, self.scheduler, self.finding, dict(self.filters)
+        pages = self.slowest, self.scheduler, self.timeline
+        return self.scope, self.reason, pages, self.finding, dict(self.filters)
 
     def undo(self) -> bool:
         """What was done last: a filter, a page, a scope; at last the filter that it began with. False: nothing was."""
@@ -79,7 +92,8 @@ class Viewpoint:
         while self.past and self.past[-1] == now:  # a filter was asked for and left as it was
             self.past.pop()
         if self.past:
-            self.scope, self.reason, self.slowest, self.scheduler, self.finding, self.filters = self.past.pop()
+            self.scope, self.reason, pages, self.finding, self.filters = self.past.pop()
+            self.slowest, self.scheduler, self.timeline = pages
         elif any(self.filters.values()):
             self.filters = dict.fromkeys(self.filters, "")
         return now != self._now()
@@ -101,9 +115,16 @@ class Viewpoint:
             return DetailRequest(sched=self.scope.pid or 0, numa=bool(self.memory_until))
         if not self.on_page:
             return None
+        if self.timeline or self.slowest:
+            most = KEPT if self.timeline else KEPT_OF_ALL
+            around = self.scope.pid or 0, slow_exits.threshold(newest.interval, most=most)
+            if self.timeline:
+                return DetailRequest(timeline=around)
+        else:
+            around = None
         kinds = TOUCHED if self.slowest else frozenset(KINDS) - {""}
         threshold = slow_exits.threshold(newest.interval, self.reason)
-        return DetailRequest(kinds, self.reason, threshold, stacks=not self.slowest)
+        return DetailRequest(kinds, self.reason, threshold, stacks=not self.slowest, timeline=around)
 
     def _remember(self, snapshot: Snapshot) -> None:
         """Of each VM once on which nodes its memory is: it comes one by one, may not be had, and is dear to read."""

@@ -34,7 +34,8 @@ class SlowPage(VerticalScroll):
     def on_mount(self) -> None:
         """What they are."""
         self.query_one("#interval-pane", Pane).label("Slowest exits of the last interval", "idle ones left out")
-        self.query_one("#run-pane", Pane).label("Slowest exits of this run", "while somebody looked")
+        hint = "↵: what was around it · every exit is traced for that while this page is open"
+        self.query_one("#run-pane", Pane).label("Slowest exits of this run", hint)
 
     @property
     def width(self) -> int:

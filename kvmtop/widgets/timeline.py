@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from rich.text import Text
@@ -30,12 +30,18 @@ class Timeline(Static):
         super().__init__(id=id)
         self._rates: Callable[[int], list[float]] = lambda width: [0.0] * width
         self._share, self._left, self._right = 0.0, "", ""
+        self._marks: frozenset[float] = frozenset()
         self._bars = ""
         self._shown: Text | None = None
 
     def load(self, rates: Callable[[int], list[float]]) -> None:
         """rates: exits a second in so many equal parts of the run."""
         self._rates, self._bars = rates, ""
+
+    def mark(self, shares: Collection[float], right: str) -> None:
+        """Where something stands out, 0 to 1; and the words at the right end."""
+        self._marks = frozenset(shares)
+        self.show(self._share, self._left, right)
 
     def show(self, share: float, left: str, right: str) -> None:
         """The place (0 to 1), and the words at both ends."""
@@ -50,6 +56,9 @@ class Timeline(Static):
             past, now, coming = self._bars[:at], self._bars[at], self._bars[at + 1 :]
             colours = theme.palette(self.app)
             bars = Text.assemble((past, colours.trend_high), (now, "reverse bold"), (coming, colours.label))
+            for one in self._marks:
+                mark = min(int(one * width), width - 1)
+                bars.stylize(theme.style(colours.tone["wait"], "", "bold underline"), mark, mark + 1)
             text = Text.assemble(f"{left} ", bars, f" {right}", no_wrap=True)
         if text != self._shown:
             self._shown = text

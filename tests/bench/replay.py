@@ -34,7 +34,7 @@ def record(path: Path, vcpus: int, seconds: int) -> None:
         start = time.process_time()
         recorder._record(snapshot, False)
         spent += time.process_time() - start
-    recorder._end()
+    recorder.end()
     assert not recorder.trouble, recorder.trouble
     size = path.stat().st_size
     print(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kvmtop import cli
 from kvmtop.errors import KvmtopError
 from kvmtop.insight.compare import Change, RecordingSpan, changes, growth
+from kvmtop.model.exit_stats import by_reason
+from kvmtop.model.interval import diff
+from kvmtop.model.snapshot import Snapshot
 from kvmtop.tables.compare import BY_KEY, LOGGED, text
 from kvmtop.tables.text import lines
 
 from ..support.pair import IO, MSR, record
+from ..support.stores import BEGAN, Dated, write
 
 
 def by_name(a: str, b: str) -> dict[str, Change]:
@@ -109,3 +115,40 @@ def test_as_text(pair: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> N
     assert rows["cpuid"][1:5] == ["0", "7.0", "new", "*"]
     assert cli.main(["compare", pair[0], "/nowhere"]) == 2
     assert capsys.readouterr().err == "kvmtop: there is no file /nowhere\n"
+
+
+def test_two_hours_of_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the clock; over the border of two segments, and of two runs, between which nothing counts."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    first = write(tmp_path, Dated(), [20, 20])
+    second = write(tmp_path, Dated(BEGAN + 100, started=50, seed=2), [20])
+
+    def counts(*ends: tuple[Snapshot | None, Snapshot]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for before, after in ends:
+            for reason in by_reason(diff(before, after)):
+                found[reason.name] = found.get(reason.name, 0) + reason.count
+        return found
+
+    for part, seconds, expected in (
+        ("06:00:10..06:00:30", 20, counts((first[9], first[29]))),
+        ("06:00:30..2026-11-24T06:01:50", 20, counts((first[29], first[39]), (None, second[9]))),
+        ("-15s..", 15, counts((second[4], second[19]))),
+    ):
+        span = RecordingSpan.read(f"{tmp_path}@{part}")
+        assert span.seconds == seconds and span.intervals == seconds
+        assert {reason.name: reason.count for reason in span.reasons.values()} == expected
+        pieces = span.pieces(1, seconds)
+        for key, reason in span.reasons.items():
+            assert sum(piece[key].count for piece in pieces if key in piece) == reason.count
+            assert np.array_equal(np.sum([piece[key].hist for piece in pieces if key in piece], axis=0), reason.hist)
+    assert cli.main(["compare", f"{tmp_path}@06:00:00..06:00:20", f"{tmp_path}@06:00:20..06:00:40", "--batch"]) == 0
+    assert "@06:00:00..06:00:20: 20.0s, 20 intervals" in capsys.readouterr().out
+    for part, words in (("05:00..05:30", "is not in"), ("noon..", "is no moment"), ("06:00:50..06:01:20", "no whole")):
+        with pytest.raises(KvmtopError, match=words):
+            RecordingSpan.read(f"{tmp_path}@{part}")
+    monkeypatch.undo()
+    time.tzset()

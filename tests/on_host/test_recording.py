@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import subprocess
@@ -68,6 +69,28 @@ def test_the_json_of_a_replay_has_the_counters_of_the_live_run(busy: subprocess.
     print(f"{len(found)} objects, {found[-1]['reasons']}")
     assert 2 < len(found) <= 5 and sum(reason["count"] for reason in found[-1]["reasons"]) > 1000
     assert counters(replayed.stdout) == found
+
+
+def test_a_replay_tells_all_that_was_looked_at(busy: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """Object by object, findings too, and the stacks: of every kind of look."""
+    file, live, replayed = (tmp_path / name for name in ("run.kvmtop", "live.json", "replayed.json"))
+    looks = ("--event", "all", "--event", "sched", "--slow", "200us", "--stacks")
+    done = run("-T", "4", "--record", str(file), f"--json={live}", *looks)
+    assert (done.returncode, done.stderr) == (0, "")
+    again = run("replay", str(file), f"--json={replayed}", "--stacks")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout == done.stdout and "# Where in the kernel" in done.stdout
+    told, found = ([json.loads(line) for line in path.read_text().splitlines()] for path in (live, replayed))
+    print(f"{len(told)} objects, {len(live.read_bytes())} bytes of JSON, {file.stat().st_size} of recording")
+    assert {one.pop("recording") for one in told} == {None} and None not in {one.pop("recording") for one in found}
+    for one, other in zip(told, found, strict=True):
+        assert other == one, [name for name in one if other[name] != one[name]]
+    *intervals, _ = told
+    for section in ("touched", "slow", "polling", "profile", "scheduling"):
+        assert all(one[section] is not None for one in intervals)
+        print(section, [len(one[section]["exits"] if section == "slow" else one[section]) for one in intervals])
+    assert any("leaf 0x0" in row["what"] for row in intervals[-1]["touched"])
+    assert intervals[-1]["scheduling"] and intervals[-1]["counted_by"]
 
 
 def test_every_snapshot_of_real_guests_comes_back(tmp_path: Path) -> None:

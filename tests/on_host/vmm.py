@@ -281,12 +281,13 @@ def main() -> None:
     parser.add_argument("--fault", type=float, default=0.3, metavar="S", help="a page takes so long")
     parser.add_argument("--faults", type=int, default=0, help="after so many, tell how long they took, and sleep")
     parser.add_argument("--fuse", action="store_true", help="pages come from a FUSE file, not by userfaultfd")
-    parser.add_argument("--hold", type=int, default=0, help="at SIGUSR1 hold vCPU 0 up so many times, for 5 ms each")
+    parser.add_argument("--hold", type=int, default=0, help="at SIGUSR1 hold vCPU 0 up so many times")
+    parser.add_argument("--hold-for", type=float, default=0.005, metavar="S", help="so long each time")
     parser.add_argument("--rounds", type=int, default=3, help="of the dirty log, of the guest dirty")
     options = parser.parse_args()
     if options.hold:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # no thread but ours, when it waits for it
-    holder: Holder | DirtyLog | None = Holder(options.hold) if options.hold else None
+    holder: Holder | DirtyLog | None = Holder(options.hold, options.hold_for) if options.hold else None
     if options.guest == "dirty":
         holder = DirtyLog(options.rounds)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from kvmtop.model.interval import diff
 from kvmtop.model.keys import pack
 from kvmtop.model.provenance import HERE
 from kvmtop.model.scheduling import BEHIND, BLOCKED, TASK, TIMER, UNKNOWN, WOKEN, Placement, Process
@@ -197,9 +198,10 @@ def test_a_stack_of_functions_without_names_is_null(host: Host) -> None:
     host.now += SECOND
     scheduler = Scheduler(host.now - SECOND)
     scheduler.charge(int(host.read().threads["id"][0]), BLOCKED, UNKNOWN, ns=10_000_000, count=1, stack=4)
-    host.scheduling = replace(scheduler.read(), unnamed="functions have no names")
-    (found,) = lines(interval_line(session, session.add(host.read()), Labels()))
-    assert [one["stack"] for one in found["scheduling"][0]["blocked"]] == [None]
+    for stacks, stack in ({}, None), ({4: ("do_nanosleep",)}, ["do_nanosleep"]):
+        host.scheduling = replace(scheduler.read(), stacks=stacks, unnamed="functions have no names")
+        (found,) = lines(interval_line(session, diff(None, host.read()), Labels()))
+        assert [one["stack"] for one in found["scheduling"][0]["blocked"]] == [stack]
 
 
 def test_a_vcpu_that_has_ended_is_told_once_more(host: Host) -> None:

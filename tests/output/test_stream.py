@@ -295,6 +295,6 @@ def test_the_package_ships_its_data(tmp_path: Path) -> None:
     package = Path(kvmtop.__file__).parent
     argv = ["git", "ls-files", "kvmtop"] if shutil.which("git") else ["true"]
     tracked = subprocess.run(argv, cwd=package.parent, capture_output=True, text=True).stdout
-    for name in ("output/schema.json", "data/kvmtop.service", "data/grafana.json"):
+    for name in ("output/schema.json", "data/kvmtop.service", "data/kvmtop-record.service", "data/grafana.json"):
         assert (package / name).is_file()
         assert not tracked or re.search(rf"^kvmtop/{name}$", tracked, re.MULTILINE)

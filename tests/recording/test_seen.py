@@ -6,6 +6,8 @@ import contextlib
 import json
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from importlib import resources
@@ -68,6 +70,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Snapshot]]
         if turn == 3:
             host.look_at()
         if turn == 45:
+            host.unnamed = "the kernel's functions have no names"
             host.look_at(look=replace(EVERYTHING, sched=4000, numa=True))
         if turn == 30:
             host.look_at((SVM, 0x400))
@@ -156,10 +159,10 @@ def test_a_file_begun_in_the_middle_is_complete(tmp_path: Path) -> None:
     host.look_at()
     first = Recorder(host, tmp_path / "first")
     first.read()
-    first._end()
+    first.end()
     second = Recorder(host, tmp_path / "second")
     snapshots = [second.read() for _ in range(3)]
-    second._end()
+    second.end()
     for found, told in zip(Recording(tmp_path / "second"), snapshots, strict=True):
         assert told.stacks and not list(differences("Snapshot", found, told))
 
@@ -249,6 +252,7 @@ def test_changed_tables(file: Path, sql: str, words: str | None) -> None:
         ("look", "only", 1, None),
         ("look", "code", 1 << 40, None),
         ("placements", "siblings", 1, "a CPU that there cannot be"),
+        ("stacks", "base", 0, "the counters 0 are missing"),
         ("stacks", "base", 9, "the counters 9 are missing"),
         ("on", "state", 7, "a state that there is not"),
         ("off", "state", -1, "a state that there is not"),
@@ -298,3 +302,34 @@ def test_texts_are_written_once(file: Path) -> None:
     assert len(texts) == len({*texts}) < 30
     assert slowest[:2] == (4100, 4101) or slowest[:2] == (4000, 4001)
     assert slowest[3] == "ffffffff81000001"
+
+
+def test_as_many_rows_as_there_may_be_take_little_memory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of some kilobytes, all of whose tables are full."""
+    pack = seen.Packer.pack
+
+    def full(self: seen.Packer, snapshot: Snapshot) -> seen.Tables:
+        tables = pack(self, snapshot)
+        for kind, dtype in seen.KINDS_OF_TABLES.items():
+            if len(tables[kind][0]) != 1 or kind in ("idle", "memory", "apic", "quotas", "calls"):
+                rows = np.zeros(seen.MOST[kind], dtype)
+                if kind in ("off", "on"):
+                    rows["state"], rows["thread"] = 1, np.arange(len(rows))
+                tables[kind] = np.arange(1, len(rows) + 1, dtype="u8"), rows
+        return tables
+
+    with monkeypatch.context() as patch:
+        patch.setattr(seen.Packer, "pack", full)
+        host = Watched(vcpus=1)
+        host.look_at()
+        recorder = Recorder(host, file)
+        recorder.read()
+        recorder._end()
+    assert file.stat().st_size < 100_000
+    code = (
+        "import resource, sys; from pathlib import Path; from kvmtop.recording.reader import Recording;"
+        "Recording(Path(sys.argv[1])).at(0);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1 << 20  # KB

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from kvmtop.model.provenance import HERE, Origin
 from kvmtop.model.reasons import HLT
 from kvmtop.model.scheduling import OTHER, Scheduling
 from kvmtop.model.snapshot import CELL, SLOW, THREAD, TOUCH, Details, Snapshot, Stacks
+from kvmtop.model.timeline import Timeline
 from kvmtop.model.vocabulary import KINDS, OUTSIDE, STATES, SVM, DetailRequest, Names, Vm
 
 SECOND = 1_000_000_000
@@ -88,9 +90,10 @@ class Host:
         self.vms: dict[int, Vm] = {}
         self.told: tuple[str, ...] = STATES
         self.counted_by: str | None = None
-        self.counters = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
+        self.counters: dict[str, Any] = {"lost": 0, "userspace": 0, "unpaired": 0, "overwritten": 0}
         self.scheduling: Scheduling | None = None  # tests put there what they are about
         self.stacks: Stacks | None = None
+        self.timeline: Timeline | None = None
         self.others: Array = np.zeros(0, OTHER)
         self.apic = NOT_RECORDED
         self.closed = False
@@ -252,6 +255,7 @@ class Host:
             details=self._details(),
             scheduling=self.scheduling,
             stacks=self.stacks,
+            timeline=self.timeline,
             others=self.others,
             apic=self.apic,
             **self.counters,

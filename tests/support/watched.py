@@ -27,6 +27,7 @@ class Watched(Busy):
     def __init__(self, vms: int = 2, vcpus: int = 2) -> None:
         super().__init__(vms, vcpus)
         self.counted_by = "kvm:kvm_exit, which is there"
+        self.unnamed = ""  # why the kernel's functions have no names
         self.apic = Apic({4000: (), 4100: ("APICV_INHIBIT_REASON_PIT_REINJ", "APICV_INHIBIT_REASON_X2APIC")}, "")
         self._scheduler: Scheduler | None = None
         self._stacks: Seen | None = None
@@ -65,7 +66,8 @@ class Watched(Busy):
         if self._scheduler:
             memory = {4000: {0: 1 << 30, 1: self.now}, 4100: {}}
             vcpus = {pack(77, 78): 3}
-            snapshot = replace(snapshot, scheduling=replace(self._scheduler.read(), memory=memory, vcpus=vcpus))
+            told = replace(self._scheduler.read(), memory=memory, vcpus=vcpus, unnamed=self.unnamed)
+            snapshot = replace(snapshot, scheduling=told)
         if self._stacks:
             for n, tid in enumerate(tids):
                 times = range(1, 3 + int(self.now // 10**9) % 1000)
@@ -74,7 +76,7 @@ class Watched(Busy):
                 self._stacks.slept(tid, NPF, (), 9_000_000, state="wait")
                 self._stacks.ran(tid, NPF, RUN, len(times) + n)
                 self._stacks.ran(tid, NPF, (), 1, state="user")
-            stacks = self.stacks and replace(self.stacks, lost=3, dropped=4, dropped_ns=self.now)
+            stacks = self.stacks and replace(self.stacks, lost=3, dropped=4, dropped_ns=self.now, unnamed=self.unnamed)
             snapshot = replace(snapshot, stacks=stacks)
         if snapshot.details:
             dropped = {"io": self.now // 10**9, "rip": 3}

@@ -54,7 +54,7 @@ def test_every_option_of_every_command(page: str, command: str) -> None:
 
 def test_the_synopsis_has_every_command(page: str) -> None:
     lines = section(page, "SYNOPSIS").splitlines()
-    assert lines[1] == "kvmtop [OPTION]..." and "kvmtop record FILE [OPTION]..." in lines
+    assert lines[1] == "kvmtop [OPTION]..." and "kvmtop record [FILE|DIR] [OPTION]..." in lines
     assert [line.split()[1] for line in lines[2:-1]] == list(cli.parsers())[1:]
 
 

@@ -228,7 +228,7 @@ async def test_interval_keys() -> None:
 
 
 async def test_help_lists_every_key_and_column() -> None:
-    async with driving(size=(120, 100)) as d:
+    async with driving(size=(120, 120)) as d:
         await d.press("question_mark")
         assert isinstance(d.app.screen, Help)
         text = re.sub(r"\s+", " ", d.text())

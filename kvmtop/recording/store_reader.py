@@ -1,0 +1,475 @@
+"""Several recordings of one host as one: the segments of a store, a directory that kvmtop writes on and on.
+
+Each segment is a recording by itself. Those of one run follow each other without a hole: their counters go on, so that
+the interval over the border of two is exact. Another run counts anew, and what was between them nobody has seen: no
+interval spans that. Intervals are numbered from the store's first to its last.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from ..errors import KvmtopError
+from ..model.arrays import I64, Array
+from ..model.provenance import Origin
+from ..model.selection import ALL_VMS, Selection, only
+from ..model.snapshot import SLOW, Snapshot
+from ..model.vocabulary import DetailRequest
+from . import moment, segment
+from .reader import Empty, Recording
+from .segment import Segment
+from .sums import Piece, total
+
+MOST_OPEN = 3  # files, each with some unpacked Snapshots
+MOST_SEGMENTS = 20_000
+STEP = 1.0  # s by which a clock is out that was set
+LATE = 5_000_000_000  # ns
+
+
+class Dropped(KvmtopError):
+    """A segment is not there any more: who writes the store has dropped it. on: the next interval that is whole."""
+
+    def __init__(self, path: Path, on: int) -> None:
+        super().__init__(f"{path} is not there any more: what writes the store has dropped it")
+        self.on = on
+
+
+class Store:
+    """Iterating gives the Snapshots. They are a Source's, too: read() gives one after the other, from `base` on."""
+
+    def __init__(self, path: Path, pids: Sequence[int] = (), selection: Selection = ALL_VMS) -> None:
+        """A directory of segments, or a single recording. pids and selection: the VMs to see. Raises KvmtopError."""
+        self.path, self._pids, self._selection = path, frozenset(pids), selection
+        self._left_out: list[str] = []
+        self._chosen, self._single = bool(pids or selection.patterns), not path.is_dir()
+        self._of_file = (tuple(pids), selection) if self._single else ((), ALL_VMS)
+        segments: list[Segment] = []
+        if not self._single:
+            if not (files := segment.paths(path)):
+                raise KvmtopError(f"{path} has no recordings (FILE.kvmtop) in it", 2)
+            for file in files[-MOST_SEGMENTS:]:
+                try:
+                    segments.append(Segment.read(file, set(pids), selection))
+                except Empty:  # the next one, before its first sample
+                    continue
+                except KvmtopError as error:
+                    self._left_out.append(str(error))
+            if not segments:
+                raise KvmtopError(self._left_out[-1] if self._left_out else f"{path} has no interval yet", 2)
+            if not any(one.wanted for one in segments):
+                whom = f"process id {', '.join(map(str, pids))}" if pids else f"name {' or '.join(selection.patterns)}"
+                raise KvmtopError(f"{path} has no VM with the {whom}", 2)
+        else:
+            recording = Recording(path, pids, selection)
+            segments.append(Segment.of(recording))
+        self._begin(segments)
+        if self._single:
+            self._open[0] = recording
+
+    @classmethod
+    def of(cls, recording: Recording) -> Store:
+        """A single recording that is open."""
+        store = cls.__new__(cls)
+        store.path, store._pids, store._selection, store._left_out = recording.path, frozenset(), ALL_VMS, []
+        store._chosen, store._single = False, True
+        store._of_file = tuple(recording._pids), recording._selection
+        store._begin([Segment.of(recording)])
+        store._open[0] = recording
+        return store
+
+    def twin(self) -> Store:
+        """The same for another thread, with files of its own."""
+        with self._lock:
+            other = copy.copy(self)
+            other._lock, other._open = threading.RLock(), OrderedDict()
+        return other
+
+    def _begin(self, segments: list[Segment]) -> None:
+        self._lock, self._next = threading.RLock(), 0
+        self._reading: segment.Run | None = None
+        self._shifts: dict[int, int] = {}  # of runs, by when they started
+        self._open: OrderedDict[int, Recording] = OrderedDict()
+        self._segments, self._measured = self._in_order(segments), set[int]()
+        counts = [len(one.times) for one in self._segments]
+        self._firsts = np.cumsum([0, *counts])  # of each segment, among all samples
+        self._of = np.repeat(np.arange(len(counts)), counts)
+        time_ns = np.concatenate([one.times for one in self._segments])
+        # By the clock of the host as it was: its error where it was set within a segment is found when it matters.
+        clocks = [_clock(one) for one in self._segments]
+        self._wall: I64 = time_ns + np.repeat(clocks, counts)
+        self._place(time_ns, clocks)
+        self._cut(0, len(self._which))
+
+    def _in_order(self, segments: list[Segment]) -> list[Segment]:
+        """Run after run, by when they were first seen; without what tells the same twice."""
+        began: dict[segment.Run, int] = {}
+        for one in segments:
+            began[one.run] = min(_clock(one) + int(one.times[0]), began.get(one.run, 1 << 62))
+        kept: list[Segment] = []
+        newest: dict[segment.Run, int] = {}
+        for one in sorted(segments, key=lambda one: (began[one.run], one.run, int(one.times[0]), one.path.name)):
+            if int(one.times[0]) <= newest.get(one.run, -1):
+                self._left_out.append(f"{one.path} has what another segment has, too: it is left out")
+                continue
+            newest[one.run] = int(one.times[-1])
+            kept.append(one)
+        return kept
+
+    def _place(self, time_ns: I64, clocks: list[int]) -> None:
+        """Put all samples on one axis, on which no run lies over another one, with what each follows."""
+        ends, begins, before = time_ns.copy(), np.empty_like(time_ns), np.arange(len(time_ns)) - 1
+        exits = np.concatenate([one.exits for one in self._segments])
+        shown = np.ones(len(time_ns), bool)
+        newest: dict[segment.Run, int] = {}  # its sample
+        shift, last = 0, -(1 << 62)
+        for number, one in enumerate(self._segments):
+            begin, end = int(self._firsts[number]), int(self._firsts[number + 1])
+            before[begin] = newest.get(one.run, -1)
+            follows = before[begin] >= 0
+            start = time_ns[before[begin]] if before[begin] >= 0 else one.start_ns
+            if before[begin] < 0 and _joined_late(one):
+                # The run's beginning is gone: its first sample is what the others count from.
+                shown[begin], start = False, time_ns[begin]
+            if not follows:
+                shift = max(clocks[number] - clocks[0], last - int(start)) if number else 0
+            self._shifts[one.start_ns] = shift
+            ends[begin:end] += shift
+            begins[begin:end] = np.concatenate([[start], time_ns[begin : end - 1]]) + shift
+            if before[begin] >= 0 and end - begin > 1:  # it may say how many there were since the start
+                share = (ends[begin] - begins[begin]) / max(int(ends[begin + 1] - begins[begin + 1]), 1)
+                exits[begin] = min(int(exits[begin]), round(int(exits[begin + 1]) * float(share)))
+            last = int(ends[end - 1])
+            newest[one.run] = end - 1
+        self._before, self._exits, self._ends, self._begins = before, exits, ends, begins
+        self._which = np.flatnonzero(shown)
+        if not len(self._which):
+            raise KvmtopError(f"{self.path} has a single reading, and no interval yet", 2)
+
+    def _cut(self, first: int, end: int) -> None:
+        """Show these of the intervals."""
+        self._which = self._which[first:end]
+        self.times: I64 = self._ends[self._which]
+        self.begins: I64 = self._begins[self._which]
+        self.exits: I64 = self._exits[self._which]
+        self.count = len(self._which)
+        self.start_ns = int(self.begins[0])
+
+    def between(self, begin: float | None, end: float | None) -> Self:
+        """Show the intervals that are wholly between two moments (s since 1970) alone. Raises KvmtopError."""
+        self._cut(*self.within(begin, end))
+        return self
+
+    def within(self, begin: float | None, end: float | None) -> tuple[int, int]:
+        """Those intervals, first and last + 1. Raises KvmtopError."""
+        first = 0 if begin is None else self.find(begin)
+        while begin is not None and first < self.count and self._wall_begin(first) < begin - 1e-6:
+            first += 1
+        last = self.count if end is None else self.find(end) + 1
+        while end is not None and last > first and self.wall(last - 1) > end + 1e-6:
+            last -= 1
+        if last <= first:
+            ends = " to ".join(moment.words(one) for one in (begin, end) if one is not None)
+            raise KvmtopError(f"no whole interval of {self.path} lies within {ends}: it has {self.span}", 2)
+        return first, last
+
+    def only(self, n: int) -> None:
+        """Show interval n alone."""
+        self._cut(n, n + 1)
+
+    # What it is
+
+    @property
+    def origin(self) -> Origin:
+        """Of what was read last; the same recording for all."""
+        return self.origin_of(max(self._next - 1, 0))
+
+    def origin_of(self, n: int) -> Origin:
+        """Of interval n."""
+        first, mine = self._segments[0], self._segment(n)
+        if len(self._segments) == 1:
+            return mine.origin
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(int(self._wall[0]) / 1e9))
+        return replace(mine.origin, recording=f"{first.origin.host}, {self.path.resolve().name}, from {when}")
+
+    @property
+    def trouble(self) -> str | None:
+        """What of it is not there."""
+        if not self._left_out:
+            return None
+        more = len(self._left_out) - 1
+        return self._left_out[0] + (f"; and {more} more file{'s' * (more != 1)}" if more else "")
+
+    @property
+    def base(self) -> Snapshot | None:
+        """What the first interval counts from; None: from the start. Raises KvmtopError."""
+        return self.before(0)
+
+    @property
+    def span(self) -> str:
+        """From when to when it is, for people."""
+        return f"{moment.words(self.first)} to {moment.words(self.last)}"
+
+    @property
+    def first(self) -> float:
+        """When it begins, s since 1970."""
+        return self._wall_begin(0)
+
+    @property
+    def last(self) -> float:
+        """When it ends."""
+        return int(self._wall[self._which[-1]]) / 1e9
+
+    # Intervals
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        return (self.at(n) for n in range(self.count))
+
+    def at(self, n: int) -> Snapshot:
+        """The Snapshot at the end of interval n, from 0. Raises KvmtopError."""
+        return self._sample(int(self._which[n]))
+
+    def before(self, n: int) -> Snapshot | None:
+        """The one at its beginning; None where it begins with its run. Raises KvmtopError."""
+        sample = int(self._before[self._which[n]])
+        return self._sample(sample) if sample >= 0 else None
+
+    def follows(self, n: int) -> bool:
+        """Whether interval n goes on where the one before ended."""
+        return n > 0 and bool(self._before[self._which[n]] == self._which[n - 1])
+
+    def run(self, n: int) -> segment.Run:
+        """Which run interval n is of."""
+        return self._segment(n).run
+
+    def runs(self, first: int = 0, end: int | None = None) -> list[tuple[int, int]]:
+        """Intervals first to end - 1, divided where one does not follow another: [(first, end), …]."""
+        end = self.count if end is None else end
+        which = self._which[first:end]
+        starts = first + 1 + np.flatnonzero(self._before[which[1:]] != which[:-1])
+        return list(zip([first, *starts.tolist()], [*starts.tolist(), end], strict=True))
+
+    def gap(self, n: int) -> str:
+        """What nobody has seen before interval n, in words; empty where there is nothing between."""
+        if n == 0 or self.begins[n] <= self.times[n - 1]:
+            return ""
+        return (
+            f"nothing was recorded from {moment.words(int(self._wall[self._which[n - 1]]) / 1e9)}"
+            f" to {moment.words(self._wall_begin(n))}"
+        )
+
+    @property
+    def played(self) -> I64:
+        """When each interval ends in a replay, in ns from its beginning: gaps take no time."""
+        played: I64 = np.cumsum(self.times - self.begins)
+        return played
+
+    def index(self, place: int) -> int:
+        """The interval that has a place on the axis of `times`, in ns; after a gap, the first."""
+        return min(int(np.searchsorted(self.times, place)), self.count - 1)
+
+    def place(self, time_ns: int, like: Snapshot) -> int:
+        """Where on that axis an instant of the clock of a Snapshot is."""
+        return time_ns + self._shifts.get(like.start_ns, 0)
+
+    def clock(self, snapshot: Snapshot) -> float:
+        """When a Snapshot of it was taken by the host's clock as it was then, s since 1970."""
+        near = self.index(self.place(snapshot.time_ns, snapshot))
+        return self._segment(near).origin.wall(snapshot)
+
+    def _segment(self, n: int) -> Segment:
+        return self._segments[int(self._of[self._which[n]])]
+
+    def _sample(self, sample: int) -> Snapshot:
+        number = int(self._of[sample])
+        with self._lock:
+            try:
+                snapshot = self._recording(number).at(sample - int(self._firsts[number]))
+            except KvmtopError:
+                if self._segments[number].path.exists():
+                    raise
+                before = self._before[self._which]
+                there = (self._of[self._which] > number) & ((before < 0) | (self._of[before] > number))
+                later = np.flatnonzero(there)
+                raise Dropped(self._segments[number].path, int(later[0]) if len(later) else -1) from None
+        return self._only(snapshot)
+
+    def _only(self, snapshot: Snapshot) -> Snapshot:
+        """The part of a Snapshot that is of the chosen VMs; a single recording has chosen them itself."""
+        if not self._chosen or self._single:
+            return snapshot
+        pids = self._pids or snapshot.vms.keys()
+        return only(snapshot, {pid for pid in self._selection.pids(snapshot.vms) if pid in pids})
+
+    def _recording(self, number: int) -> Recording:
+        if number in self._open:
+            self._open.move_to_end(number)
+            return self._open[number]
+        one = self._segments[number]
+        found = Recording(one.path, *self._of_file)
+        if not np.array_equal(found.times[: len(one.times)], one.times):  # it may have become longer
+            found.free()
+            raise KvmtopError(f"{one.path} is another file than it was")
+        self._open[number] = found
+        if len(self._open) > MOST_OPEN:
+            self._open.popitem(last=False)[1].free()
+        return found
+
+    # By the clock
+
+    def wall(self, n: int) -> float:
+        """When interval n ended by the host's clock as it was then, s since 1970. Raises KvmtopError."""
+        return self._segment(n).origin.wall(self.at(n))
+
+    def _wall_begin(self, n: int) -> float:
+        return (int(self._wall[self._which[n]]) - int(self.times[n]) + int(self.begins[n])) / 1e9
+
+    def moment(self, text: str, now: float | None = None, after: float | None = None) -> float:
+        """What somebody means who writes this, s since 1970. Raises KvmtopError."""
+        return moment.moment(text, self.last, time.time() if now is None else now, after=after)
+
+    def seek(self, text: str, now: float | None = None) -> int:
+        """The interval that has a moment; after a gap in which it is, the first. Raises KvmtopError."""
+        when = self.moment(text, now)
+        if not self.first <= when <= self.last:
+            raise KvmtopError(f"{text} ({moment.words(when)}) is not in {self.path}, which has {self.span}", 2)
+        return self.find(when)
+
+    def stretch(self, begin: str, end: str, now: float | None = None) -> Self:
+        """Show what is from one moment to another, each as somebody writes it, or empty. Raises KvmtopError."""
+        self._cut(*self.range(begin, end, now))
+        return self
+
+    def range(self, begin: str, end: str, now: float | None = None) -> tuple[int, int]:
+        """The intervals of that, first and last + 1. Raises KvmtopError."""
+        start = self.moment(begin, now) if begin else None
+        stop = self.moment(end, now, after=start) if end else None
+        if (stop is not None and stop <= self.first) or (start is not None and start >= self.last):
+            text = begin if start is not None and start >= self.last else end
+            raise KvmtopError(f"{text} is not in {self.path}, which has {self.span}", 2)
+        if start is not None and stop is not None and stop <= start:
+            raise KvmtopError(f"{end} is not after {begin}", 2)
+        return self.within(start, stop)
+
+    def find(self, when: float) -> int:
+        """The interval that has an instant, s since 1970: of several (the clock was put back) the last; the next where
+        none has it. Raises KvmtopError."""
+        self._look_for_steps(when)
+        ns, ends = round(when * 1e9), self._wall[self._which]
+        inside = np.flatnonzero((ends >= ns) & (ends - (self.times - self.begins) < ns))
+        if len(inside):
+            return int(inside[-1])
+        later = np.flatnonzero(ends >= ns)
+        return int(later[0]) if len(later) else self.count - 1
+
+    def _look_for_steps(self, when: float) -> None:
+        """Whether clocks were set within a segment, as the next one of its run tells; of the last, its last sample."""
+        for number, one in enumerate(self._segments):
+            after = self._segments[number + 1] if number + 1 < len(self._segments) else None
+            if after is not None and after.run == one.run and abs(_clock(after) - _clock(one)) < STEP * 1e9:
+                continue
+            begin, end = int(self._firsts[number]), int(self._firsts[number + 1]) - 1
+            lowest, highest = sorted((int(self._wall[begin]), int(self._wall[end])))
+            follower = after is not None and after.run == one.run
+            if number in self._measured or not (follower or lowest - 1e9 <= when * 1e9 <= highest + 1e9):
+                continue
+            self._measured.add(number)
+            self._measure(begin, end)
+
+    def _measure(self, begin: int, end: int) -> None:
+        """The clock as it was at samples begin to end of one segment."""
+        errors = [self._error(one) for one in (begin, end)]
+        parts = [(begin, end, *errors)]
+        while parts:
+            first, last, one, other = parts.pop()
+            if abs(one - other) < STEP * 1e9:
+                self._wall[first : last + 1] += np.linspace(one, other, last - first + 1).astype("i8")
+            elif last - first > 1:
+                middle = (first + last) // 2
+                between = self._error(middle)
+                # The middle one is in the second part alone: each is corrected once.
+                parts += [(first, middle - 1, one, self._error(middle - 1)), (middle, last, between, other)]
+            else:
+                self._wall[first] += one
+                self._wall[last] += other
+
+    def _error(self, sample: int) -> int:
+        wall = self._sample(sample).wall_ns
+        return wall - int(self._wall[sample]) if wall else 0
+
+    # As a Source
+
+    def read(self) -> Snapshot:
+        """The next Snapshot; after the last one, that one again. Raises KvmtopError."""
+        while True:
+            n = min(self._next, self.count - 1)
+            try:
+                snapshot = self.at(n)
+            except Dropped as gone:
+                self._left_out.append(str(gone))
+                if gone.on < 0:
+                    raise
+                self._next = gone.on
+                continue
+            # Whoever reads it compares it with what was read before, unless that is of another run.
+            goes_on, self._next, self._reading = self.run(n) == self._reading, n + 1, self.run(n)
+            before = None if goes_on else self.before(n)
+            return replace(snapshot, base=before) if before else snapshot
+
+    def look(self, look: DetailRequest | None) -> None:
+        """It tells what was looked at when it was made."""
+
+    def slow(self) -> Array:
+        """They come with the Snapshots."""
+        return np.zeros(0, SLOW)
+
+    def close(self) -> Snapshot:
+        """What was counted in all of it, as if it were one run: the final Snapshot where it is all of one."""
+        try:
+            return self._total()
+        finally:
+            self.free()
+
+    def free(self) -> None:
+        """Nothing more is read of it."""
+        for recording in self._open.values():
+            recording.free()
+
+    def _total(self) -> Snapshot:
+        pieces: list[Piece] = [(self.before(first), self._end(end - 1)) for first, end in self.runs()]
+        if len(pieces) == 1 and pieces[0][0] is None:
+            return pieces[0][1]
+        return total(pieces, of_all=not self._chosen)
+
+    def newest(self) -> Snapshot:
+        """The counters at its end. Raises KvmtopError."""
+        return self._end(self.count - 1)
+
+    def _end(self, n: int) -> Snapshot:
+        """The counters at the end of interval n; those after the run's last one are final."""
+        number = int(self._of[self._which[n]])
+        if self._segments[number].final and self._which[n] == self._firsts[number + 1] - 1:
+            with self._lock:
+                return self._only(self._recording(number).last())
+        return self.at(n)
+
+
+def _clock(one: Segment) -> int:
+    return round(one.began * 1e9) - one.start_ns
+
+
+def _joined_late(one: Segment) -> bool:
+    """Whether a segment begins so long after its run that there must have been others before it."""
+    longest = int(np.diff(one.times).max(initial=0))
+    return len(one.times) > 1 and int(one.times[0]) - one.start_ns > 2 * longest + LATE

@@ -1,0 +1,117 @@
+"""How quickly one gets to any moment in a week of 200 vCPUs: `python -m tests.bench.store`.
+
+The week is made of an hour's samples: each segment has a row for each second, and frames for two stretches of 192 s,
+which are the same in all but for when they were. So it takes 3 GB instead of 30, and a jump into one of those stretches
+takes what it would in a whole store: the index of 600,000 samples, a segment opened, frames unpacked, a screen drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import resource
+import shutil
+import sqlite3
+import statistics
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+from kvmtop.recording.moment import words
+from kvmtop.recording.store_reader import Store
+from kvmtop.recording.writer import Recorder
+from kvmtop.ui.player import Player
+from kvmtop.ui.replay_feed import ReplayFeed
+
+from ..support.fake import SECOND
+from ..support.fleet import Fleet
+
+HOUR = 3600
+BEGAN = 1_795_500_000  # s since 1970
+STRETCH, PLACES = 192, (1600, 3360)  # samples with frames, and where they are; jumps go into the last third
+
+
+def make(folder: Path, vcpus: int, hours: int) -> None:
+    folder.mkdir(parents=True)
+    first = folder / "first"
+    source = Fleet(vcpus)
+    recorder = Recorder(source, first)
+    for _ in range(STRETCH):
+        recorder.read()
+    recorder._end()
+    with closing(sqlite3.connect(first)) as database:
+        rows = dict(database.execute("SELECT sample, frame FROM frames"))
+        ((start,),) = database.execute("SELECT start_ns FROM runs")
+        database.execute("UPDATE runs SET began = ?", (BEGAN,))
+        database.execute("DELETE FROM frames")
+        database.execute("DELETE FROM exits")
+        like = next(iter(database.execute("SELECT * FROM samples WHERE sample = 1")))
+        database.execute("DELETE FROM samples")
+        marks = ", ".join("?" * len(like))
+        for n in range(HOUR):
+            database.execute(f"INSERT INTO samples VALUES ({marks})", (n, start + (n + 1) * SECOND, *like[2:]))
+        for place in PLACES:
+            database.executemany("INSERT INTO frames VALUES (?, ?)", [(place + n, frame) for n, frame in rows.items()])
+        database.commit()
+    for hour in range(hours):
+        name = time.strftime("%Y-%m-%dT%H%M%SZ.kvmtop", time.gmtime(BEGAN + hour * HOUR))
+        shutil.copyfile(first, folder / name)
+        with closing(sqlite3.connect(folder / name)) as database:
+            database.execute("PRAGMA journal_mode=OFF")
+            database.execute("UPDATE samples SET time_ns = time_ns + ?", (hour * HOUR * SECOND,))
+            database.commit()
+    first.unlink()
+
+
+async def jumps(folder: Path, number: int, hours: int, size: tuple[int, int]) -> None:
+    start = time.perf_counter()
+    store = Store(folder)
+    print(
+        f"{len(store._segments)} segments, {len(store)} intervals, {store.span}: opened in {time.perf_counter() - start:.2f} s"
+    )
+    feed, rng = ReplayFeed(store, 1), random.Random(1)
+    app, taken = Player(feed), list[float]()
+    async with app.run_test(size=size):
+        while app.shown is None:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(2)
+        for _ in range(number):
+            n = rng.randrange(hours) * HOUR + rng.choice(PLACES) + rng.randrange(STRETCH * 2 // 3, STRETCH - 2)
+            text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(BEGAN + n + 1))
+            drawn = asyncio.Event()
+            start = time.perf_counter()
+            feed.go_to_moment(text)
+            while store.index(store.place(app.shown.snapshot.time_ns, app.shown.snapshot)) != n:
+                assert time.perf_counter() < start + 60, f"{text}: {words(store.wall(feed.at))} is shown"
+                await asyncio.sleep(0.001)
+            app.call_after_refresh(drawn.set)
+            await drawn.wait()
+            taken.append(1000 * (time.perf_counter() - start))
+            await asyncio.sleep(1.5)
+    taken.sort()
+    print(
+        f"{number} jumps: median {statistics.median(taken):.0f} ms, 90 % {taken[-number // 10]:.0f} ms, longest {taken[-1]:.0f} ms"
+    )
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000:.0f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.store")
+    parser.add_argument("--vcpus", type=int, default=200)
+    parser.add_argument("--hours", type=int, default=168)
+    parser.add_argument("--jumps", type=int, default=50)
+    parser.add_argument("--size", default="120x36")
+    parser.add_argument("--folder", type=Path, help="kept; made if it is not there")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as temporary:
+        folder = options.folder or Path(temporary) / "store"
+        if not folder.exists():
+            make(folder, options.vcpus, options.hours)
+        width, height = map(int, options.size.split("x"))
+        asyncio.run(jumps(folder, options.jumps, options.hours, (width, height)))
+
+
+if __name__ == "__main__":
+    main()

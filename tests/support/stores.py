@@ -1,0 +1,53 @@
+"""Stores made of a host's run or several: segments that are recordings by themselves."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from kvmtop.model.snapshot import Snapshot
+from kvmtop.recording.writer import Recorder
+
+from .fake import SECOND, Busy
+
+BEGAN = 1_795_500_000  # s since 1970: 2026-11-24 06:00 UTC
+
+
+class Dated(Busy):
+    """A host whose clock says when it is. began: s since 1970, when counting began; started: on CLOCK_MONOTONIC."""
+
+    def __init__(self, began: float = BEGAN, started: int = 1000, seed: int = 1) -> None:
+        super().__init__(seed=seed)
+        self.began = began
+        self.now = self.start = started * SECOND
+        for vcpu in self.vcpus.values():
+            vcpu.born = self.now
+
+    def read(self) -> Snapshot:
+        snapshot = super().read()
+        return replace(snapshot, wall_ns=round(self.began * 1e9) + snapshot.time_ns - snapshot.start_ns)
+
+
+def write(folder: Path, host: Dated, lengths: Sequence[int], final: bool = True) -> list[Snapshot]:
+    """A run in segments of so many samples. All Snapshots of it; at the end the final one, if there shall be one."""
+    folder.mkdir(exist_ok=True)
+    found: list[Snapshot] = []
+    for number, length in enumerate(lengths):
+        path = (
+            folder
+            / f"{time.strftime('%Y-%m-%dT%H%M%SZ', time.gmtime(host.began + (host.now - host.start) / SECOND))}.kvmtop"
+        )
+        recorder = Recorder(host, path, "a made-up host")
+        found += [recorder.read() for _ in range(length)]
+        if final and number == len(lengths) - 1:
+            found.append(recorder.close())
+        recorder._end()
+        assert recorder.trouble is None
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("UPDATE runs SET began = ?", (host.began,))
+            database.commit()
+    return found

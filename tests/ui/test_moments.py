@@ -1,0 +1,136 @@
+"""The player over a store: moments, gaps, and the whole span in its line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from kvmtop.recording import store_reader
+from kvmtop.recording.store_reader import Store
+from kvmtop.ui.player import Player
+from kvmtop.ui.replay_feed import ReplayFeed
+from kvmtop.widgets.moment_field import MomentField
+from kvmtop.widgets.timeline import Timeline
+
+from ..support.stores import BEGAN, Dated, write
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 s, 70 s of nothing, 10 s of another run."""
+    folder = tmp_path_factory.mktemp("store")
+    write(folder, Dated(), [20, 10])
+    write(folder, Dated(BEGAN + 100, started=50, seed=2), [10])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+class Driver:
+    def __init__(self, app: Player, feed: ReplayFeed, pilot: Pilot[None]) -> None:
+        self.app, self.feed, self.pilot = app, feed, pilot
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + 120
+        while not condition():
+            assert time.monotonic() < end, self.text()
+            await asyncio.sleep(0.01)
+
+    def text(self) -> str:
+        strips = self.app.screen._compositor.render_strips()
+        return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+    async def go(self, text: str) -> None:
+        await self.pilot.press("at")
+        self.app.query_one(MomentField).value = text
+        await self.pilot.press("enter")
+
+    def shown(self) -> int:
+        assert self.app.shown
+        store, snapshot = self.feed.recording, self.app.shown.snapshot
+        return store.index(store.place(snapshot.time_ns, snapshot))
+
+
+@contextlib.asynccontextmanager
+async def driving(folder: Path, start: int = 1, size: tuple[int, int] = (120, 36)) -> AsyncIterator[Driver]:
+    feed = ReplayFeed(Store(folder), start)
+    app = Player(feed)
+    async with app.run_test(size=size) as pilot:
+        driver = Driver(app, feed, pilot)
+        await driver.until(lambda: app.shown is not None)
+        yield driver
+
+
+async def test_it_begins_where_it_shall(folder: Path) -> None:
+    async with driving(folder, 12) as d:
+        await d.until(lambda: "07:00:13 CET" in d.text())
+        assert d.shown() == 12 and d.feed.paused
+
+
+async def test_a_moment_is_asked_for(folder: Path) -> None:
+    async with driving(folder) as d:
+        for text, n, shown in (
+            ("07:00:25", 24, "07:00:25 CET 0:00:25"),
+            ("-2s", 37, "07:01:48 CET 0:01:48"),
+            ("2026-11-24T06:00:03Z", 2, "07:00:03 CET 0:00:03"),
+        ):
+            await d.go(text)
+            await d.until(lambda n=n, shown=shown: d.shown() == n and shown in d.text())  # type: ignore[misc]
+            assert not d.app.query_one(MomentField).has_class("-on")
+        for text, words in (("12:00", "is not in"), ("noon", "is no moment")):
+            await d.go(text)
+            await d.until(lambda words=words: any(words in one.message for one in d.app._notifications))  # type: ignore[misc]
+            assert d.app.query_one(MomentField).has_class("-on")  # to be corrected
+            await d.pilot.press("escape")
+            await d.until(lambda: not d.app.query_one(MomentField).has_class("-on"))
+        assert d.shown() == 2
+
+
+async def test_between_two_runs_it_says_that_nothing_was_recorded(folder: Path) -> None:
+    async with driving(folder, size=(140, 36)) as d:
+        words = "nothing was recorded from Tue 24 Nov 07:00:30 CET to Tue 24 Nov 07:01:40 CET"
+        await d.go("07:01:00")  # in the gap: what came next
+        await d.until(lambda: d.shown() == 30 and words in d.text())
+        assert d.app.shown and len(d.app.shown.session.history) == 1 and d.app.shown.interval.seconds == 1
+        await d.pilot.press("left")
+        await d.until(lambda: d.shown() == 29 and words not in d.text())
+        await d.pilot.press("right")
+        await d.until(lambda: d.shown() == 30)
+        assert d.app.shown.interval.before is None  # it counts anew
+        await d.pilot.press("right")
+        await d.until(lambda: d.shown() == 31)
+        assert len(d.app.shown.session.history) == 2
+        bars = d.app.query_one(Timeline)._bars
+        gap = bars[int(len(bars) * 0.32) : int(len(bars) * 0.88)]
+        assert not gap.strip() and max(bars[: len(bars) // 4]) >= "\u2840"
+
+
+async def test_playing_leaves_the_gap_out(folder: Path) -> None:
+    async with driving(folder, 28) as d:
+        for _ in range(9):
+            await d.pilot.press("right_square_bracket")
+        await d.pilot.press("space")
+        await d.until(lambda: d.shown() == 39 and d.feed.paused)
+
+
+async def test_a_segment_that_is_dropped_while_it_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, Dated(), [10, 10, 10, 10])
+    monkeypatch.setattr(store_reader, "MOST_OPEN", 1)
+    async with driving(tmp_path, 35, size=(160, 48)) as d:
+        for path in sorted(tmp_path.iterdir())[:2]:
+            path.unlink()
+        await d.pilot.press("0")
+        await d.until(lambda: d.shown() == 21 and "has dropped it" in d.text())
