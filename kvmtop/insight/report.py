@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Protocol
 
 import numpy as np
 
@@ -13,26 +12,17 @@ from ..model.arrays import I64
 from ..model.interval import Interval, diff
 from ..model.provenance import Origin
 from ..model.session import Line, Session
-from ..model.snapshot import Snapshot
 from ..model.vocabulary import STATES
+from ..recording.store_reader import Store
 from ..reference.labels import Labels
 from .caveats import caveats
 from .finding import USUAL, Finding, Limits
 from .findings import findings
+from .slow_exits import Slow, read
 from .vcpus import VcpuRow, vcpu_rows
 
-PIECES = 200  # at most: a chart is not wider
-
-
-class Readings(Protocol):
-    """A recording, as far as a report needs one."""
-
-    origin: Origin
-    times: I64  # CLOCK_MONOTONIC in ns, of the end of each interval
-    start_ns: int
-
-    def at(self, n: int) -> Snapshot:
-        """Snapshot n, from 0. Raises KvmtopError."""
+PIECES = 200  # about so many at most: a chart is not wider
+SLOWEST = 20
 
 
 @dataclass(frozen=True)
@@ -69,47 +59,44 @@ class Report:
     lines: Sequence[Line]  # most time of its own first, the idle reasons last
     vcpus: Sequence[VcpuRow]
     stood: Sequence[Stood]  # what held longest first
+    slow: Sequence[Slow]  # single slow exits, as far as somebody looked for them, the longest first
     unknown: Sequence[str]  # sentences: what a reader of the figures must know
 
 
-def report(
-    recording: Readings, first: int = 0, last: int | None = None, labels: Labels | None = None, limits: Limits = USUAL
-) -> Report:
-    """Of intervals first to last - 1 of a recording; interval n ends with reading n. Raises KvmtopError.
-
-    first < last.
-    """
-    last = len(recording.times) if last is None else last
-    ends = np.unique(np.linspace(first, last, min(last - first, PIECES) + 1).astype(int)).tolist()
-    if last - first > PIECES:
+def report(store: Store, labels: Labels | None = None, limits: Limits = USUAL) -> Report:
+    """Of all intervals that the store shows. Raises KvmtopError."""
+    if len(store) > PIECES:
         limits = replace(limits, rise=inf)  # which is about the minute before an interval of a second
-    session, pieces = Session(), list[Piece]()
-    stood: dict[object, Stood] = {}
-    before = recording.at(first - 1) if first else None
-    if before:
-        session.add(before)
-    for end in ends[1:]:
-        after = recording.at(end - 1)
-        interval = session.add(after)
-        piece = _piece(recording.origin, interval)
-        for finding in findings(session, interval, vcpu_rows(session, interval, trend=0), labels or Labels(), limits):
-            earlier = stood.get(finding.key)
-            began = earlier.first if earlier else piece.wall - piece.seconds
-            stood[finding.key] = Stood(finding, began, piece.wall, earlier.pieces + 1 if earlier else 1)
-        pieces.append(piece)
-    whole, all_of_it = diff(before, after), Session().since(before)
-    lines = all_of_it.lines(whole)
+    labels, pieces, stood = labels or Labels(), list[Piece](), dict[object, Stood]()
+    runs = store.runs()
+    for first, end in runs:
+        session = Session()
+        session.last = before = store.before(first)
+        number = max(round(PIECES * (end - first) / len(store)), 1)
+        for at in np.unique(np.linspace(first, end, min(number, end - first) + 1).astype(int))[1:].tolist():
+            interval = session.add(store.at(at - 1))
+            piece = _piece(store.origin_of(at - 1), interval)
+            rows = vcpu_rows(session, interval, trend=0)
+            for finding in findings(session, interval, rows, labels, limits):
+                earlier = stood.get(finding.key)
+                began = earlier.first if earlier else piece.wall - piece.seconds
+                stood[finding.key] = Stood(finding, began, piece.wall, earlier.pieces + 1 if earlier else 1)
+            pieces.append(piece)
+    last, newest = diff(before, store.at(len(store) - 1)), Session()
+    whole = last if len(runs) == 1 else diff(None, store.sum())
+    lines = Session().since(whole.before).lines(whole)
     return Report(
-        origin=recording.origin,
+        origin=store.origin_of(len(store) - 1),
         began=pieces[0].wall - pieces[0].seconds,
         ended=pieces[-1].wall,
-        intervals=last - first,
+        intervals=len(store),
         pieces=pieces,
         whole=whole,
         lines=sorted(lines, key=lambda line: (line.aside, -line.reason.own, line.reason.name)),
-        vcpus=vcpu_rows(all_of_it, whole, trend=0),
+        vcpus=vcpu_rows(newest, last, trend=0),
         stood=sorted(stood.values(), key=lambda one: (-one.pieces, one.first)),
-        unknown=list(_unknown(before, after)),
+        slow=[read(row, store.at(n))[0] for n, row in store.slowest(SLOWEST)],
+        unknown=list(_unknown(store, last)),
     )
 
 
@@ -123,15 +110,20 @@ def _piece(origin: Origin, interval: Interval) -> Piece:
     )
 
 
-def _unknown(before: Snapshot | None, after: Snapshot) -> Sequence[str]:
-    found = []
+def _unknown(store: Store, last: Interval) -> Iterator[str]:
+    before, after, runs = last.before, last.after, store.runs()
     if missing := [state for state in STATES if state not in after.told]:
-        found.append(f"Time in these states is not told apart: {', '.join(missing)}.")
+        yield f"Time in these states is not told apart: {', '.join(missing)}."
+    for first, _ in runs[1:]:
+        yield f"Counting began anew{f': {gap}' if (gap := store.gap(first)) else ''}."
+    if len(runs) > 1:
+        yield "VMs and vCPUs are those of the last run."
     if before and (ended := after.ended_threads - before.ended_threads):
-        found.append(
-            f"{ended} vCPU thread{'s' * (ended != 1)} that ended meanwhile: their exits are in the pieces, but not"
-            " in the tables of the whole."
+        yield (
+            f"{ended} vCPU thread{'s' * (ended != 1)} that ended meanwhile: their exits are in the pieces, but not in"
+            " the tables of the whole."
         )
     if words := caveats(after):
-        found.append(f"Not counted or not paired, {words}.")
-    return found
+        yield f"Not counted or not paired, {words}."
+    if store.trouble:
+        yield f"{store.trouble}."

@@ -17,6 +17,7 @@ from ..model.exit_stats import Reason
 from ..model.session import Line
 from ..model.vocabulary import STATES, isa_name
 from ..reference.exit_reasons import meaning
+from ..reference.labels import Labels
 from ..tables import exit_reasons, vcpus
 from ..tables.columns import Column
 from ..tables.rows import Cell
@@ -47,6 +48,7 @@ def html(report: Report) -> str:
     _time(body, report)
     _stood(body, report)
     _reasons(body, report)
+    _slow(body, report)
     _vcpus(body, report)
     _made(body, report)
     # In ASCII, whatever the locale is: all else as numbers (&#8211;).
@@ -261,6 +263,25 @@ def histogram(reason: Reason) -> Element:
     words = [f"{name} {units.duration(ns)}" for name, ns in [*marks, ("max", reason.max)] if ns is not None]
     _add(svg, "text", ", ".join(words), x=f"{NARROW}", y="10", **{"text-anchor": "end"})
     return svg
+
+
+def _slow(body: Element, report: Report) -> None:
+    _add(body, "h2", "The slowest exits")
+    if not report.slow:
+        _add(body, "p", "None: either nobody looked for slow exits while this was recorded, or there were none.")
+        return
+    titles = (("when", True), ("VM", True), ("vCPU", False), ("reason", True), ("lasted", False), ("WHERE", True))
+    table = _head(body, (*titles, ("touched", True)))
+    for one in report.slow:
+        row = SubElement(table, "tr")
+        _add(row, "td", _moment(one.time), "left")
+        _add(row, "td", one.vm, "left")
+        _add(row, "td", f"{one.vcpu}")
+        _add(row, "td", one.name, "left")
+        _add(row, "td", units.duration(one.ns))
+        _bar(_add(row, "td", css="left"), shares_of(one.parts, one.ns))
+        what = Labels(names=report.whole.after.names).what(one.kind, one.value, one.extra) if one.kind else units.DASH
+        _add(row, "td", what, "left words")
 
 
 def _vcpus(body: Element, report: Report) -> None:

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta, tzinfo
 
 from ..errors import KvmtopError
 
-FORMS = "03:12, 'yesterday 03:12', 2026-11-23T03:12 (also with +01:00), or -10m before its end"
+FORMS = "03:12, 'yesterday 03:12', 2026-11-23T03:12+01:00, or -10m"
 _CLOCK = r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?"
 _DAY = re.compile(rf"(?:(?P<day>yesterday|today)(?:[ T-]{_CLOCK})?)", re.ASCII)
 _TIME = re.compile(_CLOCK, re.ASCII)

@@ -320,6 +320,16 @@ class Recording:
         sql = f"SELECT {columns} FROM slow WHERE sample = ? ORDER BY rowid"
         return seen.slow_exits(self._rows(sql, (int,) * len(seen.SLOW_COLUMNS), MOST_SLOW, n))
 
+    def slowest(self, most: int, first: int, last: int) -> list[tuple[int, Array]]:
+        """Slow exits of samples first to last, the longest first, each with its sample. Raises KvmtopError."""
+        if self._format < FORMAT:
+            return []
+        columns = ", ".join(seen.SLOW_COLUMNS)
+        sql = f"SELECT sample, {columns} FROM slow WHERE sample BETWEEN ? AND ? ORDER BY ns DESC LIMIT ?"
+        with self._explained():
+            rows = list(self._rows(sql, (int,) * (1 + len(seen.SLOW_COLUMNS)), most, first, last, most))
+            return [(row[0], seen.slow_exits([row[1:]])) for row in rows]
+
     def _lines(self, text: int) -> tuple[str, ...]:
         """Those of a text; none of number 0, and of one that is not there."""
         if text and text not in self._texts:

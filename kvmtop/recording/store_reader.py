@@ -20,6 +20,7 @@ import numpy as np
 
 from ..errors import KvmtopError
 from ..model.arrays import I64, Array
+from ..model.keys import unpack
 from ..model.provenance import Origin
 from ..model.selection import ALL_VMS, Selection, only
 from ..model.snapshot import SLOW, Snapshot
@@ -31,6 +32,7 @@ from .sums import Piece, total
 
 MOST_OPEN = 3  # files, each with some unpacked Snapshots
 MOST_SEGMENTS = 20_000
+MOST_LONGEST = 1_000  # slow exits of a segment, among which those of chosen VMs are looked for
 STEP = 1.0  # s by which a clock is out that was set
 LATE = 5_000_000_000  # ns
 
@@ -445,6 +447,25 @@ class Store:
         """Nothing more is read of it."""
         for recording in self._open.values():
             recording.free()
+
+    def sum(self) -> Snapshot:
+        """What was counted in all intervals, by reason alone: a final reading, after the last one, is not in it."""
+        return total([(self.before(first), self.at(end - 1)) for first, end in self.runs()], of_all=not self._chosen)
+
+    def slowest(self, most: int) -> list[tuple[int, Array]]:
+        """Slow exits that were recorded, the longest first, each with the interval in which it ended: a row of SLOW."""
+        found = list[tuple[int, Array]]()
+        chosen = self._chosen or bool(self._of_file[0] or self._of_file[1].patterns)
+        for number in np.unique(self._of[self._which]).tolist():
+            first = int(self._firsts[number])
+            mine = self._which[self._of[self._which] == number] - first
+            with self._lock:
+                rows = self._recording(number).slowest(MOST_LONGEST if chosen else most, int(mine[0]), int(mine[-1]))
+            found += [(int(np.searchsorted(self._which, first + sample)), row) for sample, row in rows]
+        found.sort(key=lambda one: -int(one[1]["ns"][0]))
+        if chosen:
+            found = [(n, row) for n, row in found if unpack(int(row["id"][0]))[0] in self.at(n).vms]
+        return found[:most]
 
     def _total(self) -> Snapshot:
         pieces: list[Piece] = [(self.before(first), self._end(end - 1)) for first, end in self.runs()]
