@@ -194,7 +194,7 @@ class _Guess:
 
     def __init__(self, old: Array, at: I64 | None) -> None:
         self._old, self._at = old, at
-        self.hist = _take(old[HIST], at)
+        self.hist = np.ascontiguousarray(_take(old[HIST], at))
         self.total = _take(_wide(old[TOTAL]), at)
         self.expected: Expected = {}
         self.order: I64 = np.zeros(0, "i8")  # of the values of `total`
