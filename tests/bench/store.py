@@ -30,7 +30,7 @@ from ..support.fleet import Fleet
 
 HOUR = 3600
 BEGAN = 1_795_500_000  # s since 1970
-STRETCH, PLACES = 192, (1600, 3360)  # samples with frames, and where they are; jumps go into the last third
+STRETCH, PLACES = 192, (1440, 3360)  # samples with frames, and where they are; jumps go into the last third
 
 
 def make(folder: Path, vcpus: int, hours: int) -> None:
@@ -40,7 +40,7 @@ def make(folder: Path, vcpus: int, hours: int) -> None:
     recorder = Recorder(source, first)
     for _ in range(STRETCH):
         recorder.read()
-    recorder._end()
+    recorder.end()
     with closing(sqlite3.connect(first)) as database:
         rows = dict(database.execute("SELECT sample, frame FROM frames"))
         ((start,),) = database.execute("SELECT start_ns FROM runs")

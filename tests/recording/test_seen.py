@@ -324,7 +324,7 @@ def test_as_many_rows_as_there_may_be_take_little_memory(file: Path, monkeypatch
         host.look_at()
         recorder = Recorder(host, file)
         recorder.read()
-        recorder._end()
+        recorder.end()
     assert file.stat().st_size < 100_000
     code = (
         "import resource, sys; from pathlib import Path; from kvmtop.recording.reader import Recording;"
