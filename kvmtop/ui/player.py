@@ -84,9 +84,9 @@ class Player(KvmtopApp):
         recording = self.replay.recording
         length = max(int(recording.times[-1]) - recording.start_ns, 1)
         local = time.localtime(wall)
-        # Of more than a day, which one; and of which zone it is, where there is room for it.
+        # Of more than a day, which one; and by which zone's clock.
         day = "%a %d %b " if recording.last - recording.first > DAY else ""
-        clock = time.strftime(f"{day}%H:%M:%S{' %Z' if self.size.width >= ZONED else ''}", local)
+        clock = time.strftime(f"{day}%H:%M:%S %Z", local)
         self._right = units.clock(length)
         self.query_one(Timeline).show(now / length, f"{clock} {units.clock(now)}", self._right + self._looked_at())
 
