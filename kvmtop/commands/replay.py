@@ -19,8 +19,8 @@ def parser() -> Parser:
     p = Parser("replay", SUMMARY)
     p.add_argument("file", type=Path, metavar="FILE", help="what kvmtop record wrote, or a directory of that")
     p.moments = "--at", "--from", "--to"
-    group = p.add_argument_group("time", f"a moment is {FORMS}")
-    group.add_argument("--at", metavar="MOMENT", help="begin there; without a screen, its interval alone")
+    group = p.add_argument_group("time")
+    group.add_argument("--at", metavar="MOMENT", help=f"begin there: {FORMS}; without a screen, its interval alone")
     group.add_argument("--from", dest="begin", default="", metavar="MOMENT", help="leave out what was before")
     group.add_argument("--to", dest="end", default="", metavar="MOMENT", help="leave out what was after")
     add_options(p)

@@ -27,13 +27,15 @@ from ..model.histogram import BUCKETS, FIRST_OCTAVE
 from ..model.keys import pack
 from ..model.scheduling import OTHER
 from ..model.snapshot import CELL, THREAD, Snapshot
-from ..model.vocabulary import STATES
+from ..model.vocabulary import OUTSIDE, STATES
 from .format import MOST_BYTES, MOST_CELLS, MOST_PAIRS, MOST_REASONS, MOST_THREADS, MOST_TIME, BadFrame
-from .layout import ENDED, HIST, Layout, flat, packed, unpacked_others
+from .layout import BY_SIZE, ENDED, HIST, TOTAL, Layout, flat, packed, unpacked_others
 from .seen import EMPTY, Tables
 from .seen import MOST as MOST_SEEN
 
-LEVEL = 6  # of zlib: 9 gains 1 % and takes twice as long
+# Of zlib, which looks anew how often each byte comes after 2,048 of them (with 8, after 16,384), and for runs of one
+# byte only: to look for longer repetitions takes four times as long, and frames get 4 % larger.
+LEVEL, MEMORY, STRATEGY = 6, 5, zlib.Z_RLE
 
 _ENDED = np.uint64(1 << 63)  # marks the ids made for cells without one
 _SHIFT = BUCKETS.bit_length() - 1
@@ -41,6 +43,9 @@ _CPU, _SAMPLE = np.dtype([("cpu", "i8")]), np.dtype([("wall_ns", "u8")])
 _MOST = {"threads": MOST_THREADS, "cells": MOST_CELLS, "cpus": MOST_THREADS, "sample": 1, "others": MOST_THREADS}
 _ALWAYS = (*_MOST,)
 _MOST |= MOST_SEEN
+
+
+Expected = dict[str, U64]  # by how much columns grow, as far as that can be guessed
 
 
 @dataclass(frozen=True)
@@ -96,19 +101,28 @@ def encode(now: Snapshot | Counters, layout: Layout, before: Snapshot | Counters
     for kind, names in layout.tables.items():
         (ids, rows), (old_ids, old) = new_tables[kind], old_tables[kind]
         at = out.ids(ids, old_ids)
-        expected: dict[str, U64] = {}
+        expected: Expected = {}
+        guess = None
         for name in names:
             if name == HIST:
                 expected = out.buckets(rows[HIST] - _take(old[HIST], at))
+            elif name == BY_SIZE:
+                guess = _Guess(old, at)
+                expected = guess.grown(*out.by_size(rows[HIST], guess.hist))
             elif name == ENDED:
                 out.column(np.packbits(now.cell_ids == 0).astype("u8"))
             else:
                 change = _wide(rows[name]) - _take(_wide(old[name]), at)
-                out.column(_zigzag(change - expected.get(name, np.uint64(0))))
+                values = _zigzag(change - expected.get(name, np.uint64(0)))
+                if guess and name == TOTAL:
+                    values = values[guess.order]
+                    guess.spent(change)
+                out.column(values)
     payload = b"".join(out.parts)
     if len(payload) > MOST_BYTES:
         raise BadFrame("too many vCPUs for a recording")
-    return zlib.compress(payload, LEVEL)
+    pack = zlib.compressobj(LEVEL, memLevel=MEMORY, strategy=STRATEGY)
+    return pack.compress(payload) + pack.flush()
 
 
 def decode(frame: bytes, layout: Layout, before: Counters = NOTHING) -> Counters:
@@ -143,7 +157,7 @@ def unpacked(payload: bytes, layout: Layout, before: Counters = NOTHING) -> Coun
 _MIDDLES = np.array([((9 + 2 * (n & 3)) << FIRST_OCTAVE + (n >> 2)) >> 3 for n in range(BUCKETS)], "u8")
 
 
-def _expected(cells: int, row: I64, bucket: I64, grown: U64) -> dict[str, U64]:
+def _expected(cells: int, row: I64, bucket: I64, grown: U64) -> Expected:
     """How much columns of so many cells grow with their histograms: count, and roughly total."""
     columns = {"count": np.zeros(cells, "u8"), "total": np.zeros(cells, "u8")}
     first = np.flatnonzero(np.diff(row, prepend=-1))
@@ -151,6 +165,63 @@ def _expected(cells: int, row: I64, bucket: I64, grown: U64) -> dict[str, U64]:
         columns["count"][row[first]] = np.add.reduceat(grown, first)
         columns["total"][row[first]] = np.add.reduceat(grown * _MIDDLES[bucket], first)
     return columns
+
+
+def _by_size(values: U64) -> I64:
+    """Which order they have by size, roughly: what grows by about the same is side by side then."""
+    # The exponent of the number and the first two digits after it, which are the same on all machines.
+    sizes = values.astype("<f8").view("<u8") >> np.uint64(50)
+    order: I64 = np.argsort((sizes - np.minimum(sizes, np.uint64(1023 << 2))).astype("u2"), kind="stable")
+    return order
+
+
+def _order(hist: U64) -> I64:
+    """Where histograms are not 0, flat, by size."""
+    known = np.flatnonzero(hist)
+    return known[_by_size(hist.reshape(-1)[known])]
+
+
+def _scaled(values: U64, by: U64, of: U64, unknown: float) -> U64:
+    """values * by / of, roughly, but the same on all machines; unknown: by / of, where that is 0 / 0."""
+    ratio = np.full(len(values), unknown)
+    np.divide(by.astype("f8"), of.astype("f8"), out=ratio, where=of != 0)
+    scaled = values.astype("f8") * ratio
+    return np.where(scaled < 2.0**62, scaled, 0.0).astype("u8")
+
+
+class _Guess:
+    """How much columns of cells grow, by their histograms and by what they were: `old`, of which `at` are the rows."""
+
+    def __init__(self, old: Array, at: I64 | None) -> None:
+        self._old, self._at = old, at
+        self.hist = np.ascontiguousarray(_take(old[HIST], at))
+        self.total = _take(_wide(old[TOTAL]), at)
+        self.expected: Expected = {}
+        self.order: I64 = np.zeros(0, "i8")  # of the values of `total`
+
+    def grown(self, row: I64, bucket: I64, grown: U64) -> Expected:
+        """By how much histograms did; what of other columns goes with that is added to, as they become known."""
+        self.expected = _expected(len(self.hist), row, bucket, grown)
+        rough = self.expected[TOTAL]
+        # Where in its buckets a reason's durations lie is its own, and stays.
+        self.expected[TOTAL] = _scaled(rough, self.total, self.hist @ _MIDDLES, 1.0)
+        self.order = _by_size(rough)
+        return self.expected
+
+    def spent(self, ns: U64) -> None:
+        """By how much `total` did: which part of it is user space, say, is a reason's own, too."""
+        for name in OUTSIDE[1:]:
+            if name in (self._old.dtype.names or ()):
+                part = _take(_wide(self._old[name]), self._at)
+                if part.any():
+                    self.expected[name] = _scaled(ns, part, self.total, 0.0)
+
+
+def _back(values: U64, order: I64) -> U64:
+    """What values[order] was made of."""
+    found = np.empty_like(values)
+    found[order] = values
+    return found
 
 
 def _check_reasons(threads: Array, cells: Array) -> None:
@@ -231,6 +302,21 @@ class _Writer:
         self.column(_zigzag(grown))
         return _expected(len(change), *np.divmod(where, BUCKETS), grown)
 
+    def by_size(self, hist: U64, old: U64) -> tuple[I64, I64, U64]:
+        """The same, of those that were not 0 in the order of what they were; then as above of those that were.
+
+        Which buckets changed, and by how much.
+        """
+        change = (hist - old).reshape(-1)
+        where, order = np.flatnonzero(change), _order(old)
+        self.column(np.array([len(order)], "u8"))
+        self.column(change[order])  # they never become less, so the sign would be for nothing
+        fresh = where[old.reshape(-1)[where] == 0]
+        self.column(np.array([len(fresh)], "u8"))
+        self.column(np.diff(fresh, prepend=-1).astype("u8"))
+        self.column(_zigzag(change[fresh]))
+        return where >> _SHIFT, where & BUCKETS - 1, change[where]
+
 
 class _Reader:
     def __init__(self, data: bytes) -> None:
@@ -262,21 +348,32 @@ class _Reader:
         """The ids and rows of a table, of which there are not more; `old` has the columns that are wanted."""
         ids, at = self.ids(old_ids, most)
         rows = old.copy() if at is None else np.zeros(len(ids), old.dtype)
-        expected, ended = dict[str, U64](), np.zeros(len(ids), bool)
+        expected, ended = Expected(), np.zeros(len(ids), bool)
+        guess = None
         for name in names:
             wanted = name in (old.dtype.names or ())
-            if name == HIST:
-                row, bucket, grown = self.buckets(len(ids))
+            if name in (HIST, BY_SIZE):
+                wanted = HIST in (old.dtype.names or ())
+                if name == BY_SIZE and wanted:
+                    guess = _Guess(old, at)
+                    row, bucket, grown = self.by_size(len(ids), guess.hist)
+                else:
+                    row, bucket, grown = self.buckets(len(ids)) if name == HIST else self.by_size(len(ids), None)
                 if wanted:
                     if at is not None:
                         rows[HIST][at >= 0] = old[HIST][at[at >= 0]]
                     first = rows.dtype.fields[HIST][1] // 8 if rows.dtype.fields else 0
                     rows.view("u8")[row * (rows.itemsize // 8) + first + bucket] += grown
-                expected = _expected(len(ids), row, bucket, grown)
+                expected = guess.grown(row, bucket, grown) if guess else _expected(len(ids), row, bucket, grown)
             elif name == ENDED:
                 ended = np.unpackbits(self.column((len(ids) + 7) // 8).astype("u1"), count=len(ids)).astype(bool)
             else:
-                change = _unzigzag(self.column(len(ids))) + expected.get(name, np.uint64(0))
+                values = self.column(len(ids))
+                if guess and name == TOTAL:
+                    values = _back(values, guess.order)
+                change = _unzigzag(values) + expected.get(name, np.uint64(0))
+                if guess and name == TOTAL:
+                    guess.spent(change)
                 if wanted:
                     values = _take(_wide(old[name]), at) + change
                     if old.dtype[name].itemsize < 8 and values.max(initial=0) >> np.uint64(32):
@@ -294,6 +391,8 @@ class _Reader:
         for name in names:
             if name == HIST:
                 self.buckets(count)
+            elif name == BY_SIZE:
+                self.by_size(count, None)
             else:
                 self.column((count + 7) // 8 if name == ENDED else count)
 
@@ -310,6 +409,24 @@ class _Reader:
             raise BadFrame("a bucket beyond the last")
         # Shifts take a tenth of the time of a division, which numpy does not replace by them.
         return where >> _SHIFT, where & BUCKETS - 1, _unzigzag(self.column(count))
+
+    def by_size(self, cells: int, old: U64 | None) -> tuple[I64, I64, U64]:
+        """The same, as _Writer.by_size has it. old: the histograms before; None where nobody wants to know."""
+        count = int(self.column(1)[0])
+        if old is None:
+            if count > cells * BUCKETS:
+                raise BadFrame("more buckets than there are")
+            self.column(count)
+            return self.buckets(cells)
+        order = _order(old)
+        if count != len(order):
+            raise BadFrame("buckets of another histogram")
+        change = np.zeros(cells * BUCKETS, "u8")
+        change[order] = self.column(count)
+        row, bucket, grown = self.buckets(cells)
+        change[(row << _SHIFT) + bucket] += grown
+        where = np.flatnonzero(change)
+        return where >> _SHIFT, where & BUCKETS - 1, change[where]
 
     def end(self) -> None:
         if self.at != len(self.data):

@@ -23,8 +23,9 @@ The file is a SQLite database; `sqlite3 FILE` shows it:
 
     SELECT name, sum(exits) FROM exits JOIN reasons USING (isa, code) GROUP BY name;
 
-Sample n is packed as what changed since sample n & (n - 1), the first of every 32 for itself: so any of them is
-at most six frames away, and half of the frames hold one interval's changes only.
+Sample n is packed as what changed since the one before; every 12th since the 12th before, every 96th since the 96th
+before, and the first of every 480 stands for itself: so any of them is at most 23 frames away, and nearly all hold one
+interval's changes only. (Formats 1 and 2: since sample n & (n - 1), the first of every 32 for itself.)
 
 A sample is one transaction with SQLite's rollback journal and synchronous=FULL: after kill -9 or a power cut, the
 file has all samples up to the last whole one. With a write-ahead log, the newest samples would be in a second
@@ -58,7 +59,8 @@ CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
 SCHEMA = SCHEMA2 + SEEN
 ALIAS, QUOTA = "alias", "quota"
 STANDING = {"running", "stopped", "paused", "ended", "gone"}
-GROUP = 32  # samples; the first of each stands for itself
+STEPS = (1, 12, 96)  # samples that a frame is packed against: see base()
+GROUP = 480  # samples; the first of each stands for itself
 # Columns of samples and what a Snapshot calls them.
 SCALARS = {
     "lost": "lost",
@@ -96,9 +98,11 @@ class BadFrame(Exception):
     """This is no frame, or nothing else that a recording may hold."""
 
 
-def base(sample: int) -> int | None:
+def base(sample: int, version: int = FORMAT) -> int | None:
     """The sample that another is packed against; None where it stands for itself."""
-    return sample & (sample - 1) if sample % GROUP else None
+    if version < 3:
+        return sample & (sample - 1) if sample % 32 else None
+    return sample - max(step for step in STEPS if sample % step == 0) if sample % GROUP else None
 
 
 def words(error: Exception) -> str:

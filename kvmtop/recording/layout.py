@@ -28,7 +28,7 @@ from ..model.vocabulary import OUTSIDE, STATES
 from . import seen
 from .format import MOST_COLUMNS, BadFrame
 
-HIST, ENDED = "hist", "ended"
+HIST, BY_SIZE, TOTAL, ENDED = "hist", "hist_by_size", "total", "ended"
 LONGEST = 64  # letters of a name
 
 _PARTS = {"states": STATES, "open": tuple(f"open_{state}" for state in OUTSIDE)}
@@ -53,7 +53,7 @@ class Layout:
         threads = flat(np.zeros(0, THREAD)).dtype.names or ()
         cells = (name for name in CELL.names or () if name not in ("next", HIST))
         columns = tuple(name for name in threads if name not in STATES or name in told)
-        tables = {"threads": columns, "cells": (HIST, *cells, ENDED), "cpus": ("cpu",), "sample": ("wall_ns",)}
+        tables = {"threads": columns, "cells": (BY_SIZE, *cells, ENDED), "cpus": ("cpu",), "sample": ("wall_ns",)}
         looked = {kind: dtype.names or () for kind, dtype in seen.KINDS_OF_TABLES.items()}
         return cls({**tables, "others": OTHERS.names or (), **looked}, told)
 

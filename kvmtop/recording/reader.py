@@ -285,11 +285,11 @@ class Recording:
                 self._folder.cleanup()
 
     def _at(self, n: int) -> tuple[codec.Counters, Snapshot]:
-        against = base(n)
+        against = base(n, self._format)
         if n in self._kept:
             while against is not None and against in self._kept:  # what its neighbours are packed against, too
                 self._kept.move_to_end(against)
-                against = base(against)
+                against = base(against, self._format)
             self._kept.move_to_end(n)
             return self._kept[n]
         before = self._nothing if against is None else self._at(against)[0]

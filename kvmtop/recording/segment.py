@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from .format import MOST_CHANGES, MOST_SAMPLES, MOST_TIME, BadFrame
 from .reader import Recording
 
 Run = tuple[str, str, int]
+STEP = 2.0  # s
 
 
 class _Brief(Recording):
@@ -72,6 +75,9 @@ class Segment:
         found = _Brief(path)
         try:
             segment = cls.of(found)
+            # Whoever wrote it named it by the clock of its first sample: that one knows, if the file says another time.
+            if abs(_named(path) - _first(segment)) > STEP:
+                segment = cls(**{**vars(segment), "began": _began(segment)})
             if not (pids or selection.patterns):
                 return segment
             with found._explained():
@@ -79,6 +85,33 @@ class Segment:
             return cls(**{**vars(segment), "wanted": wanted})
         finally:
             found.free()
+
+
+def _first(segment: Segment) -> float:
+    """When its first sample was taken, s since 1970, as the file says."""
+    return segment.began + (int(segment.times[0]) - segment.start_ns) / 1e9
+
+
+def _named(path: Path) -> float:
+    """The same, as its name says; nan: it does not."""
+    try:
+        return (
+            datetime.strptime(path.name[: len("2026-11-30T171200Z")], "%Y-%m-%dT%H%M%SZ")
+            .replace(tzinfo=UTC)
+            .timestamp()
+        )
+    except ValueError:
+        return math.nan
+
+
+def _began(segment: Segment) -> float:
+    """When its run began by the clock of its first sample. Raises KvmtopError."""
+    recording = Recording(segment.path)
+    try:
+        wall = recording.at(0).wall_ns
+    finally:
+        recording.free()
+    return wall / 1e9 + segment.began - _first(segment) if wall else segment.began
 
 
 def paths(folder: Path) -> list[Path]:

@@ -146,9 +146,6 @@ class Store:
             self._shifts[one.start_ns] = shift
             ends[begin:end] += shift
             begins[begin:end] = np.concatenate([[start], time_ns[begin : end - 1]]) + shift
-            if before[begin] >= 0 and end - begin > 1:  # it may say how many there were since the start
-                share = (ends[begin] - begins[begin]) / max(int(ends[begin + 1] - begins[begin + 1]), 1)
-                exits[begin] = min(int(exits[begin]), round(int(exits[begin + 1]) * float(share)))
             last = int(ends[end - 1])
             newest[one.run] = end - 1
         self._before, self._exits, self._ends, self._begins = before, exits, ends, begins

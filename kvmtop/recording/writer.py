@@ -36,6 +36,7 @@ from .format import (
     MOST_VMS,
     SCALARS,
     SCHEMA,
+    STEPS,
     BadFrame,
     base,
     words,
@@ -227,9 +228,7 @@ class Recorder(Wrapper):
                 id, vcpu = int(snapshot.threads["id"][row]), int(snapshot.threads["vcpu"][row])
                 put("INSERT INTO vcpus VALUES (?, ?, ?, ?, ?)", (n, thread, *unpack(id), vcpu))
         self._sums, self._vms, self._threads = sums, vms, set(threads)
-        chain = {n}
-        while (last := min(chain)) % GROUP:
-            chain.add(last & (last - 1))
+        chain = {n - n % step for step in (*STEPS, GROUP)}
         self._bases = {m: self._bases.get(m, counters) for m in chain}
         self._next = n + 1
 

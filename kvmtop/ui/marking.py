@@ -18,7 +18,7 @@ BREATH = 0.02  # s between two: the screen comes first
 class Marking:
     """Looks in a thread of its own, and for the next finding when it is asked to."""
 
-    def __init__(self, store: Store, limits: Limits, idle: Callable[[], bool], told: Callable[[], None]) -> None:
+    def __init__(self, store: Store, limits: Limits, idle: Callable[[], bool], told: Callable[[], object]) -> None:
         """idle: whether there is time to look; told: called after each interval, from the thread."""
         self._store, self._limits, self._idle, self._told = store, limits, idle, told
         self._ending = threading.Event()
@@ -41,7 +41,7 @@ class Marking:
         self._wish += 1
         self._ending.set()
 
-    def find(self, n: int, by: int, found: Callable[[int | None], None], at: Callable[[int], None]) -> None:
+    def find(self, n: int, by: int, found: Callable[[int | None], object], at: Callable[[int], object]) -> None:
         """The next finding (by: 1) or the last (-1); at: how far it is. Both are called from a thread.
 
         It gives up where another one is asked for.

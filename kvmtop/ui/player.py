@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.message import Message
 from textual.widgets import Input
 
 from .. import units
@@ -33,7 +34,32 @@ from .viewpoint import Viewpoint
 
 DAY = 86_400.0  # s
 ZONED = 100  # columns
-TELL = 0.3  # s between two words on how far it is
+
+
+class Coming(Message):
+    """From a thread; of several only the newest matters."""
+
+    def can_replace(self, message: Message) -> bool:
+        """Coalesce where drawing cannot keep up."""
+        return isinstance(message, type(self))
+
+
+class Marked(Coming):
+    """An interval was looked at."""
+
+
+@dataclass
+class Searching(Coming):
+    """How far the search for a finding is."""
+
+    place: int
+
+
+@dataclass
+class Found(Message):
+    """Where the finding is that was asked for; None: there is none."""
+
+    place: int | None
 
 
 class Player(KvmtopApp):
@@ -53,9 +79,9 @@ class Player(KvmtopApp):
         """As KvmtopApp's."""
         super().__init__(replay, viewpoint, dump, isa, labels, config)
         self.replay = replay
-        self.marking = Marking(replay.recording, self.viewpoint.limits, self._idle, self._marked)
+        self.marking = Marking(replay.recording, self.viewpoint.limits, self._idle, lambda: self.post_message(Marked()))
         self._right = ""
-        self._searching = ""  # where somebody waits for a finding, in words
+        self._searching = 0  # in which direction somebody waits for a finding
 
     def compose(self) -> ComposeResult:
         """The timeline is the last line but the keys."""
@@ -84,9 +110,9 @@ class Player(KvmtopApp):
         recording = self.replay.recording
         length = max(int(recording.times[-1]) - recording.start_ns, 1)
         local = time.localtime(wall)
-        # Of more than a day, which one; and of which zone it is, where there is room for it.
+        # Of more than a day, which one; and by which zone's clock.
         day = "%a %d %b " if recording.last - recording.first > DAY else ""
-        clock = time.strftime(f"{day}%H:%M:%S{' %Z' if self.size.width >= ZONED else ''}", local)
+        clock = time.strftime(f"{day}%H:%M:%S %Z", local)
         self._right = units.clock(length)
         self.query_one(Timeline).show(now / length, f"{clock} {units.clock(now)}", self._right + self._looked_at())
 
@@ -124,10 +150,9 @@ class Player(KvmtopApp):
     def _idle(self) -> bool:
         return self.replay.resting and not self._searching
 
-    def _marked(self) -> None:
-        """In another thread."""
-        with contextlib.suppress(RuntimeError):  # it has ended meanwhile
-            self.call_from_thread(self._show_marks)
+    def on_marked(self, event: Marked) -> None:
+        """An interval was looked at."""
+        self._show_marks()
 
     def _show_marks(self) -> None:
         if self.is_running:
@@ -138,44 +163,33 @@ class Player(KvmtopApp):
 
     def action_find(self, by: int) -> None:
         """The next finding, or the last."""
+        self._searching = by
         start = self.replay.hold()
+        self.marking.find(start, by, lambda n: self.post_message(Found(n)), lambda n: self.post_message(Searching(n)))
 
-        def found(place: int | None) -> None:
-            def go() -> None:
-                self._searching = ""
-                if place is not None:
-                    self._show_marks()
-                    self.replay.go_to_interval(place)
-                else:
-                    self.notify(f"No finding begins {'after' if by > 0 else 'before'} this interval.")
-                self.redraw_frame()
+    def on_found(self, event: Found) -> None:
+        """Go there, if somebody still waits for it."""
+        by, self._searching = self._searching, 0
+        if not by or not self.is_running:
+            return
+        if event.place is None:
+            self.notify(f"No finding begins {'after' if by > 0 else 'before'} this interval.")
+        else:
+            self._show_marks()
+            self.replay.go_to_interval(event.place)
+        self.redraw_frame()
 
-            with contextlib.suppress(RuntimeError):
-                self.call_from_thread(go)
-
-        told = 0.0
-
-        def at(place: int) -> None:
-            nonlocal told
-            if time.monotonic() < told + TELL:
-                return
-            told = time.monotonic()
-            with contextlib.suppress(RuntimeError):
-                self.call_from_thread(self._search_at, place)
-
-        self._searching = "looking for a finding …"
-        self.marking.find(start, by, found, at)
-
-    def _search_at(self, place: int) -> None:
-        if self._searching:
-            self.doing = f"looking for a finding: {place:,} of {len(self.replay.recording):,}"
+    def on_searching(self, event: Searching) -> None:
+        """How far it is."""
+        if self._searching and self.is_running:
+            self.doing = f"looking for a finding: {event.place:,} of {len(self.replay.recording):,}"
             self.redraw_frame()
             self.doing = ""
 
     def _elsewhere(self) -> None:
         """Somebody goes somewhere: nobody waits for a finding any more."""
         self.marking.give_up()
-        self._searching = ""
+        self._searching = 0
 
     def action_moment(self) -> None:
         """Ask for it."""

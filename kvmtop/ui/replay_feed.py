@@ -15,7 +15,7 @@ from ..model.interval import diff
 from ..model.session import Session
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import DetailRequest, isa_name
-from ..recording.format import GROUP
+from ..recording.format import STEPS
 from ..recording.reader import Recording
 from ..recording.store_reader import Dropped, Store
 from .feed import POINTS, Reading
@@ -275,5 +275,6 @@ class ReplayFeed:
 
 
 def handy(n: int, count: int) -> int:
-    """In a long recording, a sample near n that can be had with the one before it from two frames; not at the ends."""
-    return n if count < 2 * GROUP * SEEK or n in (0, count - 1) else n - n % GROUP + 1
+    """In a long recording, a sample near n that can be had with the one before it from few frames; not at the ends."""
+    near = STEPS[-1]
+    return n if count < 2 * near * SEEK or n in (0, count - 1) else n - n % near + 1

@@ -51,7 +51,7 @@ def test_other_tables(file: Path, change: Callable[[sqlite3.Connection], None]) 
         ("UPDATE columns SET name = 'id' WHERE position = 2", "a column twice"),
         ("UPDATE columns SET name = hex(zeroblob(33)) WHERE position = 2", "too long a name"),
         ("DELETE FROM columns", "damaged"),
-        ("DELETE FROM columns WHERE name = 'hist'", "damaged"),
+        ("DELETE FROM columns WHERE name = 'hist_by_size'", "damaged"),
         ("PRAGMA application_id=7", "not a recording of kvmtop"),
         ("PRAGMA journal_mode=WAL", "another mode of SQLite"),
         ("DELETE FROM runs", "ended before the first interval"),

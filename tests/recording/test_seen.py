@@ -33,6 +33,12 @@ from ..support.recordings import LEFT_OUT, complaint, look_at_all, record, same
 from ..support.watched import EVERYTHING, Watched
 
 
+NOT_STORED = {
+    "Snapshot.timeline": "single exits of a moment: kvmtop trace writes them",
+    "Snapshot.base": "what whoever reads one of several runs compares with",
+}
+
+
 def differences(name: str, found: Any, told: Any) -> Iterator[str]:
     """Which parts of it are not the same, by their names."""
     if isinstance(told, (Snapshot, Details, Scheduling, Stacks, Apic)):
@@ -45,7 +51,7 @@ def differences(name: str, found: Any, told: Any) -> Iterator[str]:
                 (getattr(one, field.name) for one in (found, told)),
             )
             # What is counted from has counters alone: nobody looks up what was called how then.
-            if field.name != "base":
+            if full != "Stacks.base":
                 yield from differences(full, its, whole)
             elif not same(its, whole) or its.time_ns != whole.time_ns or its.start_ns != whole.start_ns:
                 yield full
@@ -96,6 +102,8 @@ def test_every_field_comes_back(run: tuple[Path, list[Snapshot]]) -> None:
         (Stacks, [one.stacks for one in snapshots if one.stacks]),
     ):
         for field in fields(cls):
+            if f"{cls.__name__}.{field.name}" in NOT_STORED:
+                continue
             values = [getattr(part, field.name) for part in parts]
             filled = any(len(value) if hasattr(value, "__len__") else value for value in values)
             assert filled, f"{cls.__name__}.{field.name}"
@@ -324,7 +332,7 @@ def test_as_many_rows_as_there_may_be_take_little_memory(file: Path, monkeypatch
         host.look_at()
         recorder = Recorder(host, file)
         recorder.read()
-        recorder._end()
+        recorder.end()
     assert file.stat().st_size < 100_000
     code = (
         "import resource, sys; from pathlib import Path; from kvmtop.recording.reader import Recording;"

@@ -19,7 +19,10 @@ from kvmtop.model.snapshot import Snapshot
 from kvmtop.output import summary
 from kvmtop.recording import store_reader
 from kvmtop.recording.moment import words
+from kvmtop.recording.store import Folder
+from kvmtop.recording.store import Store as Writer
 from kvmtop.recording.store_reader import Dropped, Store
+from kvmtop.recording.writing import Limits
 
 from ..support.fake import SECOND
 from ..support.recordings import equal
@@ -54,7 +57,7 @@ def test_segments_of_a_run_are_one_recording(store: tuple[Path, list[Snapshot], 
     assert len(found._open) <= store_reader.MOST_OPEN < len(found._segments)
     assert (np.diff(found.times) > 0).all() and (found.begins[1:] >= found.times[:-1]).all()
     exits = [sum(r[1] for r in one) for one in expected]  # type: ignore[index]
-    assert [n for n in range(110) if found.exits[n] != exits[n]] == [40, 73, 90]  # about as many as in the next one
+    assert found.exits.tolist() == exits
 
 
 def test_between_runs_nothing_is_known(store: tuple[Path, list[Snapshot], list[Snapshot]]) -> None:
@@ -199,7 +202,7 @@ def test_one_that_is_being_written_is_read_to_its_newest_sample(tmp_path: Path) 
     recorder.read()
     assert len(found) == 15
     assert [equal(found.at(n), run[n]) for n in range(15)] == [True] * 15
-    recorder._end()
+    recorder.end()
 
 
 def test_some_vms(tmp_path: Path) -> None:
@@ -222,3 +225,17 @@ def test_a_foreign_runs_row_is_no_traceback(tmp_path: Path) -> None:
             database.execute(f"UPDATE runs SET {column} = ?", (value,))
             database.commit()
         assert len(Store(tmp_path)) == 5
+
+
+def test_what_kvmtop_record_writes(tmp_path: Path) -> None:
+    """Its segments, under another clock than this machine's: what they are named by is the host's."""
+    host = Dated()
+    writer = Writer(host, Folder(tmp_path / "store", replace(Limits(), segment=60_000)))
+    run = [writer.read() for _ in range(60)]
+    run.append(writer.close())
+    found = Store(tmp_path / "store")
+    assert len(found._segments) > 1 and len(found) == 60 and found.trouble is None
+    assert all(equal(found.at(n), run[n]) for n in range(60))
+    assert found.find(BEGAN + 30.5) == 30 and abs(found.first - BEGAN) < 0.01
+    assert found.exits.sum() == sum(r.count for r in by_reason(diff(None, run[59])))
+    assert summary.text(found.close()) == summary.text(run[-1])

@@ -35,17 +35,18 @@ class Dated(Busy):
 def write(folder: Path, host: Dated, lengths: Sequence[int], final: bool = True) -> list[Snapshot]:
     """A run in segments of so many samples. All Snapshots of it; at the end the final one, if there shall be one."""
     folder.mkdir(exist_ok=True)
-    found: list[Snapshot] = []
+    found, sums = list[Snapshot](), None
     for number, length in enumerate(lengths):
         path = (
             folder
             / f"{time.strftime('%Y-%m-%dT%H%M%SZ', time.gmtime(host.began + (host.now - host.start) / SECOND))}.kvmtop"
         )
-        recorder = Recorder(host, path, "a made-up host")
+        recorder = Recorder(host, path, "a made-up host", sums=sums)
         found += [recorder.read() for _ in range(length)]
         if final and number == len(lengths) - 1:
             found.append(recorder.close())
-        recorder._end()
+        recorder.end()
+        sums = recorder.sums
         assert recorder.trouble is None
         with closing(sqlite3.connect(path)) as database:
             database.execute("UPDATE runs SET began = ?", (host.began,))
