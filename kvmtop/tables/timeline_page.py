@@ -244,7 +244,12 @@ class Drawn:
         kind = KINDS[int(row["kind"]) % len(KINDS)]
         if not kind or row["reason"] == NO_REASON:
             return ""
-        return self._cast.labels.what(kind, int(row["value"]), int(row["extra"]))
+        return self._labels(row).what(kind, int(row["value"]), int(row["extra"]))
+
+    def _labels(self, row: np.void) -> Labels:
+        """Symbols and memory map are the VM's own, not those of a guest in it."""
+        labels = self._cast.labels
+        return Labels(labels.names) if row["isa"] & NESTED else labels
 
     def _woken(self, piece: np.void) -> str:
         """Who ended the sleep before this wait; empty: not known."""
@@ -289,7 +294,7 @@ class Drawn:
                 short += [*([(", ", "")] if short else []), (f"{units.percent(share)} {state}", state)]
         found: list[tuple[str, Runs]] = [("In short", short)] if short else []
         if row["rip"]:
-            found.append(("Guest code", [(self._cast.labels.what("rip", int(row["rip"]), 0), "")]))
+            found.append(("Guest code", [(self._labels(row).what("rip", int(row["rip"]), 0), "")]))
         if row["reason"] != NO_REASON:
             isa = int(row["isa"])
             level = "of a nested guest (L2)" if isa & NESTED else "of this VM's own (L1)"

@@ -12,6 +12,7 @@ from kvmtop.model.arrays import Array
 from kvmtop.model.keys import pack
 from kvmtop.model.timeline import A_TASK, AN_INTERRUPT, NO_REASON, Stretch
 from kvmtop.model.vocabulary import KINDS, NESTED, REFLECTED, SVM
+from kvmtop.reference.guest_symbols import Symbols
 from kvmtop.reference.labels import Labels
 from kvmtop.tables.timeline_page import Cast, Drawn
 from kvmtop.tables.timeline_view import NOBODY, STATES, UNKNOWN, Window
@@ -97,6 +98,14 @@ def test_what_is_known_of_an_exit_that_is_not_whole() -> None:
 def test_whose_exit_it_was(isa: int, said: str) -> None:
     lines = dict(sheet(exits((0, 10, 50), isa=isa, rip=0x1234)).happened(ONE, 0).lines)
     assert lines["Level"] == [(said, "")] and lines["Guest code"] == [("0x1234 (user)", "")]
+
+
+def test_a_nested_guests_code_has_no_name_of_the_vms_symbols() -> None:
+    labels = Labels(NAMES, Symbols([(0x1000, "main")]))
+    for isa, name in ((SVM, "0x1234 main+0x234 (user)"), (SVM | NESTED, "0x1234 (user)")):
+        rows = exits((0, 10, 50), isa=isa, rip=0x1234)
+        one = Drawn(Stretch(PID, START, START + 100_000, rows, spans()), replace(CAST, labels=labels))
+        assert dict(one.happened(ONE, 0).lines)["Guest code"] == [(name, "")]
 
 
 def test_a_band_has_two_steps_a_cell_and_what_is_in_view() -> None:
