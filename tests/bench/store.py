@@ -40,7 +40,7 @@ def make(folder: Path, vcpus: int, hours: int) -> None:
     recorder = Recorder(source, first)
     for _ in range(STRETCH):
         recorder.read()
-    recorder._end()
+    recorder.end()
     with closing(sqlite3.connect(first)) as database:
         rows = dict(database.execute("SELECT sample, frame FROM frames"))
         ((start,),) = database.execute("SELECT start_ns FROM runs")

@@ -32,6 +32,12 @@ from kvmtop.reference.labels import Labels
 from ..support.recordings import LEFT_OUT, complaint, look_at_all, record, same
 from ..support.watched import EVERYTHING, Watched
 
+# Fields that no recording has, and why. Whoever adds one stores it, or says so here.
+NOT_STORED = {
+    "Snapshot.base": "a store's reader knows it from the segment before",
+    "Snapshot.timeline": "each single exit of the last moments: what is slow of it is stored",
+}
+
 
 def differences(name: str, found: Any, told: Any) -> Iterator[str]:
     """Which parts of it are not the same, by their names."""
@@ -44,8 +50,10 @@ def differences(name: str, found: Any, told: Any) -> Iterator[str]:
                 f"{type(told).__name__}.{field.name}",
                 (getattr(one, field.name) for one in (found, told)),
             )
+            if full in NOT_STORED:
+                continue
             # What is counted from has counters alone: nobody looks up what was called how then.
-            if field.name != "base":
+            if full != "Stacks.base":
                 yield from differences(full, its, whole)
             elif not same(its, whole) or its.time_ns != whole.time_ns or its.start_ns != whole.start_ns:
                 yield full
@@ -88,14 +96,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Snapshot]]
 
 def test_every_field_comes_back(run: tuple[Path, list[Snapshot]]) -> None:
     file, snapshots = run
-    # Whoever adds a field to these stores it, too: each has something in one of them, so that its loss is seen.
+    # Each has something in one of them, so that its loss is seen.
     for cls, parts in (
         (Snapshot, snapshots),
         (Details, [one.details for one in snapshots if one.details]),
         (Scheduling, [one.scheduling for one in snapshots if one.scheduling]),
         (Stacks, [one.stacks for one in snapshots if one.stacks]),
     ):
-        for field in fields(cls):
+        for field in [one for one in fields(cls) if f"{cls.__name__}.{one.name}" not in NOT_STORED]:
             values = [getattr(part, field.name) for part in parts]
             filled = any(len(value) if hasattr(value, "__len__") else value for value in values)
             assert filled, f"{cls.__name__}.{field.name}"
@@ -259,7 +267,8 @@ def test_changed_tables(file: Path, sql: str, words: str | None) -> None:
         ("off", "state", 0, "a state that there is not"),
         ("off", "isa", -1, "a reason that there cannot be"),
         ("off", "ns", -(1 << 63), None),
-        ("on", "samples", -5, None),
+        ("on", "samples", -5, "less than a sample"),
+        ("on", "samples", 0, "less than a sample"),
     ],
 )
 def test_changed_frames(
@@ -324,7 +333,7 @@ def test_as_many_rows_as_there_may_be_take_little_memory(file: Path, monkeypatch
         host.look_at()
         recorder = Recorder(host, file)
         recorder.read()
-        recorder._end()
+        recorder.end()
     assert file.stat().st_size < 100_000
     code = (
         "import resource, sys; from pathlib import Path; from kvmtop.recording.reader import Recording;"

@@ -199,7 +199,7 @@ def test_one_that_is_being_written_is_read_to_its_newest_sample(tmp_path: Path) 
     recorder.read()
     assert len(found) == 15
     assert [equal(found.at(n), run[n]) for n in range(15)] == [True] * 15
-    recorder._end()
+    recorder.end()
 
 
 def test_some_vms(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def write(folder: Path, host: Dated, lengths: Sequence[int], final: bool = True)
         found += [recorder.read() for _ in range(length)]
         if final and number == len(lengths) - 1:
             found.append(recorder.close())
-        recorder._end()
+        recorder.end()
         assert recorder.trouble is None
         with closing(sqlite3.connect(path)) as database:
             database.execute("UPDATE runs SET began = ?", (host.began,))
