@@ -347,6 +347,8 @@ class Unpacker:
         for _, row in self._each(tables, "stacks"):
             off = {self._stack(one): Off(*(one[name] for name in Off._fields)) for _, one in self._each(tables, "off")}
             on = {self._stack(one): one["samples"] for _, one in self._each(tables, "on")}
+            if min(on.values(), default=1) < 1:
+                raise BadFrame("less than a sample")
             numbers = {name: row[name] for name in ("lost", "dropped", "dropped_ns")}
             return Stacks(self._base(row["base"]), _key(row), off, on, **numbers, unnamed=self._text(row["unnamed"]))
         return None

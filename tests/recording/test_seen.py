@@ -267,7 +267,8 @@ def test_changed_tables(file: Path, sql: str, words: str | None) -> None:
         ("off", "state", 0, "a state that there is not"),
         ("off", "isa", -1, "a reason that there cannot be"),
         ("off", "ns", -(1 << 63), None),
-        ("on", "samples", -5, None),
+        ("on", "samples", -5, "less than a sample"),
+        ("on", "samples", 0, "less than a sample"),
     ],
 )
 def test_changed_frames(
