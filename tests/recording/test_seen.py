@@ -324,6 +324,8 @@ def test_as_many_rows_as_there_may_be_take_little_memory(file: Path, monkeypatch
                 rows = np.zeros(seen.MOST[kind], dtype)
                 if kind in ("off", "on"):
                     rows["state"], rows["thread"] = 1, np.arange(len(rows))
+                if kind == "on":
+                    rows["samples"] = 1
                 tables[kind] = np.arange(1, len(rows) + 1, dtype="u8"), rows
         return tables
 
