@@ -8,7 +8,7 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from importlib import resources
 from pathlib import Path
@@ -173,6 +173,32 @@ def test_a_file_begun_in_the_middle_is_complete(tmp_path: Path) -> None:
     second.end()
     for found, told in zip(Recording(tmp_path / "second"), snapshots, strict=True):
         assert told.stacks and not list(differences("Snapshot", found, told))
+
+
+def test_what_could_not_be_written_comes_with_the_next(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The texts of a sample that found no room."""
+    host = Watched()
+    host.look_at()
+    recorder = Recorder(host, file)
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(recorder, "_write", disk_full_after(recorder._write))
+        recorder.add(host.read())
+    told = host.read()
+    recorder.add(told)
+    recorder.end()
+    assert not list(differences("Snapshot", Recording(file).at(0), told))
+
+
+def disk_full_after(write: Callable[..., None]) -> Callable[..., None]:
+    """All is written but the end."""
+
+    def full(*arguments: Any) -> None:
+        recorder = write.__self__  # type: ignore[attr-defined]
+        recorder._describe(arguments[0])
+        recorder._looked(0, arguments[0])
+        raise OSError(28, "No space left on device")
+
+    return full
 
 
 def test_what_was_recorded_before_is_unknown() -> None:
