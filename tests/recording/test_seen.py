@@ -32,7 +32,6 @@ from kvmtop.reference.labels import Labels
 from ..support.recordings import LEFT_OUT, complaint, look_at_all, record, same
 from ..support.watched import EVERYTHING, Watched
 
-
 NOT_STORED = {
     "Snapshot.timeline": "single exits of a moment: kvmtop trace writes them",
     "Snapshot.base": "what whoever reads one of several runs compares with",
