@@ -40,7 +40,7 @@ def test_a_mistyped_command(typed: str, meant: str, capsys: pytest.CaptureFixtur
         ("--doctor --json", "kvmtop doctor"),
         ("--explain hlt", "kvmtop explain [NAME]"),
         ("--explain=48", "kvmtop explain [NAME]"),
-        ("-T 1 record run", "kvmtop record FILE"),
+        ("-T 1 record run", "kvmtop record [FILE|DIR]"),
         ("--vm web01 serve 9960", "kvmtop serve [ADDR:]PORT"),
     ],
 )

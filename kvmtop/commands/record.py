@@ -26,7 +26,7 @@ def parser() -> Parser:
     p = Parser("record", SUMMARY)
     p.add_argument(
         "file",
-        type=Path,
+        type=lambda text: Path(arguments.file_name(text)),
         metavar="FILE|DIR",
         nargs="?",
         help="a file is made anew; in a directory, what is new takes the place of what is oldest. Complete after each"

@@ -65,6 +65,9 @@ class RecordingSpan:
             if all(not one or _SECONDS.fullmatch(one) for one in (begin, end)):
                 first, last = _seconds(recording, float(begin or 0), float(end or "inf"), text)
             else:
+                for one in (begin, end):  # that which is neither is to be named
+                    if one and not _SECONDS.fullmatch(one):
+                        recording.moment(one)
                 first, last = recording.range(begin, end)
             seconds, reasons = _between(recording, first, last)
             return cls(clean(text), seconds, reasons, path, selection, first, last - first)

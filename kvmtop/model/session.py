@@ -61,13 +61,14 @@ class Session:
 
     def since(self, baseline: Snapshot | None) -> Session:
         """A copy whose totals and history count from an earlier Snapshot; this one where they do already."""
-        if baseline is None or baseline is self._baseline:
-            return self
-        if self.last and baseline.start_ns != self.last.start_ns:  # of another run
+        if baseline and self.last and baseline.start_ns != self.last.start_ns:  # of another run
+            baseline = None
+        if baseline is self._baseline:
             return self
         one = self.copy()
         one._baseline = baseline
-        one.history = deque((sample for sample in self.history if sample.time_ns > baseline.time_ns), HISTORY)
+        if baseline:
+            one.history = deque((sample for sample in self.history if sample.time_ns > baseline.time_ns), HISTORY)
         return one
 
     def total(self) -> Interval | None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
+from pathlib import Path
 from typing import TypeVar
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from .. import units
+from .. import bounded, units
 from ..insight.report import Piece, Report, Stood
 from ..model.exit_stats import Reason
 from ..model.session import Line
@@ -31,6 +31,7 @@ NARROW, LOW = 340, 70  # of a reason's histogram
 EDGE = 20  # so near to it a label is not centred
 CARDS = 12  # reasons with a histogram
 LABELS = 6  # times along the axis
+LOOKS = Path(__file__).parents[1] / "data/report.css"
 NO_SCRIPT = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -42,7 +43,7 @@ def html(report: Report) -> str:
     SubElement(head, "meta", {"http-equiv": "Content-Security-Policy", "content": NO_SCRIPT})
     SubElement(head, "meta", name="viewport", content="width=device-width")
     SubElement(head, "title").text = f"kvmtop: {report.origin.host}, {_moment(report.began)}"
-    SubElement(head, "style").text = files("kvmtop").joinpath("data/report.css").read_text("utf-8")
+    SubElement(head, "style").text = bounded.text(LOOKS)
     body = SubElement(root, "body")
     _top(body, report)
     _time(body, report)

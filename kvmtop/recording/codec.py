@@ -4,7 +4,9 @@ A frame is zlib over the tables of a Layout. A table begins with its number of r
 in the earlier Snapshot, and if so the ids, each as its difference from the one before. The columns are differences
 from the row of the same id in the earlier Snapshot (from 0 where it has none). `hist` is the distances between the
 buckets that changed, row after row, and by how much; `count` and `total` after it are differences from what those let
-expect; `ended` is a bit a row. Differences are zigzag (0, -1, 1, -2 become 0, 1, 2, 3), modulo 2**64. A column is a
+expect; `ended` is a bit a row. `hist_by_size` has first what changed where there was something, in the order of how
+much that was; `total` is in the order of what is expected of it, and its parts are, too, from what they were.
+Differences are zigzag (0, -1, 1, -2 become 0, 1, 2, 3), modulo 2**64. A column is a
 byte that says how many bytes its largest number needs, then all lowest bytes, all second ones, and so on: what hardly
 changes becomes runs of zeros, which zlib takes well. It takes well, too, what grows by the same everywhere: the time
 of vCPUs that stay in one state.

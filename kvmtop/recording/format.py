@@ -23,9 +23,10 @@ The file is a SQLite database; `sqlite3 FILE` shows it:
 
     SELECT name, sum(exits) FROM exits JOIN reasons USING (isa, code) GROUP BY name;
 
-Sample n is packed as what changed since the one before; every 12th since the 12th before, every 96th since the 96th
-before, and the first of every 480 stands for itself: so any of them is at most 23 frames away, and nearly all hold one
-interval's changes only. (Formats 1 and 2: since sample n & (n - 1), the first of every 32 for itself.)
+Sample n is packed as what changed since the one before; every 4th since the 4th before, every 16th since the 16th
+before, and so on, and the first of every 512 stands for itself: so any of them is at most 14 frames away, and three of
+four hold one interval's changes only.
+(Formats 1 and 2: since sample n & (n - 1), the first of every 32 for itself.)
 
 A sample is one transaction with SQLite's rollback journal and synchronous=FULL: after kill -9 or a power cut, the
 file has all samples up to the last whole one. With a write-ahead log, the newest samples would be in a second
@@ -59,8 +60,8 @@ CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
 SCHEMA = SCHEMA2 + SEEN
 ALIAS, QUOTA = "alias", "quota"
 STANDING = {"running", "stopped", "paused", "ended", "gone"}
-STEPS = (1, 12, 96)  # samples that a frame is packed against: see base()
-GROUP = 480  # samples; the first of each stands for itself
+STEPS = (1, 4, 16, 64, 256)  # samples that a frame is packed against: see base()
+GROUP = 512  # samples; the first of each stands for itself
 # Columns of samples and what a Snapshot calls them.
 SCALARS = {
     "lost": "lost",

@@ -116,18 +116,17 @@ def narrow(rows: Array, dtype: np.dtype[np.void]) -> Array:
 
 
 class Packer:
-    """Packs the Snapshots of one file. new_texts and new_base: what the last one needs that the file has not yet."""
+    """Packs the Snapshots of one file. new_texts and new_bases: what they need that the file has not yet."""
 
     def __init__(self) -> None:
         self.new_texts: list[tuple[int, str]] = []
-        self.new_base: tuple[int, Snapshot] | None = None
+        self.new_bases: list[tuple[int, Snapshot]] = []
         self._texts: dict[str, int] = {}
         self._base, self._since = 0, NONE  # the number of the last, and its time
         self._numbers: dict[Stack, int] = {}  # of its stacks
 
     def pack(self, snapshot: Snapshot) -> Tables:
         """The tables of a Snapshot, empty ones left out."""
-        self.new_texts, self.new_base = [], None
         found: Tables = {}
         rows: dict[str, tuple[Iterable[int], list[tuple[int, ...]]]] = {}
         counted_by, apic = self._text(snapshot.counted_by or ""), snapshot.apic
@@ -157,6 +156,10 @@ class Packer:
             for kind in ("look", *_LOOKS["look"]):
                 found.pop(kind, None)
         return found
+
+    def written(self) -> None:
+        """The file has what was new."""
+        self.new_texts, self.new_bases = [], []
 
     def _text(self, *lines: str) -> int:
         """Their number, together."""
@@ -201,7 +204,7 @@ class Packer:
     def _stacks(self, stacks: Stacks) -> dict[str, tuple[Iterable[int], list[tuple[int, ...]]]]:
         if self._since != stacks.base.time_ns:
             self._base, self._since = self._base + 1, stacks.base.time_ns
-            self.new_base = self._base, stacks.base
+            self.new_bases.append((self._base, stacks.base))
             self._numbers = {}
         only = (1, *stacks.only) if stacks.only else (0, 0, 0)
         numbers = (stacks.lost, stacks.dropped, stacks.dropped_ns, self._text(stacks.unnamed))
@@ -347,6 +350,8 @@ class Unpacker:
         for _, row in self._each(tables, "stacks"):
             off = {self._stack(one): Off(*(one[name] for name in Off._fields)) for _, one in self._each(tables, "off")}
             on = {self._stack(one): one["samples"] for _, one in self._each(tables, "on")}
+            if min(on.values(), default=1) < 1:
+                raise BadFrame("less than a sample")
             numbers = {name: row[name] for name in ("lost", "dropped", "dropped_ns")}
             return Stacks(self._base(row["base"]), _key(row), off, on, **numbers, unnamed=self._text(row["unnamed"]))
         return None

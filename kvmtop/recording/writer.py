@@ -171,6 +171,8 @@ class Recorder(Wrapper):
                 self._database.execute("BEGIN")
                 self._write(snapshot, final)
                 self._database.execute("COMMIT")
+                self._packer.written()
+                self._slow = self._slow[:0]
         except FAILURES:
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
@@ -237,16 +239,14 @@ class Recorder(Wrapper):
         if (details := snapshot.details) and len(self._slow):
             slow = np.concatenate([self._slow, details.slow])
             snapshot = replace(snapshot, details=replace(details, slow=slow))
-        self._slow = self._slow[:0]
         found, put = codec.Counters.of(snapshot, self._packer.pack(snapshot)), self._database.executemany
         put("INSERT INTO texts VALUES (?, ?)", self._packer.new_texts)
         if snapshot.details and "look" in found.seen:
             marks = ", ".join("?" * (1 + len(seen.SLOW_COLUMNS)))
             rows = [(n, *row) for row in seen.slow_rows(snapshot.details.slow)]
             put(f"INSERT INTO slow (sample, {', '.join(seen.SLOW_COLUMNS)}) VALUES ({marks})", rows)
-        if self._packer.new_base:
-            number, start = self._packer.new_base
-            put("INSERT INTO bases VALUES (?, ?, ?)", [(number, start.time_ns, codec.encode(start, self._layout))])
+        bases = [(number, start.time_ns, codec.encode(start, self._layout)) for number, start in self._packer.new_bases]
+        put("INSERT INTO bases VALUES (?, ?, ?)", bases)
         return found
 
     def _describe(self, snapshot: Snapshot) -> None:

@@ -276,5 +276,5 @@ class ReplayFeed:
 
 def handy(n: int, count: int) -> int:
     """In a long recording, a sample near n that can be had with the one before it from few frames; not at the ends."""
-    near = STEPS[-1]
+    near = STEPS[-2]
     return n if count < 2 * near * SEEK or n in (0, count - 1) else n - n % near + 1

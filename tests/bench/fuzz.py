@@ -194,6 +194,8 @@ def main() -> int:
                 if options.keep:
                     shutil.copy(path, options.keep / f"{at}")
             seed = max(over, seed + 1)
+            if sys.stderr.isatty():
+                print(f"\r{seed - options.seed} files", end=" ", file=sys.stderr)
     for (way, result), count in sorted(results.items()):
         print(f"{way:10} {result:8} {count:6}")
     print(f"{sum(results.values())} files in {time.monotonic() - began:.0f} s, {most >> 10} MB at most")

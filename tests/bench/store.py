@@ -30,7 +30,7 @@ from ..support.fleet import Fleet
 
 HOUR = 3600
 BEGAN = 1_795_500_000  # s since 1970
-STRETCH, PLACES = 192, (1440, 3360)  # samples with frames, and where they are; jumps go into the last third
+STRETCH, PLACES = 192, (1536, 3072)  # samples with frames, and where they are; jumps go into the last third
 
 
 def make(folder: Path, vcpus: int, hours: int) -> None:

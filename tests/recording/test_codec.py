@@ -143,3 +143,25 @@ def test_a_bomb_is_not_unpacked() -> None:
     for bad in (b"", b"x", good[:-1], good + b"x"):
         with pytest.raises(BadFrame):
             codec.decode(bad, LAYOUT)
+
+
+def test_histograms_that_are_not_sorted() -> None:
+    """As recordings of format 2 have them, and as what somebody looked at has."""
+    plain = replace(LAYOUT, tables=LAYOUT.tables | {"cells": ("hist", *LAYOUT.tables["cells"][1:])})
+    host = Fleet(3)
+    before, after = host.read(), host.read()
+    first = codec.decode(codec.encode(before, plain), plain)
+    assert same(codec.decode(codec.encode(after, plain, before), plain, first), after)
+    assert len(codec.encode(after, LAYOUT, before)) < 0.9 * len(codec.encode(after, plain, before))
+
+
+def test_sorted_histograms_of_another_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Fleet(3)
+    before, after = host.read(), host.read()
+    first = codec.decode(codec.encode(before, LAYOUT), LAYOUT)
+    frame = codec.encode(after, LAYOUT, before)
+    assert same(codec.decode(frame, LAYOUT, first), after)
+    fewer = replace(first, cells=first.cells.copy())
+    fewer.cells["hist"][0] = 0
+    with pytest.raises(BadFrame, match="buckets of another histogram"):
+        codec.decode(frame, LAYOUT, fewer)

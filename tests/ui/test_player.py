@@ -266,7 +266,7 @@ async def test_seek(file: Path, clock: Clock) -> None:
 
 def test_a_long_way_ends_where_little_must_be_unpacked() -> None:
     assert [handy(n, 200) for n in (0, 77, 199)] == [0, 77, 199]
-    assert [handy(n, 4000) for n in (0, 77, 95, 96, 3998, 3999)] == [0, 1, 1, 97, 3937, 3999]
+    assert [handy(n, 4000) for n in (0, 77, 95, 96, 3998, 3999)] == [0, 65, 65, 65, 3969, 3999]
     assert all(base(handy(n, 4000)) == handy(n, 4000) - 1 for n in range(1, 3999))
 
 
