@@ -138,8 +138,8 @@ class Store:
             before[begin] = newest.get(one.run, -1)
             follows = before[begin] >= 0
             start = time_ns[before[begin]] if before[begin] >= 0 else one.start_ns
-            if before[begin] < 0 and _joined_late(one):
-                # The run's beginning is gone: its first sample is what the others count from.
+            if before[begin] < 0 and not self._single and _joined_late(one):
+                # The run's beginning has been dropped: its first sample is what the others count from.
                 shown[begin], start = False, time_ns[begin]
             if not follows:
                 shift = max(clocks[number] - clocks[0], last - int(start)) if number else 0
