@@ -20,7 +20,7 @@ from kvmtop.ending import Ending
 
 from .support.program import KVMTOP, ROOT
 
-DELAYS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.3, 1.5)
+DELAYS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.3, 1.5, 3.0, 6.0)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # The command, which says when it has begun: before that there is Python alone, and its own traceback.
 COMMAND = [

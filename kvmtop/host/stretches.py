@@ -28,6 +28,7 @@ OLDEST = 60_000_000_000  # ns
 PIECE, LONG = 2_000, 1_000_000_000  # records that are kept as one, and ns
 OF_ONE = 50_000  # of them of one VM, for its last moments
 SKEW = 1_000_000  # ns that CPUs' clocks may differ by
+TRIES = 4  # to read what changes
 LATER = 20_000_000  # ns after the end, until a slow exit's surroundings are taken: what lasts still is known by then
 
 
@@ -53,6 +54,7 @@ class _Cut:
     exits: Array
     spans: Array
     opens: Array  # dtype OPEN, at now_ns
+    changing: list[int]  # threads whose row was written whenever it was read: what they do is in the rings
     running: list[tuple[int, int]]  # the same
     now_ns: int
     lost: int
@@ -166,9 +168,7 @@ class Stretches:
     def _cut(self, pid: int, start: int, stop: int, slow: tuple[int, int, int] | None) -> _Cut:
         """To be called with the lock, after all up to `stop` was taken."""
         now = time.monotonic_ns()
-        opens, again = self._probes.opens(), self._probes.opens()
-        if len(opens) == len(again):  # what changes just now is not whole
-            opens = opens[opens == again]
+        opens, changing = self._opens(pid)
         running = self._probes.running()
         self._take()
         parts = [one for one in self._taken if one.until_ns >= start]
@@ -180,8 +180,21 @@ class Stretches:
         exits = exits[(exits["end_ns"] > start) & (_since(exits) < stop)]
         spans = spans[(spans["end_ns"] > start) & (spans["begin_ns"] < stop)]
         lost = sum(one.lost for one in parts if one.since_ns <= stop)
-        opens = opens[unpack(opens["id"])[0] == pid]
-        return _Cut(pid, start, stop, slow, exits, spans, opens, running, now, lost)
+        return _Cut(pid, start, stop, slow, exits, spans, opens, changing, running, now, lost)
+
+    def _opens(self, pid: int) -> tuple[Array, list[int]]:
+        """What is not over of a VM's threads, and the threads of which that cannot be read whole."""
+        before = self._probes.opens()
+        found = dict[int, Array]()
+        for _ in range(TRIES):
+            rows = self._probes.opens()
+            if len(rows) == len(before):
+                whole = rows[(rows == before) & (unpack(rows["id"])[0] == pid)]
+                found |= {int(row["id"]): row for row in whole if int(row["id"]) not in found}
+            before = rows
+        mine = before["id"][unpack(before["id"])[0] == pid].tolist()
+        opens = np.array([*found.values()], before.dtype) if found else before[:0]
+        return opens, [thread for thread in mine if thread not in found]
 
     def read(self, snapshot: Snapshot) -> Timeline | None:
         """What is kept now; snapshot: of the counters, just taken. None while nobody looks."""
@@ -210,9 +223,11 @@ class Stretches:
         """With what had not ended when it was taken."""
         assert self._first is not None
         first, last = (rows[unpack(rows["id"])[0] == cut.pid] for rows in (self._first, snapshot.threads))
+        first = first[~np.isin(first["id"], np.array(cut.changing, "u8"))]
         exits, spans = still_open(first, last, cut.opens, self._since_ns, cut.now_ns)
         # The rings were read after that: what ended between is in both.
         exits = exits[~_among(exits, cut.exits, "id", cut.now_ns)]
+        exits = exits[(exits["guest_ns"] == 0) | ~_among(exits, cut.exits, "id", cut.now_ns, "guest_ns")]
         spans = spans[~_among(spans, cut.spans, "id", cut.now_ns)]
         exits = np.concatenate([cut.exits, exits])
         exits = exits[(exits["end_ns"] > cut.start_ns) & (_since(exits) < cut.stop_ns)]
@@ -237,11 +252,11 @@ def _since(exits: Array) -> U64:
     return since
 
 
-def _among(rows: Array, others: Array, name: str, now_ns: int) -> Mask:
+def _among(rows: Array, others: Array, name: str, now_ns: int, begin: str = "begin_ns") -> Mask:
     """Which of these have the same beginning as one of the others, of the same thread or CPU, that ended after this."""
     others = others[others["end_ns"] + np.uint64(SKEW) > now_ns]
-    known = set(zip(others[name].tolist(), others["begin_ns"].tolist(), strict=True))
-    found = [one in known for one in zip(rows[name].tolist(), rows["begin_ns"].tolist(), strict=True)]
+    known = set(zip(others[name].tolist(), others[begin].tolist(), strict=True))
+    found = [one in known for one in zip(rows[name].tolist(), rows[begin].tolist(), strict=True)]
     return np.array(found, bool)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -106,8 +107,8 @@ def test_what_lies_between_an_exit_and_the_next_entry_is_nesting(counting: Colle
             enter()
             after = Mark.take(schedstat)
             slept = awake.now - halt.now - (awake.cpu - halt.cpu) - (awake.delay - halt.delay)
-            delay = after.delay - before.delay + (slept if halted(way) == "idle" else 0)
-            player.tell(f"{before.now} {after.now} {delay}")
+            halts = slept if halted(way) == "idle" else 0
+            player.tell(f"{before.now} {after.now} {after.delay - before.delay + halts} {after.delay} {halts}")
 
         enter_nested()
         for _ in range(5):
@@ -147,13 +148,14 @@ def test_what_lies_between_an_exit_and_the_next_entry_is_nesting(counting: Colle
 
             told = [[int(word) for word in line.split()] for line in player.wait().splitlines()]
             assert len(told) == 5
-            first = cost(sum(end - begin - away for begin, end, away in told))
+            first = cost(sum(end - begin - away for begin, end, away, *_ in told))
             player.next()
             undecided = cost()  # whether that is nesting is not known yet
             assert row(counting, player.pid)[0]["out_ns"] >= 5 * MS
             since = before.time_ns
-            end, away = (int(word) for word in player.next().split()[1:])
-            decided = cost(end - since - away)  # what lies in the interval
+            waited = int(Path(f"/proc/{player.pid}/schedstat").read_text().split()[1])  # it sleeps: none since then
+            _, end, _, delay, halts = map(int, player.next().split())
+            decided = cost(end - since - (delay - waited) - halts)  # what lies in the interval
             player.next()
             return [first, undecided, decided, cost()]
 

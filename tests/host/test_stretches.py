@@ -192,6 +192,45 @@ def test_what_ends_while_the_rings_are_read_is_told_once(machine: Machine) -> No
     assert recent and len(recent.exits[recent.exits["id"] == ONE]) == 1
 
 
+def open_row(**fields: int) -> Array:
+    row = np.zeros(1, OPEN)
+    row["id"], row["first_ns"] = ONE, NOW
+    for name, value in fields.items():
+        row[name] = value
+    return row
+
+
+def test_the_guests_time_up_to_now_is_told_once(machine: Machine) -> None:
+    machine.later(150)
+    machine.rings.rows = open_row(guest_ns=NOW + 120 * MS)
+    machine.kept.look(100, 10 * MS)
+    machine.clock.ms = 200
+    machine.rings.exit(ONE, 120, 200, 201)  # it left the guest when its row had been read
+    recent = machine.read().recent
+    assert recent and len(recent.exits[recent.exits["id"] == ONE]) == 1
+
+
+def test_of_a_thread_whose_row_changes_whenever_it_is_read_nothing_is_made_up(machine: Machine) -> None:
+    machine.kept.look(100, 10 * MS)
+    machine.rings.exit(ONE, 1, 100, 190)
+    machine.clock.ms = 200
+    turns = iter(range(100))
+    machine.rings.opens = lambda: open_row(begin_ns=NOW + next(turns))  # type: ignore[method-assign]
+    recent = machine.read().recent
+    assert recent and len(recent.exits[recent.exits["id"] == ONE]) == 1
+    assert states(recent, ONE) == {"guest": 99, "kernel": 90, "": 11}
+
+
+def test_a_row_that_is_written_now_and_then_is_read_again(machine: Machine) -> None:
+    machine.kept.look(100, 10 * MS)
+    machine.clock.ms = 200
+    asleep = open_row(begin_ns=NOW + 50 * MS, guest_ns=NOW, since_ns=NOW + 60 * MS, state=STATES.index("idle"))
+    rows = iter([open_row(), open_row(guest_ns=1), asleep, asleep, open_row()])
+    machine.rings.opens = lambda: next(rows)  # type: ignore[method-assign]
+    recent = machine.read().recent
+    assert recent and states(recent, ONE) == {"guest": 50, "kernel": 10, "idle": 140}
+
+
 def test_who_ran_is_told_of_the_cpus_that_these_vcpus_had(machine: Machine) -> None:
     machine.rings.exit(ONE, 1, 100, 120, cpu=1)
     machine.rings.span(ONE, "ran", 0, 110, 1)
