@@ -205,7 +205,7 @@ def test_the_guests_time_up_to_now_is_told_once(machine: Machine) -> None:
     machine.rings.rows = open_row(guest_ns=NOW + 120 * MS)
     machine.kept.look(100, 10 * MS)
     machine.clock.ms = 200
-    machine.rings.exit(ONE, 120, 200, 201)  # it left the guest when its row had been read
+    machine.rings.exit(ONE, 120, 201, 202)  # it left the guest when its row had been read
     recent = machine.read().recent
     assert recent and len(recent.exits[recent.exits["id"] == ONE]) == 1
 
