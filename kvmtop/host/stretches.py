@@ -93,9 +93,13 @@ class Stretches:
         self._probes.start()
         snapshot = read()
         self._probes.skip()
-        self._first, self._since_ns, self._lost = snapshot.threads, snapshot.time_ns, 0
+        self._first, self._since_ns, self._lost = (
+            snapshot.threads,
+            time.monotonic_ns(),
+            0,
+        )  # what ended before is skipped
         self._taken.clear()
-        self._counts, self._last = [0, 0], snapshot.time_ns
+        self._counts, self._last = [0, 0], self._since_ns
         self._ended.clear()
         self._thread = threading.Thread(target=self._run, name="rings", daemon=True)
         self._thread.start()

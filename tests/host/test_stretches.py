@@ -299,6 +299,14 @@ def test_what_is_kept_stays_when_nobody_looks_and_the_probes_go(machine: Machine
     assert len(told.around) == 1 and told.since_ns == NOW + 200 * MS
 
 
+def test_it_begins_when_the_rings_are_empty_not_when_the_counters_were_read(machine: Machine) -> None:
+    machine.kept.stop()
+    before = machine.snapshot()
+    machine.clock.ms = 5  # reading takes time, and what has ended by then is not told
+    machine.kept.start(lambda: before)
+    assert machine.read().since_ns == NOW + 5 * MS
+
+
 def stretch(at: int, length: int, records: int = 0) -> Stretch:
     return Stretch(100, at, at + length, np.zeros(records, EXIT), np.zeros(0, SPAN), (ONE, at, at + length))
 
