@@ -93,11 +93,8 @@ class Stretches:
         self._probes.start()
         snapshot = read()
         self._probes.skip()
-        self._first, self._since_ns, self._lost = (
-            snapshot.threads,
-            time.monotonic_ns(),
-            0,
-        )  # what ended before is skipped
+        self._first, self._lost = snapshot.threads, 0
+        self._since_ns = time.monotonic_ns()  # what ended before is skipped
         self._taken.clear()
         self._counts, self._last = [0, 0], self._since_ns
         self._ended.clear()
