@@ -93,9 +93,10 @@ class Stretches:
         self._probes.start()
         snapshot = read()
         self._probes.skip()
-        self._first, self._since_ns, self._lost = snapshot.threads, snapshot.time_ns, 0
+        self._first, self._lost = snapshot.threads, 0
+        self._since_ns = time.monotonic_ns()  # what ended before is skipped
         self._taken.clear()
-        self._counts, self._last = [0, 0], snapshot.time_ns
+        self._counts, self._last = [0, 0], self._since_ns
         self._ended.clear()
         self._thread = threading.Thread(target=self._run, name="rings", daemon=True)
         self._thread.start()

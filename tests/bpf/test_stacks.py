@@ -85,13 +85,13 @@ def test_what_it_sleeps_in_and_how_long(counting: Collector, probes: StackProbes
         player.step()
 
     with Player(act) as player:
-        slept = int(player.wait())  # as a rule 10: on a busy machine it may be the timer's turn before it sleeps
+        naps = int(player.wait())  # as a rule 10: on a busy machine it may be the timer's turn before it sleeps
         during = told(counting, probes)
         first, end = row(counting, player.pid)
         player.next()
         after, cells = told(counting, probes), machine.cells(counting, player.pid)
     io = off(after, player.pid, "blocked")[IO, "do_nanosleep"]
-    assert io.times == slept > 5 and io.ns > 5 * slept * MS / 2 and 5 * MS <= io.longest <= io.ns
+    assert io.times == naps > 5 and io.ns > 5 * naps * MS / 2 and 5 * MS <= io.longest <= io.ns
     slept = off(after, player.pid, "blocked")
     assert slept[CPUID, "do_nanosleep"].times == 1 and slept[CPUID, "do_nanosleep"].ns >= 20 * MS
     # To the ns what the collector has of the same exits, which are over.

@@ -205,7 +205,7 @@ def test_the_guests_time_up_to_now_is_told_once(machine: Machine) -> None:
     machine.rings.rows = open_row(guest_ns=NOW + 120 * MS)
     machine.kept.look(100, 10 * MS)
     machine.clock.ms = 200
-    machine.rings.exit(ONE, 120, 200, 201)  # it left the guest when its row had been read
+    machine.rings.exit(ONE, 120, 201, 202)  # it left the guest when its row had been read
     recent = machine.read().recent
     assert recent and len(recent.exits[recent.exits["id"] == ONE]) == 1
 
@@ -297,6 +297,14 @@ def test_what_is_kept_stays_when_nobody_looks_and_the_probes_go(machine: Machine
     machine.kept.start(machine.snapshot)
     told = machine.read()
     assert len(told.around) == 1 and told.since_ns == NOW + 200 * MS
+
+
+def test_it_begins_when_the_rings_are_empty_not_when_the_counters_were_read(machine: Machine) -> None:
+    machine.kept.stop()
+    before = machine.snapshot()
+    machine.clock.ms = 5  # reading takes time, and what has ended by then is not told
+    machine.kept.start(lambda: before)
+    assert machine.read().since_ns == NOW + 5 * MS
 
 
 def stretch(at: int, length: int, records: int = 0) -> Stretch:
