@@ -34,7 +34,6 @@ MOST_OPEN = 3  # files, each with some unpacked Snapshots
 MOST_SEGMENTS = 20_000
 MOST_LONGEST = 1_000  # slow exits of a segment, among which those of chosen VMs are looked for
 STEP = 1.0  # s by which a clock is out that was set
-LATE = 5_000_000_000  # ns
 
 
 class Dropped(KvmtopError):
@@ -138,7 +137,7 @@ class Store:
             before[begin] = newest.get(one.run, -1)
             follows = before[begin] >= 0
             start = time_ns[before[begin]] if before[begin] >= 0 else one.start_ns
-            if before[begin] < 0 and not self._single and _joined_late(one):
+            if before[begin] < 0 and not self._single and _goes_on(one):
                 # The run's beginning has been dropped: its first sample is what the others count from.
                 shown[begin], start = False, time_ns[begin]
             if not follows:
@@ -487,7 +486,10 @@ def _clock(one: Segment) -> int:
     return round(one.began * 1e9) - one.start_ns
 
 
-def _joined_late(one: Segment) -> bool:
-    """Whether a segment begins so long after its run that there must have been others before it."""
-    longest = int(np.diff(one.times).max(initial=0))
-    return len(one.times) > 1 and int(one.times[0]) - one.start_ns > 2 * longest + LATE
+def _goes_on(one: Segment) -> bool:
+    """Whether its run had counted exits before its first sample's interval: `exits` has those of the interval alone."""
+    recording = Recording(one.path)
+    try:
+        return int(recording.at(0).heads["count"].sum()) > int(one.exits[0])
+    finally:
+        recording.free()
