@@ -125,6 +125,8 @@ YIELDS = [
     ("compare good", 2, "required: B"),
     ("compare good good", 0, ""),
     ("compare good none", 2, "no file"),
+    ("compare good good --by vm --reason io", 0, ""),
+    ("compare good good --by x", 2, "invalid choice: 'x'"),
     ("compare good@9..1 good", 2, "no whole"),
     ("compare good@0..1 good@1..2", 0, ""),
     ("compare good good@0..1e99", 2, "'1e99' is no moment"),

@@ -24,6 +24,12 @@ def parser() -> Parser:
         ("b", "after, the same"),
     ):
         p.add_argument(name, metavar=name.upper(), help=help)
+    p.add_argument(
+        "--by",
+        choices=("reason", "vm"),
+        default="reason",
+        help="a row a reason, or a VM with all of its exits but halts (of the reasons that --reason names)",
+    )
     arguments.add_batch(p, "text only")
     arguments.add_config(p)
     arguments.add_vms(p, by_pid=False)
@@ -43,8 +49,10 @@ def run(options: argparse.Namespace) -> int:
     choice = RowChoice.of(options.reason, top=options.top, idle=options.idle)
     sort, selection = "" if options.sort is None else sortable(options.sort, BY_KEY), Selection.of(options.vm)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    a, b = (RecordingSpan.read(name, selection) for name in (options.a, options.b))
-    found = ordered(changes(a, b, choice.keeps), sort, falling(sort))[: choice.top]
+    of_vms = choice.keeps if options.by == "vm" else None
+    a, b = (RecordingSpan.read(name, selection, of_vms) for name in (options.a, options.b))
+    found = changes(a, b) if of_vms else changes(a, b, choice.keeps)
+    found = ordered(found, sort, falling(sort))[: choice.top]
     failure = None
     if screen.able() and not options.batch:
         config = arguments.config(options)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from operator import add
 from pathlib import Path
 
@@ -20,9 +21,10 @@ import numpy as np
 
 from ..errors import KvmtopError
 from ..model.exit_stats import Reason, by_reason
-from ..model.interval import diff
+from ..model.interval import Interval, diff
+from ..model.keys import unpack
+from ..model.reasons import HLT, basic
 from ..model.selection import ALL_VMS, Selection
-from ..model.vocabulary import Key
 from ..recording.store_reader import Store
 from ..sanitize import clean
 from .chance import p_value
@@ -36,7 +38,8 @@ _SECONDS = re.compile(r"\d+(\.\d+)?", re.ASCII)
 PERCENTILES = {"p50": (0.5, 10), "p99": (0.99, 100)}  # share, and the exits of a piece that tell it
 
 
-Reasons = Mapping[Key, Reason]
+Reasons = Mapping[Hashable, Reason]  # by its key; or of a VM, by its name, all of its reasons as one
+Keeps = Callable[[Reason], bool]
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,13 @@ class RecordingSpan:
     selection: Selection
     first: int  # of the recording's intervals
     intervals: int
+    of_vms: Keeps | None = None
 
     @classmethod
-    def read(cls, text: str, selection: Selection = ALL_VMS) -> RecordingSpan:
+    def read(cls, text: str, selection: Selection = ALL_VMS, of_vms: Keeps | None = None) -> RecordingSpan:
         """FILE or DIR, also with @FROM..TO: seconds from its start, or moments; either may be left out.
 
-        Raises KvmtopError.
+        of_vms: in place of each reason a VM, with all of its exits that this keeps, but halts. Raises KvmtopError.
         """
         match = None if Path(text).exists() else _RANGE.fullmatch(text)
         path = Path(match["file"] if match else text)
@@ -69,8 +73,8 @@ class RecordingSpan:
                     if one and not _SECONDS.fullmatch(one):
                         recording.moment(one)
                 first, last = recording.range(begin, end)
-            seconds, reasons = _between(recording, first, last)
-            return cls(clean(text), seconds, reasons, path, selection, first, last - first)
+            seconds, reasons = _between(recording, first, last, of_vms)
+            return cls(clean(text), seconds, reasons, path, selection, first, last - first, of_vms)
         finally:
             recording.free()
 
@@ -79,8 +83,8 @@ class RecordingSpan:
         """Exits a second."""
         return sum(reason.count for reason in self.reasons.values()) / self.seconds
 
-    def rate(self, key: Key) -> float:
-        """Exits a second of one reason."""
+    def rate(self, key: Hashable) -> float:
+        """Exits a second of one reason, or VM."""
         return self.reasons[key].rate if key in self.reasons else 0.0
 
     def size(self, seconds: float) -> int:
@@ -92,7 +96,7 @@ class RecordingSpan:
         starts = self.first + size * np.linspace(0, self.intervals // size - 1, number).astype(int)
         recording = Store(self.path, selection=self.selection)
         try:
-            return [_between(recording, start, start + size)[1] for start in starts.tolist()]
+            return [_between(recording, start, start + size, self.of_vms)[1] for start in starts.tolist()]
         finally:
             recording.free()
 
@@ -110,19 +114,30 @@ def _seconds(recording: Store, begin: float, end: float, text: str) -> tuple[int
     return first, last
 
 
-def _between(recording: Store, first: int, last: int) -> tuple[float, Reasons]:
+def _between(recording: Store, first: int, last: int, of_vms: Keeps | None) -> tuple[float, Reasons]:
     """The length in seconds and the reasons of intervals first to last - 1, of several runs together."""
     parts = [diff(recording.before(one), recording.at(end - 1)) for one, end in recording.runs(first, last)]
     seconds = sum(part.seconds for part in parts)
-    found: dict[Key, Reason] = {}
-    for reason in (reason for part in parts for reason in by_reason(part)):
-        known = found.get(reason.key)
-        found[reason.key] = replace(_sum(known, reason) if known else reason, seconds=seconds)
+    found: dict[Hashable, Reason] = {}
+    for part in parts:
+        rows = _by_vm(part, of_vms) if of_vms else ((reason.key, reason) for reason in by_reason(part))
+        for key, reason in rows:
+            known = found.get(key)
+            found[key] = replace(_sum(known, reason) if known else reason, seconds=seconds)
     return seconds, found
 
 
+def _by_vm(interval: Interval, keeps: Keeps) -> Iterator[tuple[str, Reason]]:
+    """VMs by name, those of one name together later. Halts are left out: they would be most of an idle VM's time."""
+    pids = unpack(interval.after.threads["id"])[0]
+    for pid, vm in interval.after.vms.items():
+        kept = [one for one in by_reason(interval, pids == pid) if keeps(one) and basic(*one.key) not in HLT]
+        if kept:
+            yield vm.name, replace(reduce(_sum, kept), name=vm.name)
+
+
 def _sum(a: Reason, b: Reason) -> Reason:
-    """A reason in two runs."""
+    """A reason in two runs, or two reasons of a VM."""
     return replace(
         b,
         count=a.count + b.count,
@@ -138,7 +153,7 @@ def _sum(a: Reason, b: Reason) -> Reason:
 
 @dataclass(frozen=True)
 class Change:
-    """One reason in both. changed: which of rate, time, p50, p99 did by more than chance; None: too little to tell."""
+    """A reason, or VM, in both. changed: which of rate, time, p50, p99 did by more than chance; None: too little."""
 
     name: str
     before: Reason | None

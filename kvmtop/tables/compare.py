@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from .. import units
 from ..insight.compare import (
@@ -141,9 +142,17 @@ def ordered(found: list[Change], key: str, descending: bool) -> list[Change]:
     return columns.ordered(found, BY_KEY[key], descending)
 
 
-def change_table(found: Sequence[Change], width: int) -> Rows:
-    """The changes in so many characters, in their order; what is more than chance is marked."""
-    return laid_out(COLUMNS, found, width, _row)
+def headed(columns: Sequence[Column[Change]], part: RecordingSpan) -> list[Column[Change]]:
+    """The first one says whether a row is a reason or a VM."""
+    first, *others = columns
+    if part.of_vms:
+        first = replace(first, title="VM", help="all exits of a VM but halts")
+    return [first, *others]
+
+
+def change_table(found: Sequence[Change], width: int, part: RecordingSpan) -> Rows:
+    """The changes in so many characters, in their order; what is more than chance is marked. part: of one of both."""
+    return laid_out(headed(COLUMNS, part), found, width, _row)
 
 
 def _row(change: Change, cells: list[Cell]) -> Row:
@@ -160,7 +169,7 @@ def text(a: RecordingSpan, b: RecordingSpan, found: Sequence[Change] | None = No
     for name, part in (("A", a), ("B", b)):
         yield f"{name}: {part.label}: {span(part)}"
     yield ""
-    yield from lines(LOGGED, changes(a, b) if found is None else found)
+    yield from lines(headed(LOGGED, a), changes(a, b) if found is None else found)
     yield ""
     yield f"* changed {CHANCE}"
     yield f"  (? fewer than {LEAST} intervals: only x{TENFOLD:g} in {EXITS} exits is marked)"

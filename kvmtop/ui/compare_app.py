@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from ..insight.compare import Change, RecordingSpan, changes
 from ..tables.columns import falling
-from ..tables.compare import BY_KEY, COLUMNS, change_table, ordered, span
+from ..tables.compare import BY_KEY, COLUMNS, change_table, headed, ordered, span
 from ..tables.row_choice import matcher
 from ..widgets.filter_field import Filtered, FilterField
 from ..widgets.footer import Keys
@@ -47,7 +47,7 @@ class Comparison(Program):
         key("ctrl+c", "quit", "Quit", "The same", priority=True),
         HELP,
         shown("escape", "up", "back", "Clear the filter; without one, end"),
-        shown("slash", "filter", "filter", "Show reasons that match a text or pattern", key_display="/", priority=True),
+        shown("slash", "filter", "filter", "Show names that match a text or pattern", key_display="/", priority=True),
         shown("less_than_sign,comma", "step_sort(-1)", "sort", "Sort by the column before", key_display="<"),
         key("greater_than_sign,full_stop", "step_sort(1)", "Sort", "Sort by the next column"),
         shown("r", "reverse", "reverse", "Reverse the order"),
@@ -97,8 +97,9 @@ class Comparison(Program):
         width = self.size.width - 2  # not the table's room, which is laid out later
         matches = matcher(self.filter)
         found = ordered([c for c in self.changes if matches(c.name)], self.sorting, self.descending)
-        table.empty = f"no reason matches {self.filter!r}" if self.filter else "neither has any exit"
-        table.show(*change_table(found, width), (self.sorting, self.descending))
+        what = "VM" if self.parts[0].of_vms else "reason"
+        table.empty = f"no {what} matches {self.filter!r}" if self.filter else "neither has any exit"
+        table.show(*change_table(found, width, self.parts[0]), (self.sorting, self.descending))
         self.query_one("#header", Static).update(Text("\n".join(map(self._title, "AB", self.parts)), no_wrap=True))
         by = BY_KEY[self.sorting].help if self.sorting else "how much the time outside the guest changed"
         state = f"by {by} {'▼' if self.descending else '▲'}" + (self.filter and f", /{self.filter}")
@@ -114,7 +115,9 @@ class Comparison(Program):
     def action_help(self) -> None:
         """Made from what is bound."""
         keys = keys_of(self, [*self.BINDINGS, *Changes.BINDINGS])
-        self.push_screen(Help({"Keys": keys}, [(column.title, column.help) for column in COLUMNS], times=False))
+        self.push_screen(
+            Help({"Keys": keys}, [(one.title, one.help) for one in headed(COLUMNS, self.parts[0])], times=False)
+        )
 
     def action_up(self) -> None:
         """Clear the filter; at the top, end."""

@@ -203,7 +203,8 @@ def test_nothing_more_is_attached_while_nobody_looks() -> None:
         live.look(STACKS)
         live.read()
         more = links() - closed
-        assert more.pop("anon_inode:[perf_event]") == len(syscalls.online_cpus()) and more.total() == 1
+        # sched_switch, and what tells whose exit it was: kvm_nested_vmexit and its inject (Linux 5.7 and later).
+        assert more.pop("anon_inode:[perf_event]") == len(syscalls.online_cpus()) and more.total() == 3
         live.look(None)
         live.read()
         assert links() == closed and attached() == always

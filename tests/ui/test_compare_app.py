@@ -7,6 +7,7 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Hashable
 from dataclasses import replace
 from time import monotonic
 
@@ -15,6 +16,7 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from kvmtop.insight.compare import RecordingSpan
+from kvmtop.model.exit_stats import Reason
 from kvmtop.sanitize import clean
 from kvmtop.tables.compare import BY_KEY, text
 from kvmtop.ui.compare_app import Changes, Comparison
@@ -156,7 +158,9 @@ async def test_filter_help_and_quit(app: Comparison) -> None:
 async def test_hostile_names(pair: tuple[str, str]) -> None:  # noqa: F811
     a, b = (RecordingSpan.read(path) for path in pair)
     reason = next(iter(a.reasons.values()))
-    reasons = {(2, n): replace(reason, code=n, name=clean(name)) for n, name in enumerate(NASTY)}
+    reasons: dict[Hashable, Reason] = {
+        (2, n): replace(reason, code=n, name=clean(name)) for n, name in enumerate(NASTY)
+    }
     label = clean("".join(NASTY))[-190:] + "[red]@0:5"
     app = Comparison(replace(a, label=label, reasons=reasons), replace(b, reasons=reasons))
     async with app.run_test(size=(80, 24)) as pilot:
