@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +15,13 @@ from kvmtop.model.snapshot import Snapshot
 from kvmtop.output import summary
 
 from ..support.program import sentence
-from ..support.stores import BEGAN, Dated, write
+from ..support.stores import BEGAN, Dated, berlin, write  # noqa: F401
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Snapshot], list[Snapshot]]:
     folder = tmp_path_factory.mktemp("store")
     return folder, write(folder, Dated(), [20, 10]), write(folder, Dated(BEGAN + 100, started=50, seed=2), [10])
-
-
-@pytest.fixture(autouse=True)
-def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "Europe/Berlin")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 def lines(capsys: pytest.CaptureFixture[str], *argv: str) -> list[dict[str, Any]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.recording.writer import Recorder
@@ -30,6 +32,16 @@ class Dated(Busy):
     def read(self) -> Snapshot:
         snapshot = super().read()
         return replace(snapshot, wall_ns=round(self.began * 1e9) + snapshot.time_ns - snapshot.start_ns)
+
+
+@pytest.fixture(autouse=True)
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The reader's time zone, in each test of a module that imports this."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def write(folder: Path, host: Dated, lengths: Sequence[int], final: bool = True) -> list[Snapshot]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from kvmtop.ui.replay_feed import ReplayFeed
 from kvmtop.widgets.moment_field import MomentField
 from kvmtop.widgets.timeline import Timeline
 
-from ..support.stores import BEGAN, Dated, write
+from ..support.stores import BEGAN, Dated, berlin, write  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +28,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(folder, Dated(), [20, 10])
     write(folder, Dated(BEGAN + 100, started=50, seed=2), [10])
     return folder
-
-
-@pytest.fixture(autouse=True)
-def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "Europe/Berlin")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 class Driver:
