@@ -117,7 +117,7 @@ class Doctor:
     def skip(self, why: str) -> None:
         """What shall be looked at cannot be."""
         self._missed.append((self._stages.pop().look, why))
-        self._go_on()
+        self._next()
 
     @property
     def starting(self) -> bool:
@@ -141,8 +141,11 @@ class Doctor:
             wanted = looks(self._of_wanted(self._view(self._stages[0])))
             room = max(int((self.seconds - self._stages[0].seconds) / LEAST), 0)
             self._waiting, self._missed = wanted[:room], [(look, _NO_TIME) for look in wanted[room:]]
-            if not wanted:  # the counters it is, to the end
+            if not self._waiting:  # the counters it is, to the end
                 return
+        self._next()
+
+    def _next(self) -> None:
         if self._waiting:
             self._stages.append(Stage(self._waiting.pop(0)))
         else:
@@ -165,10 +168,10 @@ class Doctor:
         return replace(view, vms=vms, vcpus=vcpus)
 
     def conclude(self) -> Diagnosis:
-        """What came of it; nothing before the second reading."""
+        """What came of it. Where a signal ended it early, of the stages that have a second reading."""
         stages = [stage for stage in self._stages if stage.last is not None]
         if not stages:
-            return Diagnosis(0.0, (), (), (), ())
+            return Diagnosis(0.0, (), (), (), (), self._stages[0].first)
         views = {id(stage): self._view(stage) for stage in stages}
         first, last = views[id(stages[0])], stages[-1].last
         assert last

@@ -93,9 +93,9 @@ def _checked(diagnosis: Diagnosis, width: int) -> Iterator[str]:
 
 def as_json(diagnosis: Diagnosis, origin: Origin = HERE) -> str:
     """A line: one object, which schema.json describes."""
-    begin = head("diagnosis", diagnosis.last, diagnosis.seconds, origin) if diagnosis.last else {"type": "diagnosis"}
+    assert diagnosis.last, "there was a reading"
     found: dict[str, Any] = {
-        **begin,
+        **head("diagnosis", diagnosis.last, max(diagnosis.seconds, 1e-9), origin),
         "seconds": round(diagnosis.seconds, 3),
         "vms": [{"name": clean(vm.vm), "pid": vm.number} for vm in diagnosis.vms],
         "causes": [_object(cause, diagnosis) for cause in diagnosis.causes],

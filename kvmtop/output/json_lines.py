@@ -324,8 +324,19 @@ def profile(session: Session, interval: Interval, labels: Labels) -> list[Object
 def findings(session: Session, interval: Interval, labels: Labels) -> list[Object]:
     """What stands out, each with its rule."""
     rows = vcpu_rows(session, interval, trend=0)
-    found = rules.findings(session, interval, rows, labels)
-    return [{"text": clean(one.text), "rule": one.rule, "more": one.more or None} for one in found]
+    tids = {row.scope: row.number for row in rows if row.scope.thread is not None}
+    return [
+        {
+            "name": one.name,
+            "pid": one.scope.pid,
+            "tid": tids.get(one.scope),
+            "text": clean(one.text),
+            "rule": one.rule,
+            "cost": _rounded(one.cost),
+            "more": one.more or None,
+        }
+        for one in rules.findings(session, interval, rows, labels)
+    ]
 
 
 def scheduling(session: Session, interval: Interval, labels: Labels) -> list[Object] | None:
