@@ -495,7 +495,6 @@ def test_findings_are_of_each_vm_and_go_when_they_are_over() -> None:
         for tid, name in ((101, "web"), (201, "db"), (301, "mail")):
             host.vcpus[tid].states["wait"] += shares.get(name, 0) * SECOND // 100
             host.vcpus[tid].states["idle"] += (100 - shares.get(name, 0)) * SECOND // 100
-        exporter.read()
         found = scraped(exporter)
         return {
             (dict(labels)["vm"], dict(labels)["rule"]): value
