@@ -125,6 +125,11 @@ class Doctor:
         return self._stages[-1].first is None
 
     @property
+    def left(self) -> float:
+        """Seconds until it is done, as far as is known; loading probes comes on top."""
+        return max(self.seconds - sum(stage.seconds for stage in self._stages), 0.0)
+
+    @property
     def _left(self) -> float:
         """Seconds without this stage."""
         return self.seconds - sum(stage.seconds for stage in self._stages[:-1])

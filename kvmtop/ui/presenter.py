@@ -67,7 +67,7 @@ class Presenter:
 
     def __init__(self, app: App[Any], feed: Feed, at: Viewpoint, labels: Labels) -> None:
         """labels: the names of what exits touch."""
-        self._app, self._feed, self._at, self._labels = app, feed, at, labels
+        self._app, self._feed, self._at, self.labels = app, feed, at, labels
         self.found: list[Finding] = []  # those of the line, as their links number them
         self.glance = Glance(app, at, steady=True)
         self._waking, self._pages = Held(), Pages()
@@ -274,7 +274,7 @@ class Presenter:
         return slow_table(mine, width, self._names(reading), reading.snapshot.time_ns)
 
     def _names(self, reading: Reading) -> Labels:
-        return replace(self._labels, names=reading.snapshot.names)
+        return replace(self.labels, names=reading.snapshot.names)
 
 
 def _at(samples: Sequence[Sample], ns: int) -> int | None:

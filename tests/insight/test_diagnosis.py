@@ -48,7 +48,8 @@ def diagnosed(
     host = Host()
     host.add(100, "web")
     host.add(200, "mail")
-    doctor, looked = Doctor(seconds, Labels(host.names), wanted=wanted), []
+    doctor = Doctor(seconds, Labels(host.names), wanted=wanted)
+    looked: list[DetailRequest | None] = []
     for _ in range(200):
         doctor.add(host.read())
         if doctor.done:
