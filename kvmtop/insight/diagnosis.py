@@ -101,8 +101,9 @@ class Doctor:
 
     @property
     def now(self) -> str:
-        """What is looked at, in words."""
-        return self._stages[-1].look.words
+        """What is done, in words."""
+        look = self._stages[-1].look
+        return f"{'loading the probes for' if self.starting and look is not COUNTERS else 'looking at'} {look.words}"
 
     def add(self, snapshot: Snapshot) -> None:
         """A reading."""

@@ -1,4 +1,7 @@
-"""What a diagnosis says: for people in so many columns, and as one object for programs."""
+"""What a diagnosis says: for people in so many columns, and as one object for programs.
+
+What comes from outside in it (VMs' names, comms, symbols) has been cleaned where it was read.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from .. import units
 from ..insight.diagnosis import Cause, Diagnosis
 from ..model.provenance import HERE, Origin
 from ..sanitize import clean
-from .json_lines import head
+from .json_lines import SENTENCE, head
 
-FIELD = 11  # characters before what is said
+FIELD = 11  # characters before what is said, behind three of margin
 WHERE = {"host": "on the host", "guest": "in the guest", "vm": "in the VM's definition"}
 
 
@@ -54,26 +57,24 @@ def lines(diagnosis: Diagnosis, width: int = 80) -> Iterator[str]:
 
 
 def _cause(number: int, cause: Cause, width: int) -> Iterator[str]:
-    text = clean(cause.finding.text)
-    yield from textwrap.wrap(f"{number}. {text[0].upper() if not cause.vm else text[0]}{text[1:]}", width)
-    yield from _field("how sure", f"{cause.rule.confidence}: {cause.finding.rule}", width)
-    for at, one in enumerate([*_evidence(cause), f"to see it again: {_see(cause)}"]):
-        yield from _field("rests on" if not at else "", one, width)
+    yield from textwrap.wrap(f"{number}. {clean(cause.finding.text, SENTENCE)}", width)
     tries = [f"{WHERE[where]}: {words}" for where, words in asdict(cause.rule.remedy).items() if words]
     for at, one in enumerate(tries):
         yield from _field("try" if not at else "", one, width)
     if gain := _gain(cause):
         yield from _field("then", gain, width)
-    yield from _field("but", f"not if it is this: {cause.rule.unless}", width)
+    for at, one in enumerate([*_evidence(cause), f"to see it again: {_see(cause)}"]):
+        yield from _field("rests on" if not at else "", one, width)
+    yield from _field("how sure", f"{cause.rule.confidence}: {cause.finding.rule}", width)
+    yield from _field("mind", cause.rule.unless, width)
 
 
 def _field(name: str, text: str, width: int) -> Iterator[str]:
     indent = " " * (FIELD + 3)
     first = f"   {name:<{FIELD}}"
+    text = clean(text, SENTENCE)
     # What is to be typed stays in one piece, as far as there is room.
-    yield from textwrap.wrap(
-        clean(text), width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
-    ) or [first]
+    yield from textwrap.wrap(text, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _checked(diagnosis: Diagnosis, width: int) -> Iterator[str]:
@@ -88,7 +89,7 @@ def _checked(diagnosis: Diagnosis, width: int) -> Iterator[str]:
         by_reason.setdefault(one.why, []).append(one.rule.name)
     wrapped += [f"Not looked at: {', '.join(names)}: {why}." for why, names in by_reason.items()]
     for text in wrapped:
-        yield from textwrap.wrap(clean(text), width, break_on_hyphens=False)
+        yield from textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 def as_json(diagnosis: Diagnosis, origin: Origin = HERE) -> str:
@@ -106,16 +107,18 @@ def as_json(diagnosis: Diagnosis, origin: Origin = HERE) -> str:
 
 
 def _object(cause: Cause, diagnosis: Diagnosis) -> dict[str, Any]:
-    one, rule = cause.finding, cause.rule
+    found, rule = cause.finding, cause.rule
     return {
         "rule": rule.name,
         "vm": clean(_named(cause)) or None,
-        "pid": one.scope.pid,
-        "text": clean(one.text),
-        "condition": one.rule,
-        "cost": None if one.cost is None else round(one.cost, 6),
+        "pid": found.scope.pid,
+        "text": clean(found.text, SENTENCE),
+        "condition": found.rule,
+        "cost": None if found.cost is None else round(found.cost, 6),
         "confidence": rule.confidence,
-        "evidence": [{"figure": clean(figure), "see": clean(_see(cause))} for figure in _evidence(cause)],
+        "evidence": [
+            {"figure": clean(figure, SENTENCE), "see": clean(_see(cause), SENTENCE)} for figure in _evidence(cause)
+        ],
         "try": {where: words or None for where, words in asdict(rule.remedy).items()},
         "gain": _gain(cause),
         "unless": rule.unless,

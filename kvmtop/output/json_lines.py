@@ -39,6 +39,7 @@ from . import json_scheduling, summary
 from .stream import Output
 
 SCHEMA = 2
+SENTENCE = 2000  # characters of one, at most
 MOST_CODE = 20  # functions of a vCPU
 PERCENTILES = {"p50_ns": 0.5, "p99_ns": 0.99, "p99_9_ns": 0.999}
 Object = dict[str, Any]
@@ -330,7 +331,7 @@ def findings(session: Session, interval: Interval, labels: Labels) -> list[Objec
             "name": one.name,
             "pid": one.scope.pid,
             "tid": tids.get(one.scope),
-            "text": clean(one.text),
+            "text": clean(one.text, SENTENCE),
             "rule": one.rule,
             "cost": _rounded(one.cost),
             "more": one.more or None,

@@ -53,7 +53,7 @@ class Diagnosing(Moving):
         doctor.add(snapshot)
         if doctor.starting and self.feed.trouble:
             doctor.skip(self.feed.trouble)
-        self.screen.progress(f"looking at {doctor.now}: {doctor.left:.0f} s left")
+        self.screen.progress(f"{doctor.now}: {doctor.left:.0f} s left")
         if doctor.done:
             self._doctor = None
             self._conclude(doctor, self.screen)

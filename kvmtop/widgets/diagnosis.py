@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -21,7 +23,9 @@ class DiagnosisScreen(ModalScreen[None]):
     DiagnosisScreen { align: center middle; }
     DiagnosisScreen > VerticalScroll {
         width: 100%; max-width: 106; height: 100%; background: $surface; border: round $primary; padding: 0 1;
+        scrollbar-gutter: stable; scrollbar-size-vertical: 1;
     }
+    DiagnosisScreen Static { width: 100%; }
     DiagnosisScreen #looks { color: $text-muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -46,7 +50,7 @@ class DiagnosisScreen(ModalScreen[None]):
     @property
     def room(self) -> int:
         """Characters of a line."""
-        return min(self.query_one(VerticalScroll).content_size.width or WIDEST, WIDEST)
+        return min(self.query_one("#looks").size.width or WIDEST, WIDEST)
 
     def progress(self, words: str) -> None:
         """What is looked at now."""
@@ -55,7 +59,7 @@ class DiagnosisScreen(ModalScreen[None]):
     def show(self, lines: Sequence[str]) -> None:
         """What came of it."""
         self.query_one("#looks", Static).display = False
-        self.query_one("#causes", Static).update("\n".join(lines))
+        self.query_one("#causes", Static).update(_dressed(lines))
         self.query_one(VerticalScroll).focus()
 
     def action_scroll(self, by: int) -> None:
@@ -65,3 +69,15 @@ class DiagnosisScreen(ModalScreen[None]):
     async def action_dismiss(self, result: None = None) -> None:
         """Back to where one was."""
         self.dismiss(result)
+
+
+def _dressed(lines: Sequence[str]) -> Text:
+    """A cause's sentence stands out, and the names of its fields do not."""
+    text, sentence = Text(), False
+    for line in lines:
+        sentence = bool(re.match(r"\d+\. ", line)) or (sentence and line[:1] not in ("", " "))
+        found = Text(line, "bold" if sentence else "")
+        if line.startswith("   "):
+            found.stylize("dim", 0, len(re.match(r" *\w*(?: \w+)?(?=  )| *", line)[0]))  # type: ignore[index]
+        text.append_text(found).append("\n")
+    return text
