@@ -149,6 +149,7 @@ def test_nothing_to_warn_of(page: str, command: list[str]) -> None:
         ("replay run --sort p9", ["p99"]),
         ("compare a b --sort rate_", ["rate_a", "rate_b", "rate_change"]),
         ("explain EPT_V", ["EPT_VIOLATION"]),
+        ("explain thr", ["throttled"]),
         ("help rep", ["replay", "report"]),
         ("--json --s", ["--sort", "--slow", "--stacks"]),
         ("replay x", []),  # bash's own completion of file names
