@@ -18,7 +18,7 @@ from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import KINDS, STATES
 from kvmtop.reference import exit_reasons, words
 from kvmtop.reference.labels import TITLES
-from kvmtop.reference.word import GROUPS
+from kvmtop.reference.word import GROUPS, Word
 from kvmtop.tables import compare, halt_polling, slow_exits, vcpus
 from kvmtop.tables import exit_reasons as reasons
 from kvmtop.ui import keys
@@ -116,7 +116,7 @@ def test_the_code_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize("word", words.ALL, ids=lambda word: f"{word.group}-{word.name}")
-def test_a_text(word: words.Word) -> None:
+def test_a_text(word: Word) -> None:
     assert word.group in GROUPS
     assert 10 < len(word.text) < 520
     assert word.text == " ".join(word.text.split())
