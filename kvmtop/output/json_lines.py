@@ -20,6 +20,7 @@ from ..insight.apic import ApicExits
 from ..insight.guest_profile import profiles
 from ..insight.halt_polling import polling as polled
 from ..insight.other_threads import OtherThread, other_threads
+from ..insight.own_cost import own_share
 from ..insight.slow_exits import read
 from ..insight.vcpus import VcpuRow, shares, vcpu_rows
 from ..model.exit_stats import tops
@@ -216,6 +217,23 @@ def counted_by(session: Session, interval: Interval) -> str | None:
     return interval.after.counted_by
 
 
+def probes(session: Session, interval: Interval) -> Object | None:
+    """What kvmtop's own programs take, while somebody looks."""
+    price = interval.after.price
+    if price is None:
+        return None
+    return {
+        "exits": price.exits,
+        "switches": price.switches,
+        "missed": price.missed,
+        "counting_exit_ns": _rounded(price.counting_exit_ns, 1),
+        "added_exit_ns": _rounded(price.added_exit_ns, 1),
+        "added_switch_ns": _rounded(price.added_switch_ns, 1),
+        "share": _rounded(own_share(interval)),
+        "why": price.why or None,
+    }
+
+
 # ---- what was looked at (--event, --slow); null while nobody does
 
 
@@ -352,6 +370,7 @@ SECTIONS: dict[str, Callable[[Session, Interval], Any]] = {
     "vms": vms,
     "honesty": caveats,
     "counted_by": counted_by,
+    "probes": probes,
 }
 
 

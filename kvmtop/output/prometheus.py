@@ -36,6 +36,7 @@ from ..model.histogram import BUCKETS, FIRST_OCTAVE
 from ..model.interval import Interval, diff, start_of
 from ..model.keys import unpack
 from ..model.nesting import nested, nesting
+from ..model.price import Price
 from ..model.provenance import HERE, Origin
 from ..model.session import Session
 from ..model.snapshot import Snapshot
@@ -242,6 +243,7 @@ class Exporter(Wrapper, Collector):
             ("kvmtop_ended_threads", after.ended_threads, "vCPU threads that have ended."),
         ):
             yield CounterMetricFamily(name, text, value=max(value, 0))
+        yield from _probes(after.price or Price())
         running = sum(not vm.ended for vm in after.vms.values())
         yield GaugeMetricFamily("kvmtop_vms", "VMs that run on this host.", value=running)
         info = {
@@ -351,6 +353,28 @@ def _reasons(vms: Sequence[_Vm], told: Collection[str]) -> Iterator[Metric]:
                 seconds.add_metric([*values, where], spent)
             duration.add_metric(values, reason.buckets(), reason.total / 1e9)
     yield from (exits, seconds, duration)
+
+
+def _probes(price: Price) -> Iterator[Metric]:
+    """What kvmtop's own programs take, while somebody looks (--event, --slow)."""
+    for name, text, parts in (
+        (
+            "kvmtop_probe_exit_seconds",
+            "Run time of kvmtop's own BPF programs in an exit, on average, as the kernel measures it while details are"
+            " looked at: counting (always there), looking.",
+            {"counting": price.counting_exit_ns, "looking": price.added_exit_ns},
+        ),
+        (
+            "kvmtop_probe_switch_seconds",
+            "The same in a switch of any thread on the host, with the wake-ups before it: looking.",
+            {"looking": price.added_switch_ns},
+        ),
+    ):
+        family = GaugeMetricFamily(name, text, labels=["part"])
+        for part, ns in parts.items():
+            if ns is not None:
+                family.add_metric([part], ns / 1e9)
+        yield family
 
 
 def _nesting(vms: Sequence[_Vm]) -> Metric:

@@ -27,6 +27,7 @@ from ..model.reasons import HLT, INTERRUPT, basic
 from ..model.scope import ALL
 from ..model.vocabulary import Key, level
 from ..reference.labels import Labels
+from ..tables import price
 from ..tables.accesses import access_table
 from ..tables.exit_reasons import BY_KEY
 from ..tables.finding_line import finding_line
@@ -127,6 +128,8 @@ class Presenter:
         found += [("PAUSED", "")] if self._feed.paused else []
         if interval:
             found.append((units.clock(interval.after.time_ns - interval.after.start_ns), ""))
+        if interval and (own := interval.after.price):  # last: what is left of it gives way first
+            found.append(("", price.words(own) if self._app.size.width >= price.WIDE else price.short(own)))
         return found
 
     def findings(self, reading: Reading) -> None:

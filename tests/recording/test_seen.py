@@ -35,6 +35,7 @@ from ..support.watched import EVERYTHING, Watched
 # Fields that no recording has, and why. Whoever adds one stores it, or says so here.
 NOT_STORED = {
     "Snapshot.base": "a store's reader knows it from the segment before",
+    "Snapshot.price": "what the probes take here and now: its figures are of moments, not of intervals",
     "Snapshot.timeline": "each single exit of the last moments: what is slow of it is stored",
 }
 
