@@ -129,7 +129,7 @@ def encode(now: Snapshot | Counters, layout: Layout, before: Snapshot | Counters
 
 def decode(frame: bytes, layout: Layout, before: Counters = NOTHING) -> Counters:
     """The counters of a frame. Raises BadFrame."""
-    return unpacked(inflate(frame), layout, before)
+    return unpacked(_inflate(frame), layout, before)
 
 
 def unpacked(payload: bytes, layout: Layout, before: Counters = NOTHING) -> Counters:
@@ -234,8 +234,7 @@ def _check_reasons(threads: Array, cells: Array) -> None:
         raise BadFrame("too many reasons for a recording")
 
 
-def inflate(frame: bytes) -> bytes:
-    """What zlib has packed in a frame. Raises BadFrame."""
+def _inflate(frame: bytes) -> bytes:
     unpack = zlib.decompressobj()
     try:
         payload = unpack.decompress(frame, MOST_BYTES + 1)
@@ -275,8 +274,7 @@ def _zigzag(difference: U64) -> U64:
     return ((signed << 1) ^ (signed >> 63)).view("u8")
 
 
-def unzigzag(values: U64) -> U64:
-    """The differences, modulo 2**64, that a column's numbers stand for."""
+def _unzigzag(values: U64) -> U64:
     # numpy's unsigned arithmetic wraps, as it should here.
     return (values >> np.uint64(1)) ^ (~(values & np.uint64(1)) + np.uint64(1))
 
@@ -344,7 +342,7 @@ class _Reader:
             raise BadFrame("a table of a wrong length")
         if not others:
             return old, None
-        ids = np.cumsum(unzigzag(self.column(count)), dtype="u8")
+        ids = np.cumsum(_unzigzag(self.column(count)), dtype="u8")
         at = _find(ids, old)
         return ids, np.arange(count) if at is None else at
 
@@ -375,7 +373,7 @@ class _Reader:
                 values = self.column(len(ids))
                 if guess and name == TOTAL:
                     values = _back(values, guess.order)
-                change = unzigzag(values) + expected.get(name, np.uint64(0))
+                change = _unzigzag(values) + expected.get(name, np.uint64(0))
                 if guess and name == TOTAL:
                     guess.spent(change)
                 if wanted:
@@ -412,7 +410,7 @@ class _Reader:
         if count and where[-1] >= most:
             raise BadFrame("a bucket beyond the last")
         # Shifts take a tenth of the time of a division, which numpy does not replace by them.
-        return where >> _SHIFT, where & BUCKETS - 1, unzigzag(self.column(count))
+        return where >> _SHIFT, where & BUCKETS - 1, _unzigzag(self.column(count))
 
     def by_size(self, cells: int, old: U64 | None) -> tuple[I64, I64, U64]:
         """The same, as _Writer.by_size has it. old: the histograms before; None where nobody wants to know."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..model.arrays import U64, find
 from ..model.scheduling import ROLES
-from .codec import unzigzag
+from .codec import _unzigzag
 from .format import MOST_CELLS, BadFrame
 from .layout import BY_SIZE, ENDED, HIST, Layout
 from .seen import LOOKS
@@ -104,11 +104,11 @@ class _Skimmer:
         count, others = self._numbers(2).tolist()
         if count > MOST_CELLS or others > 1 or (not others and count != len(old)):
             raise BadFrame("a table of a wrong length")
-        return np.cumsum(unzigzag(self._numbers(count)), dtype="u8") if others else old
+        return np.cumsum(_unzigzag(self._numbers(count)), dtype="u8") if others else old
 
     def column(self, count: int) -> U64:
         """By how much it changed."""
-        return unzigzag(self._numbers(count))
+        return _unzigzag(self._numbers(count))
 
     def skip(self, name: str, count: int) -> None:
         if name == ENDED:

@@ -56,10 +56,7 @@ class Thinner:
         now = time.monotonic()
         self._credit = min(self._credit + SHARE * (now - self._last), AT_ONCE)
         self._last = now
-        if now < self._next:
-            return
-        while self._credit > 0:
-            start = time.monotonic()
+        while self._credit > 0 and (start := time.monotonic()) >= self._next:
             if not (self._job or self._begin(segments)):
                 return
             if self._job:
@@ -84,7 +81,7 @@ class Thinner:
                 return True
             step = max((step for after, step in self._stages if age >= after), default=0.0)
             if step > one.step:
-                self._old, self._step, self._job = one, step, thin(one.path, step, min(self._most, one.size // 2))
+                self._old, self._step, self._job = one, step, thin(one.path, step, min(self._most, one.size))
                 return True
             age += one.span
         self._seen = seen

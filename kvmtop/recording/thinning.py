@@ -139,7 +139,7 @@ def _ends(recording: _Whole, found: list[int]) -> Iterator[None]:
     for n in range(len(recording.sample_times)):
         against = base(n)
         like = Outline() if against is None else outlines[against]
-        outline = Outline.read(codec.inflate(recording.frame(n)), recording.layout, like)
+        outline = Outline.read(codec._inflate(recording.frame(n)), recording.layout, like)
         if n and gone.between(before, outline):
             found.append(n - 1)
         outlines, before = {m: outlines.get(m, outline) for m in _chain(n)}, outline

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -17,18 +19,29 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from kvmtop.commands.headless import Replay
+from kvmtop.ending import Ending
 from kvmtop.model.arrays import Array
 from kvmtop.model.snapshot import CELL, Snapshot
 from kvmtop.model.vocabulary import DetailRequest
-from kvmtop.recording import thinning
+from kvmtop.recording import segments, status, thinner, thinning
+from kvmtop.recording import store_reader as reader
 from kvmtop.recording.reader import Recording
+from kvmtop.recording.store import Folder, Store
+from kvmtop.recording.thinning import FILE as THINNING
 from kvmtop.recording.thinning import NotWorthIt, thin
 from kvmtop.recording.writer import Recorder
+from kvmtop.recording.writing import Limits
+from kvmtop.ui.replay_feed import ReplayFeed
 
-from ..support.recordings import differences, look_at_all
+from ..support.fake import SECOND
+from ..support.fleet import Fleet
+from ..support.recordings import complaint, differences, look_at_all, same
+from ..support.stores import BEGAN, Dated, write
 from ..support.watched import EVERYTHING, Watched
 
 MB = 10**6
+ROOT = Path(__file__).parents[2]
 
 
 class Changing(Watched):
@@ -108,7 +121,10 @@ def counters(one: Snapshot) -> dict[Any, int]:
     found = dict[Any, int]()
 
     def add(kind: str, ids: Sequence[Any], rows: Array, *names: str) -> None:
-        columns = [rows[name].astype("u8").reshape(len(rows), -1) for name in names]
+        columns = [
+            rows[name].astype("u8").reshape(len(rows), rows.dtype[name].itemsize // rows.dtype[name].base.itemsize)
+            for name in names
+        ]
         sums = np.concatenate([*columns, np.zeros((len(rows), 1), "u8")], axis=1)
         found.update(
             ((kind, id), sum_) for id, sum_ in zip(ids, (sums @ WEIGHTS[: sums.shape[1]]).tolist(), strict=True)
@@ -229,3 +245,302 @@ def test_what_ended_between_would_be_lost(folder: Path, monkeypatch: pytest.Monk
                 pass
         with pytest.raises(AssertionError):
             is_the_same(all_of(file), whole)
+
+
+# ---- by who records them
+
+
+class Clocked(Fleet):
+    """A fleet whose seconds are longer."""
+
+    wall_ns = 1_800_000_000 * SECOND
+
+    def __init__(self, vcpus: int, seconds: int) -> None:
+        super().__init__(vcpus)
+        self.seconds = seconds
+
+    def read(self) -> Snapshot:
+        before = self.time_ns
+        snapshot = super().read()
+        self.time_ns = before + self.seconds * SECOND
+        self.wall_ns += self.time_ns - before
+        return replace(snapshot, time_ns=self.time_ns, wall_ns=self.wall_ns)
+
+
+DAYS = ((86400.0, 3600.0), (3 * 86400.0, 6 * 3600.0))
+
+
+def recorded(folder: Path, thin: Sequence[tuple[float, float]] = DAYS, size: int = 100 * MB) -> Store:
+    """A store that is read every ten minutes, with twelve hours in a segment."""
+    return Store(Clocked(2, 600), Folder(folder, Limits(size=size, hours=12, thin=tuple(thin))))
+
+
+def steps(folder: Path) -> list[float]:
+    found = []
+    for one in segments.segments(folder):
+        recording = Recording(one.path)
+        found.append(recording.step)
+        recording.free()
+    return found
+
+
+def work(store: Store) -> None:
+    """All that there is to do."""
+    store._thinner._credit = 1e9
+    store._thinner.work(store._old)
+    store._thinner._credit = 0.0
+
+
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is thinned but by work(): how far it comes after a reading depends on the machine."""
+    monkeypatch.setattr(thinner, "SHARE", 0)
+    monkeypatch.setattr(thinner, "AT_ONCE", 1e9)
+
+
+@pytest.mark.usefixtures("cheap")
+def test_what_is_older_than_a_day_and_than_three(folder: Path) -> None:
+    store = recorded(folder)
+    read = [store.read() for _ in range(5 * 24 * 6)]
+    before = sum(segments.taken(one.path) for one in segments.segments(folder))
+    work(store)
+    found = steps(folder)
+    assert len(found) == 5 * 2 and found == sorted(found, reverse=True)
+    assert [found.count(step) for step in (6 * 3600, 3600, 0)] == [2, 4, 4]
+    assert sum(one.size for one in store._old) < 0.6 * before
+    assert all(one.size == segments.taken(one.path) for one in store._old)
+    read.append(store.close())
+    # All of it adds up, over segments of any step.
+    whole = reader.Store(folder)
+    last = int(whole.times[-1])  # of the final one, if that is in a segment of its own
+    assert grown(list(whole)) == grown([one for one in read if one.time_ns <= last]) and len(whole) < len(read) // 2
+    assert whole.close().heads["count"].sum() == read[-1].heads["count"].sum()
+    # Another one, later, knows what was thinned, and by what.
+    names = {one.path: os.stat(one.path).st_ino for one in segments.segments(folder)}
+    later = recorded(folder)
+    later.read()
+    work(later)
+    later.close()
+    changed = sum(os.stat(path).st_ino != inode for path, inode in names.items())
+    assert steps(folder)[: len(names)] == found and not changed
+
+
+@pytest.mark.usefixtures("cheap")
+def test_nothing_is_thinned_where_nobody_asks(folder: Path) -> None:
+    store = recorded(folder, ())
+    for _ in range(2 * 24 * 6):
+        store.read()
+    work(store)
+    store.close()
+    assert not any(steps(folder))
+
+
+@pytest.mark.usefixtures("cheap")
+def test_a_disk_that_is_too_full(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there stays, --status says it, and it is thinned later."""
+    store = recorded(folder)
+    for _ in range(50 * 6):
+        store.read()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(thinning._Made, "add", full)
+        work(store)
+    assert not any(steps(folder)) and THINNING not in os.listdir(folder)
+    note = dict(status.of(folder).lines)["not thinned"]
+    assert note.endswith(".kvmtop (No space left on device): it stays as it is, and is tried again")
+    work(store)
+    assert not any(steps(folder))  # not at once
+    store._thinner._next = 0
+    work(store)
+    assert any(steps(folder)) and "not thinned" not in dict(status.of(folder).lines)
+    store.close()
+
+
+@pytest.mark.usefixtures("cheap")
+def test_what_is_dropped_is_no_longer_thinned(folder: Path) -> None:
+    store = recorded(folder, [(3600.0, 3600.0)])
+    for _ in range(42 * 6):
+        store.read()
+    while store._thinner._old is None:
+        store._thinner._credit = 1e-9  # a single piece
+        store._thinner.work(store._old)
+    path = store._thinner._old.path
+    while store._old[0].path != path:
+        store._drop()
+    store._drop()
+    assert not path.exists() and THINNING not in os.listdir(folder)
+    for _ in range(30 * 6):
+        store.read()
+    work(store)
+    store.close()
+    assert not path.exists() and any(steps(folder))
+
+
+def test_it_works_after_readings_for_a_twentieth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On its own clock, on which each piece takes 30 ms."""
+    clock, pieces = [0.0], [0]
+
+    def job() -> Iterator[None]:
+        while True:
+            clock[0] += 0.03
+            pieces[0] += 1
+            yield
+
+    monkeypatch.setattr("kvmtop.recording.thinner.time.monotonic", lambda: clock[0])
+    one = thinner.Thinner(DAYS, MB, lambda text: None)
+    one._job, one._old = job(), thinner.Old(Path("x"), 1, 0.0, 1.0)  # type: ignore[assignment]
+    longest = 0.0
+    for _ in range(200):
+        clock[0] += 1
+        begin = clock[0]
+        one.work([])
+        longest = max(longest, clock[0] - begin)
+    assert pieces[0] * 0.03 == pytest.approx(0.05 * clock[0], rel=0.02) and longest < 0.1
+    clock[0] += 3600
+    begin = clock[0]
+    one.work([])
+    assert clock[0] - begin <= thinner.AT_ONCE + 0.03  # nothing is made up for at once
+
+
+# ---- who writes is killed
+
+KILLED = """
+import sys
+from pathlib import Path
+from kvmtop.recording.thinning import thin
+from tests.recording.test_thinning import MB
+for _ in thin(Path(sys.argv[1]), 10, 100 * MB):
+    print(flush=True)
+"""
+
+
+@pytest.mark.parametrize("after", [0, 30, 61, 65, 70])
+def test_killed_while_it_is_rewritten(folder: Path, after: int) -> None:
+    """The segment is there, and what is half done goes when somebody records."""
+    file = folder / "2027-01-15T080000Z.kvmtop"
+    whole = run(file, {20: "come"}, 60)
+    command = [sys.executable, "-c", KILLED, str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout
+        for _ in range(after):
+            process.stdout.readline()
+        process.kill()
+    found = all_of(file)
+    is_the_same(found, whole)
+    assert len(found) in (61, 9)
+    Store(Clocked(2, 1), Folder(folder, Limits())).close()
+    assert THINNING not in os.listdir(folder) and len(all_of(file)) == len(found)
+
+
+# ---- who reads
+
+
+def test_a_reader_in_the_middle_of_a_rename(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It opened the old one, and the new one is what it asks the size of."""
+    file = folder / "run.kvmtop"
+    whole = run(file, {}, 60)
+    size = os.path.getsize
+
+    def getsize(path: Any) -> int:
+        if Path(path) == file and not thinned:
+            thinned.append(True)
+            for _ in thin(file, 10, 100 * MB):
+                pass
+        return size(path)
+
+    thinned = list[bool]()
+    before = Recording(file)
+    monkeypatch.setattr(os.path, "getsize", getsize)
+    after = Recording(file)
+    assert thinned and len(before) == 60 and len(after) < 10 and after.step == 10 and after.taken == 61
+    is_the_same([*before, before.close()], whole)  # who has it open reads on in it
+    is_the_same([*after, after.close()], whole)
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("UPDATE thinned SET step_ns = 0", "a step that there cannot be"),
+        ("UPDATE thinned SET samples = -1", "a step that there cannot be"),
+        ("INSERT INTO thinned VALUES (1, 1)", "more than 1 rows"),
+        ("CREATE TABLE thinner (step_ns INTEGER)", "its tables are others"),
+    ],
+)
+def test_a_table_that_is_damaged(folder: Path, sql: str, words: str) -> None:
+    file = folder / "run.kvmtop"
+    run(file, {}, 30)
+    for _ in thin(file, 10, MB):
+        pass
+    look_at_all(file)
+    with closing(sqlite3.connect(file)) as database:
+        database.execute(sql)
+        database.commit()
+    assert words in complaint(file)
+
+
+def test_what_cannot_be_half_is_left(folder: Path) -> None:
+    file = folder / "run.kvmtop"
+    run(file, {}, 30)
+    before = file.read_bytes()
+    for step, most in ((2, MB), (10, 20_000)):
+        with pytest.raises(NotWorthIt):
+            for _ in thin(file, step, most):
+                pass
+        assert file.read_bytes() == before and os.listdir(folder) == [file.name]
+
+
+def test_columns_that_came_later_are_left(folder: Path) -> None:
+    """Who does not know a column cannot write it."""
+    file = folder / "run.kvmtop"
+    run(file, {}, 30)
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("INSERT INTO columns (kind, name) VALUES ('later', 'count')")
+        database.commit()
+    with pytest.raises(NotWorthIt):
+        for _ in thin(file, 10, MB):
+            pass
+
+
+def test_a_store_that_is_thinned_while_it_is_open(folder: Path) -> None:
+    """Its intervals are those that it had, and each tells of the longer one that it is a part of now."""
+    host = Dated()
+    read = write(folder, host, [40, 30, 30])
+    store, player = reader.Store(folder), reader.Store(folder)
+    paths = [one.path for one in segments.segments(folder)]
+    assert same(store.at(20), read[20])  # the first is open, and stays as it was
+    for path in paths:
+        for _ in thin(path, 10, MB):
+            pass
+    assert same(store.at(20), read[20]) and same(store.at(21), read[21])
+    fresh = reader.Store(folder)
+    assert len(store) == 100 and len(fresh) < 20
+    ends = {one.time_ns for one in fresh} | {fresh.start_ns}
+    for n in range(len(player)):
+        before, after = player.before(n), player.at(n)
+        begin = before.time_ns if before else after.start_ns
+        assert {begin, after.time_ns} <= ends and begin <= player.begins[n] < player.times[n] <= after.time_ns
+        assert sum(begin < end <= after.time_ns for end in ends) == 1
+    # Who reads all of it has each of the intervals once.
+    schedule = Replay(player.played.tolist(), timed=False)
+    got = list(schedule.readings(player, Ending()))
+    assert [one.time_ns for one in got] == [one.time_ns for one in fresh]
+    assert player.find(BEGAN + 25.5) == store.find(BEGAN + 25.5) == 25
+    assert same(player.close(), read[-1])
+
+
+def test_a_player_of_what_is_thinned(folder: Path) -> None:
+    """It has no interval of no length, and none twice."""
+    write(folder, Dated(), [60])
+    feed = ReplayFeed(reader.Store(folder), start=25)
+    (one,) = segments.segments(folder)
+    for _ in thin(one.path, 10, MB):
+        pass
+    feed._seek(25)
+    feed._fill_until = float("inf")
+    feed._fill()
+    feed._advance(50)
+    times = [one.time_ns for one in feed._session.history]
+    assert times == sorted(set(times)) and len(times) == 7 and all(one.seconds >= 1 for one in feed._session.history)
