@@ -46,6 +46,7 @@ from .format import (
     SCHEMA,
     SCHEMA2,
     STANDING,
+    THINNED,
     BadFrame,
     base,
     words,
@@ -102,7 +103,7 @@ class Recording:
         except OSError as error:
             raise KvmtopError(f"cannot read {self.path}: {words(error)}", 2) from None
 
-    def _open(self, path: Path) -> sqlite3.Connection:
+    def _open(self, path: Path, again: bool = False) -> sqlite3.Connection:
         if not path.is_file():
             raise KvmtopError(f"there is no file {path}" if not path.exists() else f"{path} is not a file", 2)
         where = path.resolve()
@@ -113,24 +114,28 @@ class Recording:
             if journal:
                 where = self._recovered(file, journal, where)
         database = self._connect(where, "ro&immutable=1")
-        size = os.path.getsize(where)
         pages, page = (database.execute(f"PRAGMA {word}").fetchone()[0] for word in ("page_count", "page_size"))
+        size = os.path.getsize(where)
+        if pages * page > size and not again:  # whoever thins it may have put a shorter one in its place meanwhile
+            database.close()
+            return self._open(path, again=True)
         if pages * page > size:
             raise KvmtopError(f"{path} is cut off: it has {size} bytes of {pages * page}", 2)
         if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
             raise KvmtopError(f"{path} is not a recording of kvmtop", 2)
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        schema = {FORMAT: SCHEMA, 2: SCHEMA2, format1.FORMAT1: format1.SCHEMA1}.get(version)
-        if schema is None:
+        schemas = {FORMAT: (SCHEMA, SCHEMA + THINNED), 2: (SCHEMA2,), format1.FORMAT1: (format1.SCHEMA1,)}.get(version)
+        if schemas is None:
             raise KvmtopError(
                 f"{path} was written by another version of kvmtop (format {version}; this one reads 1 to {FORMAT})", 2
             )
         self._old, self._format = version == format1.FORMAT1, version
         # Exactly our tables: no view, trigger, index or expression of somebody else's is ever run.
-        expected = sorted(line.removesuffix(";") for line in schema.splitlines())
-        found = database.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_autoindex_%' LIMIT 99")
-        if sorted(str(sql) for (sql,) in found) != expected:
+        expected = [sorted(line.removesuffix(";") for line in schema.splitlines()) for schema in schemas]
+        rows = database.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_autoindex_%' LIMIT 99")
+        if (found := sorted(str(sql) for (sql,) in rows)) not in expected:
             raise KvmtopError(f"{path} is not a recording of kvmtop: its tables are others", 2)
+        self._thinned = found != expected[0]
         return database
 
     def _check_header(self, file: BinaryIO) -> None:
@@ -191,6 +196,12 @@ class Recording:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.began))
         title = title or f"{host}, {kernel}, {when}"
         self.origin = Origin(host, kernel, version, title, self.began, self._facts())
+        self.step, self.taken = 0.0, 0  # s between samples where others were left out, and how many there had been
+        if self._thinned:
+            for step_ns, taken in self._rows("SELECT step_ns, samples FROM thinned", (number, number), 1):
+                if not (0 < step_ns < MOST_TIME and 0 < taken <= MOST_SAMPLES):
+                    raise BadFrame("a step that there cannot be")
+                self.step, self.taken = step_ns / 1e9, taken
 
     def _load(self) -> None:
         self._load_run()

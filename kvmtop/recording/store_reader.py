@@ -99,6 +99,7 @@ class Store:
         self._reading: segment.Run | None = None
         self._shifts: dict[int, int] = {}  # of runs, by when they started
         self._open: OrderedDict[int, Recording] = OrderedDict()
+        self._thinned = frozenset[int]()  # of those that are open, what was thinned since it was listed
         self._segments, self._measured = self._in_order(segments), set[int]()
         counts = [len(one.times) for one in self._segments]
         self._firsts = np.cumsum([0, *counts])  # of each segment, among all samples
@@ -241,7 +242,7 @@ class Store:
     def before(self, n: int) -> Snapshot | None:
         """The one at its beginning; None where it begins with its run. Raises KvmtopError."""
         sample = int(self._before[self._which[n]])
-        return self._sample(sample) if sample >= 0 else None
+        return self._sample(sample, begins=True) if sample >= 0 else None
 
     def follows(self, n: int) -> bool:
         """Whether interval n goes on where the one before ended."""
@@ -289,11 +290,14 @@ class Store:
     def _segment(self, n: int) -> Segment:
         return self._segments[int(self._of[self._which[n]])]
 
-    def _sample(self, sample: int) -> Snapshot:
+    def _sample(self, sample: int, begins: bool = False) -> Snapshot:
+        """A sample; of a segment that was thinned since it was listed, the next one that is left, or the one before if
+        an interval begins with it: that of which it is a part, then."""
         number = int(self._of[sample])
         with self._lock:
             try:
-                snapshot = self._recording(number).at(sample - int(self._firsts[number]))
+                recording = self._recording(number)
+                snapshot = recording.at(self._left(number, recording, sample - int(self._firsts[number]), begins))
             except KvmtopError:
                 if self._segments[number].path.exists():
                     raise
@@ -316,13 +320,24 @@ class Store:
             return self._open[number]
         one = self._segments[number]
         found = Recording(one.path, *self._of_file)
-        if not np.array_equal(found.times[: len(one.times)], one.times):  # it may have become longer
+        same = np.array_equal(found.times[: len(one.times)], one.times)  # it may have become longer
+        left = found.times[found.times <= one.times[-1]]
+        if not same and not (found.step and found.start_ns == one.start_ns and np.isin(left, one.times).all()):
             found.free()
             raise KvmtopError(f"{one.path} is another file than it was")
         self._open[number] = found
+        self._thinned = self._thinned - {number} if same else self._thinned | {number}
         if len(self._open) > MOST_OPEN:
             self._open.popitem(last=False)[1].free()
         return found
+
+    def _left(self, number: int, recording: Recording, n: int, begins: bool = False) -> int:
+        """Which sample of a segment that is open its n-th has become."""
+        if number not in self._thinned:
+            return n
+        times = self._segments[number].times
+        found = int(np.searchsorted(recording.times, times[n], "right")) - 1
+        return found if begins or recording.times[found] == times[n] else found + 1
 
     # By the clock
 
@@ -403,8 +418,9 @@ class Store:
                 self._wall[last] += other
 
     def _error(self, sample: int) -> int:
-        wall = self._sample(sample).wall_ns
-        return wall - int(self._wall[sample]) if wall else 0
+        snapshot, number = self._sample(sample), int(self._of[sample])
+        later = snapshot.time_ns - int(self._segments[number].times[sample - int(self._firsts[number])])
+        return snapshot.wall_ns - later - int(self._wall[sample]) if snapshot.wall_ns else 0
 
     # As a Source
 
@@ -456,8 +472,13 @@ class Store:
             first = int(self._firsts[number])
             mine = self._which[self._of[self._which] == number] - first
             with self._lock:
-                rows = self._recording(number).slowest(MOST_LONGEST if chosen else most, int(mine[0]), int(mine[-1]))
-            found += [(int(np.searchsorted(self._which, first + sample)), row) for sample, row in rows]
+                recording = self._recording(number)
+                ends = (self._left(number, recording, int(one)) for one in (mine[0], mine[-1]))
+                rows = recording.slowest(MOST_LONGEST if chosen else most, *ends)
+            times = self._segments[number].times
+            for sample, row in rows:
+                n = int(np.searchsorted(times, recording.times[sample]))
+                found.append((min(int(np.searchsorted(self._which, first + n)), self.count - 1), row))
         found.sort(key=lambda one: -int(one[1]["ns"][0]))
         if chosen:
             found = [(n, row) for n, row in found if unpack(int(row["id"][0]))[0] in self.at(n).vms]

@@ -139,14 +139,14 @@ class ReplayFeed:
                 return
             if not self._goes_on(self.at, step):
                 self._session, self._details = self._new(step), DetailHistory()
-            self._details = self._details.add(self._session.add(snapshot))
+            self._add(snapshot)
             self.at = step
         self._show()
 
     def _seek(self, n: int) -> None:
         """Show another sample, with what is known of its history."""
         if n == self.at + 1 and self._goes_on(self.at, n):
-            self._details = self._details.add(self._session.add(self.recording.at(n)))
+            self._add(self.recording.at(n))
         elif n != self.at:
             old = list(self._session.history) if self._goes_on(self.at, n) else []
             session = self._new(n)
@@ -160,6 +160,12 @@ class ReplayFeed:
         self.at = n
         self._fill_until = time.monotonic() + FILLING
         self._show()
+
+    def _add(self, snapshot: Snapshot) -> None:
+        """The next; of what was thinned since the store was opened, several of its intervals have become one."""
+        last = self._session.last
+        if last is None or (last.start_ns, last.time_ns) != (snapshot.start_ns, snapshot.time_ns):
+            self._details = self._details.add(self._session.add(snapshot))
 
     def _new(self, n: int) -> Session:
         """A session that interval n is to be added to."""
@@ -183,7 +189,9 @@ class ReplayFeed:
         ):
             n, drawing = self._fill_from - 1, 0
             try:
-                self._session.prepend(Sample(diff(self.recording.before(n), self.recording.at(n))))
+                sample, history = Sample(diff(self.recording.before(n), self.recording.at(n))), self._session.history
+                if not history or sample.time_ns < history[0].time_ns:
+                    self._session.prepend(sample)
             except Dropped:
                 n = 0
             self._fill_from = n

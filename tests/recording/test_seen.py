@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kvmtop.model.apic import NOT_RECORDED, Apic
+from kvmtop.model.apic import NOT_RECORDED
 from kvmtop.model.provenance import HERE
 from kvmtop.model.scheduling import Scheduling
 from kvmtop.model.session import Session
@@ -29,45 +29,8 @@ from kvmtop.recording.reader import Recording
 from kvmtop.recording.writer import Recorder
 from kvmtop.reference.labels import Labels
 
-from ..support.recordings import LEFT_OUT, complaint, look_at_all, record, same
+from ..support.recordings import NOT_STORED, complaint, differences, look_at_all, record
 from ..support.watched import EVERYTHING, Watched
-
-# Fields that no recording has, and why. Whoever adds one stores it, or says so here.
-NOT_STORED = {
-    "Snapshot.base": "a store's reader knows it from the segment before",
-    "Snapshot.price": "what the probes take here and now: its figures are of moments, not of intervals",
-    "Snapshot.timeline": "each single exit of the last moments: what is slow of it is stored",
-}
-
-
-def differences(name: str, found: Any, told: Any) -> Iterator[str]:
-    """Which parts of it are not the same, by their names."""
-    if isinstance(told, (Snapshot, Details, Scheduling, Stacks, Apic)):
-        if type(found) is not type(told):
-            yield name
-            return
-        for field in fields(told):
-            full, (its, whole) = (
-                f"{type(told).__name__}.{field.name}",
-                (getattr(one, field.name) for one in (found, told)),
-            )
-            if full in NOT_STORED:
-                continue
-            # What is counted from has counters alone: nobody looks up what was called how then.
-            if full != "Stacks.base":
-                yield from differences(full, its, whole)
-            elif not same(its, whole) or its.time_ns != whole.time_ns or its.start_ns != whole.start_ns:
-                yield full
-    elif isinstance(told, np.ndarray):
-        if told.dtype.names is None:
-            if not np.array_equal(found, told):
-                yield name
-        elif found.dtype != told.dtype or len(found) != len(told):
-            yield name
-        else:
-            yield from (f"{name}[{n}]" for n in {*told.dtype.names} - LEFT_OUT if not np.array_equal(found[n], told[n]))
-    elif found != told:
-        yield name
 
 
 @pytest.fixture(scope="module")
