@@ -302,7 +302,7 @@ class Recording:
             start_ns=self.start_ns,
             names=self._names,
             vms=self._vms(n),
-            **_columns(format1.today(counters, time_ns) if self._old else counters),
+            **_columns(format1.today(counters, time_ns) if self._old else counters.whole()),
             **dict(zip(SCALARS.values(), self._scalars[n].tolist(), strict=True)),
         )
         self._texts = {} if sum(map(_size, self._texts.values())) > MOST_TEXT else self._texts
@@ -349,7 +349,7 @@ class Recording:
             if not rows or not 0 <= rows[0][0] < MOST_TIME:
                 raise BadFrame(f"the counters {number} are missing")
             (time_ns, frame) = rows[0]
-            counters = _columns(codec.decode(frame, self._layout))
+            counters = _columns(codec.decode(frame, self._layout).whole())
             self._start = number, Snapshot(time_ns=time_ns, start_ns=self.start_ns, names=self._names, **counters)
         return self._start[1]
 
@@ -378,7 +378,7 @@ class Recording:
 
 def _columns(counters: codec.Counters) -> dict[str, Any]:
     """What a Snapshot has under the same names."""
-    return {name: value for name, value in vars(counters).items() if name != "seen"}
+    return {name: value for name, value in vars(counters).items() if name not in ("seen", "filled")}
 
 
 def _size(lines: tuple[str, ...]) -> int:

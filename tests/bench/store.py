@@ -31,6 +31,7 @@ from ..support.fleet import Fleet
 HOUR = 3600
 BEGAN = 1_795_500_000  # s since 1970
 STRETCH, PLACES = 192, (1536, 3072)  # samples with frames, and where they are; jumps go into the last third
+ENDS = {0: 1, 3584: 16}  # further ones, which tell when a segment began and ended, and how many
 
 
 def make(folder: Path, vcpus: int, hours: int) -> None:
@@ -52,8 +53,8 @@ def make(folder: Path, vcpus: int, hours: int) -> None:
         marks = ", ".join("?" * len(like))
         for n in range(HOUR):
             database.execute(f"INSERT INTO samples VALUES ({marks})", (n, start + (n + 1) * SECOND, *like[2:]))
-        for place in PLACES:
-            database.executemany("INSERT INTO frames VALUES (?, ?)", [(place + n, frame) for n, frame in rows.items()])
+        for place, count in {**dict.fromkeys(PLACES, STRETCH), **ENDS}.items():
+            database.executemany("INSERT INTO frames VALUES (?, ?)", [(place + n, rows[n]) for n in range(count)])
         database.commit()
     for hour in range(hours):
         name = time.strftime("%Y-%m-%dT%H%M%SZ.kvmtop", time.gmtime(BEGAN + hour * HOUR))
@@ -83,7 +84,8 @@ async def jumps(folder: Path, number: int, hours: int, size: tuple[int, int]) ->
             drawn = asyncio.Event()
             start, before = time.perf_counter(), time.process_time()
             feed.go_to_moment(text)
-            while store.index(store.place(app.shown.snapshot.time_ns, app.shown.snapshot)) != n:
+            hidden = hours * HOUR - len(store)  # the first one, which others count from
+            while store.index(store.place(app.shown.snapshot.time_ns, app.shown.snapshot)) != n - hidden:
                 assert time.perf_counter() < start + 60, f"{text}: {words(store.wall(feed.at))} is shown"
                 await asyncio.sleep(0.001)
             app.call_after_refresh(drawn.set)
