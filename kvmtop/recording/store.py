@@ -19,11 +19,14 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
+
 from .. import units
 from ..errors import KvmtopError, tell
-from ..model.snapshot import Snapshot
+from ..model.arrays import Array
+from ..model.snapshot import SLOW, Snapshot
 from ..model.source import Source, Wrapper
-from .format import words
+from .format import MOST_SLOW, words
 from .segments import beside, is_mine, is_recording, named, path, taken
 from .thinner import Old, Thinner
 from .thinning import FILE as THINNING
@@ -129,6 +132,7 @@ class Store(Wrapper):
         self._first: Snapshot | None = None  # of the segment
         self._newest = 0  # when its last was taken, ns
         self._sums: Sums = {}
+        self._slow = np.zeros(0, SLOW)  # that somebody was given before the reading that they belong to
         self._largest = 0  # bytes that a sample took
         self._failed: str | None = None
         self._missed, self._pause, self._next = 0, 0.0, 0.0
@@ -151,6 +155,12 @@ class Store(Wrapper):
             if not self._failed:
                 self._thinner.work(self._old)
         return snapshot
+
+    def slow(self) -> Array:
+        """The source's slow exits, recorded with the next reading, in whichever segment that is."""
+        found = self._source.slow()
+        self._slow = np.concatenate([self._slow, found])[-MOST_SLOW:]
+        return found
 
     def close(self) -> Snapshot:
         """The source's final counters; the segment is complete."""
@@ -198,7 +208,9 @@ class Store(Wrapper):
 
     def _put(self, writer: Recorder, snapshot: Snapshot, final: bool) -> None:
         before = self._size
+        writer.keep(self._slow)
         writer.add(snapshot, final)
+        self._slow = self._slow[:0]
         self._largest = max(self._largest, self._size - before)
         self._sums, self._newest = writer.sums, snapshot.time_ns
 

@@ -130,8 +130,12 @@ class Recorder(Wrapper):
     def slow(self) -> Array:
         """The source's slow exits, recorded with the next reading."""
         found = self._source.slow()
-        self._slow = np.concatenate([self._slow, found])[-MOST_SLOW:]
+        self.keep(found)
         return found
+
+    def keep(self, slow: Array) -> None:
+        """Slow exits that belong to the next reading."""
+        self._slow = np.concatenate([self._slow, slow])[-MOST_SLOW:]
 
     def close(self) -> Snapshot:
         """The source's final counters; the file is complete."""

@@ -26,7 +26,10 @@ from kvmtop.model.vocabulary import SVM, DetailRequest
 from kvmtop.output import csv_rows, json_lines, stacks
 from kvmtop.recording import seen
 from kvmtop.recording.reader import Recording
+from kvmtop.recording.segments import segments
+from kvmtop.recording.store import Folder, Store
 from kvmtop.recording.writer import Recorder
+from kvmtop.recording.writing import Limits
 from kvmtop.reference.labels import Labels
 
 from ..support.recordings import NOT_STORED, complaint, differences, look_at_all, record
@@ -123,6 +126,25 @@ def test_slow_exits_that_were_printed_before_the_reading_are_recorded(file: Path
     recorder.close()
     found = Recording(file).at(1).details
     assert told and found and found.slow["ns"].tolist() == [5_000_000, *told.slow["ns"].tolist()]
+
+
+def test_slow_exits_that_were_printed_before_the_reading_go_into_its_segment(
+    tmp_path: Path,
+) -> None:
+    host = Watched()
+    host.look_at()
+    writer = Store(host, Folder(tmp_path / "store", replace(Limits(), hours=2.5 / 3600)))
+    printed = list[int]()
+    for n in range(8):
+        writer.read()
+        host.linger(4001, 0x7B, 7_000_000 + n)
+        printed += writer.slow()["ns"].tolist()
+    writer.close()
+    found = [Recording(one.path) for one in segments(tmp_path / "store")]
+    assert len(found) > 2 and printed == [*range(7_000_000, 7_000_008)]
+    details = [one.at(n).details for one in found for n in range(len(one._times))]
+    recorded = [ns for one in details if one for ns in one.slow["ns"].tolist()]
+    assert [ns for ns in recorded if ns in printed] == printed
 
 
 def test_a_file_begun_in_the_middle_is_complete(tmp_path: Path) -> None:

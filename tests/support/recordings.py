@@ -30,6 +30,7 @@ LEFT_OUT = {"next", "pad"}
 
 def same(found: Snapshot | Counters, snapshot: Snapshot) -> bool:
     """Whether all counters are equal, in the same rows."""
+    found = found.whole() if isinstance(found, Counters) else found
     arrays = [(found.threads, snapshot.threads), (found.cells, snapshot.cells)]
     names = [set(array.dtype.names or ()) - LEFT_OUT for array, _ in arrays]
     return (
