@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from .commands import compare, config, demo, doctor, explain, help, live, record, replay, report, serve, trace
+from .commands import compare, config, demo, diagnose, doctor, explain, help, live, record, replay, report, serve, trace
 from .commands import list as list_
 from .commands.arguments import Parser
 from .errors import KvmtopError, fault, tell
@@ -26,6 +26,7 @@ class Command(Protocol):
 
 COMMANDS: dict[str, Command] = {
     "live": live,
+    "diagnose": diagnose,
     "record": record,
     "replay": replay,
     "demo": demo,

@@ -10,7 +10,7 @@ from .arguments import Parser
 SUMMARY = "all options of a command"
 TITLE = "top for KVM exits: what makes vCPUs leave, how often, how long and why."
 OPTIONS = """\
-used most without a command (kvmtop help live has all):
+used most without a command (kvmtop help live has all, help COMMAND others'):
   --pid PID, --vm NAME         some VMs only
   --duration S, --interval S   end after S seconds; read every S seconds
   --batch, --json, --csv       text instead of the dashboard
@@ -39,7 +39,7 @@ def operand(action: argparse.Action) -> str:
 
 def overview(parsers: Mapping[str, Parser]) -> str:
     """What kvmtop is, and its commands; for a screen of 80 by 24, with the prompt below."""
-    rows = [(f"{name} {operands(p)}".strip(), p.description) for name, p in parsers.items()]
+    rows = [(f"{name} {operands(p)}".strip(), p.description) for name, p in parsers.items() if name != "help"]
     return "\n".join(
         [
             TITLE,

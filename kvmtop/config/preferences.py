@@ -85,27 +85,22 @@ LIMITS = {
     "kernel": f"{_OF_A_VCPU} in KVM",
     "nesting": f"{_OF_A_VCPU} between exits and entries of its guest's guests",
     "polling": "% of a CPU spent on halt polling most of which misses",
-    "rise": "× the p99 of the minute before",
+    "cause": f"{_OF_A_VCPU} for one thing that a guest does, such as reading a clock",
 }
-
-
-def _parts(name: str) -> int:
-    return 100 if LIMITS[name].startswith("%") else 1
 
 
 def limits_of(values: Mapping[str, float]) -> Limits:
     """From settings."""
-    return Limits(**{name: value / _parts(name) for name, value in values.items()})
+    return Limits(**{name: value / 100 for name, value in values.items()})
 
 
 def settings_of(limits: Limits) -> dict[str, float]:
     """The other way round."""
-    return {name: round(getattr(limits, name) * _parts(name), 6) for name in LIMITS}
+    return {name: round(getattr(limits, name) * 100, 6) for name in LIMITS}
 
 
 def _limit(name: str, words: str) -> Setting:
-    bounds = (0, 100) if words.startswith("%") else (1, 1000)
-    return _number(f"findings.{name}", settings_of(USUAL)[name], words, *bounds)
+    return _number(f"findings.{name}", settings_of(USUAL)[name], words, 0, 100)
 
 
 REASONS = tuple(column.key for column in exit_reasons.COLUMNS)

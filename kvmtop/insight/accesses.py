@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..model.arrays import Array
+from ..model.arrays import I64, Array
 from ..model.exit_stats import NOT_ITS_DOING
 from ..model.histogram import BUCKETS, bucket_bounds, percentile
 from ..model.interval import Interval
@@ -86,6 +86,12 @@ def seconds(interval: Interval) -> float:
     return max(interval.after.time_ns - start, 1) / 1e9
 
 
+def own(rows: Array) -> I64:
+    """ns of rows of dtype TOUCH that are their exits' own doing: not halted, and not waiting for a CPU."""
+    left: I64 = rows["total"].astype("i8") - sum(rows[state].astype("i8") for state in ("idle", *NOT_ITS_DOING))
+    return left
+
+
 def rates(interval: Interval) -> Sample:
     """Events a second by (thread's id, kind, value, extra): a sample for the trends."""
     rows = change(interval)
@@ -135,9 +141,9 @@ def accesses(
     np.maximum.at(longest, group, rows["max"])
     times = np.bincount(rows["kind"], rows["total"], len(KINDS))
     idle = sums["idle"].astype("i8")
-    own = sums["total"].astype("i8") - idle - sum(sums[state].astype("i8") for state in NOT_ITS_DOING)
-    own = np.where(2 * idle > sums["total"].astype("i8"), idle, own)
-    own_times = np.bincount(rows["kind"][first], own, len(KINDS))
+    its = sums["total"].astype("i8") - idle - sum(sums[state].astype("i8") for state in NOT_ITS_DOING)
+    its = np.where(2 * idle > sums["total"].astype("i8"), idle, its)
+    own_times = np.bincount(rows["kind"][first], its, len(KINDS))
     lookback = list(history)[-TREND:]
     threads = {int(i) for i in ids} if ids is not None else None
     found = []
@@ -160,8 +166,8 @@ def accesses(
                 max=min(int(longest[i]), bucket_bounds(int(filled[-1]))[1]) if len(filled) else None,
                 share=total / whole if whole else None,
                 hist=tuple(hist[i].tolist()),
-                own=int(own[i]),
-                own_share=float(own[i] / own_times[kind]) if own_times[kind] > 0 else None,
+                own=int(its[i]),
+                own_share=float(its[i] / own_times[kind]) if own_times[kind] > 0 else None,
                 trend=[_trend(sample, (kind, value, extra), threads) for sample in lookback],
             )
         )

@@ -109,8 +109,8 @@ def apic(interval: Interval, vms: Sequence[VcpuRow]) -> Iterator[Finding]:
             tries = f"; try {one.advice}" if one.advice else ""
             yield Finding(
                 f"{off} for {vm.vm}:{why}; {share(exits, vm.rate)}{tries}",
-                f"it is off, and exits for the APIC ≥ {LEAST:.0f}/s and ≥ {SHARE:.0%} of all",
                 short=f"{vm.vm}: {off}",
                 scope=vm.scope,
                 state="kernel",
+                evidence=(share(exits, vm.rate), f"{off} since {why.strip()}"),
             )

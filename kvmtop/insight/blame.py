@@ -71,14 +71,14 @@ def _elsewhere(interval: Interval, scope: Scope) -> str:
     if may is None:
         return ""
     words = ", though it may run on any CPU" if may.all else f"; it may run on {may_run_on(may.allowed)}"
-    idle = {cpu: share for cpu, share in _idle(interval).items() if cpu in cpus(may.allowed) and share >= IDLE}
-    if not idle:
+    free = {cpu: share for cpu, share in idle(interval).items() if cpu in cpus(may.allowed) and share >= IDLE}
+    if not free:
         return words
-    cpu = max(idle, key=lambda one: idle[one])
-    return f"{words}, and CPU {cpu} was idle {units.percent(idle[cpu])} of the time"
+    cpu = max(free, key=lambda one: free[one])
+    return f"{words}, and CPU {cpu} was idle {units.percent(free[cpu])} of the time"
 
 
-def _idle(interval: Interval) -> dict[int, float]:
+def idle(interval: Interval) -> dict[int, float]:
     """By host CPU, the share of the interval in which it had nobody to run."""
     before, after = interval.before and interval.before.scheduling, interval.after.scheduling
     if not before or not after:

@@ -44,7 +44,6 @@ def _protected(interval: Interval, vms: Sequence[VcpuRow]) -> Iterator[Finding]:
         yield Finding(
             f"KVM logs what {vm.vm} writes: {units.rate(rate)} writes/s met one of {least}{len(pages):,} pages that the"
             f" log had protected, {again}; {WHO}",
-            f"writes to pages protected by the dirty log ≥ {LEAST:.0f}/s",
             short=f"{vm.vm}: dirty logging",
             scope=vm.scope,
             state="kernel",
@@ -60,7 +59,6 @@ def _full(interval: Interval, vms: Sequence[VcpuRow]) -> Iterator[Finding]:
             yield Finding(
                 f"KVM logs what {vm.vm} writes: {units.rate(rate)} full PML buffers/s, so it writes"
                 f" {rate * ENTRIES * 4096 / 1e6:,.1f} MB/s at least; {WHO}",
-                "exits for PML_FULL > 0",
                 short=f"{vm.vm}: dirty logging",
                 scope=vm.scope,
                 reason=(int(rows["isa"][0]), int(rows["reason"][0])),

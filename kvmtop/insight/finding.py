@@ -19,10 +19,13 @@ class Limits:
     kernel: float = 0.40
     nesting: float = 0.20
     polling: float = 0.05
-    rise: float = 4.0  # of a p99 against its median over the minute before
+    cause: float = 0.05  # what one thing takes that a guest does, such as reading a clock
 
 
 USUAL = Limits()
+
+SCHEDULER = "scheduler"  # what it does with a vCPU, of which somebody may ask to be told
+CERTAIN, LIKELY, POSSIBLE = "certain", "likely", "possible"  # what the figures imply; what else fits them; much else
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,11 @@ class Since:
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence about what the numbers say. rule: what had to be so for it to be said; more: where more of it can be
-    seen, which each output words for itself: SCHEDULER, or ""."""
+    """A sentence about what the numbers say. more: where more of it can be seen, which each output words for itself:
+    SCHEDULER, or ""."""
 
     text: str
-    rule: str
+    rule: str = ""  # what had to be so for it to be said
     more: str = ""
     short: str = ""  # the same in a few words
     scope: Scope = ALL  # whom it is about
@@ -47,8 +50,11 @@ class Finding:
     state: str = ""  # of STATES, whose share it rests on
     figures: frozenset[str] = frozenset()  # columns of the reason's row, or of the scope's, that it rests on
     since: Since | None = None
+    cost: float | None = None  # vCPUs' time that it takes, a second; 1 is a whole vCPU. None: not known
+    evidence: tuple[str, ...] = ()  # figures that it rests on, beside those of the sentence
+    name: str = ""  # its rule's
 
     @property
     def key(self) -> tuple[str, Scope, str]:
         """What makes it the same one in another interval."""
-        return self.rule, self.scope, self.short
+        return self.name or self.rule, self.scope, self.short

@@ -70,8 +70,6 @@ def spinning(interval: Interval, vcpus: Sequence[VcpuRow], labels: Labels) -> It
                 f"{vcpu.name} of {vcpu.vm} sits at {labels.what(CODE, address, 0)}, with {near:,} of"
                 f" {profile.samples:,} samples, and is in its guest {units.percent(share)} of the time that it has a"
                 " CPU: it may spin",
-                f"{SITS:.0%} of {LEAST} samples or more within {BYTES} bytes, guest ≥ {IN_GUEST:.0%} of a vCPU's time"
-                " but for waits",
                 short=f"{vcpu.vm} {vcpu.name} may spin",
                 scope=vcpu.scope,
                 state="guest",

@@ -86,29 +86,36 @@ def _other_threads(interval: Interval) -> list[OtherThread]:
     )
 
 
-def stand_out(interval: Interval, scope: Scope = ALL) -> Iterator[Finding]:
-    """The busiest thread of a scope that does all that it can, and the one that waits most."""
-    threads = [one for one in other_threads(interval, scope) if one.role in TOLD]
-    for one in sorted(threads, key=lambda one: -(one.busy or 0))[:1]:
+def _told(interval: Interval, scope: Scope) -> list[OtherThread]:
+    return [one for one in other_threads(interval, scope) if one.role in TOLD]
+
+
+def busy(interval: Interval, scope: Scope = ALL) -> Iterator[Finding]:
+    """The busiest thread of a scope, if it does all that it can."""
+    for one in sorted(_told(interval, scope), key=lambda one: -(one.busy or 0))[:1]:
         if (one.busy or 0) >= BUSY_SHARE:
             polls = ", unless it polls" if one.role in POLLING else ""
             yield Finding(
                 f"{_what(one)} of {_vm(interval, one)} is on a CPU {units.percent(one.busy)} of its time, and can"
                 f" hardly do more{polls}",
-                f"on a CPU ≥ {BUSY_SHARE:.0%} of the time of a thread of the VMM",
                 short=f"{_vm(interval, one)}: {_what(one)} is busy",
                 scope=Scope(one.pid),
                 state="user",
+                evidence=(f"{_what(one)} (tid {one.tid}): {units.percent(one.busy)} on a CPU",),
             )
-    for one in sorted(threads, key=lambda one: -(one.wait or 0))[:1]:
+
+
+def waiting(interval: Interval, scope: Scope = ALL) -> Iterator[Finding]:
+    """The thread of a scope that waits most for a CPU."""
+    for one in sorted(_told(interval, scope), key=lambda one: -(one.wait or 0))[:1]:
         if (one.wait or 0) > WAIT_SHARE:
             why = blame.nobody_looks(one.throttled is not None)
             yield Finding(
                 f"{_what(one)} of {_vm(interval, one)} waits for a CPU {units.percent(one.wait)} of its time: {why}",
-                f"wait > {WAIT_SHARE:.0%} of the time of a thread of the VMM",
                 short=f"{_vm(interval, one)}: {_what(one)} waits",
                 scope=Scope(one.pid),
                 state="wait",
+                evidence=(f"{_what(one)} (tid {one.tid}): {units.percent(one.wait)} ready to run, but not running",),
             )
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from math import inf
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -65,8 +64,6 @@ class Report:
 
 def report(store: Store, labels: Labels | None = None, limits: Limits = USUAL) -> Report:
     """Of all intervals that the store shows. Raises KvmtopError."""
-    if len(store) > PIECES:
-        limits = replace(limits, rise=inf)  # which is about the minute before an interval of a second
     labels, pieces, stood = labels or Labels(), list[Piece](), dict[object, Stood]()
     runs = store.runs()
     for first, end in runs:

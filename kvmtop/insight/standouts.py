@@ -1,7 +1,6 @@
 """Which intervals of a recording have findings: one after the other, as each of them shows when one goes there.
 
-No rule is asked of more than an interval at a time: where a finding is told, the screen shows it there. So what rests
-on the minute before (a p99 that rose) is not told of, since it would take that minute to be sure.
+No rule is asked of more than an interval at a time: where a finding is told, the screen shows it there.
 """
 
 from __future__ import annotations

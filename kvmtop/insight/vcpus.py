@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ..model.arrays import I64, find
+from ..model.arrays import F64, I64, find
 from ..model.exit_stats import tops
 from ..model.history import Sample
 from ..model.interval import Interval
@@ -18,8 +17,6 @@ from ..model.scope import Scope
 from ..model.session import Session
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import STATES, Vm
-
-F64 = npt.NDArray[np.float64]
 
 STUCK_NS = 3_000_000_000  # so long in one state, neither in the guest nor idle, marks a vCPU
 SHOWN_NS = 5_000_000  # so long is worth a word

@@ -9,6 +9,7 @@ Array = npt.NDArray[np.void]  # of a structured dtype
 U16 = npt.NDArray[np.uint16]
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 

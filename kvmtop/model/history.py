@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .arrays import I64, U64, Mask
 from .exit_stats import Groups
-from .histogram import BUCKETS, MIDDLES, percentile
+from .histogram import BUCKETS, percentile
 from .interval import Interval
 from .keys import pack, unpack
 from .scope import ALL, Scope
@@ -127,37 +127,6 @@ class Sample:
             self._p99s[scope, key] = percentile(self.hist(scope, key).tolist(), 0.99, None, None)
         return self._p99s[scope, key]
 
-    def threads_with(self, scope: Scope, key: Key) -> frozenset[int]:
-        """The threads of a scope that had exits of a reason; none where that is forgotten."""
-        mine = self._mask(scope) & (self.distinct == np.uint64(pack(*key)))[self.key] & (self.counts > 0)
-        return frozenset(self.threads[self.thread[mine]].tolist())
-
-    @cached_property
-    def of_vms(self) -> tuple[I64, npt.NDArray[np.uint32], npt.NDArray[np.float32]]:
-        """The VMs' pids, ascending; their exits and p99s (ns; nan without exits), shape (pids, distinct) both.
-
-        Where histograms are forgotten before it was asked for, there are no exits.
-        """
-        pids, vm = np.unique(self.pids, return_inverse=True)
-        shape = len(pids), len(self.distinct)
-        counts, p99s = np.zeros(shape, "u4"), np.full(shape, np.nan, "f4")
-        bucket = (vm[self.thread] * shape[1] + self.key)[self.hist_row] * BUCKETS + self.hist_bucket
-        if len(bucket):
-            order = np.argsort(bucket, kind="stable")
-            bucket, seen = bucket[order], np.cumsum(self.hist_count[order].astype("i8"))
-            last = np.flatnonzero(np.diff(bucket // BUCKETS, append=-1))
-            total = np.diff(seen[last], prepend=0)
-            at = np.searchsorted(seen, seen[last] - total + np.ceil(0.99 * total).astype("i8"))
-            counts.flat[bucket[last] // BUCKETS] = total
-            p99s.flat[bucket[last] // BUCKETS] = MIDDLES[bucket[at] % BUCKETS]
-        return pids, counts, p99s
-
-    def of_vm(self, pid: int, key: Key) -> tuple[int, float]:
-        """A VM's exits of a reason, and their p99; 0 and nan without any, or where it is forgotten."""
-        pids, counts, p99s = self.of_vms
-        at = (pids == pid)[:, None] & (self.distinct == np.uint64(pack(*key)))
-        return (int(counts[at][0]), float(p99s[at][0])) if at.any() else (0, np.nan)
-
     @cached_property
     def thread_rates(self) -> npt.NDArray[np.float64]:
         """Exits a second of each of `threads`."""
@@ -196,7 +165,6 @@ class Sample:
             a[:0].copy() for a in (self.thread, self.key, self.counts, self.times)
         )
         less.whole = False
-        vars(less).pop("of_vms", None)
         return less
 
 

@@ -9,8 +9,8 @@ from typing import TextIO
 from .. import units
 from ..insight.accesses import accesses
 from ..insight.caveats import dropped
-from ..insight.finding import Finding
-from ..insight.findings import SCHEDULER, findings
+from ..insight.finding import SCHEDULER, Finding
+from ..insight.findings import findings
 from ..insight.halt_polling import polling
 from ..insight.slow_exits import read
 from ..insight.vcpus import VcpuRow, vcpu_rows

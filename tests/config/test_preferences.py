@@ -75,7 +75,6 @@ values = st.fixed_dictionaries(
         "columns.reasons": st.lists(st.sampled_from(sorted(exit_reasons.BY_KEY)), unique=True).map(
             lambda keys: tuple(dict.fromkeys(["reason", *keys]) if keys else ())
         ),
-        "findings.rise": st.floats(1, 1000),
     },
 )
 

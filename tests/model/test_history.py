@@ -7,7 +7,6 @@ from kvmtop.model import history as module
 from kvmtop.model.exit_stats import by_reason
 from kvmtop.model.history import Sample
 from kvmtop.model.interval import diff
-from kvmtop.model.keys import unpack
 from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.session import Session
 from kvmtop.model.vocabulary import STATES, SVM
@@ -43,7 +42,6 @@ def test_old_samples_forget_whose_exits_they_were(monkeypatch: pytest.MonkeyPatc
     for _ in range(30):
         session.add(host.read())
         sample = session.history[-1]
-        assert sample.of_vm(4000, KEY)[0] == sample.by_reason(vm)[KEY][0]
         known.append(
             [sample.rate(ALL), sample.rate(ALL, KEY), sample.rate(vm), sample.rate(vcpu), sample.rate(vm, KEY)]
         )
@@ -55,7 +53,6 @@ def test_old_samples_forget_whose_exits_they_were(monkeypatch: pytest.MonkeyPatc
         # Sums over all, the rates of each VM and vCPU, and what was asked for before.
         assert [sample.rate(ALL), sample.rate(ALL, KEY), sample.rate(vm), sample.rate(vcpu)] == expected[:4]
         assert sample.rate(vm, KEY) == expected[4]
-        assert (sample.of_vm(4000, KEY)[0] > 0) == sample.whole
         if not sample.whole:  # unknown is not zero
             assert sample.rate(vcpu, KEY) is None
             assert not sample.hist(vcpu, KEY).any()
@@ -92,22 +89,10 @@ def test_samples_say_what_by_reason_says(seed: int) -> None:
             assert sums == {key: (r.count, r.time) for key, r in found.items()}
             for key, reason in found.items():
                 assert sample.hist(scope, key).tolist() == list(reason.hist)
-                mine = [vcpu.thread for vcpu in vcpus if vcpu.pid == scope.pid or scope == ALL]
-                mine = [tid for tid in mine if scope.thread in (None, tid)]
-                at = {tid: by_reason(interval, now.thread_ids == tid) for tid in mine}
-                there = {tid for tid, its in at.items() if any(r.key == key and r.count for r in its)}
-                assert sample.threads_with(scope, key) == there
             assert sample.rate(scope) == pytest.approx(sum(r.rate for r in found.values()))
             if scope != ALL:
                 assert sample.rates.get(scope, 0) == pytest.approx(sample.rate(scope))
         assert sample.by_reason(ALL) is sample.by_reason(ALL)  # added up once
-        pids, counts, p99s = sample.of_vms
-        for n, pid in enumerate(pids.tolist()):
-            for m, key in enumerate(map(unpack, sample.distinct.tolist())):
-                assert counts[n, m] == sample.by_reason(Scope(pid)).get(key, (0, 0))[0]
-                assert (None if np.isnan(p99s[n, m]) else p99s[n, m]) == sample.p99(Scope(pid), key)
-                np.testing.assert_equal(sample.of_vm(pid, key), (counts[n, m], p99s[n, m]))
-        np.testing.assert_equal(sample.of_vm(7, KEY), (0, np.nan))
 
 
 def test_a_sample_does_not_hold_on_to_the_snapshot() -> None:

@@ -121,6 +121,7 @@ def test_nothing_to_warn_of(page: str, command: list[str]) -> None:
             "",
             [
                 "live",
+                "diagnose",
                 "record",
                 "replay",
                 "demo",

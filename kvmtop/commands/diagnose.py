@@ -1,0 +1,124 @@
+"""`kvmtop diagnose`: what costs the VMs of this host time, why, and what to try."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import KvmtopError
+from . import arguments
+from .arguments import STDOUT, Parser
+
+if TYPE_CHECKING:
+    from ..ending import Ending
+    from ..insight.diagnosis import Doctor
+    from ..model.source import Source
+
+SUMMARY = "what costs VMs time, why, and what to try"
+FOUND = 3  # the status where something stands out
+SECONDS = 20.0
+EXAMPLES = f"""\
+It counts exits first, then looks closer at what the counters point to, each for
+some seconds, at the VMs in question.
+
+The status is 0 if nothing stands out, {FOUND} if something does.
+"""
+
+
+def parser() -> Parser:
+    """Its options."""
+    p = Parser("diagnose", SUMMARY, EXAMPLES)
+    p.add_argument(
+        "-T",
+        "--duration",
+        type=arguments.seconds(2),
+        default=SECONDS,
+        metavar="S",
+        help=f"seconds that it may take (default {SECONDS:g})",
+    )
+    p.add_argument(
+        "--json",
+        nargs="?",
+        const=STDOUT,
+        type=arguments.file_name,
+        metavar="FILE",
+        help="an object for programs, on standard output or in FILE",
+    )
+    arguments.add_vms(p)
+    arguments.add_names(p)
+    arguments.add_config(p)
+    return p
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 if nothing stands out, FOUND if something does. Raises KvmtopError, and OSError of standard output."""
+    from ..ending import Ending
+    from ..insight.diagnosis import Doctor
+    from ..model.selection import Selection
+    from ..output import diagnosis as output
+    from ..output import summary
+    from . import requests, sources
+    from .outputs import Outputs
+
+    inputs = {"what --guest-kallsyms reads": options.guest_kallsyms, "what --memory-map reads": options.memory_map}
+    Outputs(json=options.json).check(inputs)
+    labels = requests.labels(options.guest_kallsyms, options.memory_map)
+    limits = arguments.config(options).preferences.limits
+    selection = Selection.of(options.vm)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    sources.some_vm(selection)
+    running = {vm.pid for vm, _ in sources.running()}
+    for pid in options.pid:
+        if pid not in running:
+            raise KvmtopError(f"process {pid} is no VM of this host; `kvmtop list` names them", 2)
+    doctor = Doctor(
+        options.duration,
+        labels,
+        limits,
+        lambda vm: selection.matches(vm) and (not options.pid or vm.pid in options.pid),
+    )
+    source = sources.host()
+    try:
+        with Ending() as ending:
+            _watch(source, doctor, ending)
+    finally:
+        source.close()
+    found = doctor.conclude()
+    if options.json:
+        text = output.as_json(found, source.origin)
+        if options.json != STDOUT:
+            try:
+                summary.write(Path(options.json), text)
+            except OSError as error:
+                raise KvmtopError(f"cannot write {options.json}: {error.strerror}") from None
+    else:
+        width = min(shutil.get_terminal_size().columns, 100)
+        text = "".join(f"{line}\n" for line in output.lines(found, width))
+    if not options.json or options.json == STDOUT:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    return FOUND if found.causes else 0
+
+
+def _watch(source: Source, doctor: Doctor, ending: Ending) -> None:
+    """Until the time is over, or a signal ends it. Raises KvmtopError."""
+    from .headless import Schedule
+
+    doctor.add(source.read())
+    shown = sys.stderr.isatty()
+    for snapshot in Schedule(1.0).readings(source, ending):
+        doctor.add(snapshot)
+        if doctor.starting and source.trouble:
+            doctor.skip(source.trouble)
+        if doctor.done:
+            break
+        source.look(doctor.request)
+        if shown:
+            sys.stderr.write(f"\r\x1b[Klooking at {doctor.now} …")
+            sys.stderr.flush()
+    if shown:
+        sys.stderr.write("\r\x1b[K")

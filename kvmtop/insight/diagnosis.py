@@ -1,0 +1,260 @@
+"""From symptom to cause: the counters first, then a closer look in turn at what they point to, and all rules on that.
+
+What a rule says that needs no closer look is taken from the time in which nothing but the counters was attached: else
+kvmtop's own probes would be among what stands out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from .. import units
+from ..model.scope import Scope
+from ..model.session import Session
+from ..model.snapshot import Snapshot
+from ..model.vocabulary import DetailRequest, Vm
+from ..reference.labels import Labels
+from .closer import Look, looks
+from .finding import USUAL, Finding, Limits
+from .findings import causes, found_in
+from .rules import BY_NAME, RULES
+from .rules.rule import Rule, View
+from .vcpus import VcpuRow, vcpu_rows
+
+COUNTERS = Look("the counters", frozenset(), DetailRequest(), frozenset())
+FIRST = 0.25  # of the time, for nothing but the counters
+LEAST = 3.0  # seconds that each closer look takes: probes are attached and detached between two readings
+TOLERANCE = 0.05  # seconds that a reading may be early
+MOST_VMS = 64  # of which causes are looked for, those with the most time outside the guest first
+
+
+@dataclass
+class Stage:
+    """A stretch in which one thing was looked at, from the first reading that shows it to the last."""
+
+    look: Look
+    first: Snapshot | None = None
+    last: Snapshot | None = None
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        return (self.last.time_ns - self.first.time_ns) / 1e9 if self.first and self.last else 0.0
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A finding with its rule, and of which VM it is. elsewhere: the same of the other VMs, in words."""
+
+    finding: Finding
+    rule: Rule
+    vm: VcpuRow | None
+    elsewhere: str = ""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of a rule: "found", "clear" or "not looked at", and then why not."""
+
+    rule: Rule
+    state: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What costs time, most first; what was checked; and for how many seconds it was looked at what."""
+
+    seconds: float
+    vms: Sequence[VcpuRow]
+    causes: Sequence[Cause]
+    checked: Sequence[Checked]
+    looks: Sequence[tuple[Look, float]]
+    last: Snapshot | None = None
+
+
+@dataclass
+class Doctor:
+    """Reads snapshots in turn, says what shall be looked at meanwhile, and concludes when the time is over.
+
+    seconds: that it looks in all. What it takes to load the probes is not among them, and their share of the CPUs is in
+    no figure.
+    """
+
+    seconds: float
+    labels: Labels = field(default_factory=Labels)
+    limits: Limits = USUAL
+    wanted: Callable[[Vm], bool] = lambda vm: True  # whose causes are looked for; others are held against them
+
+    def __post_init__(self) -> None:
+        self._stages = [Stage(COUNTERS)]
+        self._waiting: list[Look] = []
+        self._missed: list[tuple[Look, str]] = []  # with why
+        self.done = False
+
+    @property
+    def request(self) -> DetailRequest | None:
+        """What shall be looked at until the next reading."""
+        look = self._stages[-1].look
+        return None if look is COUNTERS else look.request
+
+    @property
+    def now(self) -> str:
+        """What is looked at, in words."""
+        return self._stages[-1].look.words
+
+    def add(self, snapshot: Snapshot) -> None:
+        """A reading."""
+        stage = self._stages[-1]
+        if stage.first is None:
+            stage.first = snapshot if _shows(snapshot, stage.look) else None
+            return
+        stage.last = snapshot
+        if stage.seconds >= self._share() - TOLERANCE:
+            self._go_on()
+
+    def skip(self, why: str) -> None:
+        """What shall be looked at cannot be."""
+        self._missed.append((self._stages.pop().look, why))
+        self._go_on()
+
+    @property
+    def starting(self) -> bool:
+        """Whether what shall be looked at is not there yet."""
+        return self._stages[-1].first is None
+
+    @property
+    def _left(self) -> float:
+        """Seconds without this stage."""
+        return self.seconds - sum(stage.seconds for stage in self._stages[:-1])
+
+    def _share(self) -> float:
+        """Seconds of this stage."""
+        if len(self._stages) == 1 and not self.done:
+            return self.seconds * FIRST
+        return max(self._left / (len(self._waiting) + 1), LEAST)
+
+    def _go_on(self) -> None:
+        """To the next stage, or the end."""
+        if len(self._stages) == 1 and self._stages[0].seconds < self.seconds - TOLERANCE:
+            wanted = looks(self._of_wanted(self._view(self._stages[0])))
+            room = max(int((self.seconds - self._stages[0].seconds) / LEAST), 0)
+            self._waiting, self._missed = wanted[:room], [(look, _NO_TIME) for look in wanted[room:]]
+            if not wanted:  # the counters it is, to the end
+                return
+        if self._waiting:
+            self._stages.append(Stage(self._waiting.pop(0)))
+        else:
+            self.done = True
+
+    def _view(self, stage: Stage, pid: int | None = None) -> View:
+        """What rules see of it."""
+        session = Session()
+        session.last = stage.first
+        assert stage.last
+        interval = session.add(stage.last)
+        labels = replace(self.labels, names=interval.after.names)
+        rows = vcpu_rows(session, interval, trend=0)
+        return View.of(session, interval, rows, labels, self.limits, Scope(pid))
+
+    def _of_wanted(self, view: View) -> View:
+        """The part of a view that is of the VMs whose causes are looked for."""
+        pids = {pid for pid, vm in view.interval.after.vms.items() if self.wanted(vm)}
+        vms, vcpus = ([row for row in part if row.scope.pid in pids] for part in (view.vms, view.vcpus))
+        return replace(view, vms=vms, vcpus=vcpus)
+
+    def conclude(self) -> Diagnosis:
+        """What came of it; nothing before the second reading."""
+        stages = [stage for stage in self._stages if stage.last is not None]
+        if not stages:
+            return Diagnosis(0.0, (), (), (), ())
+        views = {id(stage): self._view(stage) for stage in stages}
+        first, last = views[id(stages[0])], stages[-1].last
+        assert last
+        vms = sorted((vm for vm in self._of_wanted(first).vms if not vm.ended), key=_outside)
+        found = [cause for vm in vms[:MOST_VMS] for cause in self._of(vm, stages, views)]
+        found += _of_host(first)
+        found.sort(key=lambda one: -(one.finding.cost if one.finding.cost is not None else -1.0))
+        return Diagnosis(
+            sum(stage.seconds for stage in stages),
+            sorted(vms, key=lambda vm: vm.vm),
+            found,
+            list(self._checked({one.rule.name for one in found}, stages)),
+            [(stage.look, stage.seconds) for stage in stages],
+            last,
+        )
+
+    def _of(self, vm: VcpuRow, stages: Sequence[Stage], views: Mapping[int, View]) -> Iterator[Cause]:
+        """What costs a VM time."""
+        best: dict[str, tuple[int, Finding, View]] = {}
+        for stage in stages:
+            view = views[id(stage)]
+            mine = replace(
+                view,
+                vms=[one for one in view.vms if one.number == vm.number],
+                vcpus=[one for one in view.vcpus if one.scope.pid == vm.number],
+                scope=Scope(vm.number),
+            )
+            for one in found_in(mine):
+                rule = BY_NAME[one.name]
+                told = len(stage.look.kinds & (rule.needs | rule.more))
+                known = best.get(one.name)
+                if (told > known[0]) if known else (rule.needs or stage.look is COUNTERS):
+                    best[one.name] = told, one, view
+        kept = {id(one) for one in causes([one for _, one, _ in best.values()])}
+        for _, one, view in best.values():
+            if id(one) in kept and one.scope.pid == vm.number:
+                yield Cause(one, BY_NAME[one.name], vm, _elsewhere(view, one))
+
+    def _checked(self, found: set[str], stages: Sequence[Stage]) -> Iterator[Checked]:
+        """What came of each rule. One that needs a look at what took no time is clear without it."""
+        looked = frozenset(kind for stage in stages for kind in stage.look.kinds)
+        waiting = [(look, _NO_TIME) for look in (*(one.look for one in self._stages), *self._waiting)]
+        missed = {kind: f"{look.words}: {why}" for look, why in (*waiting, *self._missed) for kind in look.kinds}
+        told = stages[-1].last.told if stages[-1].last else ()
+        for rule in RULES:
+            if rule.name in found:
+                yield Checked(rule, "found")
+            elif rule.needs and not rule.needs & looked and rule.needs & missed.keys():
+                yield Checked(rule, "not looked at", missed[min(rule.needs & missed.keys())])
+            elif rule.name in STATES_OF and STATES_OF[rule.name] not in told:
+                yield Checked(rule, "not looked at", f"the state {STATES_OF[rule.name]} is not told here")
+            else:
+                yield Checked(rule, "clear")
+
+
+_NO_TIME = "no time was left for it; a longer --duration has it"
+STATES_OF = {"quota": "throttled", "waits": "wait", "blocked": "blocked", "vmm": "user", "kvm": "kernel"}
+
+
+def _shows(snapshot: Snapshot, look: Look) -> bool:
+    """Whether a reading has what is looked at."""
+    wanted = look.request
+    details, scheduling = snapshot.details, snapshot.scheduling
+    if wanted.kinds:
+        return details is not None and (details.look.kinds, details.look.only) == (wanted.kinds, wanted.only)
+    if wanted.sched is not None:
+        return scheduling is not None and scheduling.pid == wanted.sched
+    return snapshot.stacks is not None or not wanted.stacks
+
+
+def _outside(vm: VcpuRow) -> float:
+    """For sorting: the most time that is neither the guest's nor idle first."""
+    shares = vm.shares or {}
+    return shares.get("guest", 0.0) + shares.get("idle", 0.0) - 1.0
+
+
+def _of_host(view: View) -> list[Cause]:
+    """What is no VM's."""
+    return [Cause(one, BY_NAME[one.name], None) for one in found_in(view) if one.name == "lost"]
+
+
+def _elsewhere(view: View, one: Finding) -> str:
+    """The most that a vCPU of another VM spends in the state that a finding is about."""
+    others = [vcpu for vcpu in view.vcpus if vcpu.scope.pid != one.scope.pid and vcpu.shares]
+    if not one.state or not others:
+        return ""
+    most = max(others, key=lambda vcpu: (vcpu.shares or {}).get(one.state, 0.0))
+    share = units.percent((most.shares or {}).get(one.state, 0.0))
+    return f"of other VMs, {most.name} of {most.vm} is most in that state ({one.state}): {share}"

@@ -1,0 +1,142 @@
+"""How a VM is built: its APIC, its other threads, what logs its memory, and where that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ... import units
+from ...model.scheduling import Scheduling
+from ..apic import LEAST, SHARE, apic, verdict
+from ..dirty_log import LEAST as WRITES
+from ..dirty_log import dirty_log
+from ..finding import LIKELY, Finding
+from ..other_threads import BUSY_SHARE, WAIT_SHARE, busy, waiting
+from .rule import SCHED, Remedy, Rule, View
+
+PIT = "PIT_REINJ"
+REMOTE = 0.5  # of a VM's memory
+
+
+def _apic(by_pit: bool) -> Callable[[View], Iterator[Finding]]:
+    """VMs whose APIC the hardware does not emulate. by_pit: because of the PIT, or for other reasons."""
+
+    def find(view: View) -> Iterator[Finding]:
+        for one in apic(view.interval, view.vms):
+            inhibits = verdict(view.interval, one.scope.pid or 0).inhibits or ()
+            if (PIT in inhibits) == by_pit:
+                yield one
+
+    return find
+
+
+def _remote(view: View) -> Iterator[Finding]:
+    """VMs most of whose memory is on other nodes than the vCPUs that work."""
+    scheduling = view.interval.after.scheduling
+    for vm in view.vms if scheduling and scheduling.memory else ():
+        memory, nodes = (
+            (scheduling.memory if scheduling else {}).get(vm.number, {}),
+            _nodes(view, vm.number, scheduling),
+        )
+        whole = sum(memory.values())
+        far = whole - sum(memory.get(node, 0) for node in nodes)
+        if whole and nodes and far > REMOTE * whole:
+            where = max((node for node in memory if node not in nodes), key=lambda node: memory[node])
+            on = " and ".join(map(str, sorted(nodes)))
+            yield Finding(
+                f"{units.percent(far / whole)} of the memory of {vm.vm} is not on node {on}, where its vCPUs run: most"
+                f" of that is on node {where}",
+                short=f"{vm.vm}: memory on another node",
+                scope=vm.scope,
+                state="guest",
+                figures=frozenset({"bar"}),
+                evidence=(
+                    "memory: "
+                    + ", ".join(f"{size >> 20:,} MiB on node {node}" for node, size in sorted(memory.items())),
+                    f"vCPUs: on node {on}",
+                ),
+            )
+
+
+def _nodes(view: View, pid: int, scheduling: Scheduling | None) -> set[int]:
+    """Where the vCPUs of a VM run that do more than idle."""
+    places = scheduling.placements if scheduling else {}
+    found = set()
+    for vcpu in view.vcpus:
+        may = places.get(vcpu.number)
+        if vcpu.scope.pid == pid and may and may.node is not None and (vcpu.shares or {}).get("idle", 1.0) < 0.9:
+            found.add(may.node)
+    return found
+
+
+_OFF = f"it is off, and exits for the APIC ≥ {LEAST:.0f}/s and ≥ {SHARE:.0%} of all"
+APIC_OFF = Rule(
+    "apic-off",
+    "the APIC is emulated by software",
+    _OFF,
+    _apic(False),
+    "a VM with few interrupts gains nothing",
+    Remedy(
+        host="kvm_intel enable_apicv=1, kvm_amd avic=1, where the CPU has it",
+        vm="what the sentence says to try: it depends on why it is off",
+    ),
+    explains=frozenset({"kvm"}),
+    see="kvmtop --vm {vm} --event apic,msr",
+)
+PIT_REINJECTION = Rule(
+    "pit-reinjection",
+    "the PIT's lost ticks turn AVIC off",
+    _OFF + ", because of the PIT",
+    _apic(True),
+    "on Intel the PIT does not turn APICv off",
+    Remedy(vm="<clock><timer name='pit' tickpolicy='discard'/> (QEMU: -global kvm-pit.lost_tick_policy=discard)"),
+    explains=frozenset({"kvm", "apic-off"}),
+    see="kvmtop --vm {vm} --event apic,msr",
+)
+DIRTY_LOG = Rule(
+    "dirty-log",
+    "KVM logs what the guest writes",
+    f"writes to pages protected by the dirty log ≥ {WRITES:.0f}/s, or exits for PML_FULL",
+    lambda view: dirty_log(view.interval, view.vms),
+    "a display whose few pages are logged all the time",
+    Remedy(
+        host="virsh domjobinfo NAME: a migration or backup runs; it ends by itself, or virsh domjobabort",
+        vm="virsh migrate --auto-converge or --postcopy, where it does not end",
+    ),
+    more=frozenset({"fault"}),
+    explains=frozenset({"kvm"}),
+    see="kvmtop --vm {vm} --event fault",
+)
+THREAD_BUSY = Rule(
+    "thread-busy",
+    "a thread of the VMM is at its limit",
+    f"on a CPU ≥ {BUSY_SHARE:.0%} of the time of a thread of the VMM",
+    lambda view: busy(view.interval, view.scope),
+    "an I/O thread or vhost that polls for work is on a CPU without any",
+    Remedy(vm="<iothreads> and <driver iothread=…/> or queues='N', so that more threads share the work"),
+    confidence=LIKELY,
+    see="kvmtop --vm {vm}",
+)
+THREAD_WAITS = Rule(
+    "thread-waits",
+    "a thread of the VMM waits for a CPU",
+    f"wait > {WAIT_SHARE:.0%} of the time of a thread of the VMM",
+    lambda view: waiting(view.interval, view.scope),
+    "a thread that shares its vCPUs' CPUs by <emulatorpin> waits for these",
+    Remedy(vm="<emulatorpin>, <iothreadpin> to CPUs that are free"),
+    more=frozenset({SCHED}),
+    see="kvmtop --vm {vm}",
+)
+NUMA = Rule(
+    "numa",
+    "its memory is on another node",
+    f"> {REMOTE:.0%} of its memory on other nodes than its vCPUs that work",
+    _remote,
+    "memory that is not used lies there as well",
+    Remedy(
+        host="migratepages PID FROM TO",
+        vm="<numatune><memory mode='strict' nodeset=…/> with <vcpupin> to CPUs of that node",
+    ),
+    frozenset({SCHED}),
+    confidence=LIKELY,
+    see="kvmtop --vm {vm} --event sched",
+)

@@ -1,0 +1,120 @@
+"""What is wrong with a VM or vCPU as a whole: it stands still, is stuck, or exits are missing from the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ... import units
+from .. import blame
+from ..finding import SCHEDULER, Finding, Since
+from ..scheduling import looked_at
+from ..vcpus import STUCK_NS
+from .rule import SCHED, Remedy, Rule, View, who
+
+
+def _lost(view: View) -> Iterator[Finding]:
+    if view.interval.lost:
+        text = f"{view.interval.lost} exits of this interval are missing from all figures: a map was full"
+        yield Finding(text, short="exits are missing", cost=0.0)
+
+
+def _still(how: str, words: str) -> Callable[[View], Iterator[Finding]]:
+    """VMs that stand still in this way; words: with room for how long."""
+
+    def find(view: View) -> Iterator[Finding]:
+        for vm in view.vms:
+            if vm.outside and vm.outside.where == how:
+                yield Finding(
+                    f"{vm.vm} {words.format(units.duration(vm.outside.ns))}",
+                    short=f"{vm.vm} is {how}",
+                    scope=vm.scope,
+                    state="blocked",
+                    figures=frozenset({"bar", "state"}),
+                    since=Since(view.interval.after.time_ns - vm.outside.ns),
+                    cost=float(vm.alive),
+                )
+
+    return find
+
+
+def _stuck(view: View) -> Iterator[Finding]:
+    interval, after = view.interval, view.interval.after
+    for vcpu in view.vcpus:
+        if vcpu.stuck and vcpu.outside:
+            (thread,) = after.threads[after.thread_ids == vcpu.scope.thread]
+            where, within = vcpu.outside.where, ""
+            if thread["exit_ns"]:
+                within = f", in an exit for {after.names.name(int(thread['isa']), int(thread['reason']))}"
+            slept = blame.slept_on(interval, vcpu.scope) if where == "blocked" else ""
+            yield Finding(
+                f"{who(vcpu)} has not run guest code for a while: {_doing(where, thread)}"
+                f" {units.duration(vcpu.outside.ns)}{within}{slept and f'; {slept}'}",
+                more=SCHEDULER if where in ("wait", "blocked") and not looked_at(interval, vcpu.scope) else "",
+                short=f"{vcpu.vm} {vcpu.name} is stuck",
+                scope=vcpu.scope,
+                reason=(int(thread["isa"]), int(thread["reason"])) if within else None,
+                state=where,
+                figures=frozenset({"bar", "state", "time"}),
+                since=Since(after.time_ns - vcpu.outside.ns),
+                cost=1.0,
+            )
+
+
+_DOING = {
+    "kernel": "on a CPU in the kernel",
+    "user": "on a CPU in the VMM",
+    "blocked": "blocked",
+    "wait": "runnable but not scheduled",
+    "throttled": "throttled by a CPU quota",
+}
+
+
+def _doing(where: str, thread: np.void) -> str:
+    """What a stuck vCPU does, in words; thread: a row of dtype THREAD."""
+    if where == "blocked" and thread["exit_ns"]:
+        return "blocked in the VMM" if thread["in_vmm"] else "blocked in the kernel"
+    return _DOING[where]
+
+
+LOST = Rule(
+    "lost",
+    "kvmtop has not counted all exits",
+    "lost > 0",
+    _lost,
+    "none: where exits are lost, every figure is too small",
+    Remedy(host="start kvmtop again, which makes its maps as large as the host's VMs need"),
+    see="kvmtop doctor",
+)
+STOPPED = Rule(
+    "stopped",
+    "a signal or a debugger has stopped the VMM",
+    "/proc says of all of its threads that they are stopped",
+    _still("stopped", "is stopped by a signal, for {}"),
+    "a VM that its monitor has paused still has threads that run",
+    Remedy(host="kill -CONT PID, or end the debugger (TracerPid in /proc/PID/status)"),
+    explains=frozenset({"blocked", "stuck"}),
+    see="kvmtop --vm {vm}",
+)
+PAUSED = Rule(
+    "paused",
+    "its VMM has paused the VM",
+    "all of a VM's vCPUs are blocked outside KVM_RUN",
+    _still("paused", "is paused, for {}: all of its vCPUs sleep in the VMM"),
+    "a VM whose vCPUs all wait for devices, which is seen by what they exited for",
+    Remedy(vm="virsh resume NAME, or cont in QEMU's monitor; info status says why it was paused"),
+    explains=frozenset({"blocked", "stuck"}),
+    see="kvmtop --vm {vm}",
+)
+STUCK = Rule(
+    "stuck",
+    "a vCPU has not run its guest for seconds",
+    f"in one state for {STUCK_NS // 10**9} s, neither guest nor idle",
+    _stuck,
+    "a VM that stands still as a whole is paused or stopped",
+    Remedy(host="see what it sleeps on or waits for: s in the dashboard, or --event sched"),
+    more=frozenset({SCHED}),
+    explains=frozenset({"blocked", "waits", "vmm", "kvm", "quota"}),
+    see="kvmtop --vm {vm} --event sched",
+)
