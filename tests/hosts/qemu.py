@@ -36,11 +36,12 @@ def guest(
     modules: Sequence[str] = (),
     boot: str = "",
     files: Mapping[str, bytes] = {},
+    before: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A running QEMU whose VM has that name; killed at the end.
 
     memory in MiB; extra: for QEMU; work: a shell script, what the guest does; modules: what it needs for that;
-    boot: for its kernel's command line; files: more of them in its root.
+    boot: for its kernel's command line; files: more of them in its root; before: what runs QEMU.
     """
     image = kernels.get(kernel)
     with tempfile.TemporaryDirectory(prefix="kvmtop-guest-") as folder:
@@ -49,6 +50,7 @@ def guest(
         log = Path(folder) / "console"
         process = subprocess.Popen(
             [
+                *before,
                 "qemu-system-x86_64",
                 "-accel",
                 "kvm",
