@@ -104,15 +104,18 @@ def wait_for(process: subprocess.Popen[bytes], word: str, seconds: float) -> Non
         time.sleep(0.1)
 
 
-def monitor(process: subprocess.Popen[bytes], command: str) -> None:
-    """Give QEMU's monitor a command ("stop", "cont")."""
+def monitor(process: subprocess.Popen[bytes], command: str) -> str:
+    """Give QEMU's monitor a command ("stop", "cont"), and what it answers. Raises TimeoutError if it does not."""
     import socket
 
     path = next(a for a in map(str, process.args) if a.startswith("unix:")).removeprefix("unix:").partition(",")[0]  # type: ignore[arg-type]
+    prompt = b"(qemu) "
     with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(60)
         client.connect(path)
-        client.settimeout(5)
-        client.recv(4096)
-        client.sendall(command.encode() + b"\n")
-        time.sleep(0.2)
-        client.recv(4096)
+        said = b""
+        for number, word in enumerate((b"", command.encode() + b"\n"), 1):
+            client.sendall(word)
+            while said.count(prompt) < number:
+                said += client.recv(65536)
+    return said.split(prompt)[1].partition(b"\n")[2].decode().replace("\r", "")

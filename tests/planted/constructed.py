@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from kvmtop.insight.rules.rule import View
-
 from kvmtop.insight.findings import causes, found_in
+from kvmtop.insight.rules.rule import View
 from kvmtop.insight.vcpus import vcpu_rows
 from kvmtop.model.apic import Apic
 from kvmtop.model.scheduling import Placement

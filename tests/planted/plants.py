@@ -31,7 +31,7 @@ Begin = Callable[[], contextlib.AbstractContextManager[object]]
 
 @dataclass(frozen=True)
 class Plant:
-    """A problem. rule: what must be found first, of SHOP; also: what else is true of SHOP then; slow: it takes longer than
+    """A problem. rule: what must be found first, of SHOP; begin: may give options for kvmtop; also: what else is true of SHOP then; slow: it takes longer than
     most to begin; cpus: of the host."""
 
     rule: str
@@ -158,12 +158,29 @@ def ide() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def nic() -> Iterator[None]:
+def nic() -> Iterator[list[str]]:
     """A Linux guest that reads registers of an e1000: cloud kernels have no driver for it."""
     found = "dev=$(grep -l 0x100e /sys/bus/pci/devices/*/device); dev=${dev%/device}; echo 1 > $dev/enable"
     work = f"{found}; read bar rest < $dev/resource; /program device $bar"
-    with guest(SHOP, work, "-device", "e1000,netdev=n", "-netdev", "user,id=n"):
-        yield
+    with (
+        guest(SHOP, work, "-device", "e1000,netdev=n", "-netdev", "user,id=n") as process,
+        tempfile.NamedTemporaryFile("w") as file,
+    ):
+        file.write(qemu.monitor(process, "info mtree -f"))
+        file.flush()
+        yield ["--memory-map", file.name]
+
+
+@contextlib.contextmanager
+def idle_poll() -> Iterator[list[str]]:
+    """A Linux guest that idles by polling; its kernel's symbols are the host's, where that is the same one."""
+    with (
+        guest(SHOP, "sleep 100000", boot="idle=poll nokaslr") as process,
+        tempfile.NamedTemporaryFile("w") as file,
+    ):
+        file.write(Path("/proc/kallsyms").read_text())
+        file.flush()
+        yield ["--guest-kallsyms", file.name]
 
 
 @contextlib.contextmanager
@@ -248,7 +265,7 @@ PLANTS = [
     Plant("ipis", "each vCPU to all others", vmm("ipis", "--vcpus", "2"), {"xapic"}),
     Plant("ipis", "mprotect beside a thread", booted("/program tlb", cpus=2)),
     Plant("xapic", "its APIC by MMIO", vmm("eois")),
-    Plant("idle-poll", "idle=poll", booted("sleep 100000", boot="idle=poll")),
+    Plant("idle-poll", "idle=poll", idle_poll),
     Plant("big-lock", "the main loop holds it 20 ms", vmm("out", "--big-lock")),
     Plant("userfault", "pages take 20 ms", plain("fault", "--fault", "0.02")),
     Plant("fuse", "pages from a FUSE file take 20 ms", plain("fault", "--fault", "0.02", "--fuse")),

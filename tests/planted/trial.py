@@ -75,9 +75,9 @@ class Trial:
         )
 
 
-def diagnose(seconds: float) -> tuple[dict[str, Any], int]:
+def diagnose(seconds: float, *options: str) -> tuple[dict[str, Any], int]:
     """What `kvmtop diagnose` says, and its exit status. Raises TimeoutExpired, and AssertionError where it fails."""
-    argv = [sys.executable, "-m", "kvmtop", "diagnose", "--duration", f"{seconds:g}", "--json"]
+    argv = [sys.executable, "-m", "kvmtop", "diagnose", "--duration", f"{seconds:g}", "--json", *options]
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=seconds + PATIENCE, env=os.environ
     )
@@ -86,18 +86,18 @@ def diagnose(seconds: float) -> tuple[dict[str, Any], int]:
     return said, done.returncode
 
 
-def _trial(rule: str, what: str, also: Set[str], seconds: float) -> Trial:
+def _trial(rule: str, what: str, also: Set[str], seconds: float, *options: str) -> Trial:
     start = time.monotonic()
-    said, status = diagnose(seconds)
+    said, status = diagnose(seconds, *options)
     return Trial(rule, what, also, said, status, time.monotonic() - start)
 
 
 def planted(plant: Plant, seconds: float, nothing: bool = False) -> Trial:
     """A problem beside a healthy VM; nothing: that one alone, so that the cause must not be found."""
     with running("mostly-halted", name=MAIL), contextlib.ExitStack() as stack:
-        if not nothing:
-            stack.enter_context(plant.begin())
-        return _trial(plant.rule, plant.what, plant.also, seconds)
+        given = None if nothing else stack.enter_context(plant.begin())
+        options = given if isinstance(given, list) else []
+        return _trial(plant.rule, plant.what, plant.also, seconds, *options)
 
 
 def healthy(set_up: Healthy, seconds: float) -> Trial:
