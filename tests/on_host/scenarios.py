@@ -169,7 +169,7 @@ def linux(acts: Mapping[int, str] | None = None) -> Callable[[], contextlib.Abst
     return begin
 
 
-def _to_monitor(process: subprocess.Popen[bytes], word: str) -> Callable[[], None]:
+def _to_monitor(process: subprocess.Popen[bytes], word: str) -> Callable[[], object]:
     return lambda: qemu.monitor(process, word)
 
 

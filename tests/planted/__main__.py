@@ -10,13 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from ..hosts.held import Held
+from .constructed import CONSTRUCTED
 from .healthy import SET_UPS
 from .plants import PLANTS
-from .trial import TITLES, healthy, planted
+from .trial import TITLES, Trial, constructed, healthy, planted
 
 
 def main() -> int:
@@ -27,17 +29,20 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=20, help="of each diagnosis")
     parser.add_argument("--json", type=Path, help="what kvmtop said each time, a line each")
     options = parser.parse_args()
-    unknown = set(options.rule) - {plant.rule for plant in PLANTS}
-    if unknown:
+    known = {one.rule for one in PLANTS} | {one.rule for one in CONSTRUCTED}
+    chosen = set(options.rule) or known
+    if unknown := chosen - known:
         parser.error(f"no plant for {', '.join(sorted(unknown))}")
     Held()
-    begins = [partial(planted, p, options.seconds, options.nothing) for p in PLANTS if p.rule in options.rule]
-    if not options.rule:
-        begins = [] if options.healthy else [partial(planted, p, options.seconds, options.nothing) for p in PLANTS]
-    set_ups = [] if options.rule else [partial(healthy, one, 60) for one in SET_UPS]
+    begins: list[Callable[[], Trial]] = [partial(constructed, one) for one in CONSTRUCTED if one.rule in chosen]
+    begins += [partial(planted, one, options.seconds, options.nothing) for one in PLANTS if one.rule in chosen]
+    if options.healthy:
+        begins = []
+    if options.healthy or not options.rule:
+        begins += [partial(healthy, one, 60) for one in SET_UPS]
     right = True
     print(TITLES, flush=True)
-    for begin in [*begins, *set_ups]:
+    for begin in begins:
         trial = begin()
         print(trial.row(), flush=True)
         right &= trial.right

@@ -46,8 +46,8 @@ class Made:
         for state, part in ms.items():
             self.host.vcpus[tid].states[state] += part * MS
 
-    def named(self) -> list[tuple[str, str]]:
-        """The second passes: the causes that all rules name, with the VM, most cost first."""
+    def causes(self) -> list[tuple[str, str | None, float | None]]:
+        """The second passes: the causes that all rules name, with the VM and the cost, most cost first."""
         self.host.exits(OTHER, HLT, *[50 * MS] * 19)
         self.host.now += SECOND
         interval = self.session.add(self.host.read())
@@ -55,7 +55,7 @@ class Made:
         found = causes(found_in(View.of(self.session, interval, rows, Labels(interval.after.names))))
         found.sort(key=lambda one: -(one.cost if one.cost is not None else -1.0))
         vms = {pid: vm.name for pid, vm in interval.after.vms.items()}
-        return [(one.name, vms.get(one.scope.pid or 0, "")) for one in found]
+        return [(one.name, vms.get(one.scope.pid or 0), one.cost) for one in found]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Constructed:
     rule: str
     lacks: str
     build: Callable[[Made], object]
-    vm: str = SHOP
+    vm: str | None = SHOP
 
 
 def storm(reason: int, each: int = 100_000, times: int = 2000, **parts: int) -> Callable[[Made], None]:
@@ -129,21 +129,21 @@ def lose(made: Made) -> None:
 
 
 CONSTRUCTED = [
-    Constructed("lost", "no map is ever full", lose, vm=""),
-    Constructed("waits", "that nobody tells who has the CPU", lambda made: made.spend(ONE, wait=500)),
+    Constructed("lost", "full maps", lose, vm=None),
+    Constructed("waits", "nothing; nobody looks", lambda made: made.spend(ONE, wait=500)),
     Constructed("lock-holder", "PAUSE exits", spun),
     Constructed("pause", "PAUSE exits", storm(PAUSE)),
-    Constructed("rdtsc", "a TSC that is intercepted", storm(RDTSC)),
+    Constructed("rdtsc", "intercepted TSC", storm(RDTSC)),
     Constructed("bus-lock", "bus lock detection", storm(BUS_LOCK)),
     Constructed("apic-off", "AVIC", apic("NESTED")),
     Constructed("pit-reinjection", "AVIC", apic("PIT_REINJ")),
     Constructed("numa", "NUMA nodes", far),
     Constructed("numa-balancing", "NUMA nodes", stack("do_numa_page")),
     Constructed("compaction", "memory in fragments", stack("compact_zone")),
-    Constructed("reclaim", "a host without memory", stack("shrink_node")),
+    Constructed("reclaim", "full memory", stack("shrink_node")),
     Constructed("huge-split", "huge pages", stack("__split_huge_pmd")),
     Constructed("mmap-lock", "contention", stack("rwsem_down_read_slowpath")),
-    Constructed("tlb-flush", "Hyper-V's enlightenments", flushes),
+    Constructed("tlb-flush", "Hyper-V's hypercalls", flushes),
     Constructed("split-irqchip", "an IOAPIC of the VMM", eois),
-    Constructed("no-polling", "exits that are quick", unpolled),
+    Constructed("no-polling", "quick exits", unpolled),
 ]

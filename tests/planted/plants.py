@@ -175,7 +175,7 @@ def nic() -> Iterator[list[str]]:
 def idle_poll() -> Iterator[list[str]]:
     """A Linux guest that idles by polling; its kernel's symbols are the host's, where that is the same one."""
     with (
-        guest(SHOP, "sleep 100000", boot="idle=poll nokaslr") as process,
+        guest(SHOP, "sleep 100000", boot="idle=poll nokaslr"),
         tempfile.NamedTemporaryFile("w") as file,
     ):
         file.write(Path("/proc/kallsyms").read_text())

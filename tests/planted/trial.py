@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
+from .constructed import Constructed, Made
 from .healthy import Healthy
 from .plants import BATCH, MAIL, SHOP, Plant, running
 
@@ -30,6 +30,7 @@ class Trial:
     said: dict[str, Any]
     status: int
     seconds: float
+    vm: str | None = SHOP  # of which the right cause is
 
     @property
     def causes(self) -> list[dict[str, Any]]:
@@ -41,7 +42,7 @@ class Trial:
         """Of the right cause, 1 is the first."""
         if not self.rule:
             return None
-        ranks = (n for n, one in enumerate(self.causes, 1) if (one["rule"], one["vm"]) == (self.rule, SHOP))
+        ranks = (n for n, one in enumerate(self.causes, 1) if (one["rule"], one["vm"]) == (self.rule, self.vm))
         return next(ranks, None)
 
     @property
@@ -50,7 +51,7 @@ class Trial:
         found = []
         for one in self.causes:
             rule, vm = one["rule"], one["vm"]
-            if (rule, vm) == (self.rule, SHOP):
+            if (rule, vm) == (self.rule, self.vm):
                 continue
             true = (vm == SHOP and rule in self.also) or (vm == BATCH and rule == self.rule)
             found.append(f"{'' if true else 'FALSE '}{rule} of {vm}")
@@ -78,10 +79,8 @@ class Trial:
 def diagnose(seconds: float, *options: str) -> tuple[dict[str, Any], int]:
     """What `kvmtop diagnose` says, and its exit status. Raises TimeoutExpired, and AssertionError where it fails."""
     argv = [sys.executable, "-m", "kvmtop", "diagnose", "--duration", f"{seconds:g}", "--json", *options]
-    done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=seconds + PATIENCE, env=os.environ
-    )
-    assert done.returncode in (NOTHING, SOMETHING), (done.returncode, done.stdout)
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + PATIENCE)
+    assert done.returncode in (NOTHING, SOMETHING), (done.returncode, done.stdout, done.stderr)
     said: dict[str, Any] = json.loads(done.stdout)
     return said, done.returncode
 
@@ -98,6 +97,15 @@ def planted(plant: Plant, seconds: float, nothing: bool = False) -> Trial:
         given = None if nothing else stack.enter_context(plant.begin())
         options = given if isinstance(given, list) else []
         return _trial(plant.rule, plant.what, plant.also, seconds, *options)
+
+
+def constructed(one: Constructed) -> Trial:
+    """What all rules say of an interval that is made up."""
+    made = Made()
+    one.build(made)
+    causes = [{"rule": rule, "vm": vm, "cost": cost} for rule, vm, cost in made.causes()]
+    status = SOMETHING if causes else NOTHING
+    return Trial(one.rule, f"constructed: {one.lacks}", frozenset(), {"causes": causes}, status, 0.0, one.vm)
 
 
 def healthy(set_up: Healthy, seconds: float) -> Trial:
