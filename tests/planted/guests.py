@@ -33,7 +33,8 @@ _SKIP = b"\x8b\xec\x83\x46\x00\x02\xcf"
 
 
 def _turns(number: int) -> bytes:
-    return b"\x66\xb9" + struct.pack("<I", number) + b"\x66\x49\x75\xfc"  # mov ecx,number; dec ecx; jnz
+    """It works, and not in one place: mov ecx,number; 50 jumps, each to the next one; dec ecx; jnz."""
+    return b"\x66\xb9" + struct.pack("<I", number) + b"\xeb\x00" * 50 + b"\x66\x49\x75\x98"
 
 
 def _read(address: int) -> bytes:
@@ -83,10 +84,10 @@ class Guest:
         return (_write(COUNT, self.ticks) if self.ticks else b"") + _write(EOI, 0) + b"\xcf"
 
 
-SOME = _turns(20_000)
+SOME = _turns(400)
 GUESTS = {
     "mostly-halted": Guest(b"\xf4", ticks=50_000_000),  # the healthy neighbour: 20 timer interrupts a second
-    "busy": Guest(_turns(1_000_000), ticks=10_000_000),  # healthy, too
+    "busy": Guest(_turns(20_000), ticks=10_000_000),  # healthy, too
     "pm-timer": Guest(SOME + _in(0x608, 4)),
     "hpet": Guest(SOME + _read(0xFED000F0)),
     "pit": Guest(SOME + _out(0x43, 0) + _in(0x40) + _in(0x40)),  # latch, and read both bytes
@@ -103,7 +104,7 @@ GUESTS = {
     "hypercalls": Guest(SOME + b"\x0f\x01\xd9"),  # vmmcall
     "wbinvd": Guest(SOME + b"\x0f\x09"),
     "out": Guest(SOME + b"\xe6\x10"),
-    "high-hz": Guest(_turns(100_000), ticks=500_000),
+    "high-hz": Guest(_turns(2_000), ticks=500_000),
     "short-halts": Guest(b"\xf4", ticks=3_000_000),
     # To all but itself, again and again
     "ipis": Guest(SOME + _write(APIC + 0x300, 0xC0000 | VECTOR), interrupts=True),
@@ -114,7 +115,7 @@ GUESTS = {
     "halts": Guest(SOME + b"\xf4"),
     # All of its pages in turn; then the host has time to find that they are the same.
     "pages": Guest(vmm.GUESTS["dirty"]),
-    "same-pages": Guest(vmm.GUESTS["dirty"][:-2] + _turns(100_000_000)),
+    "same-pages": Guest(vmm.GUESTS["dirty"][:-2] + _turns(1_000_000)),
 }
 vmm.PAGED.update(("pages", "same-pages"))
 
