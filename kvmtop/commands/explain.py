@@ -26,10 +26,11 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace) -> int:
     """The status. Raises KvmtopError."""
+    from ..insight.rules import WORDS
     from ..reference import words
 
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     # A pipe has no width, and long lines are hard to read.
-    sys.stdout.write(words.explain(options.name, min(shutil.get_terminal_size().columns, 100)))
+    sys.stdout.write(words.explain(options.name, min(shutil.get_terminal_size().columns, 100), (*words.ALL, *WORDS)))
     sys.stdout.flush()
     return 0

@@ -6,7 +6,7 @@ own. tests/reference/test_words.py goes through what the code shows and fails fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from textwrap import fill
@@ -50,17 +50,17 @@ def _names(word: Word) -> Iterator[str]:
     yield from (word.name, *word.also)
 
 
-def find(query: str) -> list[Word]:
+def find(query: str, words: Sequence[Word] = ALL) -> list[Word]:
     """The words of a name, in any case and with its unit or without; [] if none. Reasons are not among them."""
     wanted = query.strip().casefold()
-    exact = [word for word in ALL if any(wanted == name.casefold() for name in _names(word))]
-    return exact or [word for word in ALL if any(_short(wanted) == _short(name) for name in _names(word))]
+    exact = [word for word in words if any(wanted == name.casefold() for name in _names(word))]
+    return exact or [word for word in words if any(_short(wanted) == _short(name) for name in _names(word))]
 
 
-def similar(query: str) -> list[str]:
+def similar(query: str, words: Sequence[Word] = ALL) -> list[str]:
     """Up to MOST names, of reasons and others, that contain or resemble one that is not known."""
     spelt: dict[str, str] = {}
-    for name in (name for word in ALL for name in _names(word)):
+    for name in (name for word in words for name in _names(word)):
         spelt.setdefault(_short(name), name)
     wanted = _short(query.strip()[:80])
     reasons = exit_reasons.similar(query)
@@ -94,13 +94,13 @@ def _filled(text: str, width: int) -> str:
     return fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def listed(width: int) -> str:
+def listed(width: int, words: Sequence[Word] = ALL) -> str:
     """All words by group, each with how its text begins; the reasons last."""
     lines = []
     for group, what in GROUPS.items():
-        words = sorted((word for word in ALL if word.group == group), key=lambda word: word.name.casefold())
-        if words:
-            lines += [f"{sentence(what).rstrip('.')}:", *_begun(words, width), ""]
+        mine = sorted((word for word in words if word.group == group), key=lambda word: word.name.casefold())
+        if mine:
+            lines += [f"{sentence(what).rstrip('.')}:", *_begun(mine, width), ""]
     return "\n".join([*lines, "Exit reasons:", exit_reasons.listed()])
 
 
@@ -114,14 +114,14 @@ def _begun(words: Iterable[Word], width: int) -> Iterator[str]:
         seen.add(word.name)
 
 
-def explain(query: str, width: int = 80) -> str:
+def explain(query: str, width: int = 80, words: Sequence[Word] = ALL) -> str:
     """What kvmtop explain prints: all that a name or number stands for, or for "list" all names. Raises KvmtopError."""
     if query == "list":
-        return listed(width)
+        return listed(width, words)
     found = [exit_reasons.text(one, width) for one in exit_reasons.find(query)]
-    found += [text(word, width) for word in find(query)]
+    found += [text(word, width) for word in find(query, words)]
     if not found:
-        close = similar(query)
+        close = similar(query, words)
         instead = f": did you mean {', '.join(close)}?" if close else ""
         raise KvmtopError(f"no word {query[:60]!r} is known{instead} (kvmtop explain lists them all)", 2)
     return "\n".join(found)
