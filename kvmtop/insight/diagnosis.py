@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .. import units
+from ..model.price import Price
 from ..model.scope import Scope
 from ..model.session import Session
 from ..model.snapshot import Snapshot
@@ -70,7 +71,7 @@ class Diagnosis:
     vms: Sequence[VcpuRow]
     causes: Sequence[Cause]
     checked: Sequence[Checked]
-    looks: Sequence[tuple[Look, float]]
+    looks: Sequence[tuple[Look, float, Price | None]]  # with what kvmtop's own programs took meanwhile
     last: Snapshot | None = None
 
 
@@ -190,7 +191,7 @@ class Doctor:
             sorted(vms, key=lambda vm: vm.vm),
             found,
             list(self._checked({one.rule.name for one in found}, stages)),
-            [(stage.look, stage.seconds) for stage in stages],
+            [(stage.look, stage.seconds, stage.last and stage.last.price) for stage in stages],
             last,
         )
 

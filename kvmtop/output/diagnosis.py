@@ -15,6 +15,7 @@ from .. import units
 from ..insight.diagnosis import Cause, Diagnosis
 from ..model.provenance import HERE, Origin
 from ..sanitize import clean
+from ..tables.price import short
 from .json_lines import SENTENCE, head
 
 FIELD = 11  # characters before what is said, behind three of margin
@@ -80,8 +81,11 @@ def _field(name: str, text: str, width: int) -> Iterator[str]:
 def _checked(diagnosis: Diagnosis, width: int) -> Iterator[str]:
     clear = [one.rule.name for one in diagnosis.checked if one.state == "clear"]
     missed = [one for one in diagnosis.checked if one.state == "not looked at"]
-    looked = ", ".join(f"{look.words} {seconds:.1f} s" for look, seconds in diagnosis.looks)
-    wrapped = [f"Looked at: {looked}."]
+    looked = [
+        f"{look.words} for {seconds:.1f} s{f' ({short(price)})' if price and look.kinds else ''}"
+        for look, seconds, price in diagnosis.looks
+    ]
+    wrapped = [f"Looked at {'; '.join(looked)}."]
     if clear:
         wrapped.append(f"Checked and clear: {', '.join(clear)} (kvmtop explain NAME says what each is).")
     by_reason: dict[str, list[str]] = {}
@@ -101,9 +105,21 @@ def as_json(diagnosis: Diagnosis, origin: Origin = HERE) -> str:
         "vms": [{"name": clean(vm.vm), "pid": vm.number} for vm in diagnosis.vms],
         "causes": [_object(cause, diagnosis) for cause in diagnosis.causes],
         "checked": [{"rule": one.rule.name, "state": one.state, "why": one.why or None} for one in diagnosis.checked],
-        "looks": [{"what": look.words, "seconds": round(seconds, 3)} for look, seconds in diagnosis.looks],
+        "looks": [
+            {
+                "what": look.words,
+                "seconds": round(seconds, 3),
+                "added_exit_ns": _ns(price.added_exit_ns if price else None),
+                "added_switch_ns": _ns(price.added_switch_ns if price else None),
+            }
+            for look, seconds, price in diagnosis.looks
+        ],
     }
     return json.dumps(found, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def _ns(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
 
 
 def _object(cause: Cause, diagnosis: Diagnosis) -> dict[str, Any]:
