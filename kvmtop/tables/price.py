@@ -1,4 +1,4 @@
-"""What kvmtop's own probes add, in few words."""
+"""What kvmtop's own probes add, in few words: at least so much, without what the tracepoints cost around them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ WIDE = 140  # characters of a line in which there is room for words
 
 
 def short(price: Price) -> str:
-    """As "probes +1.60µs/exit", always as wide, since lines shall not jump; a switch where no exit is looked at."""
+    """As "probes ≥1.60µs/exit", always as wide, since lines shall not jump; a switch where no exit is looked at."""
     what, ns = _most(price)
-    return f"probes {_plus(ns):>7}/{what}"
+    return f"probes {_least(ns):>7}/{what}"
 
 
 def _most(price: Price) -> tuple[str, float | None]:
@@ -21,8 +21,8 @@ def _most(price: Price) -> tuple[str, float | None]:
     return "exit", price.added_exit_ns if price.looking else price.counting_exit_ns
 
 
-def _plus(ns: float | None) -> str:
-    return units.DASH if ns is None else f"+{units.duration(ns)}"
+def _least(ns: float | None) -> str:
+    return units.DASH if ns is None else f"≥{units.duration(ns)}"
 
 
 def words(price: Price) -> str:
@@ -31,8 +31,9 @@ def words(price: Price) -> str:
         return f"probes {units.DASH}/exit: not measured, {price.why}"
     parts = []
     if not price.looking or price.added.exit_ns or not price.exits:
-        parts.append(f"{_plus(_most(price)[1]):>7}/exit")
+        parts.append(f"{_least(_most(price)[1]):>7}/exit")
     if price.added.switch_ns:
-        parts.append(f"{_plus(price.added_switch_ns):>7}/switch")
-    counting = units.duration(price.counting_exit_ns)
-    return f"probes {', '.join(parts)}" + (f", counting {counting:>6}/exit" if price.looking else "")
+        parts.append(f"{_least(price.added_switch_ns):>7}/switch")
+    return f"probes {', '.join(parts)}" + (
+        f", counting {_least(price.counting_exit_ns):>7}/exit" if price.looking else ""
+    )

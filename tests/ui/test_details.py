@@ -280,9 +280,9 @@ async def test_what_the_probes_add_is_on_the_first_line(size: tuple[int, int]) -
             touch(host)
             await d.tick()
             line = d.text().splitlines()[0]
-            assert f"probes {'–' if not price.exits else '+1.60µs':>7}/exit" in line
+            assert f"probes {'–' if not price.exits else '≥1.60µs':>7}/exit" in line
             assert size[0] == 160 or line.rstrip().endswith("/exit")  # as wide, so that nothing jumps
-        assert ("counting  400ns/exit" in line) == (size[0] == 160)
+        assert ("counting  ≥400ns/exit" in line) == (size[0] == 160)
         host.counters["price"] = None
         await d.press("escape")
         await d.tick()
