@@ -191,7 +191,7 @@ class Doctor:
             sorted(vms, key=lambda vm: vm.vm),
             found,
             list(self._checked({one.rule.name for one in found}, stages)),
-            [(stage.look, stage.seconds, stage.last and stage.last.price) for stage in stages],
+            [(stage.look, stage.seconds, stage.last.price if stage.last else None) for stage in stages],
             last,
         )
 
