@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -159,3 +161,9 @@ def test_each_rule_says_all_that_a_rule_says(rule: object) -> None:
 
 def test_names_are_of_one_rule_each() -> None:
     assert len(BY_NAME) == len(RULES)
+
+
+def test_the_documents_have_each_rule_once() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "diagnosis.md").read_text().partition("## The rules")[2]
+    named = re.findall(r"`([a-z][a-z-]+)`", text.partition("- **")[2].partition("\n\n")[0])
+    assert sorted(named) == sorted(BY_NAME)
