@@ -253,7 +253,7 @@ class Recording:
                     facts.setdefault((state, pid), []).append(name)
                 continue
             aliases, quotas = (tuple(filter(None, facts.pop((of, pid), []))) for of in (ALIAS, QUOTA))
-            standing = {word: word in now for word in ("ended", "stopped", "paused")}
+            standing = {word: word in now for word in ("ended", "stopped", "paused", "traced")}
             quota, aliases = "".join(quotas[:1]), aliases[:MOST_ALIASES]
             vm = Vm(pid, name or f"pid {pid}", clean(comm), aliases=aliases, quota=quota, **standing)
             self._changes.append((sample, vm, there))

@@ -170,12 +170,21 @@ def test_a_stopped_vmm_is_stopped_and_no_device_is_busy(run: Run) -> None:
         (found,) = run.second()
         assert (found.text, found.rule) == (
             f"db is stopped by a signal, for {seconds}.00s",
-            "/proc says of all of its threads that they are stopped",
+            "/proc says of all of its threads that they are stopped, and of none that it is traced",
         )
     run.host.vms[200] = replace(run.host.vms[200], stopped=False)
     for tid in (201, 202):
         run.host.enter(tid)
     assert run.texts() == []
+
+
+def test_a_debugger_is_told_from_a_signal(run: Run) -> None:
+    for tid in (201, 202):
+        run.host.leave(tid, IO)
+        run.host.turn(tid, "blocked")
+    run.host.vms[200] = replace(run.host.vms[200], stopped=True, traced=True)
+    (found,) = run.second()
+    assert (found.name, found.text) == ("debugger", "db is stopped by a debugger, for 1.00s")
 
 
 def test_a_stop_that_is_over_is_told_as_what_was_measured(run: Run) -> None:

@@ -10,6 +10,7 @@ from .rule import Rule
 RULES: tuple[Rule, ...] = (
     vms.LOST,
     vms.STOPPED,
+    vms.DEBUGGER,
     vms.PAUSED,
     vms.STUCK,
     states.QUOTA,

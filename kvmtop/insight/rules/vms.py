@@ -20,12 +20,12 @@ def _lost(view: View) -> Iterator[Finding]:
         yield Finding(text, short="exits are missing", cost=0.0)
 
 
-def _still(how: str, words: str) -> Callable[[View], Iterator[Finding]]:
-    """VMs that stand still in this way; words: with room for how long."""
+def _still(how: str, words: str, traced: bool = False) -> Callable[[View], Iterator[Finding]]:
+    """VMs that stand still in this way; words: with room for how long. traced: by a debugger."""
 
     def find(view: View) -> Iterator[Finding]:
         for vm in view.vms:
-            if vm.outside and vm.outside.where == how:
+            if vm.outside and vm.outside.where == how and view.interval.after.vms[vm.number].traced == traced:
                 yield Finding(
                     f"{vm.vm} {words.format(units.duration(vm.outside.ns))}",
                     short=f"{vm.vm} is {how}",
@@ -89,11 +89,21 @@ LOST = Rule(
 )
 STOPPED = Rule(
     "stopped",
-    "a signal or a debugger has stopped the VMM",
-    "/proc says of all of its threads that they are stopped",
+    "a signal has stopped the VMM",
+    "/proc says of all of its threads that they are stopped, and of none that it is traced",
     _still("stopped", "is stopped by a signal, for {}"),
     "a VM that its monitor has paused still has threads that run",
-    Remedy(host="kill -CONT PID, or end the debugger (TracerPid in /proc/PID/status)"),
+    Remedy(host="kill -CONT PID"),
+    explains=frozenset({"blocked", "stuck"}),
+    see="kvmtop --vm {vm}",
+)
+DEBUGGER = Rule(
+    "debugger",
+    "a debugger has stopped the VMM",
+    "/proc says of all of its threads that they are stopped, and of one at least that it is traced",
+    _still("stopped", "is stopped by a debugger, for {}", traced=True),
+    "strace stops threads too, but for no time that is worth a word",
+    Remedy(host="end the debugger, or let it go on: TracerPid in /proc/PID/status says which process it is"),
     explains=frozenset({"blocked", "stuck"}),
     see="kvmtop --vm {vm}",
 )
