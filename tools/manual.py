@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from kvmtop.commands.arguments import EVENTS, FLAVOURS, SCHEDULER, Parser
 from kvmtop.output.prometheus import Exporter
 from kvmtop.recording import reader
 from kvmtop.recording.format import SCHEMA
-from kvmtop.reference import exit_reasons
+from kvmtop.reference import exit_reasons, words
 from kvmtop.tables.compare import BY_KEY
 from kvmtop.tables.exit_reasons import COLUMNS
 from kvmtop.tables.row_choice import SORTS
@@ -50,13 +50,21 @@ STATUS = (
     ),
     ("2", "the arguments are wrong"),
 )
+
+
+def _explained() -> Iterator[str]:
+    """What explain knows."""
+    yield from (name for _, _, name in exit_reasons.names())
+    yield from (word.name for word in words.ALL)
+
+
 # The values of arguments that argparse does not list as choices, by the first name of each; before it, its command.
 VALUES = {
     "--event": ("all", *EVENTS, SCHEDULER),
     "compare --sort": tuple(BY_KEY),
     "--sort": SORTS,
     "-G": tuple(f"kvm={name}" for name in FLAVOURS),
-    "name": ("list", *dict.fromkeys(name for _, _, name in exit_reasons.names() if " " not in name)),
+    "name": ("list", *dict.fromkeys(name for name in _explained() if re.fullmatch(r"[\w%/.>-]+", name, re.ASCII))),
     "command": (*cli.COMMANDS, "help"),
 }
 

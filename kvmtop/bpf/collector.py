@@ -22,6 +22,7 @@ from . import btf, syscalls, thread_rows, tracepoint
 from .kvm_exit import ExitProbes, kvm_exit
 from .pool import Pool, take
 from .probes import Probe, Probes
+from .run_time import Runs
 from .sched import sched
 
 HERE = Path(__file__).parent
@@ -185,6 +186,10 @@ class Collector:
     def resume(self) -> None:
         """Attach them again. Raises KvmtopError."""
         self._probes.attach(self._tracefs, self._paused)
+
+    def runs(self) -> dict[Probe, Runs]:
+        """Of the programs that are attached, as far as the kernel measured them."""
+        return self._probes.runs()
 
     def close(self) -> Snapshot:
         """Detach all probes and free all maps; the final counters."""

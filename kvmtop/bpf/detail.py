@@ -16,6 +16,7 @@ from ..model.vocabulary import KINDS, DetailRequest, vendor
 from . import btf, syscalls
 from .keyed_rows import KeyedRows
 from .probes import Probe, Probes
+from .run_time import Runs
 from .tracepoint import Tracefs, Tracepoint
 
 HERE = Path(__file__).parent
@@ -234,6 +235,10 @@ class Detail:
         self._undelivered += int((written[new] - self._seen[new]).sum()) - len(found)
         self._seen = written
         return found[np.argsort(found["time_ns"])]
+
+    def runs(self) -> dict[Probe, Runs]:
+        """Of the programs that are attached, as far as the kernel measured them."""
+        return self._probes.runs()
 
     def close(self) -> None:
         """Detach, and free all."""

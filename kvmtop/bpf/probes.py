@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import KvmtopError
 from . import loader, syscalls
+from .run_time import Runs
 from .tracepoint import Tracefs
 
 
@@ -80,6 +81,11 @@ class Probes:
     def attached(self) -> frozenset[str]:
         """The functions that are."""
         return frozenset(self._links)
+
+    def runs(self) -> dict[Probe, Runs]:
+        """Of those that are attached, as far as the kernel measured them; one for each function."""
+        mine = {probe.function: probe for probe in reversed(self._probes)}
+        return {mine[name]: Runs(*syscalls.runs(self._programs[name])) for name in self._links}
 
     def run(self, function: str, *arguments: int) -> int:
         """Run a function now; what it returns. Raises OSError where the kernel cannot (before 5.10)."""

@@ -20,6 +20,7 @@ from . import btf, kallsyms, syscalls
 from .btf import FUNCTION, TYPEDEF
 from .keyed_rows import KeyedRows
 from .probes import Probe, Probes
+from .run_time import Runs
 from .tracepoint import Tracefs
 
 HERE = Path(__file__).parent
@@ -227,6 +228,10 @@ class SchedulingProbes:
                 names = (kallsyms.functions().name(int(at)) for at in addresses[addresses > 0])
                 self._stacks[number] = tuple(below([name for name in names if name]))
         return dict(self._stacks)
+
+    def runs(self) -> dict[Probe, Runs]:
+        """Of the programs that are attached, as far as the kernel measured them."""
+        return self._probes.runs()
 
     def close(self) -> None:
         """Detach, and free all."""

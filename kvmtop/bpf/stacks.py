@@ -19,6 +19,7 @@ from . import btf, kallsyms, syscalls
 from .btf import TYPEDEF
 from .keyed_rows import KeyedRows
 from .probes import Probe, Probes
+from .run_time import Runs
 from .scheduling import DEEPEST, below
 from .tracepoint import Tracefs
 
@@ -231,6 +232,10 @@ class StackProbes:
                 self._named[address] = self._functions.full(address)
             if name := self._named[address]:
                 yield name
+
+    def runs(self) -> dict[Probe, Runs]:
+        """Of the programs that are attached, as far as the kernel measured them."""
+        return self._probes.runs()
 
     def close(self) -> None:
         """Detach, and free all."""

@@ -22,6 +22,8 @@ from ..model.arrays import Array
 _SYS_PERF_EVENT_OPEN, _SYS_BPF = 298, 321  # x86-64
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
 _PROG_LOAD, _PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _ITER_CREATE = 5, 10, 17, 28, 33
+_GET_INFO, _ENABLE_STATS = 15, 32
+_RUN_TIME, _INFO_SIZE = 192, 216  # of bpf_prog_info: where run_time_ns, run_cnt and recursion_misses are, and its size
 # BPF_PROG_TYPE_TRACEPOINT, _RAW_TRACEPOINT, _TRACING, _PERF_EVENT
 _PROGRAM_TYPES = {"classic": 5, "raw": 17, "typed": 26, "iterator": 26, "sample": 7}
 _TRACING = {"typed": 23, "iterator": 28}  # BPF_TRACE_RAW_TP, BPF_TRACE_ITER
@@ -76,6 +78,19 @@ def lookup(fd: int, key: int, size: int) -> bytes:
     with contextlib.suppress(FileNotFoundError):
         _bpf(_MAP_LOOKUP, struct.pack("<QQQQ", fd, ctypes.addressof(number), ctypes.addressof(value), 0))
     return value.raw
+
+
+def enable_statistics() -> int:
+    """How long programs run is measured until the descriptor returned, and all others like it, are closed."""
+    return _bpf(_ENABLE_STATS, struct.pack("<I", 0))  # BPF_STATS_RUN_TIME
+
+
+def runs(program: int) -> tuple[int, int, int]:
+    """Of a program, while that was measured: ns, how many runs, and how many were left out (5.12: 9ed9e9ba2337)."""
+    info = ctypes.create_string_buffer(_INFO_SIZE)
+    _bpf(_GET_INFO, struct.pack("<IIQ", program, _INFO_SIZE, ctypes.addressof(info)))
+    ns, count, missed = struct.unpack_from("<QQQ", info, _RUN_TIME)
+    return ns, count, missed
 
 
 def lockdown() -> str | None:

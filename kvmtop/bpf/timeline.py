@@ -14,6 +14,7 @@ from ..model.timeline import EXIT, OPEN, SPAN
 from ..model.vocabulary import KINDS
 from . import detail, syscalls
 from .probes import Probe, Probes
+from .run_time import Runs
 from .scheduling import typed_events
 from .tracepoint import Tracefs
 
@@ -169,6 +170,10 @@ class TimelineProbes:
     def stop(self) -> None:
         """Detach."""
         self._probes.detach()
+
+    def runs(self) -> dict[Probe, Runs]:
+        """Of the programs that are attached, as far as the kernel measured them."""
+        return self._probes.runs()
 
     def close(self) -> None:
         """Detach, and free all."""

@@ -6,6 +6,7 @@ import argparse
 import math
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -123,11 +124,30 @@ def duration(text: str) -> int:
 
 def age(text: str) -> float:
     """Seconds of "7d", "12h", "30min"."""
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(s|min|h|d|w)", text, re.ASCII)
-    seconds = float(match[1]) * {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]] if match else 0
-    if not 60 <= seconds <= 1e10:
+    found = _long(text)
+    if not 60 <= found <= 1e10:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a time such as 7d, 12h or 30min (at least 1min)")
-    return seconds
+    return found
+
+
+def _long(text: str) -> float:
+    """The same, of any length; 0: it is none."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(s|min|h|d|w)", text, re.ASCII)
+    return float(match[1]) * {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]] if match else 0.0
+
+
+def thin(text: str) -> tuple[tuple[float, float], ...]:
+    """(age, step) in seconds of "1d:10s,7d:1min"; of "never" none."""
+    if text == "never":
+        return ()
+    parts = [one.partition(":") for one in text.split(",")]
+    found = tuple((_long(after), _long(step)) for after, _, step in parts)
+    rising = all(a < b for one, other in pairwise([(59.0, 1.0), *found]) for a, b in zip(one, other, strict=True))
+    if not rising or len(found) > 4 or found[-1][0] > 1e10 or found[-1][1] > 86400:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is neither 'never' nor ages, each with a longer step: 1d:10s,7d:1min (up to four)"
+        )
+    return found
 
 
 def size(text: str) -> int:
@@ -257,6 +277,12 @@ def add_recorded(p: Parser) -> None:
     group.add_argument("--keep", type=age, metavar="TIME", help="drop what is older than this: 12h, 7d, 4w")
     group.add_argument(
         "--max-size", type=size, metavar="SIZE", help="drop the oldest rather than take more than this (default 10G)"
+    )
+    group.add_argument(
+        "--thin",
+        type=thin,
+        metavar="AGE:STEP",
+        help="leave one reading in each STEP of what is older than AGE, or never (default 1d:10s,7d:1m)",
     )
     group.add_argument("--status", action="store_true", help="say who records to DIR, and what is in it, and end")
 

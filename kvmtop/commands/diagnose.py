@@ -118,7 +118,7 @@ def _watch(source: Source, doctor: Doctor, ending: Ending) -> None:
             break
         source.look(doctor.request)
         if shown:
-            sys.stderr.write(f"\r\x1b[Klooking at {doctor.now} …")
+            sys.stderr.write(f"\r\x1b[K{doctor.now}: {doctor.left:.0f} s left")
             sys.stderr.flush()
     if shown:
         sys.stderr.write("\r\x1b[K")

@@ -53,11 +53,14 @@ class Replay:
 
     def readings(self, source: Source, ending: Ending, slow: Batch | None = None) -> Iterator[Snapshot]:
         """All of it, from its beginning to its end."""
-        start = time.monotonic() - self.times[0] / 1e9
+        start, last = time.monotonic() - self.times[0] / 1e9, None
         for due in self.times:
             if ending.wait(max(start + due / 1e9 - time.monotonic(), 0) if self.timed else 0):
                 return
-            yield source.read()
+            snapshot = source.read()
+            if (this := (snapshot.start_ns, snapshot.time_ns)) != last:  # of what is thinned meanwhile, there are fewer
+                yield snapshot
+            last = this
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,16 @@ def check(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> None:
                 raise KvmtopError(f"cannot write {place.words}: it is {words}", 2)
 
 
+def parts(recording: Path) -> dict[str, Path]:
+    """Files that are read where this is, by what they are. Raises KvmtopError."""
+    from ..recording.segment import paths
+
+    parts = paths(recording) if recording.is_dir() else []
+    return {f"{one.name}, a part of what is to be read": one for one in parts} or {
+        "the recording that is to be read": recording
+    }
+
+
 def _keys(path: Path) -> Iterator[Hashable]:
     """What it leads to, if that is a file or could become one; and the name, which a new file takes the place of."""
     try:

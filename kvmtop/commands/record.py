@@ -85,9 +85,10 @@ def _folder(options: argparse.Namespace) -> Folder | None:
     from ..recording.store import Folder
     from ..recording.writing import Limits
 
-    limited = options.keep is not None or options.max_size is not None
+    limited = any(one is not None for one in (options.keep, options.max_size, options.thin))
     if not (limited or options.file.is_dir()):
         return None
     if limited and os.path.lexists(options.file) and not options.file.is_dir():
-        raise KvmtopError(f"{options.file} is a file: --keep and --max-size are for a directory", 2)
-    return Folder(options.file, Limits(options.keep, options.max_size or Limits.size))
+        raise KvmtopError(f"{options.file} is a file: --keep, --max-size and --thin are for a directory", 2)
+    stages = Limits.thin if options.thin is None else options.thin
+    return Folder(options.file, Limits(options.keep, options.max_size or Limits.size, thin=stages))

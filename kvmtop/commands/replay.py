@@ -48,15 +48,13 @@ def play(path: Path, options: argparse.Namespace, at: str | None = None, begin: 
     """A recording as these options have it, at a moment or from one to another. Raises KvmtopError."""
     from ..model.selection import Selection
     from ..model.vocabulary import KINDS
-    from ..recording.segment import paths
     from ..recording.store_reader import Store
-    from . import headless, requests, screen
+    from . import headless, places, requests, screen
     from .outputs import Outputs
     from .run import Metrics, Run
 
     outputs = Outputs(options.dump, options.kvm, None, options.json, options.csv, options.stacks)
-    inputs = {f"{one.name}, a part of what is to be read": one for one in (paths(path) if path.is_dir() else [])}
-    inputs = inputs or {"the recording that is to be read": path}
+    inputs = places.parts(path)
     names = {"what --guest-kallsyms reads": options.guest_kallsyms, "what --memory-map reads": options.memory_map}
     outputs.check(inputs | names, options.batch)
     labels = requests.labels(options.guest_kallsyms, options.memory_map)

@@ -37,7 +37,6 @@ def run(options: argparse.Namespace) -> int:
     from ..model.selection import Selection
     from ..output import summary
     from ..output.report import html
-    from ..recording.segment import paths
     from ..recording.store_reader import Store
     from . import places
 
@@ -45,8 +44,7 @@ def run(options: argparse.Namespace) -> int:
     if options.at and options.end:
         raise KvmtopError("--at and --to say different things: --from and --to are a stretch", 2)
     if options.output:
-        inputs = {f"{one.name}, a part of what is to be read": one for one in (paths(path) if path.is_dir() else [])}
-        places.check({"--output": options.output}, inputs or {"the recording that is to be read": path})
+        places.check({"--output": options.output}, places.parts(path))
         if options.output.is_dir():
             raise KvmtopError(f"cannot write {options.output}: it is a directory", 2)
     elif sys.stdout.isatty():

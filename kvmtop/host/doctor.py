@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from .. import __version__, bounded
-from ..bpf import collector, loader, privileges, syscalls, tracepoint
+from ..bpf import collector, loader, privileges, run_time, syscalls, tracepoint
 from ..bpf.apicv import Apicv
 from ..errors import KvmtopError
 from ..model import reasons
@@ -191,7 +191,9 @@ def _bcc() -> Check:
 def _kernel() -> Check:
     raw, mapped = syscalls.raw_tracepoints(), syscalls.mmapable()
     attached = "raw tracepoints" if raw else "classic tracepoints only (more cost per exit)"
-    return Check("bpf", "ok", f"{attached}, maps read {'in place' if mapped else 'row by row'}")
+    why = run_time.unavailable()
+    measured = f"what the programs take is not measured: {why}" if why else "what the programs take is measured"
+    return Check("bpf", "ok", f"{attached}, maps read {'in place' if mapped else 'row by row'}; {measured}")
 
 
 def _states() -> Check:

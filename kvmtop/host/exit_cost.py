@@ -21,6 +21,7 @@ import numpy as np
 from .. import bounded
 from ..bpf.collector import Collector
 from ..bpf.kvm_exit import ENOUGH
+from ..bpf.run_time import Statistics
 from ..errors import KvmtopError
 from ..model import reasons
 from ..model.exit_stats import counts
@@ -51,6 +52,7 @@ class Cost:
     exits_per_run: int = 0
     told_by: str = ""  # which kvm_exit
     held_on_cpu: int | None = None
+    run_time_ns: float | None = None  # of the programs alone, as the kernel measures it; None where it does not
 
     def __str__(self) -> str:
         """In a few words."""
@@ -66,7 +68,10 @@ class Cost:
         low, high = self.exit_middle_ns
         held = "no CPU of its own" if self.held_on_cpu is None else f"CPU {self.held_on_cpu}"
         runs = f"{self.blocks} blocks of {len(ORDERS[0])} × {self.exits_per_run:,} exits on {held}"
-        return f"{runs}, the middle half of which took {low:,.0f} to {high:,.0f} ns without; told by {self.told_by}"
+        alone = "" if self.run_time_ns is None else f"; the programs alone run {self.run_time_ns:,.0f} ns of an exit"
+        return (
+            f"{runs}, the middle half of which took {low:,.0f} to {high:,.0f} ns without{alone}; told by {self.told_by}"
+        )
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float, float]:
@@ -165,12 +170,27 @@ def _measured(now: Now, seconds: float) -> Cost:
         runs.settle()
         cpu = _hold(guest.pid)
         cost = compared(runs, now, seconds)
+        alone = _run_time(runs, collector)
         told = collector.read().counted_by or ""
         snapshot = collector.close()
     seen = sum(counts(snapshot).get(key, 0) for key in reasons.CPUID)
     if seen != runs.counted:
         raise KvmtopError(f"of {runs.counted:,} exits {seen:,} were counted, so nothing is known: please report this")
-    return replace(cost, exits_per_run=exits, told_by=told, held_on_cpu=cpu)
+    return replace(cost, exits_per_run=exits, told_by=told, held_on_cpu=cpu, run_time_ns=alone)
+
+
+def _run_time(runs: _Runs, collector: Collector) -> float | None:
+    """ns that the programs run in an exit, themselves; None where the kernel does not measure it."""
+    runs(True)
+    statistics = Statistics()
+    if statistics.start(PATIENCE):
+        return None
+    before = collector.runs()
+    runs.once()
+    statistics.stop()
+    took = [(probe, one - before[probe]) for probe, one in collector.runs().items() if probe.category == "kvm"]
+    exits = max(one.count for probe, one in took if probe.name == "kvm_exit")
+    return sum(one.ns for _, one in took) / exits if exits else None
 
 
 def _hold(pid: int) -> int | None:

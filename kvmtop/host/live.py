@@ -23,6 +23,7 @@ from . import processes
 from .apicv import Apics
 from .machine import facts
 from .other_threads import OtherThreads
+from .prices import Measured, Prices
 from .quota import Quotas
 from .scheduler import Scheduler
 from .sleepers import sleepers
@@ -69,9 +70,11 @@ class Live:
         self._applied: DetailRequest | None = None
         self._collector = Collector(pids, threads=room(sum(vcpus.values())), flags=flags)
         self._scheduler = Scheduler(self._collector)
+        self._prices = Prices()
         try:
             self._collector.seed(sleepers(pid for pid, count in vcpus.items() if count))
             self._apply()
+            self._measure()
         except KvmtopError:
             self._close_looks()
             self._collector.close()
@@ -84,19 +87,32 @@ class Live:
 
     def read(self) -> Snapshot:
         """The counters now, and what is looked at. Raises KvmtopError."""
+        self._prices.take(self._programs())  # before the collector's own may change
         counted = self._collector.read(self._sample)
         scheduling = self._scheduler.read(counted)
         snapshot = self._with_names(counted)
         if scheduling:
             scheduling = self._scheduler.named(scheduling, snapshot)
-        details = self._detail.read() if self._detail else None
+        details, price = self._detail.read() if self._detail else None, self._prices.price
         stacks = self._stacks.read(counted) if self._stacks else None
         timeline = self._stretches.read(snapshot) if self._stretches else None
         try:
             self._apply()
         except KvmtopError as error:  # counting goes on
             self.trouble = str(error)
-        return replace(snapshot, details=details, scheduling=scheduling, stacks=stacks, timeline=timeline)
+        self._measure()
+        told = replace(snapshot, details=details, scheduling=scheduling, stacks=stacks, timeline=timeline)
+        return replace(told, price=price)
+
+    def _programs(self) -> dict[str, Measured]:
+        """All that have programs, by what they are for."""
+        looking = {"details": self._detail, "sched": self._scheduler, "stacks": self._stacks, "timeline": self._rings}
+        return {"counting": self._collector, **{name: one for name, one in looking.items() if one}}
+
+    def _measure(self) -> None:
+        """Have the kernel measure the programs, where somebody looks or asks."""
+        wish = self._applied
+        self._prices.watch(self._programs(), bool(wish and wish != DetailRequest()))
 
     def _sample(self, slots: int) -> None:
         """What must be of the same instant as the counters of so many slots."""
@@ -109,7 +125,7 @@ class Live:
         if wish == self._applied:
             return
         self._applied, self.trouble = wish, None
-        others: dict[str, Any] = {"sched": None, "numa": False, "stacks": False, "timeline": None}
+        others: dict[str, Any] = {"sched": None, "numa": False, "stacks": False, "timeline": None, "price": False}
         of_exits = replace(wish, **others) if wish and wish.of_exits else None
         if of_exits and not self._detail:
             self._detail = Detail(self._pids, self._collector.shared())
@@ -157,6 +173,7 @@ class Live:
         return replace(final, stacks=stacks)
 
     def _close_looks(self) -> None:
+        self._prices.stop()
         if self._stretches:
             self._stretches.stop()
         for probes in (self._detail, self._scheduler, self._stacks, self._rings):

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..bpf.collector import Collector
+from ..bpf.probes import Probe
+from ..bpf.run_time import Runs
 from ..bpf.scheduling import SchedulingProbes
 from ..model.keys import unpack
 from ..model.scheduling import Placement, Scheduling
@@ -60,6 +62,10 @@ class Scheduler:
             mine = rows[np.isin(unpack(rows["id"])[0], pids)][: MOST_PLACED - len(tids)]
             tids |= zip(unpack(mine["id"])[1].tolist(), mine["cpu"].tolist(), strict=True)
         return self._placements.of(tids)
+
+    def runs(self) -> dict[Probe, Runs]:
+        """Of the programs that are attached, as far as the kernel measured them."""
+        return self._probes.runs() if self._probes else {}
 
     def close(self) -> None:
         """Detach, and free all."""

@@ -1,10 +1,11 @@
 """Two recordings, or two parts of one, next to each other: what has changed, and whether it is more than chance.
 
-Both are cut into pieces of the same length (an interval, or more where there are many), and the rate, the time and the
-percentiles of a reason in the pieces of the one are held against those in the pieces of the other: by a t test of their
-logarithms, which stands for bursts and rare reasons as for steady ones. What a test finds counts if it is large enough
-to care for. A rate or time that is a hundredfold in all counts without a test, which one burst would fail; where there
-are fewer than five pieces nothing but a tenfold change does, as no test tells these from chance.
+Both are cut into pieces of the same length (an interval, or more where there are many; in a store that was thinned,
+older intervals are longer), and the rate, the time and the percentiles of a reason in the pieces of the one are held
+against those in the pieces of the other: by a t test of their logarithms, which stands for bursts and rare reasons as
+for steady ones. What a test finds counts if it is large enough to care for. A rate or time that is a hundredfold in
+all counts without a test, which one burst would fail; where there are fewer than five pieces nothing but a tenfold
+change does, as no test tells these from chance.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from .chance import p_value
 
 LEVEL = 0.002  # of each of four tests: fewer than 1 % of the reasons that did not change are marked
 LEAST, MOST = 5, 16  # pieces on each side
+USUAL, WHOLE = 0.9, 0.95  # shares of the time, and of a piece
 EFFECT, SHIFT = 1.1, 1.25  # of rates and times; of percentiles, which lie in buckets of up to 1.22
 HUNDREDFOLD, TENFOLD, EXITS = 100.0, 10.0, 100
 _RANGE = re.compile(r"(?P<file>.+)@(?P<begin>[^@]*?)\.\.(?P<end>[^@]*)", re.DOTALL)
@@ -52,7 +54,7 @@ class RecordingSpan:
     path: Path
     selection: Selection
     first: int  # of the recording's intervals
-    intervals: int
+    lengths: tuple[float, ...]  # s, of each
     of_vms: Keeps | None = None
 
     @classmethod
@@ -74,7 +76,8 @@ class RecordingSpan:
                         recording.moment(one)
                 first, last = recording.range(begin, end)
             seconds, reasons = _between(recording, first, last, of_vms)
-            return cls(clean(text), seconds, reasons, path, selection, first, last - first, of_vms)
+            lengths = ((recording.times - recording.begins)[first:last] / 1e9).tolist()
+            return cls(clean(text), seconds, reasons, path, selection, first, tuple(lengths), of_vms)
         finally:
             recording.free()
 
@@ -87,16 +90,36 @@ class RecordingSpan:
         """Exits a second of one reason, or VM."""
         return self.reasons[key].rate if key in self.reasons else 0.0
 
-    def size(self, seconds: float) -> int:
-        """How many intervals take about so many seconds."""
-        return max(round(seconds * self.intervals / self.seconds), 1)
+    @property
+    def intervals(self) -> int:
+        """How many."""
+        return len(self.lengths)
 
-    def pieces(self, size: int, number: int) -> list[Reasons]:
-        """Its reasons in so many pieces of so many intervals, evenly spread. Raises KvmtopError."""
-        starts = self.first + size * np.linspace(0, self.intervals // size - 1, number).astype(int)
+    @property
+    def usual(self) -> float:
+        """Seconds of an interval than which a tenth of the time is in longer ones."""
+        lengths = np.sort(self.lengths)
+        return float(lengths[np.searchsorted(np.cumsum(lengths), USUAL * lengths.sum())])
+
+    def cuts(self, seconds: float) -> list[tuple[int, int]]:
+        """Its intervals in pieces of about so many seconds, first and last + 1 of each; the rest is in none."""
+        ends = np.cumsum(self.lengths)
+        found, at = list[tuple[int, int]](), 0
+        while at < len(ends):
+            begin = float(ends[at - 1]) if at else 0.0
+            end = min(int(np.searchsorted(ends, begin + seconds)), len(ends) - 1)
+            if end > at and begin + seconds - ends[end - 1] < ends[end] - begin - seconds:
+                end -= 1  # which is nearer
+            if ends[end] - begin >= WHOLE * seconds:
+                found.append((self.first + at, self.first + end + 1))
+            at = end + 1
+        return found
+
+    def pieces(self, cuts: Sequence[tuple[int, int]]) -> list[tuple[float, Reasons]]:
+        """Its reasons in these pieces, each with its length in seconds. Raises KvmtopError."""
         recording = Store(self.path, selection=self.selection)
         try:
-            return [_between(recording, start, start + size, self.of_vms)[1] for start in starts.tolist()]
+            return [_between(recording, *cut, self.of_vms) for cut in cuts]
         finally:
             recording.free()
 
@@ -182,11 +205,12 @@ def changes(a: RecordingSpan, b: RecordingSpan, keeps: Callable[[Reason], bool] 
 
     Raises KvmtopError where one of the files has gone or changed.
     """
-    length = max(*(part.seconds / part.intervals for part in (a, b)), min(a.seconds, b.seconds) / MOST)
-    sizes = a.size(length), b.size(length)
+    usual = max(a.usual, b.usual)
+    length = usual * max(round(min(a.seconds, b.seconds) / MOST / usual), 1)
+    cuts = a.cuts(length), b.cuts(length)
     # As many on both sides: else a few that are equal by chance would be held against the spread of many.
-    number = min(a.intervals // sizes[0], b.intervals // sizes[1], MOST)
-    pieces = a.pieces(sizes[0], number), b.pieces(sizes[1], number)
+    number = min(*map(len, cuts), MOST)
+    pieces = [part.pieces(spread(its, number)) for part, its in zip((a, b), cuts, strict=True)]
     found = []
     for key in a.reasons.keys() | b.reasons.keys():
         before, after = a.reasons.get(key), b.reasons.get(key)
@@ -195,10 +219,15 @@ def changes(a: RecordingSpan, b: RecordingSpan, keeps: Callable[[Reason], bool] 
         if keeps(before or either) and any(reason and (reason.count or reason.time) for reason in (before, after)):
             whole = before or _none(either, a.seconds), after or _none(either, b.seconds)
             changed = what_changed(
-                whole, [[piece.get(key) or _none(either, length) for piece in side] for side in pieces]
+                whole, [[piece.get(key) or _none(either, seconds) for seconds, piece in side] for side in pieces]
             )
             found.append(Change(either.name, before, after, (a.rate(key), b.rate(key)), changed))
     return sorted(found, key=lambda c: (-abs(c.times[1] - c.times[0]), c.name))
+
+
+def spread(cuts: Sequence[tuple[int, int]], number: int) -> list[tuple[int, int]]:
+    """So many of them, evenly."""
+    return [cuts[n] for n in np.linspace(0, len(cuts) - 1, number).astype(int).tolist()]
 
 
 def what_changed(whole: tuple[Reason, Reason], pieces: Sequence[Sequence[Reason]]) -> frozenset[str] | None:

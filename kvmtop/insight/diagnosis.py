@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .. import units
+from ..model.price import Price
 from ..model.scope import Scope
 from ..model.session import Session
 from ..model.snapshot import Snapshot
@@ -70,7 +71,7 @@ class Diagnosis:
     vms: Sequence[VcpuRow]
     causes: Sequence[Cause]
     checked: Sequence[Checked]
-    looks: Sequence[tuple[Look, float]]
+    looks: Sequence[tuple[Look, float, Price | None]]  # with what kvmtop's own programs took meanwhile
     last: Snapshot | None = None
 
 
@@ -101,8 +102,9 @@ class Doctor:
 
     @property
     def now(self) -> str:
-        """What is looked at, in words."""
-        return self._stages[-1].look.words
+        """What is done, in words."""
+        look = self._stages[-1].look
+        return f"{'loading the probes for' if self.starting and look is not COUNTERS else 'looking at'} {look.words}"
 
     def add(self, snapshot: Snapshot) -> None:
         """A reading."""
@@ -117,12 +119,17 @@ class Doctor:
     def skip(self, why: str) -> None:
         """What shall be looked at cannot be."""
         self._missed.append((self._stages.pop().look, why))
-        self._go_on()
+        self._next()
 
     @property
     def starting(self) -> bool:
         """Whether what shall be looked at is not there yet."""
         return self._stages[-1].first is None
+
+    @property
+    def left(self) -> float:
+        """Seconds until it is done, as far as is known; loading probes comes on top."""
+        return max(self.seconds - sum(stage.seconds for stage in self._stages), 0.0)
 
     @property
     def _left(self) -> float:
@@ -141,8 +148,11 @@ class Doctor:
             wanted = looks(self._of_wanted(self._view(self._stages[0])))
             room = max(int((self.seconds - self._stages[0].seconds) / LEAST), 0)
             self._waiting, self._missed = wanted[:room], [(look, _NO_TIME) for look in wanted[room:]]
-            if not wanted:  # the counters it is, to the end
+            if not self._waiting:  # the counters it is, to the end
                 return
+        self._next()
+
+    def _next(self) -> None:
         if self._waiting:
             self._stages.append(Stage(self._waiting.pop(0)))
         else:
@@ -165,10 +175,10 @@ class Doctor:
         return replace(view, vms=vms, vcpus=vcpus)
 
     def conclude(self) -> Diagnosis:
-        """What came of it; nothing before the second reading."""
+        """What came of it. Where a signal ended it early, of the stages that have a second reading."""
         stages = [stage for stage in self._stages if stage.last is not None]
         if not stages:
-            return Diagnosis(0.0, (), (), (), ())
+            return Diagnosis(0.0, (), (), (), (), self._stages[0].first)
         views = {id(stage): self._view(stage) for stage in stages}
         first, last = views[id(stages[0])], stages[-1].last
         assert last
@@ -181,7 +191,7 @@ class Doctor:
             sorted(vms, key=lambda vm: vm.vm),
             found,
             list(self._checked({one.rule.name for one in found}, stages)),
-            [(stage.look, stage.seconds) for stage in stages],
+            [(stage.look, stage.seconds, stage.last.price if stage.last else None) for stage in stages],
             last,
         )
 

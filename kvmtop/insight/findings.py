@@ -5,7 +5,7 @@ Few, and none without a number: what no rule covers is left to the reader.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -32,6 +32,17 @@ def findings(
 ) -> list[Finding]:
     """What stands out of a scope in an interval, gravest first, at most MOST. rows: its vcpu_rows()."""
     return causes(found_in(View.of(session, interval, rows, labels, limits, scope)))[:MOST]
+
+
+def of_each_vm(view: View) -> Iterator[tuple[VcpuRow, list[Finding]]]:
+    """The VMs of a view that have not ended, each with what costs it time, as if there were no other."""
+    mine: dict[int | None, list[VcpuRow]] = {}
+    for vcpu in view.vcpus:
+        mine.setdefault(vcpu.scope.pid, []).append(vcpu)
+    for vm in view.vms:
+        if not vm.ended:
+            its = replace(view, vms=[vm], vcpus=mine.get(vm.scope.pid, []), scope=vm.scope)
+            yield vm, causes(one for one in found_in(its) if one.scope.pid == vm.scope.pid)
 
 
 def found_in(view: View) -> list[Finding]:

@@ -15,6 +15,7 @@ from .apic import NOT_RECORDED, Apic
 from .arrays import U16, U64, Array
 from .histogram import BUCKETS
 from .keys import pack
+from .price import Price
 from .scheduling import OTHER, Scheduling
 from .stacks import Off, Stack
 from .timeline import Timeline
@@ -160,6 +161,7 @@ class Snapshot:
     stacks: Stacks | None = None  # the same
     timeline: Timeline | None = None  # the same
     others: Array = field(default_factory=lambda: np.zeros(0, OTHER))  # the VMs' other threads
+    price: Price | None = None  # what kvmtop's own programs take, while somebody looks or asks
     base: Snapshot | None = (
         None  # of the first of a run's Snapshots that there are: what it counts from, if that is known
     )

@@ -120,7 +120,8 @@ class DetailRequest:
     """What somebody wants to look at: kinds (of KINDS) of what exits touch; the exits of one reason (isa, code) only;
     single exits that last slow_ns or longer; what the scheduler does with the vCPUs of a VM, by its pid, or of all (0);
     numa: on which nodes their memory is; stacks: where in the kernel the exits spend their time; every single exit of
-    a VM, by its pid (0: of all), with what is around those that last so many ns."""
+    a VM, by its pid (0: of all), with what is around those that last so many ns; price: what counting alone takes (that
+    of what is looked at is told anyway)."""
 
     kinds: frozenset[str] = frozenset()
     only: tuple[int, int] | None = None
@@ -129,6 +130,7 @@ class DetailRequest:
     numa: bool = False
     stacks: bool = False
     timeline: tuple[int, int] | None = None
+    price: bool = False
 
     @property
     def of_exits(self) -> bool:

@@ -1,4 +1,7 @@
-"""What a diagnosis says: for people in so many columns, and as one object for programs."""
+"""What a diagnosis says: for people in so many columns, and as one object for programs.
+
+What comes from outside in it (VMs' names, comms, symbols) has been cleaned where it was read.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ from .. import units
 from ..insight.diagnosis import Cause, Diagnosis
 from ..model.provenance import HERE, Origin
 from ..sanitize import clean
-from .json_lines import head
+from ..tables.price import short
+from .json_lines import SENTENCE, head
 
-FIELD = 11  # characters before what is said
+FIELD = 11  # characters before what is said, behind three of margin
 WHERE = {"host": "on the host", "guest": "in the guest", "vm": "in the VM's definition"}
 
 
@@ -54,33 +58,34 @@ def lines(diagnosis: Diagnosis, width: int = 80) -> Iterator[str]:
 
 
 def _cause(number: int, cause: Cause, width: int) -> Iterator[str]:
-    text = clean(cause.finding.text)
-    yield from textwrap.wrap(f"{number}. {text[0].upper() if not cause.vm else text[0]}{text[1:]}", width)
-    yield from _field("how sure", f"{cause.rule.confidence}: {cause.finding.rule}", width)
-    for at, one in enumerate([*_evidence(cause), f"to see it again: {_see(cause)}"]):
-        yield from _field("rests on" if not at else "", one, width)
+    yield from textwrap.wrap(f"{number}. {clean(cause.finding.text, SENTENCE)}", width)
     tries = [f"{WHERE[where]}: {words}" for where, words in asdict(cause.rule.remedy).items() if words]
     for at, one in enumerate(tries):
         yield from _field("try" if not at else "", one, width)
     if gain := _gain(cause):
         yield from _field("then", gain, width)
-    yield from _field("but", f"not if it is this: {cause.rule.unless}", width)
+    for at, one in enumerate([*_evidence(cause), f"to see it again: {_see(cause)}"]):
+        yield from _field("rests on" if not at else "", one, width)
+    yield from _field("how sure", f"{cause.rule.confidence}: {cause.finding.rule}", width)
+    yield from _field("mind", cause.rule.unless, width)
 
 
 def _field(name: str, text: str, width: int) -> Iterator[str]:
     indent = " " * (FIELD + 3)
     first = f"   {name:<{FIELD}}"
+    text = clean(text, SENTENCE)
     # What is to be typed stays in one piece, as far as there is room.
-    yield from textwrap.wrap(
-        clean(text), width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
-    ) or [first]
+    yield from textwrap.wrap(text, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _checked(diagnosis: Diagnosis, width: int) -> Iterator[str]:
     clear = [one.rule.name for one in diagnosis.checked if one.state == "clear"]
     missed = [one for one in diagnosis.checked if one.state == "not looked at"]
-    looked = ", ".join(f"{look.words} {seconds:.1f} s" for look, seconds in diagnosis.looks)
-    wrapped = [f"Looked at: {looked}."]
+    looked = [
+        f"{look.words} for {seconds:.1f} s{f' ({short(price)})' if price and look.kinds else ''}"
+        for look, seconds, price in diagnosis.looks
+    ]
+    wrapped = [f"Looked at {'; '.join(looked)}."]
     if clear:
         wrapped.append(f"Checked and clear: {', '.join(clear)} (kvmtop explain NAME says what each is).")
     by_reason: dict[str, list[str]] = {}
@@ -88,34 +93,48 @@ def _checked(diagnosis: Diagnosis, width: int) -> Iterator[str]:
         by_reason.setdefault(one.why, []).append(one.rule.name)
     wrapped += [f"Not looked at: {', '.join(names)}: {why}." for why, names in by_reason.items()]
     for text in wrapped:
-        yield from textwrap.wrap(clean(text), width, break_on_hyphens=False)
+        yield from textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 def as_json(diagnosis: Diagnosis, origin: Origin = HERE) -> str:
     """A line: one object, which schema.json describes."""
-    begin = head("diagnosis", diagnosis.last, diagnosis.seconds, origin) if diagnosis.last else {"type": "diagnosis"}
+    assert diagnosis.last, "there was a reading"
     found: dict[str, Any] = {
-        **begin,
+        **head("diagnosis", diagnosis.last, max(diagnosis.seconds, 1e-9), origin),
         "seconds": round(diagnosis.seconds, 3),
         "vms": [{"name": clean(vm.vm), "pid": vm.number} for vm in diagnosis.vms],
         "causes": [_object(cause, diagnosis) for cause in diagnosis.causes],
         "checked": [{"rule": one.rule.name, "state": one.state, "why": one.why or None} for one in diagnosis.checked],
-        "looks": [{"what": look.words, "seconds": round(seconds, 3)} for look, seconds in diagnosis.looks],
+        "looks": [
+            {
+                "what": look.words,
+                "seconds": round(seconds, 3),
+                "added_exit_ns": _ns(price.added_exit_ns if price else None),
+                "added_switch_ns": _ns(price.added_switch_ns if price else None),
+            }
+            for look, seconds, price in diagnosis.looks
+        ],
     }
     return json.dumps(found, separators=(",", ":"), allow_nan=False) + "\n"
 
 
+def _ns(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
+
+
 def _object(cause: Cause, diagnosis: Diagnosis) -> dict[str, Any]:
-    one, rule = cause.finding, cause.rule
+    found, rule = cause.finding, cause.rule
     return {
         "rule": rule.name,
         "vm": clean(_named(cause)) or None,
-        "pid": one.scope.pid,
-        "text": clean(one.text),
-        "condition": one.rule,
-        "cost": None if one.cost is None else round(one.cost, 6),
+        "pid": found.scope.pid,
+        "text": clean(found.text, SENTENCE),
+        "condition": found.rule,
+        "cost": None if found.cost is None else round(found.cost, 6),
         "confidence": rule.confidence,
-        "evidence": [{"figure": clean(figure), "see": clean(_see(cause))} for figure in _evidence(cause)],
+        "evidence": [
+            {"figure": clean(figure, SENTENCE), "see": clean(_see(cause), SENTENCE)} for figure in _evidence(cause)
+        ],
         "try": {where: words or None for where, words in asdict(rule.remedy).items()},
         "gain": _gain(cause),
         "unless": rule.unless,

@@ -20,6 +20,7 @@ from ..insight.apic import ApicExits
 from ..insight.guest_profile import profiles
 from ..insight.halt_polling import polling as polled
 from ..insight.other_threads import OtherThread, other_threads
+from ..insight.own_cost import own_share
 from ..insight.slow_exits import read
 from ..insight.vcpus import VcpuRow, shares, vcpu_rows
 from ..model.exit_stats import tops
@@ -39,6 +40,7 @@ from . import json_scheduling, summary
 from .stream import Output
 
 SCHEMA = 2
+SENTENCE = 2000  # characters of one, at most
 MOST_CODE = 20  # functions of a vCPU
 PERCENTILES = {"p50_ns": 0.5, "p99_ns": 0.99, "p99_9_ns": 0.999}
 Object = dict[str, Any]
@@ -215,6 +217,23 @@ def counted_by(session: Session, interval: Interval) -> str | None:
     return interval.after.counted_by
 
 
+def probes(session: Session, interval: Interval) -> Object | None:
+    """What kvmtop's own programs take, while somebody looks."""
+    price = interval.after.price
+    if price is None:
+        return None
+    return {
+        "exits": price.exits,
+        "switches": price.switches,
+        "missed": price.missed,
+        "counting_exit_ns": _rounded(price.counting_exit_ns, 1),
+        "added_exit_ns": _rounded(price.added_exit_ns, 1),
+        "added_switch_ns": _rounded(price.added_switch_ns, 1),
+        "share": _rounded(own_share(interval)),
+        "why": price.why or None,
+    }
+
+
 # ---- what was looked at (--event, --slow); null while nobody does
 
 
@@ -324,8 +343,19 @@ def profile(session: Session, interval: Interval, labels: Labels) -> list[Object
 def findings(session: Session, interval: Interval, labels: Labels) -> list[Object]:
     """What stands out, each with its rule."""
     rows = vcpu_rows(session, interval, trend=0)
-    found = rules.findings(session, interval, rows, labels)
-    return [{"text": clean(one.text), "rule": one.rule, "more": one.more or None} for one in found]
+    tids = {row.scope: row.number for row in rows if row.scope.thread is not None}
+    return [
+        {
+            "name": one.name,
+            "pid": one.scope.pid,
+            "tid": tids.get(one.scope),
+            "text": clean(one.text, SENTENCE),
+            "rule": one.rule,
+            "cost": _rounded(one.cost),
+            "more": one.more or None,
+        }
+        for one in rules.findings(session, interval, rows, labels)
+    ]
 
 
 def scheduling(session: Session, interval: Interval, labels: Labels) -> list[Object] | None:
@@ -340,6 +370,7 @@ SECTIONS: dict[str, Callable[[Session, Interval], Any]] = {
     "vms": vms,
     "honesty": caveats,
     "counted_by": counted_by,
+    "probes": probes,
 }
 
 

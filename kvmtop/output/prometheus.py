@@ -2,18 +2,19 @@
 
 A service reads its source anew at each scrape, so that a value belongs to the time of its scrape. All values of a
 scrape come from one Snapshot. At most MOST_VMS VMs and MOST_REASONS reasons of each have series of their own (28 to a
-VM and reason, 10 to a VM, one more and up to 64 for its APIC, and 3 to each of up to 33 other threads: no more than
-142,000 in all); what comes later is counted under the name "(others)".
+VM and reason, 10 to a VM, one more and up to 64 for its APIC, one for each rule that has found something, and 3 to
+each of up to 33 other threads: no more than 150,000 in all); what comes later is counted under the name "(others)".
 """
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from prometheus_client.core import (
@@ -26,6 +27,8 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from ..insight.findings import of_each_vm
+from ..insight.rules.rule import View
 from ..insight.vcpus import vcpu_rows
 from ..model.arrays import I64, Array
 from ..model.exit_stats import Reason, by_reason
@@ -33,11 +36,13 @@ from ..model.histogram import BUCKETS, FIRST_OCTAVE
 from ..model.interval import Interval, diff, start_of
 from ..model.keys import unpack
 from ..model.nesting import nested, nesting
+from ..model.price import Price
 from ..model.provenance import HERE, Origin
 from ..model.session import Session
 from ..model.snapshot import Snapshot
 from ..model.source import Source, Wrapper
 from ..model.vocabulary import OUTSIDE, STATES, Vm, isa_name
+from ..reference.labels import Labels
 from ..sanitize import clean
 from .thread_times import NAMES, OTHERS, ThreadTimes, counters
 
@@ -230,6 +235,7 @@ class Exporter(Wrapper, Collector):
             yield family
         yield from self._vcpus(self._interval)
         yield from self._apics(after)
+        yield self._findings(self._interval)
         for name, value, text in (
             ("kvmtop_lost_exits", after.lost, "Exits that were not counted, because a BPF map was full."),
             ("kvmtop_unpaired_entries", after.unpaired, "Guest entries without an exit before them."),
@@ -237,6 +243,7 @@ class Exporter(Wrapper, Collector):
             ("kvmtop_ended_threads", after.ended_threads, "vCPU threads that have ended."),
         ):
             yield CounterMetricFamily(name, text, value=max(value, 0))
+        yield from _probes(after.price or Price())
         running = sum(not vm.ended for vm in after.vms.values())
         yield GaugeMetricFamily("kvmtop_vms", "VMs that run on this host.", value=running)
         info = {
@@ -264,6 +271,25 @@ class Exporter(Wrapper, Collector):
             for labels, value in sums.items():
                 gauge.add_metric(labels, value)
             yield gauge
+
+    def _findings(self, interval: Interval) -> Metric:
+        """What costs each VM time, by the rules that all outputs share."""
+        family = GaugeMetricFamily(
+            "kvmtop_finding",
+            "vCPUs' time a second that what a rule has found takes a VM (1: a whole vCPU); NaN where that is not known."
+            " No series of what does not hold. kvmtop explain says what the rules are.",
+            labels=[*LABELS, "rule"],
+        )
+        session = Session()
+        labels = Labels(names=interval.after.names)
+        view = View.of(session, interval, vcpu_rows(session, interval, trend=0), labels)
+        known = {key[0]: vm for key, vm in self._vms.items() if vm is not self._others and key not in self._ended}
+        view = replace(view, vms=[row for row in view.vms if row.number in known])
+        for row, found in of_each_vm(view):
+            for name in dict.fromkeys(one.name for one in found):
+                cost = max((one.cost for one in found if one.name == name and one.cost is not None), default=math.nan)
+                family.add_metric([*known[row.number].labels, name], cost)
+        return family
 
     def _apics(self, after: Snapshot) -> Iterator[Metric]:
         """Of the VMs of which it is known, now. The reasons are bits of the kernel's, by its own names."""
@@ -327,6 +353,28 @@ def _reasons(vms: Sequence[_Vm], told: Collection[str]) -> Iterator[Metric]:
                 seconds.add_metric([*values, where], spent)
             duration.add_metric(values, reason.buckets(), reason.total / 1e9)
     yield from (exits, seconds, duration)
+
+
+def _probes(price: Price) -> Iterator[Metric]:
+    """What kvmtop's own programs take, while somebody looks (--event, --slow)."""
+    for name, text, parts in (
+        (
+            "kvmtop_probe_exit_seconds",
+            "Run time of kvmtop's own BPF programs in an exit, on average, as the kernel measures it while details are"
+            " looked at: counting (always there), looking.",
+            {"counting": price.counting_exit_ns, "looking": price.added_exit_ns},
+        ),
+        (
+            "kvmtop_probe_switch_seconds",
+            "The same in a switch of any thread on the host, with the wake-ups before it: looking.",
+            {"looking": price.added_switch_ns},
+        ),
+    ):
+        family = GaugeMetricFamily(name, text, labels=["part"])
+        for part, ns in parts.items():
+            if ns is not None:
+                family.add_metric([part], ns / 1e9)
+        yield family
 
 
 def _nesting(vms: Sequence[_Vm]) -> Metric:

@@ -18,11 +18,12 @@ from ..model.session import Line
 from ..model.vocabulary import STATES, isa_name
 from ..reference.exit_reasons import meaning
 from ..reference.labels import Labels
+from ..reference.word_texts import IN_SHORT
 from ..tables import exit_reasons, vcpus
 from ..tables.columns import Column
 from ..tables.rows import Cell
 from ..tables.spread import span
-from ..tables.states import GLYPHS, MEANINGS, shares_of
+from ..tables.states import GLYPHS, shares_of
 
 T = TypeVar("T")
 
@@ -100,7 +101,7 @@ def _time(body: Element, report: Report) -> None:
     legend = _add(body, "ul", css="legend")
     for state in told:
         share = sum(int(piece.states[STATES.index(state)]) for piece in report.pieces) / known
-        item = _add(legend, "li", title=MEANINGS[state])
+        item = _add(legend, "li", title=IN_SHORT[state])
         _add(item, "span", css=f"key {state}").tail = f"{state} {units.percent(max(share, 0.0))}"
 
 

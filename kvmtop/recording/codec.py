@@ -19,17 +19,18 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ..model.arrays import I64, U64, Array, find
-from ..model.histogram import BUCKETS, FIRST_OCTAVE
+from ..model.histogram import BUCKETS
 from ..model.keys import pack
 from ..model.scheduling import OTHER
-from ..model.snapshot import CELL, THREAD, Snapshot
+from ..model.snapshot import CELL, HEAD, THREAD, Snapshot
 from ..model.vocabulary import OUTSIDE, STATES
+from .filled import MIDDLES, SHIFT, Filled, back, by_size, heads, histograms, take
 from .format import MOST_BYTES, MOST_CELLS, MOST_PAIRS, MOST_REASONS, MOST_THREADS, MOST_TIME, BadFrame
 from .layout import BY_SIZE, ENDED, HIST, TOTAL, Layout, flat, packed, unpacked_others
 from .seen import EMPTY, Tables
@@ -40,7 +41,6 @@ from .seen import MOST as MOST_SEEN
 LEVEL, MEMORY, STRATEGY = 6, 5, zlib.Z_RLE
 
 _ENDED = np.uint64(1 << 63)  # marks the ids made for cells without one
-_SHIFT = BUCKETS.bit_length() - 1
 _CPU, _SAMPLE = np.dtype([("cpu", "i8")]), np.dtype([("wall_ns", "u8")])
 _MOST = {"threads": MOST_THREADS, "cells": MOST_CELLS, "cpus": MOST_THREADS, "sample": 1, "others": MOST_THREADS}
 _ALWAYS = (*_MOST,)
@@ -52,7 +52,10 @@ Expected = dict[str, U64]  # by how much columns grow, as far as that can be gue
 
 @dataclass(frozen=True)
 class Counters:
-    """What a frame holds of a Snapshot, under the same names. threads: a dtype of the frame's format; seen: seen.py."""
+    """What a frame holds of a Snapshot, under the same names. threads: a dtype of the frame's format; seen: seen.py.
+
+    filled: the histograms of the cells, whose dtype is HEAD then; None: the cells have them.
+    """
 
     threads: Array = field(default_factory=lambda: np.zeros(0, THREAD))
     cells: Array = field(default_factory=lambda: np.zeros(0, CELL))
@@ -63,18 +66,26 @@ class Counters:
     wall_ns: int = 0
     others: Array = field(default_factory=lambda: np.zeros(0, OTHER))
     seen: Tables = field(default_factory=dict)
+    filled: Filled | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, snapshot: Snapshot, seen: Tables) -> Counters:
         """Those of a Snapshot."""
-        names = (one.name for one in fields(cls) if one.name != "seen")
+        names = (one.name for one in fields(cls) if one.name not in ("seen", "filled"))
         return cls(**{name: getattr(snapshot, name) for name in names}, seen=seen)
+
+    def whole(self) -> Counters:
+        """The same with histograms in the cells, as a Snapshot has them."""
+        if (filled := self.filled) is None:
+            return self
+        return replace(self, cells=filled.into(self.cells), filled=None)
 
     @property
     def nbytes(self) -> int:
         """About how much memory a Snapshot of it takes: what was looked at becomes objects, a row 500 bytes."""
         seen = [rows for _, rows in self.seen.values()]
-        return sum(rows.nbytes for rows in (self.threads, self.cells, self.others, *seen)) + 500 * sum(map(len, seen))
+        cells = len(self.cells) * CELL.itemsize
+        return sum(rows.nbytes for rows in (self.threads, self.others, *seen)) + cells + 500 * sum(map(len, seen))
 
 
 NOTHING = Counters()  # what a frame that stands for itself is different from
@@ -107,14 +118,15 @@ def encode(now: Snapshot | Counters, layout: Layout, before: Snapshot | Counters
         guess = None
         for name in names:
             if name == HIST:
-                expected = out.buckets(rows[HIST] - _take(old[HIST], at))
+                expected = out.buckets(rows[HIST] - take(old[HIST], at))
             elif name == BY_SIZE:
-                guess = _Guess(old, at)
-                expected = guess.grown(*out.by_size(rows[HIST], guess.hist))
+                hist = take(histograms(old), at)
+                guess = _Guess(old, at, Filled.of(hist))
+                expected = guess.grown(*out.by_size(rows[HIST], hist, guess.filled))
             elif name == ENDED:
                 out.column(np.packbits(now.cell_ids == 0).astype("u8"))
             else:
-                change = _wide(rows[name]) - _take(_wide(old[name]), at)
+                change = _wide(rows[name]) - take(_wide(old[name]), at)
                 values = _zigzag(change - expected.get(name, np.uint64(0)))
                 if guess and name == TOTAL:
                     values = values[guess.order]
@@ -128,13 +140,16 @@ def encode(now: Snapshot | Counters, layout: Layout, before: Snapshot | Counters
 
 
 def decode(frame: bytes, layout: Layout, before: Counters = NOTHING) -> Counters:
-    """The counters of a frame. Raises BadFrame."""
+    """The counters of a frame. Raises BadFrame. Their histograms may be `filled` alone: whole()."""
     return unpacked(_inflate(frame), layout, before)
 
 
 def unpacked(payload: bytes, layout: Layout, before: Counters = NOTHING) -> Counters:
     """The counters of a frame that zlib has unpacked. Raises BadFrame."""
     data, known = _Reader(payload), _tables(before)
+    if BY_SIZE in layout.tables.get("cells", ()):
+        data.filled = before.filled or Filled.of(histograms(before.cells))
+        known["cells"] = known["cells"][0], heads(before.cells)
     for kind, names in layout.tables.items():
         if kind in known:
             known[kind] = data.table(names, *known[kind], _MOST[kind])
@@ -152,11 +167,8 @@ def unpacked(payload: bytes, layout: Layout, before: Counters = NOTHING) -> Coun
         raise BadFrame("a CPU or time too large")
     on = dict(zip(tids.view("i8").tolist(), cpus["cpu"].tolist(), strict=True))
     looked = {kind: known[kind] for kind in EMPTY if len(known[kind][0])}
-    rest = (on, layout.told, wall_ns, unpacked_others(*others), looked)
+    rest = (on, layout.told, wall_ns, unpacked_others(*others), looked, data.filled)
     return Counters(threads.view(before.threads.dtype), cells, thread_ids, cell_ids, *rest)
-
-
-_MIDDLES = np.array([((9 + 2 * (n & 3)) << FIRST_OCTAVE + (n >> 2)) >> 3 for n in range(BUCKETS)], "u8")
 
 
 def _expected(cells: int, row: I64, bucket: I64, grown: U64) -> Expected:
@@ -165,22 +177,8 @@ def _expected(cells: int, row: I64, bucket: I64, grown: U64) -> Expected:
     first = np.flatnonzero(np.diff(row, prepend=-1))
     if len(first):
         columns["count"][row[first]] = np.add.reduceat(grown, first)
-        columns["total"][row[first]] = np.add.reduceat(grown * _MIDDLES[bucket], first)
+        columns["total"][row[first]] = np.add.reduceat(grown * MIDDLES[bucket], first)
     return columns
-
-
-def _by_size(values: U64) -> I64:
-    """Which order they have by size, roughly: what grows by about the same is side by side then."""
-    # The exponent of the number and the first two digits after it, which are the same on all machines.
-    sizes = values.astype("<f8").view("<u8") >> np.uint64(50)
-    order: I64 = np.argsort((sizes - np.minimum(sizes, np.uint64(1023 << 2))).astype("u2"), kind="stable")
-    return order
-
-
-def _order(hist: U64) -> I64:
-    """Where histograms are not 0, flat, by size."""
-    known = np.flatnonzero(hist)
-    return known[_by_size(hist.reshape(-1)[known])]
 
 
 def _scaled(values: U64, by: U64, of: U64, unknown: float) -> U64:
@@ -194,36 +192,30 @@ def _scaled(values: U64, by: U64, of: U64, unknown: float) -> U64:
 class _Guess:
     """How much columns of cells grow, by their histograms and by what they were: `old`, of which `at` are the rows."""
 
-    def __init__(self, old: Array, at: I64 | None) -> None:
-        self._old, self._at = old, at
-        self.hist = np.ascontiguousarray(_take(old[HIST], at))
-        self.total = _take(_wide(old[TOTAL]), at)
+    def __init__(self, old: Array, at: I64 | None, filled: Filled) -> None:
+        """filled: of the rows that grow."""
+        self._old, self._at, self.filled = old, at, filled
+        self.total = take(_wide(old[TOTAL]), at)
         self.expected: Expected = {}
+        self.rough: U64 = np.zeros(0, "u8")  # ns by which they grow, by their histograms alone
         self.order: I64 = np.zeros(0, "i8")  # of the values of `total`
 
     def grown(self, row: I64, bucket: I64, grown: U64) -> Expected:
         """By how much histograms did; what of other columns goes with that is added to, as they become known."""
-        self.expected = _expected(len(self.hist), row, bucket, grown)
-        rough = self.expected[TOTAL]
+        self.expected = _expected(len(self.total), row, bucket, grown)
+        self.rough = self.expected[TOTAL]
         # Where in its buckets a reason's durations lie is its own, and stays.
-        self.expected[TOTAL] = _scaled(rough, self.total, self.hist @ _MIDDLES, 1.0)
-        self.order = _by_size(rough)
+        self.expected[TOTAL] = _scaled(self.rough, self.total, self.filled.ns, 1.0)
+        self.order = by_size(self.rough)
         return self.expected
 
     def spent(self, ns: U64) -> None:
         """By how much `total` did: which part of it is user space, say, is a reason's own, too."""
         for name in OUTSIDE[1:]:
             if name in (self._old.dtype.names or ()):
-                part = _take(_wide(self._old[name]), self._at)
+                part = take(_wide(self._old[name]), self._at)
                 if part.any():
                     self.expected[name] = _scaled(ns, part, self.total, 0.0)
-
-
-def _back(values: U64, order: I64) -> U64:
-    """What values[order] was made of."""
-    found = np.empty_like(values)
-    found[order] = values
-    return found
 
 
 def _check_reasons(threads: Array, cells: Array) -> None:
@@ -260,13 +252,10 @@ def _find(ids: U64, old: U64) -> I64 | None:
     return None if np.array_equal(ids, old) else find(old, ids)
 
 
-def _take(column: U64, at: I64 | None) -> U64:
-    """The rows that _find found, zeros for those it did not."""
-    if at is None:
-        return column
-    taken = np.zeros((len(at), *column.shape[1:]), "u8")
-    taken[at >= 0] = column[at[at >= 0]]
-    return taken
+def _set(rows: Array, name: str, values: U64) -> None:
+    if rows.dtype[name].itemsize < 8 and values.max(initial=0) >> np.uint64(32):
+        raise BadFrame(f"{name} too large")
+    rows[name] = values.view("i8") if rows.dtype[name].kind == "i" else values
 
 
 def _zigzag(difference: U64) -> U64:
@@ -304,31 +293,34 @@ class _Writer:
         self.column(_zigzag(grown))
         return _expected(len(change), *np.divmod(where, BUCKETS), grown)
 
-    def by_size(self, hist: U64, old: U64) -> tuple[I64, I64, U64]:
+    def by_size(self, hist: U64, old: U64, filled: Filled) -> tuple[I64, I64, U64]:
         """The same, of those that were not 0 in the order of what they were; then as above of those that were.
 
         Which buckets changed, and by how much.
         """
         change = (hist - old).reshape(-1)
-        where, order = np.flatnonzero(change), _order(old)
-        self.column(np.array([len(order)], "u8"))
-        self.column(change[order])  # they never become less, so the sign would be for nothing
+        where = np.flatnonzero(change != 0)
+        self.column(np.array([len(filled.where)], "u8"))
+        self.column(change[filled.where[filled.order]])  # they never become less, so the sign would be for nothing
         fresh = where[old.reshape(-1)[where] == 0]
         self.column(np.array([len(fresh)], "u8"))
         self.column(np.diff(fresh, prepend=-1).astype("u8"))
         self.column(_zigzag(change[fresh]))
-        return where >> _SHIFT, where & BUCKETS - 1, change[where]
+        return where >> SHIFT, where & BUCKETS - 1, change[where]
 
 
 class _Reader:
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
+        self.filled: Filled | None = None  # of the cells, before them and after them
 
     def column(self, count: int) -> U64:
         if self.at >= len(self.data) or self.data[self.at] > 8:
             raise BadFrame("a column too short or too wide")
         width = self.data[self.at]
         start, self.at = self.at + 1, self.at + 1 + width * count
+        if not width * count:
+            return np.zeros(count, "u8")
         if self.at > len(self.data):
             raise BadFrame("a column too short")
         values = np.zeros(count, "u8")
@@ -349,38 +341,41 @@ class _Reader:
     def table(self, names: Sequence[str], old_ids: U64, old: Array, most: int) -> tuple[U64, Array]:
         """The ids and rows of a table, of which there are not more; `old` has the columns that are wanted."""
         ids, at = self.ids(old_ids, most)
+        filled = self.filled if old.dtype == HEAD else None
+        if filled and at is not None:
+            filled = self.filled = filled.rows(at)
+        if not len(ids):
+            self.leave_out(names, 0)
+            return ids, np.zeros(0, old.dtype)
         rows = old.copy() if at is None else np.zeros(len(ids), old.dtype)
         expected, ended = Expected(), np.zeros(len(ids), bool)
         guess = None
         for name in names:
             wanted = name in (old.dtype.names or ())
             if name in (HIST, BY_SIZE):
-                wanted = HIST in (old.dtype.names or ())
-                if name == BY_SIZE and wanted:
-                    guess = _Guess(old, at)
-                    row, bucket, grown = self.by_size(len(ids), guess.hist)
-                else:
-                    row, bucket, grown = self.buckets(len(ids)) if name == HIST else self.by_size(len(ids), None)
+                if name == BY_SIZE and filled:
+                    guess = _Guess(old, at, filled)
+                    self.filled = self.by_size(guess)
+                    expected = guess.expected
+                    continue
+                row, bucket, grown = self.buckets(len(ids)) if name == HIST else self.unsorted(len(ids))
                 if wanted:
                     if at is not None:
                         rows[HIST][at >= 0] = old[HIST][at[at >= 0]]
                     first = rows.dtype.fields[HIST][1] // 8 if rows.dtype.fields else 0
                     rows.view("u8")[row * (rows.itemsize // 8) + first + bucket] += grown
-                expected = guess.grown(row, bucket, grown) if guess else _expected(len(ids), row, bucket, grown)
+                expected = _expected(len(ids), row, bucket, grown)
             elif name == ENDED:
                 ended = np.unpackbits(self.column((len(ids) + 7) // 8).astype("u1"), count=len(ids)).astype(bool)
             else:
                 values = self.column(len(ids))
                 if guess and name == TOTAL:
-                    values = _back(values, guess.order)
+                    values = back(values, guess.order)
                 change = _unzigzag(values) + expected.get(name, np.uint64(0))
                 if guess and name == TOTAL:
                     guess.spent(change)
                 if wanted:
-                    values = _take(_wide(old[name]), at) + change
-                    if old.dtype[name].itemsize < 8 and values.max(initial=0) >> np.uint64(32):
-                        raise BadFrame(f"{name} too large")
-                    rows[name] = values.view("i8") if old.dtype[name].kind == "i" else values
+                    _set(rows, name, take(_wide(old[name]), at) + change)
         return np.where(ended, np.uint64(0), ids), rows
 
     def skip(self, names: Sequence[str]) -> None:
@@ -390,11 +385,15 @@ class _Reader:
             raise BadFrame("a table of a wrong length")
         if others:
             self.column(count)
+        self.leave_out(names, count)
+
+    def leave_out(self, names: Sequence[str], count: int) -> None:
+        """So many rows of these columns."""
         for name in names:
             if name == HIST:
                 self.buckets(count)
             elif name == BY_SIZE:
-                self.by_size(count, None)
+                self.unsorted(count)
             else:
                 self.column((count + 7) // 8 if name == ENDED else count)
 
@@ -410,25 +409,26 @@ class _Reader:
         if count and where[-1] >= most:
             raise BadFrame("a bucket beyond the last")
         # Shifts take a tenth of the time of a division, which numpy does not replace by them.
-        return where >> _SHIFT, where & BUCKETS - 1, _unzigzag(self.column(count))
+        return where >> SHIFT, where & BUCKETS - 1, _unzigzag(self.column(count))
 
-    def by_size(self, cells: int, old: U64 | None) -> tuple[I64, I64, U64]:
-        """The same, as _Writer.by_size has it. old: the histograms before; None where nobody wants to know."""
+    def unsorted(self, cells: int) -> tuple[I64, I64, U64]:
+        """What _Writer.by_size() wrote, but for what is in the order of histograms that nobody knows here."""
         count = int(self.column(1)[0])
-        if old is None:
-            if count > cells * BUCKETS:
-                raise BadFrame("more buckets than there are")
-            self.column(count)
-            return self.buckets(cells)
-        order = _order(old)
-        if count != len(order):
+        if count > cells * BUCKETS:
+            raise BadFrame("more buckets than there are")
+        self.column(count)
+        return self.buckets(cells)
+
+    def by_size(self, guess: _Guess) -> Filled:
+        """The same, all of it: what histograms become, and what is expected of other columns then."""
+        known = guess.filled
+        if int(self.column(1)[0]) != len(known.where):
             raise BadFrame("buckets of another histogram")
-        change = np.zeros(cells * BUCKETS, "u8")
-        change[order] = self.column(count)
-        row, bucket, grown = self.buckets(cells)
-        change[(row << _SHIFT) + bucket] += grown
-        where = np.flatnonzero(change)
-        return where >> _SHIFT, where & BUCKETS - 1, change[where]
+        by = back(self.column(len(known.where)), known.order)
+        row, bucket, new = self.buckets(len(guess.total))
+        where, by, filled = known.grown(by, (row << SHIFT) + bucket, new)
+        guess.grown(where >> SHIFT, where & BUCKETS - 1, by)
+        return replace(filled, ns=known.ns + guess.rough)
 
     def end(self) -> None:
         if self.at != len(self.data):

@@ -20,6 +20,8 @@ The file is a SQLite database; `sqlite3 FILE` shows it:
              negative: SELECT printf('%x', rip) FROM slow ORDER BY ns DESC LIMIT 20;
     host     what of the host decides how long an exit takes: CPU, mitigations, parameters of KVM's modules
     bases    the counters when somebody began to look at stacks, packed as a frame that stands for itself
+    thinned  there only if samples were left out later (thinning.py): ns between those that are left, and how many there
+             were; the counters of a sample are what they were, `exits` and `slow` are since the one before that is left
 
     SELECT name, sum(exits) FROM exits JOIN reasons USING (isa, code) GROUP BY name;
 
@@ -58,6 +60,7 @@ CREATE TABLE exits (sample INTEGER NOT NULL, isa INTEGER NOT NULL, code INTEGER 
 CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
 """  # noqa: E501
 SCHEMA = SCHEMA2 + SEEN
+THINNED = "CREATE TABLE thinned (step_ns INTEGER NOT NULL, samples INTEGER NOT NULL) STRICT;\n"
 ALIAS, QUOTA = "alias", "quota"
 STANDING = {"running", "stopped", "paused", "ended", "gone"}
 STEPS = (1, 4, 16, 64, 256)  # samples that a frame is packed against: see base()

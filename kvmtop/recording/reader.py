@@ -46,6 +46,7 @@ from .format import (
     SCHEMA,
     SCHEMA2,
     STANDING,
+    THINNED,
     BadFrame,
     base,
     words,
@@ -73,7 +74,7 @@ class Recording:
     def __init__(self, path: Path, pids: Sequence[int] = (), selection: Selection = ALL_VMS) -> None:
         """pids and selection: the VMs to see, none for all."""
         self.path, self._pids, self._selection = path, pids, selection
-        self._kept: OrderedDict[int, tuple[codec.Counters, Snapshot]] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[codec.Counters, Snapshot | None]] = OrderedDict()
         self._lock = threading.RLock()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._known: tuple[int, dict[int, Vm]] = (0, {})  # VMs after so many changes
@@ -102,7 +103,7 @@ class Recording:
         except OSError as error:
             raise KvmtopError(f"cannot read {self.path}: {words(error)}", 2) from None
 
-    def _open(self, path: Path) -> sqlite3.Connection:
+    def _open(self, path: Path, again: bool = False) -> sqlite3.Connection:
         if not path.is_file():
             raise KvmtopError(f"there is no file {path}" if not path.exists() else f"{path} is not a file", 2)
         where = path.resolve()
@@ -113,24 +114,28 @@ class Recording:
             if journal:
                 where = self._recovered(file, journal, where)
         database = self._connect(where, "ro&immutable=1")
-        size = os.path.getsize(where)
         pages, page = (database.execute(f"PRAGMA {word}").fetchone()[0] for word in ("page_count", "page_size"))
+        size = os.path.getsize(where)
+        if pages * page > size and not again:  # whoever thins it may have put a shorter one in its place meanwhile
+            database.close()
+            return self._open(path, again=True)
         if pages * page > size:
             raise KvmtopError(f"{path} is cut off: it has {size} bytes of {pages * page}", 2)
         if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
             raise KvmtopError(f"{path} is not a recording of kvmtop", 2)
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        schema = {FORMAT: SCHEMA, 2: SCHEMA2, format1.FORMAT1: format1.SCHEMA1}.get(version)
-        if schema is None:
+        schemas = {FORMAT: (SCHEMA, SCHEMA + THINNED), 2: (SCHEMA2,), format1.FORMAT1: (format1.SCHEMA1,)}.get(version)
+        if schemas is None:
             raise KvmtopError(
                 f"{path} was written by another version of kvmtop (format {version}; this one reads 1 to {FORMAT})", 2
             )
         self._old, self._format = version == format1.FORMAT1, version
         # Exactly our tables: no view, trigger, index or expression of somebody else's is ever run.
-        expected = sorted(line.removesuffix(";") for line in schema.splitlines())
-        found = database.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_autoindex_%' LIMIT 99")
-        if sorted(str(sql) for (sql,) in found) != expected:
+        expected = [sorted(line.removesuffix(";") for line in schema.splitlines()) for schema in schemas]
+        rows = database.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_autoindex_%' LIMIT 99")
+        if (found := sorted(str(sql) for (sql,) in rows)) not in expected:
             raise KvmtopError(f"{path} is not a recording of kvmtop: its tables are others", 2)
+        self._thinned = found != expected[0]
         return database
 
     def _check_header(self, file: BinaryIO) -> None:
@@ -177,6 +182,19 @@ class Recording:
                 raise BadFrame("a value of a wrong type")
             yield row
 
+    def _numbers(self, sql: str, columns: int, most: int) -> I64:
+        """The same of whole numbers alone: a third of the time."""
+        self._deadline = time.monotonic() + QUERY_SECONDS
+        cursor, parts = self._database.execute(f"{sql} LIMIT {most + 1}"), [np.zeros((0, columns), "i8")]
+        while rows := cursor.fetchmany(10_000):
+            parts.append(np.array(rows))
+            if parts[-1].dtype != np.int64:
+                raise BadFrame("a value of a wrong type")
+        found = np.concatenate(parts)
+        if len(found) > most:
+            raise BadFrame(f"more than {most} rows")
+        return found
+
     def _load_run(self) -> None:
         number, text, real = int, str, float
         sql = "SELECT version, host, kernel, title, began, start_ns FROM runs"
@@ -191,6 +209,12 @@ class Recording:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.began))
         title = title or f"{host}, {kernel}, {when}"
         self.origin = Origin(host, kernel, version, title, self.began, self._facts())
+        self.step, self.taken = 0.0, 0  # s between samples where others were left out, and how many there had been
+        if self._thinned:
+            for step_ns, taken in self._rows("SELECT step_ns, samples FROM thinned", (number, number), 1):
+                if not (0 < step_ns < MOST_TIME and 0 < taken <= MOST_SAMPLES):
+                    raise BadFrame("a step that there cannot be")
+                self.step, self.taken = step_ns / 1e9, taken
 
     def _load(self) -> None:
         self._load_run()
@@ -205,7 +229,7 @@ class Recording:
         flags = self._rows("SELECT flag, name FROM flags", (number, text), MOST_NAMES)
         self._names = Names(reasons, {flag: clean(name) for flag, name in flags})
         sql = f"SELECT sample, time_ns, exits, final, {', '.join(SCALARS)} FROM samples ORDER BY sample"
-        rows: I64 = np.fromiter(self._rows(sql, (number,) * 9, MOST_SAMPLES), np.dtype((np.int64, 9)))
+        rows = self._numbers(sql, 4 + len(SCALARS), MOST_SAMPLES)
         if not len(rows) or (rows[:, 0] != np.arange(len(rows))).any() or rows[:, 3][:-1].any():
             raise BadFrame("samples are missing")
         if (rows < 0).any() or (rows >= MOST_TIME).any() or (np.diff(rows[:, 1], prepend=self.start_ns) < 0).any():
@@ -252,7 +276,7 @@ class Recording:
     def at(self, n: int) -> Snapshot:
         """Snapshot n, from 0. Raises KvmtopError."""
         with self._explained():
-            return self._only(self._at(n)[1])
+            return self._only(self._at(n))
 
     def read(self) -> Snapshot:
         """The next Snapshot; after the last one, that one again."""
@@ -284,36 +308,45 @@ class Recording:
             if self._folder:
                 self._folder.cleanup()
 
-    def _at(self, n: int) -> tuple[codec.Counters, Snapshot]:
-        against = base(n, self._format)
-        if n in self._kept:
-            while against is not None and against in self._kept:  # what its neighbours are packed against, too
-                self._kept.move_to_end(against)
-                against = base(against, self._format)
-            self._kept.move_to_end(n)
-            return self._kept[n]
-        before = self._nothing if against is None else self._at(against)[0]
-        rows = list(self._rows("SELECT frame FROM frames WHERE sample = ?", (bytes,), 1, n))
-        if not rows:
-            raise BadFrame(f"frame {n} is missing")
-        counters, time_ns = codec.decode(rows[0][0], self._layout, before), int(self._times[n])
+    def _at(self, n: int) -> Snapshot:
+        counters = self._counters(n)
+        if kept := self._kept[n][1]:
+            return kept
+        time_ns = int(self._times[n])
         snapshot = Snapshot(
             time_ns=time_ns,
             start_ns=self.start_ns,
             names=self._names,
             vms=self._vms(n),
-            **_columns(format1.today(counters, time_ns) if self._old else counters),
+            **_columns(format1.today(counters, time_ns) if self._old else counters.whole()),
             **dict(zip(SCALARS.values(), self._scalars[n].tolist(), strict=True)),
         )
         self._texts = {} if sum(map(_size, self._texts.values())) > MOST_TEXT else self._texts
         self._room = MOST_TEXT
         snapshot = self._seen.unpack(snapshot, counters.seen, partial(self._slow_of, n))
         self._kept[n] = counters, snapshot
+        return snapshot
+
+    def _counters(self, n: int) -> codec.Counters:
+        """What is packed against them needs no more."""
+        against = base(n, self._format)
+        if n in self._kept:
+            while against is not None and against in self._kept:  # what its neighbours are packed against, too
+                self._kept.move_to_end(against)
+                against = base(against, self._format)
+            self._kept.move_to_end(n)
+            return self._kept[n][0]
+        before = self._nothing if against is None else self._counters(against)
+        rows = list(self._rows("SELECT frame FROM frames WHERE sample = ?", (bytes,), 1, n))
+        if not rows:
+            raise BadFrame(f"frame {n} is missing")
+        counters = codec.decode(rows[0][0], self._layout, before)
+        self._kept[n] = counters, None
         while len(self._kept) > KEPT or (
             len(self._kept) > 1 and sum(kept.nbytes for kept, _ in self._kept.values()) > MOST_KEPT
         ):
             self._kept.popitem(last=False)
-        return counters, snapshot
+        return counters
 
     def _slow_of(self, n: int) -> Array:
         columns = ", ".join(seen.SLOW_COLUMNS)
@@ -349,7 +382,7 @@ class Recording:
             if not rows or not 0 <= rows[0][0] < MOST_TIME:
                 raise BadFrame(f"the counters {number} are missing")
             (time_ns, frame) = rows[0]
-            counters = _columns(codec.decode(frame, self._layout))
+            counters = _columns(codec.decode(frame, self._layout).whole())
             self._start = number, Snapshot(time_ns=time_ns, start_ns=self.start_ns, names=self._names, **counters)
         return self._start[1]
 
@@ -378,7 +411,7 @@ class Recording:
 
 def _columns(counters: codec.Counters) -> dict[str, Any]:
     """What a Snapshot has under the same names."""
-    return {name: value for name, value in vars(counters).items() if name != "seen"}
+    return {name: value for name, value in vars(counters).items() if name not in ("seen", "filled")}
 
 
 def _size(lines: tuple[str, ...]) -> int:

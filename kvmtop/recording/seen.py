@@ -75,7 +75,7 @@ KINDS_OF_TABLES = {
 }
 MOST = {kind: MOST_ROWS for kind in KINDS_OF_TABLES} | {"touched": MOST_TOUCHED, "latencies": MOST_LATENCIES}
 EMPTY: Tables = {kind: (np.zeros(0, "u8"), np.zeros(0, dtype)) for kind, dtype in KINDS_OF_TABLES.items()}
-_LOOKS = {
+LOOKS = {
     "look": ("touched", "dropped"),
     "scheduling": (
         *("charges", "latencies", "running", "idle", "sleeps", "processes", "cgroups", "placements", "memory"),
@@ -148,12 +148,12 @@ class Packer:
         for kind, (ids, numbers) in rows.items():
             if numbers:
                 found[kind] = np.array(list(ids), "u8"), _rows(kind, numbers)
-        for look, its in _LOOKS.items():
+        for look, its in LOOKS.items():
             if any(len(found[kind][0]) > MOST[kind] for kind in its if kind in found):
                 for kind in (look, *its):
                     found.pop(kind, None)
         if snapshot.details and len(snapshot.details.slow) > MOST_SLOW:
-            for kind in ("look", *_LOOKS["look"]):
+            for kind in ("look", *LOOKS["look"]):
                 found.pop(kind, None)
         return found
 

@@ -28,12 +28,9 @@ class _Brief(Recording):
 
     def _load(self) -> None:
         self._load_run()
-        rows = np.array(
-            self._database.execute(
-                "SELECT sample, time_ns, exits, final FROM samples ORDER BY sample LIMIT ?", (MOST_SAMPLES,)
-            ).fetchall()
-        )
-        if rows.dtype != np.int64 or rows.ndim != 2 or (rows[:, 0] != np.arange(len(rows))).any():
+        sql = "SELECT sample, time_ns, exits, final FROM samples ORDER BY sample"
+        rows = self._numbers(sql, 4, MOST_SAMPLES)
+        if not len(rows) or (rows[:, 0] != np.arange(len(rows))).any():
             raise BadFrame("samples are missing")
         if (rows < 0).any() or (rows >= MOST_TIME).any() or (np.diff(rows[:, 1], prepend=self.start_ns) < 0).any():
             raise BadFrame("a clock that went back")

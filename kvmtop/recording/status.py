@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import units
@@ -30,6 +30,7 @@ class Status:
     oldest: float | None
     newest: float | None
     rate: float | None  # bytes a second of what came last
+    thinned: Mapping[float, float] = field(default_factory=dict)  # the same of what was thinned, by s between samples
 
     @property
     def lines(self) -> list[tuple[str, str]]:
@@ -46,9 +47,28 @@ class Status:
         kept = f"{units.age(one.keep)}, as far as it fits into" if one.keep is not None else "what fits into"
         rows.append(("kept", f"{kept} {units.number(one.size)}B"))
         if self.rate:
-            fits = units.age(one.size / self.rate)
-            rows.append(("rate", f"{units.number(86400 * self.rate)}B a day, of which {fits} fit"))
+            fits = units.age(self.fits(self.rate, one))
+            more = " at least" if one.thin and len(self.thinned) < len(one.thin) else ""
+            rows.append(("rate", f"{units.number(86400 * self.rate)}B a day, of which {fits} fit{more}"))
+        if one.thin:
+            rows.append(("thinned", "; ".join(self._stage(after, step) for after, step in one.thin)))
+        if one.note:
+            rows.append(("not thinned", one.note))
         return rows
+
+    def _stage(self, after: float, step: float) -> str:
+        found = self.thinned.get(step)
+        rate = f" ({units.number(86400 * found)}B a day)" if found else ""
+        return f"after {units.age(after)} to a reading in {units.age(step)}{rate}"
+
+    def fits(self, rate: float, writer: Writer) -> float:
+        """Seconds of recording that fit. What no segment tells of yet is taken to be as large as what is younger."""
+        left, begin = float(writer.size), 0.0
+        for after, step in writer.thin:
+            if (took := rate * (after - begin)) >= left:
+                break
+            left, begin, rate = left - took, after, min(self.thinned.get(step, rate), rate)
+        return begin + left / rate
 
 
 def _nobody(last: Writer) -> str:
@@ -66,7 +86,9 @@ def of(folder: Path) -> Status:
     size += taken(folder) + taken(folder / writing.FILE)
     oldest, _ = _span(found)
     _, newest = _span(reversed(found))
-    return Status(folder, writing.read(folder), len(found), others, size, oldest, newest, _rate(found))
+    writer = writing.read(folder)
+    thinned = _thinned(found, writer.thin) if writer else {}
+    return Status(folder, writer, len(found), others, size, oldest, newest, _rate(found), thinned)
 
 
 def _rate(found: Sequence[Segment]) -> float | None:
@@ -77,6 +99,23 @@ def _rate(found: Sequence[Segment]) -> float | None:
     if begin is None or end is None or end - begin < 1:
         return None
     return sum(taken(one.path) for one in recent) / (end - begin)
+
+
+def _thinned(found: Sequence[Segment], stages: Sequence[tuple[float, float]]) -> dict[float, float]:
+    """Bytes a second of segments that were thinned to each of these steps, as three of each tell."""
+    rates = dict[float, float]()
+    ages = [after for after, _ in stages] + [float("inf")]
+    for (after, step), end in zip(stages, ages[1:], strict=True):
+        its = [one for one in found if after <= found[-1].start - one.start < end]
+        sizes = spans = 0.0
+        for segment in its[:: max(len(its) // 3, 1)]:
+            with contextlib.suppress(KvmtopError), contextlib.closing(Recording(segment.path)) as recording:
+                if recording.step == step:
+                    sizes += taken(segment.path)
+                    spans += (int(recording.times[-1]) - int(recording.times[0])) / 1e9
+        if spans:
+            rates[step] = sizes / spans
+    return rates
 
 
 def _span(some: Iterable[Segment]) -> tuple[float | None, float | None]:

@@ -17,15 +17,19 @@ import sqlite3
 import stat
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from .. import units
 from ..errors import KvmtopError, tell
-from ..model.snapshot import Snapshot
+from ..model.arrays import Array
+from ..model.snapshot import SLOW, Snapshot
 from ..model.source import Source, Wrapper
-from .format import words
+from .format import MOST_SLOW, words
 from .segments import beside, is_mine, is_recording, named, path, taken
+from .thinner import Old, Thinner
+from .thinning import FILE as THINNING
 from .writer import FAILURES, Recorder, Sums
 from .writing import Limits, Lock
 
@@ -34,13 +38,6 @@ LONGEST_PAUSE = 60.0  # seconds between two tries
 STEP = 10 * 10**9  # ns by which the wall clock is set, for which a new segment begins, under its name of then
 AT_ONCE = 2  # segments that go for their age when one begins
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
-
-
-@dataclass
-class _Old:
-    path: Path
-    size: int
-    end: float  # by the clock of _now
 
 
 class Folder:
@@ -66,16 +63,22 @@ class Folder:
 
     @property
     def rest(self) -> int:
-        """Bytes that it takes beside segments."""
-        return taken(self.path) + taken(self._lock.path)
+        """Bytes that it takes beside segments, with what may be needed to thin one."""
+        return taken(self.path) + taken(self._lock.path) + max(taken(self.path / THINNING), self.limits.of_thinned)
+
+    def note(self, text: str) -> None:
+        """Let --status say this."""
+        self._lock.note(text)
 
     def close(self) -> None:
         """Another process may have it."""
         self._lock.close()
 
-    def mend(self) -> list[_Old]:
+    def mend(self) -> list[Old]:
         """The segments that are here, oldest first, each whole; what nothing was written to yet is gone."""
         left = []
+        if is_mine(half := self.path / THINNING):  # who thinned it was killed: the segment is what it was
+            half.unlink(missing_ok=True)
         for segment in named(self.path):
             place = segment.path
             if not is_mine(place) or not (is_recording(place) or not taken(place)):
@@ -83,7 +86,7 @@ class Folder:
             with contextlib.suppress(OSError):
                 written = os.stat(place).st_mtime
                 if (taken(place) and not any(map(os.path.lexists, beside(place)))) or _completed(place):
-                    left.append(_Old(place, _whole(place), written))
+                    left.append(Old(place, _whole(place), written))
         return left
 
 
@@ -123,10 +126,13 @@ class Store(Wrapper):
             raise KvmtopError(f"cannot record to {folder.path}: {words(error)}") from None
         for one in self._old:
             one.end = min(one.end, self._now())
+        self._thinner = Thinner(self._limits.thin, self._limits.of_thinned, folder.note)
         self._writer: Recorder | None = None
         self._path = folder.path
         self._first: Snapshot | None = None  # of the segment
+        self._newest = 0  # when its last was taken, ns
         self._sums: Sums = {}
+        self._slow = np.zeros(0, SLOW)  # that somebody was given before the reading that they belong to
         self._largest = 0  # bytes that a sample took
         self._failed: str | None = None
         self._missed, self._pause, self._next = 0, 0.0, 0.0
@@ -145,13 +151,23 @@ class Store(Wrapper):
         """The source's counters, recorded."""
         snapshot = self._source.read()
         self._record(snapshot, False)
+        with self._guard:
+            if not self._failed:
+                self._thinner.work(self._old)
         return snapshot
+
+    def slow(self) -> Array:
+        """The source's slow exits, recorded with the next reading, in whichever segment that is."""
+        found = self._source.slow()
+        self._slow = np.concatenate([self._slow, found])[-MOST_SLOW:]
+        return found
 
     def close(self) -> Snapshot:
         """The source's final counters; the segment is complete."""
         snapshot = self._source.close()
         self._record(snapshot, True)
         with self._guard:
+            self._thinner.stop()
             self._end()
         self._folder.close()
         return snapshot
@@ -192,9 +208,11 @@ class Store(Wrapper):
 
     def _put(self, writer: Recorder, snapshot: Snapshot, final: bool) -> None:
         before = self._size
+        writer.keep(self._slow)
         writer.add(snapshot, final)
+        self._slow = self._slow[:0]
         self._largest = max(self._largest, self._size - before)
-        self._sums = writer.sums
+        self._sums, self._newest = writer.sums, snapshot.time_ns
 
     def _make_room(self, frame: int) -> int:
         """For a frame of so many bytes, and what goes with it; how large its segment may become. Raises OSError."""
@@ -220,6 +238,7 @@ class Store(Wrapper):
     def _drop(self) -> None:
         """The oldest; raises OSError if it cannot go, since then there is no room."""
         place = self._old[0].path
+        self._thinner.stop(place)
         if is_mine(place) and is_recording(place):
             place.unlink()
             for one in beside(place):
@@ -237,6 +256,7 @@ class Store(Wrapper):
 
     def _begin(self, snapshot: Snapshot) -> Recorder:
         if self._failed:  # one that could not be completed then may be now
+            self._thinner.stop()
             known = [one.path for one in self._old]
             found = {one.path: one for one in self._folder.mend()}
             self._old = [found.pop(place) for place in known if place in found] + list(found.values())
@@ -251,9 +271,10 @@ class Store(Wrapper):
 
     def _end(self) -> None:
         writer, self._writer = self._writer, None
-        if writer and writer.samples:
+        if writer and writer.samples and self._first:
             writer.end()
-            self._old.append(_Old(self._path, _whole(self._path), self._now()))
+            span = (self._newest - self._first.time_ns) / 1e9
+            self._old.append(Old(self._path, _whole(self._path), self._now(), span))
         elif writer:
             writer.discard()
 

@@ -26,6 +26,7 @@ from ..model.selection import ALL_VMS, Selection, only
 from ..model.snapshot import SLOW, Snapshot
 from ..model.vocabulary import DetailRequest
 from . import moment, segment
+from .clock import Clock, ahead
 from .reader import Empty, Recording
 from .segment import Segment
 from .sums import Piece, total
@@ -33,7 +34,6 @@ from .sums import Piece, total
 MOST_OPEN = 3  # files, each with some unpacked Snapshots
 MOST_SEGMENTS = 20_000
 MOST_LONGEST = 1_000  # slow exits of a segment, among which those of chosen VMs are looked for
-STEP = 1.0  # s by which a clock is out that was set
 
 
 class Dropped(KvmtopError):
@@ -96,25 +96,26 @@ class Store:
 
     def _begin(self, segments: list[Segment]) -> None:
         self._lock, self._next = threading.RLock(), 0
+        # What is known of the clock, and when intervals began and ended by that.
+        self._walls: tuple[int, I64, I64] | None = None
         self._reading: segment.Run | None = None
         self._shifts: dict[int, int] = {}  # of runs, by when they started
         self._open: OrderedDict[int, Recording] = OrderedDict()
-        self._segments, self._measured = self._in_order(segments), set[int]()
+        self._thinned = frozenset[int]()  # of those that are open, what was thinned since it was listed
+        self._segments = self._in_order(segments)
         counts = [len(one.times) for one in self._segments]
         self._firsts = np.cumsum([0, *counts])  # of each segment, among all samples
         self._of = np.repeat(np.arange(len(counts)), counts)
         time_ns = np.concatenate([one.times for one in self._segments])
-        # By the clock of the host as it was: its error where it was set within a segment is found when it matters.
-        clocks = [_clock(one) for one in self._segments]
-        self._wall: I64 = time_ns + np.repeat(clocks, counts)
-        self._place(time_ns, clocks)
+        self._clock = Clock(self._segments, self._firsts, time_ns)
+        self._place(time_ns, [ahead(one) for one in self._segments])
         self._cut(0, len(self._which))
 
     def _in_order(self, segments: list[Segment]) -> list[Segment]:
         """Run after run, by when they were first seen; without what tells the same twice."""
         began: dict[segment.Run, int] = {}
         for one in segments:
-            began[one.run] = min(_clock(one) + int(one.times[0]), began.get(one.run, 1 << 62))
+            began[one.run] = min(ahead(one) + int(one.times[0]), began.get(one.run, 1 << 62))
         kept: list[Segment] = []
         newest: dict[segment.Run, int] = {}
         for one in sorted(segments, key=lambda one: (began[one.run], one.run, int(one.times[0]), one.path.name)):
@@ -154,7 +155,7 @@ class Store:
 
     def _cut(self, first: int, end: int) -> None:
         """Show these of the intervals."""
-        self._which = self._which[first:end]
+        self._which, self._walls = self._which[first:end], None
         self.times: I64 = self._ends[self._which]
         self.begins: I64 = self._begins[self._which]
         self.exits: I64 = self._exits[self._which]
@@ -195,7 +196,7 @@ class Store:
         first, mine = self._segments[0], self._segment(n)
         if len(self._segments) == 1:
             return mine.origin
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(int(self._wall[0]) / 1e9))
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(int(self._clock.wall[0]) / 1e9))
         return replace(mine.origin, recording=f"{first.origin.host}, {self.path.resolve().name}, from {when}")
 
     @property
@@ -224,7 +225,7 @@ class Store:
     @property
     def last(self) -> float:
         """When it ends."""
-        return int(self._wall[self._which[-1]]) / 1e9
+        return int(self._clock.wall[self._which[-1]]) / 1e9
 
     # Intervals
 
@@ -241,7 +242,7 @@ class Store:
     def before(self, n: int) -> Snapshot | None:
         """The one at its beginning; None where it begins with its run. Raises KvmtopError."""
         sample = int(self._before[self._which[n]])
-        return self._sample(sample) if sample >= 0 else None
+        return self._sample(sample, begins=True) if sample >= 0 else None
 
     def follows(self, n: int) -> bool:
         """Whether interval n goes on where the one before ended."""
@@ -263,7 +264,7 @@ class Store:
         if n == 0 or self.begins[n] <= self.times[n - 1]:
             return ""
         return (
-            f"nothing was recorded from {moment.words(int(self._wall[self._which[n - 1]]) / 1e9)}"
+            f"nothing was recorded from {moment.words(int(self._clock.wall[self._which[n - 1]]) / 1e9)}"
             f" to {moment.words(self._wall_begin(n))}"
         )
 
@@ -289,11 +290,14 @@ class Store:
     def _segment(self, n: int) -> Segment:
         return self._segments[int(self._of[self._which[n]])]
 
-    def _sample(self, sample: int) -> Snapshot:
+    def _sample(self, sample: int, begins: bool = False) -> Snapshot:
+        """A sample; of a segment that was thinned since it was listed, the next one that is left, or the one before if
+        an interval begins with it: that of which it is a part, then."""
         number = int(self._of[sample])
         with self._lock:
             try:
-                snapshot = self._recording(number).at(sample - int(self._firsts[number]))
+                recording = self._recording(number)
+                snapshot = recording.at(self._left(number, recording, sample - int(self._firsts[number]), begins))
             except KvmtopError:
                 if self._segments[number].path.exists():
                     raise
@@ -316,13 +320,24 @@ class Store:
             return self._open[number]
         one = self._segments[number]
         found = Recording(one.path, *self._of_file)
-        if not np.array_equal(found.times[: len(one.times)], one.times):  # it may have become longer
+        same = np.array_equal(found.times[: len(one.times)], one.times)  # it may have become longer
+        left = found.times[found.times <= one.times[-1]]
+        if not same and not (found.step and found.start_ns == one.start_ns and np.isin(left, one.times).all()):
             found.free()
             raise KvmtopError(f"{one.path} is another file than it was")
         self._open[number] = found
+        self._thinned = self._thinned - {number} if same else self._thinned | {number}
         if len(self._open) > MOST_OPEN:
             self._open.popitem(last=False)[1].free()
         return found
+
+    def _left(self, number: int, recording: Recording, n: int, begins: bool = False) -> int:
+        """Which sample of a segment that is open its n-th has become."""
+        if number not in self._thinned:
+            return n
+        times = self._segments[number].times
+        found = int(np.searchsorted(recording.times, times[n], "right")) - 1
+        return found if begins or recording.times[found] == times[n] else found + 1
 
     # By the clock
 
@@ -331,7 +346,7 @@ class Store:
         return self._segment(n).origin.wall(self.at(n))
 
     def _wall_begin(self, n: int) -> float:
-        return (int(self._wall[self._which[n]]) - int(self.times[n]) + int(self.begins[n])) / 1e9
+        return (int(self._clock.wall[self._which[n]]) - int(self.times[n]) + int(self.begins[n])) / 1e9
 
     def moment(self, text: str, now: float | None = None, after: float | None = None) -> float:
         """What somebody means who writes this, s since 1970. Raises KvmtopError."""
@@ -363,48 +378,22 @@ class Store:
     def find(self, when: float) -> int:
         """The interval that has an instant, s since 1970: of several (the clock was put back) the last; the next where
         none has it. Raises KvmtopError."""
-        self._look_for_steps(when)
-        ns, ends = round(when * 1e9), self._wall[self._which]
-        inside = np.flatnonzero((ends >= ns) & (ends - (self.times - self.begins) < ns))
-        if len(inside):
+        known = self._clock.look(when, self._told)
+        if self._walls is None or self._walls[0] != known:
+            ends = self._clock.wall[self._which]
+            self._walls = known, ends - (self.times - self.begins), ends
+        _, begins, ends = self._walls
+        ns = round(when * 1e9)
+        ended = ends >= ns
+        if len(inside := np.flatnonzero(ended & (begins < ns))):
             return int(inside[-1])
-        later = np.flatnonzero(ends >= ns)
-        return int(later[0]) if len(later) else self.count - 1
+        return int(ended.argmax()) if ended.any() else self.count - 1
 
-    def _look_for_steps(self, when: float) -> None:
-        """Whether clocks were set within a segment, as the next one of its run tells; of the last, its last sample."""
-        for number, one in enumerate(self._segments):
-            after = self._segments[number + 1] if number + 1 < len(self._segments) else None
-            if after is not None and after.run == one.run and abs(_clock(after) - _clock(one)) < STEP * 1e9:
-                continue
-            begin, end = int(self._firsts[number]), int(self._firsts[number + 1]) - 1
-            lowest, highest = sorted((int(self._wall[begin]), int(self._wall[end])))
-            follower = after is not None and after.run == one.run
-            if number in self._measured or not (follower or lowest - 1e9 <= when * 1e9 <= highest + 1e9):
-                continue
-            self._measured.add(number)
-            self._measure(begin, end)
-
-    def _measure(self, begin: int, end: int) -> None:
-        """The clock as it was at samples begin to end of one segment."""
-        errors = [self._error(one) for one in (begin, end)]
-        parts = [(begin, end, *errors)]
-        while parts:
-            first, last, one, other = parts.pop()
-            if abs(one - other) < STEP * 1e9:
-                self._wall[first : last + 1] += np.linspace(one, other, last - first + 1).astype("i8")
-            elif last - first > 1:
-                middle = (first + last) // 2
-                between = self._error(middle)
-                # The middle one is in the second part alone: each is corrected once.
-                parts += [(first, middle - 1, one, self._error(middle - 1)), (middle, last, between, other)]
-            else:
-                self._wall[first] += one
-                self._wall[last] += other
-
-    def _error(self, sample: int) -> int:
-        wall = self._sample(sample).wall_ns
-        return wall - int(self._wall[sample]) if wall else 0
+    def _told(self, sample: int) -> int:
+        """What the clock showed at a sample, ns since 1970, by the one that is left of it; 0: it does not tell."""
+        snapshot, number = self._sample(sample), int(self._of[sample])
+        later = snapshot.time_ns - int(self._segments[number].times[sample - int(self._firsts[number])])
+        return snapshot.wall_ns - later if snapshot.wall_ns else 0
 
     # As a Source
 
@@ -456,8 +445,13 @@ class Store:
             first = int(self._firsts[number])
             mine = self._which[self._of[self._which] == number] - first
             with self._lock:
-                rows = self._recording(number).slowest(MOST_LONGEST if chosen else most, int(mine[0]), int(mine[-1]))
-            found += [(int(np.searchsorted(self._which, first + sample)), row) for sample, row in rows]
+                recording = self._recording(number)
+                ends = (self._left(number, recording, int(one)) for one in (mine[0], mine[-1]))
+                rows = recording.slowest(MOST_LONGEST if chosen else most, *ends)
+            times = self._segments[number].times
+            for sample, row in rows:
+                n = int(np.searchsorted(times, recording.times[sample]))
+                found.append((min(int(np.searchsorted(self._which, first + n)), self.count - 1), row))
         found.sort(key=lambda one: -int(one[1]["ns"][0]))
         if chosen:
             found = [(n, row) for n, row in found if unpack(int(row["id"][0]))[0] in self.at(n).vms]
@@ -480,10 +474,6 @@ class Store:
             with self._lock:
                 return self._only(self._recording(number).last())
         return self.at(n)
-
-
-def _clock(one: Segment) -> int:
-    return round(one.began * 1e9) - one.start_ns
 
 
 def _goes_on(one: Segment) -> bool:

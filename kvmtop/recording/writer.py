@@ -90,7 +90,7 @@ class Recorder(Wrapper):
         try:
             # New ones, and not through anybody's link: the names can be guessed, and this runs as root.
             for place in (path, *self._beside):
-                _make(place, mode)
+                make(place, mode)
                 made.append(place)
             self._database = self._create(mode)
         except (OSError, sqlite3.Error) as error:
@@ -111,7 +111,7 @@ class Recorder(Wrapper):
         database.execute(f"PRAGMA user_version={FORMAT}")
         database.executescript(SCHEMA)
         with contextlib.suppress(FileExistsError):
-            _make(self._beside[0], mode)
+            make(self._beside[0], mode)
         database.execute("PRAGMA journal_mode=TRUNCATE")  # it keeps our journal, and so its place
         database.execute("PRAGMA synchronous=FULL")
         return database
@@ -130,8 +130,12 @@ class Recorder(Wrapper):
     def slow(self) -> Array:
         """The source's slow exits, recorded with the next reading."""
         found = self._source.slow()
-        self._slow = np.concatenate([self._slow, found])[-MOST_SLOW:]
+        self.keep(found)
         return found
+
+    def keep(self, slow: Array) -> None:
+        """Slow exits that belong to the next reading."""
+        self._slow = np.concatenate([self._slow, slow])[-MOST_SLOW:]
 
     def close(self) -> Snapshot:
         """The source's final counters; the file is complete."""
@@ -266,7 +270,8 @@ def _standing(vm: Vm) -> str:
     return " ".join(word for word in ("stopped", "paused") if getattr(vm, word)) or "running"
 
 
-def _make(path: Path, mode: int) -> None:
+def make(path: Path, mode: int) -> None:
+    """Make a new file with exactly these rights. Raises OSError where there is one, or a link."""
     made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:
         if mode != 0o600:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _OFF = ("as for all VMs of this host", "load kvm_amd with avic=1 or kvm_intel with enable_apicv=1, if the CPU has it")
-_INHIBITS = {  # without APICV_INHIBIT_REASON_; none: nothing to try
+INHIBITS = {  # without APICV_INHIBIT_REASON_; none: nothing to try
     "DISABLE": _OFF,
     "DISABLED": _OFF,  # as later kernels call it
     "ABSENT": ("the VM has no APIC in the kernel", "kernel_irqchip=on or split"),
@@ -27,15 +27,15 @@ _INHIBITS = {  # without APICV_INHIBIT_REASON_; none: nothing to try
 
 def why(inhibits: Sequence[str]) -> str:
     """In words; names that nobody here knows as they are."""
-    return ", ".join(dict.fromkeys(_INHIBITS.get(name, (name, ""))[0] for name in _decisive(inhibits)))
+    return ", ".join(dict.fromkeys(INHIBITS.get(name, (name, ""))[0] for name in _decisive(inhibits)))
 
 
 def advice(inhibits: Sequence[str]) -> str:
     """What to try, empty where nobody here knows."""
-    found = (_INHIBITS.get(name, ("", ""))[1] for name in _decisive(inhibits))
+    found = (INHIBITS.get(name, ("", ""))[1] for name in _decisive(inhibits))
     return "; ".join(dict.fromkeys(filter(None, found)))
 
 
 def _decisive(inhibits: Sequence[str]) -> Sequence[str]:
     """Where KVM was loaded without, it keeps no account of others (kvm_set_or_clear_apicv_inhibit in x86.c)."""
-    return [name for name in inhibits if _INHIBITS.get(name) == _OFF] or inhibits
+    return [name for name in inhibits if INHIBITS.get(name) == _OFF] or inhibits

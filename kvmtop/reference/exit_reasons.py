@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from textwrap import fill
 
-from ..errors import KvmtopError
 from ..model.vocabulary import SVM, VMX, vendor
 from .exit_reason_texts import MEANINGS, Meaning
 
@@ -117,17 +116,10 @@ def text(meaning: Meaning, width: int = 80) -> str:
     return "\n\n".join(["\n".join(parts[:3]), *parts[3:]]) + "\n"
 
 
-def explain(query: str, width: int = 80) -> str:
-    """What kvmtop explain prints: the meanings of a name or number, or for "list" all names. Raises KvmtopError."""
-    if query == "list":
-        longest = max(len(name) for _, _, name in names())
-        return "".join(
-            f"{VENDORS[isa]:5} {number(isa, code):>10}  {name:{longest}}  {_BY_CODE[isa, code].title}\n"
-            for isa, code, name in names()
-        )
-    found = find(query)
-    if not found:
-        close = similar(query)
-        instead = f": did you mean {', '.join(close)}?" if close else ""
-        raise KvmtopError(f"no exit reason {query[:60]!r} is known{instead} (kvmtop explain lists them all)", 2)
-    return "\n".join(text(one, width) for one in found)
+def listed() -> str:
+    """All of them, one a line."""
+    longest = max(len(name) for _, _, name in names())
+    return "".join(
+        f"{VENDORS[isa]:5} {number(isa, code):>10}  {name:{longest}}  {_BY_CODE[isa, code].title}\n"
+        for isa, code, name in names()
+    )

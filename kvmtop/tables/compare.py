@@ -20,6 +20,7 @@ from ..insight.compare import (
     growth,
 )
 from ..model.exit_stats import Reason
+from ..reference.column_texts import COMPARED
 from . import columns
 from .columns import Column, laid_out, logged
 from .rows import Cell, Row, Rows
@@ -37,7 +38,6 @@ def _pair(
     key: str,
     value: Callable[[Reason], float | None],
     unit: Callable[[float | None], str],
-    help: str,
     drop: int = 0,
     missing: float | None = None,
 ) -> tuple[Column[Change], Column[Change]]:
@@ -49,7 +49,7 @@ def _pair(
             return value(reason) if reason else missing
 
         title = f"{key.upper()} {letter}"
-        return Column(f"{key}_{letter.lower()}", title, 7, of, unit, f"{help}, in {letter}", drop=drop)
+        return Column(f"{key}_{letter.lower()}", title, 7, of, unit, COMPARED[title], drop=drop)
 
     return column("A", lambda change: change.before), column("B", lambda change: change.after)
 
@@ -86,10 +86,8 @@ def _verdict(change: Change) -> str:
 
 
 COLUMNS: tuple[Column[Change], ...] = (
-    Column(
-        "reason", "REASON", 20, lambda c: c.name, help="what made the vCPU leave the guest", left=True, cut=True, grow=8
-    ),
-    *_pair("rate", lambda reason: reason.rate, units.rate, "exits a second", missing=0.0),
+    Column("reason", "REASON", 20, lambda c: c.name, help=COMPARED["REASON"], left=True, cut=True, grow=8),
+    *_pair("rate", lambda reason: reason.rate, units.rate, missing=0.0),
     Column("rate_change", "CHANGE", 7, lambda c: c.rates, grown, "of the exits a second, from A to B", _growth),
     Column(
         "verdict",
@@ -101,10 +99,10 @@ COLUMNS: tuple[Column[Change], ...] = (
         f" them; ?: fewer than {LEAST} intervals, and not x{TENFOLD:g} in {EXITS} exits",
         lambda change: {True: 2, None: 1, False: 0}[change.notable],
     ),
-    *_pair("time", lambda reason: reason.time_rate, units.duration, "time outside the guest in each second", 1, 0.0),
+    *_pair("time", lambda reason: reason.time_rate, units.duration, 1, 0.0),
     Column("time_change", "CHANGE", 7, lambda c: c.times, grown, "of this time, from A to B", _growth, drop=2),
-    *_pair("p50", lambda reason: reason.percentile(0.5), units.duration, "half of the exits are shorter", 4),
-    *_pair("p99", lambda reason: reason.percentile(0.99), units.duration, "99 % of the exits are shorter", 3),
+    *_pair("p50", lambda reason: reason.percentile(0.5), units.duration, 4),
+    *_pair("p99", lambda reason: reason.percentile(0.99), units.duration, 3),
 )
 BY_KEY = {column.key: column for column in COLUMNS}
 
@@ -146,7 +144,7 @@ def headed(columns: Sequence[Column[Change]], part: RecordingSpan) -> list[Colum
     """The first one says whether a row is a reason or a VM."""
     first, *others = columns
     if part.of_vms:
-        first = replace(first, title="VM", help="all exits of a VM but halts")
+        first = replace(first, title="VM", help=COMPARED["VM"])
     return [first, *others]
 
 

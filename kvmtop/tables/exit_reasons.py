@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 from .. import units
 from ..model.exit_stats import NOT_ITS_DOING
 from ..model.session import Line
 from ..model.vocabulary import VMX, level, vendor
+from ..reference.column_texts import REASONS
 from . import columns
 from .columns import Column, as_chosen, cells, fitting, headings
 from .rows import Cell, Heading, Lazy, Row, Rows
@@ -62,121 +64,38 @@ def faint(line: Line) -> bool:
     return line.aside or (line.own_share or 0.0) < FAINT
 
 
+def _column(
+    key: str, title: str, width: int, value: Callable[[Line], Any], text: Any = str, **how: Any
+) -> Column[Line]:
+    return Column(key, title, width, value, text, REASONS[title], **how)
+
+
 COLUMNS: tuple[Column[Line], ...] = (
-    Column(
-        "reason",
-        "REASON",
-        12,
-        _name,
-        help="what made the vCPU leave the guest, as the kernel names it; an idle one, for which it was halted more"
-        " than half of the time, is marked and comes last",
-        order=lambda name: name.removesuffix(" idle"),
-        left=True,
-    ),
-    Column("rate", "EXITS/S", 7, lambda line: line.reason.rate, units.rate, "exits a second"),
-    Column("share", "EXITS%", 6, lambda line: line.share, units.percent, "share of all exits", drop=10, usual=False),
-    Column(
-        "time",
-        "TIME/S",
-        7,
-        lambda line: line.reason.own_rate,
-        units.duration,
-        "time in the kernel, in the VMM and blocked in each second, of all vCPUs, exits still open included; of an idle"
-        " reason what it was halted. Waiting for a CPU and being throttled are no reason's doing: they are in WHERE",
-    ),
-    Column(
-        "time_share",
-        "TIME%",
-        6,
-        lambda line: line.own_share,
-        units.percent,
-        "share of this time of all reasons but the idle ones",
-        drop=1,
-    ),
-    Column(
-        "where",
-        "WHERE",
-        BAR,
-        lambda line: line,
-        _where,
-        "all the time from exit to entry by state, as long as it is of the longest; sorted by what was blocked, waiting"
-        " and throttled",
-        order=_off,
-        drop=8,
-        left=True,
-    ),
-    Column(
-        "user",
-        "USER%",
-        6,
-        lambda line: _part(line, "user"),
-        units.percent,
-        "how much of this time the VMM (QEMU …) ran in user space",
-        drop=4,
-    ),
-    Column(
-        "blocked",
-        "BLOCK%",
-        6,
-        lambda line: _part(line, "blocked"),
-        units.percent,
-        "how much of this time the vCPU slept without being halted: locks, files, page faults, a stop",
-        drop=12,
-        usual=False,
-    ),
-    Column(
-        "wait",
-        "WAIT%",
-        6,
-        _waiting,
-        units.percent,
-        "how much of all the time from exit to entry the vCPU could have run but did not: its CPU was busy, or its"
-        " quota used up",
-        drop=11,
-        usual=False,
-    ),
-    Column(
-        "avg", "AVG", 6, lambda line: line.reason.avg, units.duration, "average duration, from exit to entry", drop=7
-    ),
-    Column(
-        "p50",
-        "P50",
-        6,
-        lambda line: line.reason.percentile(0.5),
-        units.duration,
-        "half of the exits are shorter (from a histogram, within 12.5 %)",
-        drop=6,
-    ),
-    Column(
-        "p99",
-        "P99",
-        6,
-        lambda line: line.reason.percentile(0.99),
-        units.duration,
-        "99 % of the exits are shorter (from a histogram, within 12.5 %)",
-    ),
-    Column(
-        "max",
-        "MAX",
-        6,
-        lambda line: line.reason.max,
-        units.duration,
-        "longest exit; exact since the start, within 25 % in an interval",
-        drop=2,
-    ),
-    Column(
+    _column("reason", "REASON", 12, _name, order=lambda name: name.removesuffix(" idle"), left=True),
+    _column("rate", "EXITS/S", 7, lambda line: line.reason.rate, units.rate),
+    _column("share", "EXITS%", 6, lambda line: line.share, units.percent, drop=10, usual=False),
+    _column("time", "TIME/S", 7, lambda line: line.reason.own_rate, units.duration),
+    _column("time_share", "TIME%", 6, lambda line: line.own_share, units.percent, drop=1),
+    _column("where", "WHERE", BAR, lambda line: line, _where, order=_off, drop=8, left=True),
+    _column("user", "USER%", 6, lambda line: _part(line, "user"), units.percent, drop=4),
+    _column("blocked", "BLOCK%", 6, lambda line: _part(line, "blocked"), units.percent, drop=12, usual=False),
+    _column("wait", "WAIT%", 6, _waiting, units.percent, drop=11, usual=False),
+    _column("avg", "AVG", 6, lambda line: line.reason.avg, units.duration, drop=7),
+    _column("p50", "P50", 6, lambda line: line.reason.percentile(0.5), units.duration, drop=6),
+    _column("p99", "P99", 6, lambda line: line.reason.percentile(0.99), units.duration),
+    _column("max", "MAX", 6, lambda line: line.reason.max, units.duration, drop=2),
+    _column(
         "trend",
         "TREND",
         7,
         lambda line: line.trend,
         units.sparkline,
-        "exits a second in the last intervals, from zero to the row's own highest",
         order=lambda trend: trend[-1] - trend[0] if trend else None,
         drop=5,
         grow=23,
         trend=True,
     ),
-    Column("total", "TOTAL", 6, lambda line: line.total, units.number, "exits since the start", drop=9, usual=False),
+    _column("total", "TOTAL", 6, lambda line: line.total, units.number, drop=9, usual=False),
 )
 BY_KEY = {column.key: column for column in COLUMNS}
 USUAL = tuple(column.key for column in COLUMNS if column.usual)

@@ -12,6 +12,7 @@ from ..model.interval import Interval
 from ..model.scope import ALL, Scope
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import STATES, Key, Vm, isa_name
+from . import price
 
 Place = tuple[Scope, Key | None]  # what is looked at: a scope, or a reason in it
 
@@ -36,6 +37,7 @@ def log_header(interval: Interval, when: float | None = None) -> str:
     if where := shares(interval, ALL):
         told = (state for state in STATES if where.get(state) != 0)  # of what is unknown, that it is
         parts.append(" ".join(f"{state} {units.percent(where.get(state))}" for state in told))
+    parts += [price.words(after.price)] if after.price else []
     parts += [f"{name} {count}" for name, count in after.caveats.items() if count]
     return "  ".join(parts)
 

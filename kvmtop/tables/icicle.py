@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from .. import units
 from ..insight.stacks import MARKS, Frame, Spent, causes, tree
 from ..reference.kernel_stacks import doing
+from ..reference.word_texts import IN_SHORT
 from .page import Block, KernelTime
-from .states import MEANINGS
 
 MOST = 3  # causes in a line,
 LEAST = 0.01  # with at least so much of the time
@@ -63,7 +63,7 @@ def _words(chain: Sequence[Frame]) -> str:
     off = last.times - last.samples
     counted += [f"{off} times off the CPU"] if off else []
     why = f"{told.what}: {told.why}" if told and told.why else told.what if told else ""
-    if mark and not why and last.state in MEANINGS:
-        why = MEANINGS[last.state]
+    if mark and not why and last.state in IN_SHORT:
+        why = IN_SHORT[last.state]
     name = " ".join(filter(None, (functions[0] if functions else "", mark)))
     return " · ".join(filter(None, (name, units.duration(last.ns), *counted, why)))

@@ -15,12 +15,12 @@ from ..model.nesting import nested, nesting
 from ..model.scope import Scope
 from ..model.session import Session
 from ..reference.labels import Labels
+from ..reference.word_texts import IN_SHORT
 from .columns import Column, laid_out
 from .page import Page, Paragraph, VcpuBrief
 from .rows import Cell, Row, Rows
 from .scheduler_page import covers
 from .slow_exits import slow_table
-from .states import MEANINGS
 
 LEAST = 0.02  # of its time in a state, from which that is worth explaining
 CULPRITS = 4  # by name
@@ -82,7 +82,7 @@ def _paragraphs(interval: Interval, row: VcpuRow, parts: Mapping[str, float]) ->
     for state in EXPLAINED:
         if (share := parts.get(state, 0.0)) < LEAST:
             continue
-        rest, lines = MEANINGS[state], []
+        rest, lines = IN_SHORT[state], []
         if state == "throttled":
             group, _, quota = vm.quota.rpartition(": ") if vm and vm.quota else ("", "", "")
             rest = f"by {group}" if group else rest

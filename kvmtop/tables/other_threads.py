@@ -20,9 +20,9 @@ COLUMNS: tuple[Column[OtherThread], ...] = (
     Column("role", "ROLE", 6, lambda one: one.role, left=True, drop=3),
     Column("tid", "TID", 7, lambda one: one.tid, drop=2),
     Column("cpu", "CPU", 5, _cpu, drop=1),
-    Column("busy", "BUSY%", 6, lambda one: one.busy, units.percent, "time on a CPU"),
-    Column("wait", "WAIT%", 6, lambda one: one.wait, units.percent, "ready to run, but not running"),
-    Column("throttled", "THROT%", 6, lambda one: one.throttled, units.percent, "withheld by its cgroup's CPU quota"),
+    Column("busy", "BUSY%", 6, lambda one: one.busy, units.percent),
+    Column("wait", "WAIT%", 6, lambda one: one.wait, units.percent),
+    Column("throttled", "THROT%", 6, lambda one: one.throttled, units.percent),
 )
 LOGGED = logged(COLUMNS, *((column.key, column.title, max(column.width, 7)) for column in COLUMNS))
 

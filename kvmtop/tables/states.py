@@ -16,15 +16,6 @@ GLYPHS = {
     "wait": "╳",
     "throttled": "╱",
 }
-MEANINGS = {
-    "guest": "on a CPU, running guest code",
-    "kernel": "on a CPU, in KVM or the host's kernel: it handles an exit, or polls for the end of a halt",
-    "user": "on a CPU, in the VMM (QEMU …)",
-    "idle": "halted: the guest has nothing to do",
-    "blocked": "asleep for anything else: the VMM's locks and files, a page of memory, a signal that stopped it",
-    "wait": "ready to run, but not running",
-    "throttled": "ready to run, but its cgroup has used up its CPU quota",
-}
 UNKNOWN = ""  # stands for the state of time that nothing is known of
 LEAST = 0.03  # a share that has a cell of a bar
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 from .. import units
 from ..insight.vcpus import VcpuRow
 from ..model.scope import Scope
 from ..model.vocabulary import OUTSIDE, STATES
+from ..reference.column_texts import VCPUS
 from .columns import Column, as_chosen, cells, fitting, headings, logged
 from .rows import Cell, Lazy, Row, Rows
 from .states import bar
@@ -67,19 +69,16 @@ def now(row: VcpuRow) -> Cell:
     return [(word, one.where), (f"{lasted:>{NOW - len(word)}}", "")]
 
 
+def _column(
+    key: str, title: str, width: int, value: Callable[[VcpuRow], Any], text: Any = str, **how: Any
+) -> Column[VcpuRow]:
+    return Column(key, title, width, value, text, VCPUS[title], **how)
+
+
 def _share(state: str) -> Column[VcpuRow]:
-    title, drop = _TITLES[state], 8
+    title = _TITLES[state]
     width = max(len(title), 5)
-    return Column(
-        state,
-        title,
-        width,
-        lambda row: (row.shares or {}).get(state),
-        units.percent,
-        f"share of its time in the state {state}",
-        drop=drop,
-        usual=False,
-    )
+    return _column(state, title, width, lambda row: (row.shares or {}).get(state), units.percent, drop=8, usual=False)
 
 
 def _where(shares: dict[str, float] | None) -> Cell:
@@ -93,52 +92,16 @@ def _faint(row: VcpuRow) -> bool:
 
 
 COLUMNS: tuple[Column[VcpuRow], ...] = (
-    Column("name", "VM / VCPU", 11, _name, help="a VM, and its vCPUs", left=True, cut=True, grow=9),
-    Column("number", "PID/TID", 7, lambda row: row.number, help="its process, or thread", drop=7, usual=False),
-    Column("vcpus", "VCPUS", 5, _vcpus, help="how many vCPUs a VM has", drop=6, usual=False),
-    Column("cpu", "CPU", 4, cpu, help="the host's CPU that a vCPU ran on last", drop=6, usual=False),
-    Column("rate", "EXITS/S", 7, lambda row: row.rate, units.rate, "exits a second"),
+    _column("name", "VM / VCPU", 11, _name, left=True, cut=True, grow=9),
+    _column("number", "PID/TID", 7, lambda row: row.number, drop=7, usual=False),
+    _column("vcpus", "VCPUS", 5, _vcpus, drop=6, usual=False),
+    _column("cpu", "CPU", 4, cpu, drop=6, usual=False),
+    _column("rate", "EXITS/S", 7, lambda row: row.rate, units.rate),
     *map(_share, STATES),
-    Column(
-        "bar",
-        "WHERE",
-        BAR,
-        lambda row: row.shares,
-        _where,
-        "where its time goes, by state",
-        drop=1,
-        left=True,
-    ),
-    Column(
-        "top",
-        "TOP",
-        10,
-        lambda row: row.top,
-        help="the reason with most time in the kernel, in the VMM and blocked",
-        left=True,
-        drop=2,
-    ),
-    Column(
-        "state",
-        "DOES NOW",
-        NOW,
-        lambda row: row,
-        now,
-        "its state, if it is not the guest and has lasted 5 ms; of a VM, how many of its vCPUs are in one",
-        left=True,
-        drop=5,
-    ),
-    Column(
-        "trend",
-        "TREND",
-        5,
-        lambda row: row.trend,
-        units.sparkline,
-        "exits a second in the last intervals, from zero to the row's own highest",
-        drop=4,
-        grow=25,
-        trend=True,
-    ),
+    _column("bar", "WHERE", BAR, lambda row: row.shares, _where, drop=1, left=True),
+    _column("top", "TOP", 10, lambda row: row.top, left=True, drop=2),
+    _column("state", "DOES NOW", NOW, lambda row: row, now, left=True, drop=5),
+    _column("trend", "TREND", 5, lambda row: row.trend, units.sparkline, drop=4, grow=25, trend=True),
 )
 BY_KEY = {column.key: column for column in COLUMNS}
 USUAL = tuple(column.key for column in COLUMNS if column.usual)

@@ -23,6 +23,7 @@ from . import keys
 from .arrangement import Arrangement
 from .arranging import Arranging
 from .dashboard import Dashboard
+from .diagnosing import Diagnosing
 from .feed import Feed, Reading
 from .taking import Taking
 from .viewpoint import PAST, Viewpoint
@@ -48,7 +49,7 @@ class Over(Message):
     error: Exception | None = None
 
 
-class KvmtopApp(Taking, Arranging, Dashboard):
+class KvmtopApp(Diagnosing, Taking, Arranging, Dashboard):
     """The dashboard over a Feed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.DASHBOARD]
@@ -120,6 +121,7 @@ class KvmtopApp(Taking, Arranging, Dashboard):
         if not self.is_running:  # its widgets go first when it ends
             return
         self.newest = self.viewpoint.arrived(tick.reading)
+        self.examine(tick.reading.snapshot)
         self.look()
         if not self.feed.goes_on:
             self._show(self.newest)

@@ -115,9 +115,7 @@ class Comparison(Program):
     def action_help(self) -> None:
         """Made from what is bound."""
         keys = keys_of(self, [*self.BINDINGS, *Changes.BINDINGS])
-        self.push_screen(
-            Help({"Keys": keys}, [(one.title, one.help) for one in headed(COLUMNS, self.parts[0])], times=False)
-        )
+        self.push_screen(Help({"Keys": keys}, [(one.title, one.help) for one in headed(COLUMNS, self.parts[0])]))
 
     def action_up(self) -> None:
         """Clear the filter; at the top, end."""

@@ -12,6 +12,8 @@ from textual.geometry import Size
 from textual.screen import Screen
 
 from ..reference.labels import Labels
+from ..reference.word_texts import IN_SHORT
+from ..reference.words import in_help
 from ..tables.columns import falling
 from ..tables.exit_reasons import BY_KEY, COLUMNS
 from ..widgets.area import Area
@@ -185,7 +187,7 @@ class Dashboard(Moving):
         }
         bound["To leave"].insert(0, ("ctrl+p", "Palette: every command by name, and the light theme"))
         known = {title: keys for title, keys in bound.items() if keys}
-        self.push_screen(Help(known, [(column.title, column.help) for column in COLUMNS]))
+        self.push_screen(Help(known, [(column.title, column.help) for column in COLUMNS], IN_SHORT, in_help()))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything that has a key, and each column to sort by."""

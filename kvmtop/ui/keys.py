@@ -27,6 +27,7 @@ SLOWEST = shown("x", "slow", "slow exits", "The slowest exits, one by one")
 SCHEDULER = key("S", "scheduler", "Scheduler", "Who has the CPU instead of vCPUs, who wakes them or holds them up")
 FINDINGS = shown("f", "findings", "findings", "What stands out, one after the other; Enter goes there")
 TIMELINE = key("l", "timeline", "Timeline", "Every single exit of a VM's vCPUs, one below the other, on a line of time")
+DIAGNOSE = key("D", "diagnose", "Diagnose", "What costs the VM under the cursor time, why, and what to try: 20 s")
 SLOW_TAB = key("4", "show_pane('slow')", "Slow exits", "The slowest exits, as x")
 MEMORY = key("m", "memory", "Memory", "On the Scheduler page: on which NUMA nodes memory is (slow to read)")
 
@@ -39,6 +40,7 @@ SEE = (
     key("3,d", "show_pane('detail')", "Detail", "What the cursor is on, in full"),
     SLOW_TAB,
     FINDINGS,
+    DIAGNOSE,
     key("v", "this_vm", "This VM", "Nothing but the VM under the cursor, or all again"),
     key("u", "fold", "Fold", "Fold or unfold the VM under the cursor"),
     SLOWEST,
@@ -78,7 +80,7 @@ TAKE = (
 LEAVE = (HELP, key("ctrl+z", "suspend_process", "Suspend", "Back to the shell; fg returns"), QUIT, INTERRUPT)
 DASHBOARD = (*SEE, *ARRANGE, *TAKE, MEMORY, *LEAVE)  # of what is on one key, the first in the line at the foot
 
-NOT_IN_RECORDINGS = (FINDINGS, PAUSE, SLOWER, FASTER, MEMORY)  # another meaning there, or none
+NOT_IN_RECORDINGS = (FINDINGS, DIAGNOSE, PAUSE, SLOWER, FASTER, MEMORY)  # another meaning there, or none
 PLAY = (
     shown("space", "pause", "play", "Play, or pause; at the end, once more from the beginning"),
     shown("right", "step(1)", "step", "The next interval, and pause", key_display="←→", priority=True),

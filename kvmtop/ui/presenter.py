@@ -27,6 +27,7 @@ from ..model.reasons import HLT, INTERRUPT, basic
 from ..model.scope import ALL
 from ..model.vocabulary import Key, level
 from ..reference.labels import Labels
+from ..tables import price
 from ..tables.accesses import access_table
 from ..tables.exit_reasons import BY_KEY
 from ..tables.finding_line import finding_line
@@ -67,7 +68,7 @@ class Presenter:
 
     def __init__(self, app: App[Any], feed: Feed, at: Viewpoint, labels: Labels) -> None:
         """labels: the names of what exits touch."""
-        self._app, self._feed, self._at, self._labels = app, feed, at, labels
+        self._app, self._feed, self._at, self.labels = app, feed, at, labels
         self.found: list[Finding] = []  # those of the line, as their links number them
         self.glance = Glance(app, at, steady=True)
         self._waking, self._pages = Held(), Pages()
@@ -127,6 +128,8 @@ class Presenter:
         found += [("PAUSED", "")] if self._feed.paused else []
         if interval:
             found.append((units.clock(interval.after.time_ns - interval.after.start_ns), ""))
+        if interval and (own := interval.after.price):  # last: what is left of it gives way first
+            found.append(("", price.words(own) if self._app.size.width >= price.WIDE else price.short(own)))
         return found
 
     def findings(self, reading: Reading) -> None:
@@ -274,7 +277,7 @@ class Presenter:
         return slow_table(mine, width, self._names(reading), reading.snapshot.time_ns)
 
     def _names(self, reading: Reading) -> Labels:
-        return replace(self._labels, names=reading.snapshot.names)
+        return replace(self.labels, names=reading.snapshot.names)
 
 
 def _at(samples: Sequence[Sample], ns: int) -> int | None:

@@ -22,6 +22,7 @@ from .feed import POINTS, Reading
 
 SPEEDS = (1, 2, 5, 10, 20, 30, 60)
 FRAME = 0.05  # s between two frames at least
+DRAWING = 0.1  # s that the screen has after a jump, before what may be wanted next is unpacked
 STEADY = 0.05  # s of work for a frame, after which it takes the rest of its samples as one interval
 RESTING = 0.3  # s without a key, after which there is time to look for what stands out
 FILLING = 0.5  # s of work for the history of a place that was jumped to
@@ -42,6 +43,7 @@ class ReplayFeed:
         self._goto: int | None = None
         self._goto_lock = threading.Lock()
         self._moves = 0
+        self._rates: dict[int, list[float]] = {}
         self._lost = ""  # what was dropped from the store while it was open
         self._session, self._details = Session(), DetailHistory()  # changed in run()'s thread alone
         self._settled = False  # what is shown was delivered with time to look at it
@@ -66,6 +68,11 @@ class ReplayFeed:
 
     def rates(self, width: int) -> list[float]:
         """Exits a second in so many equal parts of the run, by time; 0 where nothing was recorded."""
+        if width not in self._rates:  # as long as the words beside it are; a week takes 7 ms
+            self._rates[width] = self._rates_of(width)
+        return self._rates[width]
+
+    def _rates_of(self, width: int) -> list[float]:
         times, begins, exits = self.recording.times, self.recording.begins, self.recording.exits
         begin, end = self.recording.start_ns, int(times[-1])
         if end <= begin:
@@ -110,7 +117,7 @@ class ReplayFeed:
                 self.paused = True
                 self._show()
             before, speed = now, 0 if self.paused else self.speed
-            if not speed and not self._wake.wait(FRAME):  # after it is drawn
+            if not speed and not self._wake.wait(DRAWING):  # after it is drawn
                 self._have_ready()
             self._fill()
             if not self._settled and speed < 2 and not self._wake.wait(0 if speed else RESTING):
@@ -139,14 +146,14 @@ class ReplayFeed:
                 return
             if not self._goes_on(self.at, step):
                 self._session, self._details = self._new(step), DetailHistory()
-            self._details = self._details.add(self._session.add(snapshot))
+            self._add(snapshot)
             self.at = step
         self._show()
 
     def _seek(self, n: int) -> None:
         """Show another sample, with what is known of its history."""
         if n == self.at + 1 and self._goes_on(self.at, n):
-            self._details = self._details.add(self._session.add(self.recording.at(n)))
+            self._add(self.recording.at(n))
         elif n != self.at:
             old = list(self._session.history) if self._goes_on(self.at, n) else []
             session = self._new(n)
@@ -161,6 +168,12 @@ class ReplayFeed:
         self._fill_until = time.monotonic() + FILLING
         self._show()
 
+    def _add(self, snapshot: Snapshot) -> None:
+        """The next; of what was thinned since the store was opened, several of its intervals have become one."""
+        last = self._session.last
+        if last is None or (last.start_ns, last.time_ns) != (snapshot.start_ns, snapshot.time_ns):
+            self._details = self._details.add(self._session.add(snapshot))
+
     def _new(self, n: int) -> Session:
         """A session that interval n is to be added to."""
         session = Session()
@@ -173,7 +186,7 @@ class ReplayFeed:
 
     def _fill(self) -> None:
         """Add to the history what came before a place that was jumped to, until something else is to be done."""
-        done, drawing = self._fill_from, FRAME
+        done, drawing = self._fill_from, DRAWING
         while (
             self._fill_from > 0
             and self.recording.follows(self._fill_from)
@@ -183,7 +196,9 @@ class ReplayFeed:
         ):
             n, drawing = self._fill_from - 1, 0
             try:
-                self._session.prepend(Sample(diff(self.recording.before(n), self.recording.at(n))))
+                sample, history = Sample(diff(self.recording.before(n), self.recording.at(n))), self._session.history
+                if not history or sample.time_ns < history[0].time_ns:
+                    self._session.prepend(sample)
             except Dropped:
                 n = 0
             self._fill_from = n

@@ -13,7 +13,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from ..tables.states import GLYPHS, MEANINGS
+from ..tables.states import GLYPHS
 from . import theme
 
 
@@ -33,12 +33,16 @@ class Help(ModalScreen[None]):
     ]
 
     def __init__(
-        self, keys: Mapping[str, Sequence[tuple[str, str]]], columns: Sequence[tuple[str, str]], times: bool = True
+        self,
+        keys: Mapping[str, Sequence[tuple[str, str]]],
+        columns: Sequence[tuple[str, str]],
+        states: Mapping[str, str] = {},
+        words: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """keys: (key, what it does), by what one wants to do; columns: (title, meaning); times: also what a vCPU's
-        times are."""
+        """keys: (key, what it does), by what one wants to do; columns, words: (name, meaning); states: what a vCPU's
+        times are, with their meanings."""
         super().__init__()
-        self._keys, self._columns, self._times = keys, columns, times
+        self._keys, self._columns, self._states, self._words = keys, columns, states, words
 
     def compose(self) -> ComposeResult:
         """Lists under each other."""
@@ -49,16 +53,20 @@ class Help(ModalScreen[None]):
                 yield Static()
             yield Static(Text("Columns\n", "bold underline"))
             yield Static(_grid(self._columns))
-            if not self._times:
+            if not self._states:
                 return
             yield Static(Text("\nWhere a vCPU's time goes\n", "bold underline"))
             tones = theme.palette(self.app).tone
-            yield Static(_grid([(Text(GLYPHS[one], tones[one]) + f" {one}", words) for one, words in MEANINGS.items()]))
+            states = [(Text(GLYPHS[one], tones[one]) + f" {one}", words) for one, words in self._states.items()]
+            yield Static(_grid(states))
             yield Static(
                 "\nWhat is still open counts with the time it has lasted so far. A vCPU that has not been in the guest,"
                 " nor idle, for 3 s is marked STUCK, with its state and how long it has been in it; not where its whole"
                 " VM stands still, which its VM's line says."
             )
+            yield Static(Text("\nOther words\n", "bold underline"))
+            yield Static(_grid(self._words))
+            yield Static("\nkvmtop explain WORD tells what any other word means: a reason, a column, a pane, a kind …")
 
     def action_scroll(self, by: int) -> None:
         """A line up or down."""

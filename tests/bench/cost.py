@@ -119,6 +119,7 @@ def kvmtop(*options: str, seen: str) -> Iterator[Seen]:
 WARM = f"""
 import signal, sys
 from kvmtop.bpf import collector, kvm_exit
+from kvmtop.host import prices
 from kvmtop.host.live import Live
 from kvmtop.host.selftest_guest import Guest, Step
 from kvmtop.model.exit_stats import counts
@@ -143,11 +144,14 @@ if way == "classic":
     collector.kvm_exit = lambda record, types: kvm_exit.KvmExit(why="to be measured")
 if way == "helper":
     kvm_exit._cast = lambda types: []
-live = warmed(Live(look=DetailRequest(frozenset([kind] if kind else []), slow_ns=int(slow) or None)))
+measured = way == "measured"
+prices.MOMENT = 3600.0 if measured else prices.MOMENT
+wish = DetailRequest(frozenset([kind] if kind else []), slow_ns=int(slow) or None, price=measured)
+live = warmed(Live(look=wish))
 if way != "checked":
     print(live.read().counted_by)
 until_asked()
-live.read()
+print(live.read().price)
 print(summary.text(live.close()))
 """
 
@@ -176,7 +180,8 @@ def looking(kind: str = "", slow_ns: int = 0, way: str = "raw") -> Iterator[Seen
     """kvmtop's counters, which are not read in between; kind, slow_ns: while somebody looks at these details.
 
     way: exits are told by raw kvm_exit, which has been checked before; by that with bpf_probe_read_kernel where it has
-    something better ("helper"); by the classic one; or by that while it is checked.
+    something better ("helper"); by the classic one; or by that while it is checked. measured: by the raw one, while the
+    kernel measures how long programs run.
     """
     argv = (sys.executable, "-c", LOOK, way, kind, str(slow_ns))
     told = {"classic": "^classic kvm_exit: to be measured", "checked": "^"}.get(way, "^raw kvm_exit")
@@ -262,6 +267,8 @@ TOOLS: dict[str, Callable[[], AbstractContextManager[Seen]]] = {
     "kvmtop, the reason read by a helper (kernels before 6.2)": lambda: looking(way="helper"),
     "kvmtop with the classic kvm_exit": lambda: looking(way="classic"),
     "kvmtop while it checks the raw kvm_exit by the classic one": lambda: looking(way="checked"),
+    "kvmtop while the kernel measures its programs": lambda: looking(way="measured"),
+    "kvmtop while ports are looked at, and that is measured": lambda: looking("io", way="measured"),
     "kvmtop while CPUID leaves are looked at (one for each exit)": lambda: looking("cpuid"),
     "kvmtop while ports are looked at (nothing found)": lambda: looking("io"),
     "kvmtop while guest code is looked at": lambda: looking("rip"),

@@ -1,8 +1,9 @@
 """How quickly one gets to any moment in a week of 200 vCPUs: `python -m tests.bench.store`.
 
-The week is made of an hour's samples: each segment has a row for each second, and frames for two stretches of 192 s,
-which are the same in all but for when they were. So it takes 3 GB instead of 30, and a jump into one of those stretches
-takes what it would in a whole store: the index of 600,000 samples, a segment opened, frames unpacked, a screen drawn.
+The week is made of an hour's samples: each segment has a row for each second, and frames for a group of 512 s and the
+history before it, which are the same in all but for when they were. So it takes 5 GB instead of 20, and a jump into that
+group takes what it would in a whole store: the index of 600,000 samples, a segment opened, 1 to 14 frames unpacked, a
+screen drawn.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from kvmtop.recording.format import GROUP
 from kvmtop.recording.moment import words
 from kvmtop.recording.store_reader import Store
 from kvmtop.recording.writer import Recorder
@@ -30,7 +32,13 @@ from ..support.fleet import Fleet
 
 HOUR = 3600
 BEGAN = 1_795_500_000  # s since 1970
-STRETCH, PLACES = 192, (1536, 3072)  # samples with frames, and where they are; jumps go into the last third
+JUMPS = (3 * GROUP, 4 * GROUP - 2)  # samples that are jumped to
+MADE = 2 * GROUP
+# Samples with frames: the history, what it is packed against, and the group; those that tell when a segment began and
+# ended. Which of those that were made they are.
+FRAMES = (
+    {n + MADE: n for n in (0, *range(GROUP // 2, MADE))} | {0: 0} | {HOUR // GROUP * GROUP + n: n for n in range(16)}
+)
 
 
 def make(folder: Path, vcpus: int, hours: int) -> None:
@@ -38,7 +46,7 @@ def make(folder: Path, vcpus: int, hours: int) -> None:
     first = folder / "first"
     source = Fleet(vcpus)
     recorder = Recorder(source, first)
-    for _ in range(STRETCH):
+    for _ in range(MADE):
         recorder.read()
     recorder.end()
     with closing(sqlite3.connect(first)) as database:
@@ -52,8 +60,7 @@ def make(folder: Path, vcpus: int, hours: int) -> None:
         marks = ", ".join("?" * len(like))
         for n in range(HOUR):
             database.execute(f"INSERT INTO samples VALUES ({marks})", (n, start + (n + 1) * SECOND, *like[2:]))
-        for place in PLACES:
-            database.executemany("INSERT INTO frames VALUES (?, ?)", [(place + n, frame) for n, frame in rows.items()])
+        database.executemany("INSERT INTO frames VALUES (?, ?)", [(n, rows[m]) for n, m in sorted(FRAMES.items())])
         database.commit()
     for hour in range(hours):
         name = time.strftime("%Y-%m-%dT%H%M%SZ.kvmtop", time.gmtime(BEGAN + hour * HOUR))
@@ -71,19 +78,20 @@ async def jumps(folder: Path, number: int, hours: int, size: tuple[int, int]) ->
     print(
         f"{len(store._segments)} segments, {len(store)} intervals, {store.span}: opened in {time.perf_counter() - start:.2f} s"
     )
-    feed, rng = ReplayFeed(store, PLACES[0] + STRETCH // 2), random.Random(1)
+    feed, rng = ReplayFeed(store, JUMPS[0]), random.Random(1)
     app, taken, spent = Player(feed), list[float](), list[float]()
     async with app.run_test(size=size):
         while app.shown is None:
             await asyncio.sleep(0.01)
         await asyncio.sleep(2)
         for _ in range(number):
-            n = rng.randrange(hours) * HOUR + rng.choice(PLACES) + rng.randrange(STRETCH * 2 // 3, STRETCH - 2)
+            n = rng.randrange(hours) * HOUR + rng.randrange(*JUMPS)
             text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(BEGAN + n + 1))
             drawn = asyncio.Event()
             start, before = time.perf_counter(), time.process_time()
             feed.go_to_moment(text)
-            while store.index(store.place(app.shown.snapshot.time_ns, app.shown.snapshot)) != n:
+            hidden = hours * HOUR - len(store)  # the first one, which others count from
+            while store.index(store.place(app.shown.snapshot.time_ns, app.shown.snapshot)) != n - hidden:
                 assert time.perf_counter() < start + 60, f"{text}: {words(store.wall(feed.at))} is shown"
                 await asyncio.sleep(0.001)
             app.call_after_refresh(drawn.set)

@@ -26,7 +26,9 @@ def test_help_is_quick_and_fits_a_small_screen() -> None:
     assert min(took) < 1
     lines = done.stdout.splitlines()
     assert len(lines) + 1 <= 24 and max(map(len, lines)) <= 80  # and the prompt
-    assert re.findall(r"^  ([a-z]+) .*  +\w", done.stdout, re.MULTILINE) == [name for name in cli.parsers() if name != "help"]
+    assert re.findall(r"^  ([a-z]+) .*  +\w", done.stdout, re.MULTILINE) == [
+        name for name in cli.parsers() if name != "help"
+    ]
     # What it names is there, and where the others are is said.
     options = {name for action in live.parser()._actions for name in action.option_strings}
     assert len(named := set(re.findall(r"--[a-z]+", done.stdout))) > 5 and named <= options

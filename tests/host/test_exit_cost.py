@@ -12,6 +12,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kvmtop.bpf.probes import Probe
+from kvmtop.bpf.run_time import Runs
 from kvmtop.errors import KvmtopError
 from kvmtop.host import exit_cost, processes
 from kvmtop.host.exit_cost import LEAST, LOOK, Cost, compared, interval
@@ -139,7 +141,24 @@ class Probes:
         host.exits(2, 0x72, *[1] * (Probes.seen - Probes.lost))
         return replace(host.read(), counted_by="raw kvm_exit")
 
+    def runs(self) -> dict[Probe, Runs]:
+        others = {Probe("sched", "sched_switch", "on_switch"): Runs(10**9, 7)}
+        exits = {"kvm_exit": 300, "kvm_entry": 100}
+        return others | {Probe("kvm", name, name): Runs(ns * Probes.seen, Probes.seen) for name, ns in exits.items()}
+
     close = read
+
+
+class Measured:
+    """The kernel measures programs' run time, or says why not."""
+
+    why = ""
+
+    def start(self, seconds: float) -> str:
+        return self.why
+
+    def stop(self) -> None:
+        pass
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +166,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exit_cost, "RUN_NS", 0.3e6)
     monkeypatch.setattr(exit_cost, "Apart", Guest)
     monkeypatch.setattr(exit_cost, "Collector", Probes)
+    monkeypatch.setattr(exit_cost, "Statistics", Measured)
     monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cpus: None)
     monkeypatch.setattr(processes, "namespace", lambda: "")
     monkeypatch.setattr(Probes, "lost", 0)
@@ -158,6 +178,9 @@ def test_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.exits_per_run, found.told_by, found.blocks) == (300, "raw kvm_exit", LEAST)
     assert found.exit_ns == pytest.approx(1000) and found.added_ns == pytest.approx(0)
     assert found.held_on_cpu in range(os.cpu_count() or 1)
+    assert found.run_time_ns == 400 and "the programs alone run 400 ns of an exit" in found.how
+    monkeypatch.setattr(Measured, "why", "it takes Linux 5.8")
+    assert exit_cost.measure(quiet, 0).run_time_ns is None
 
 
 def test_a_clock_that_stands_still_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from kvmtop.bpf.probes import Probe
+from kvmtop.bpf.run_time import Runs, Statistics
 from kvmtop.errors import KvmtopError
 from kvmtop.host import live
 from kvmtop.host.live import Live
@@ -35,6 +37,10 @@ class Collector:
     def read(self, meanwhile: object = None) -> Snapshot:
         self.host.now += SECOND
         return self.host.read()
+
+    def runs(self) -> dict[Probe, Runs]:
+        seconds = self.host.now // SECOND
+        return {Probe("kvm", "kvm_exit", "on_exit_raw", "raw"): Runs(400 * seconds, seconds)}
 
     def close(self) -> Snapshot:
         return self.read()
@@ -126,3 +132,22 @@ def test_a_quota(source: Live, proc: Proc) -> None:
     assert source.read().vms[4000].quota == "vm: 20 ms of 100 ms"
     Collector.host.turn(4002, "guest")
     assert source.read().vms[4000].quota == ""
+
+
+def test_the_programs_are_measured_while_somebody_looks_or_asks(source: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring = [False]
+    monkeypatch.setattr(Statistics, "start", lambda _, seconds: measuring.__setitem__(0, True) or "")
+    monkeypatch.setattr(Statistics, "stop", lambda _: measuring.__setitem__(0, False))
+    assert source.read().price is None and not measuring[0]
+    for wish, asked in ((DetailRequest(), False), (DetailRequest(price=True), True), (None, False)):
+        source.look(wish)
+        source.read()
+        assert measuring == [asked]
+        Collector.host.now += SECOND
+
+        price = source.read().price
+        assert (price.counting_exit_ns if price else None) == (400 if asked else None)
+    source.look(DetailRequest(price=True))
+    source.read()
+    source.close()
+    assert not measuring[0]

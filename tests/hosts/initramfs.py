@@ -21,7 +21,7 @@ def build(path: Path, init: str, kernel: Kernel, modules: Iterable[str], files: 
     for number, name in enumerate(modules):
         image = kernel.module(name)
         if image:
-            content[f"modules/{number:02}-{name}.ko"] = _unsigned(image)
+            content[f"modules/{number:02}-{name}.ko"] = unsigned(image)
     folders = {"dev", "proc", "sys", "host", "overlay", *(str(p) for n in content for p in list(Path(n).parents)[:-1])}
     with path.open("wb") as out:
         for name in sorted(folders):
@@ -31,7 +31,7 @@ def build(path: Path, init: str, kernel: Kernel, modules: Iterable[str], files: 
         out.write(_entry("TRAILER!!!", 0, b""))
 
 
-def _unsigned(module: bytes) -> bytes:
+def unsigned(module: bytes) -> bytes:
     """The module without its signature, whose check takes an emulated processor a second."""
     magic = b"~Module signature appended~\n"
     if not module.endswith(magic):

@@ -36,11 +36,12 @@ def guest(
     modules: Sequence[str] = (),
     boot: str = "",
     files: Mapping[str, bytes] = {},
+    before: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A running QEMU whose VM has that name; killed at the end.
 
     memory in MiB; extra: for QEMU; work: a shell script, what the guest does; modules: what it needs for that;
-    boot: for its kernel's command line; files: more of them in its root.
+    boot: for its kernel's command line; files: more of them in its root; before: what runs QEMU.
     """
     image = kernels.get(kernel)
     with tempfile.TemporaryDirectory(prefix="kvmtop-guest-") as folder:
@@ -49,6 +50,7 @@ def guest(
         log = Path(folder) / "console"
         process = subprocess.Popen(
             [
+                *before,
                 "qemu-system-x86_64",
                 "-accel",
                 "kvm",
@@ -102,15 +104,18 @@ def wait_for(process: subprocess.Popen[bytes], word: str, seconds: float) -> Non
         time.sleep(0.1)
 
 
-def monitor(process: subprocess.Popen[bytes], command: str) -> None:
-    """Give QEMU's monitor a command ("stop", "cont")."""
+def monitor(process: subprocess.Popen[bytes], command: str) -> str:
+    """Give QEMU's monitor a command ("stop", "cont"), and what it answers. Raises TimeoutError if it does not."""
     import socket
 
     path = next(a for a in map(str, process.args) if a.startswith("unix:")).removeprefix("unix:").partition(",")[0]  # type: ignore[arg-type]
+    prompt = b"(qemu) "
     with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(60)
         client.connect(path)
-        client.settimeout(5)
-        client.recv(4096)
-        client.sendall(command.encode() + b"\n")
-        time.sleep(0.2)
-        client.recv(4096)
+        said = b""
+        for number, word in enumerate((b"", command.encode() + b"\n"), 1):
+            client.sendall(word)
+            while said.count(prompt) < number:
+                said += client.recv(65536)
+    return said.split(prompt)[1].partition(b"\n")[2].decode().replace("\r", "")

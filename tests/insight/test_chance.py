@@ -15,6 +15,8 @@ from kvmtop.insight.compare import MOST, what_changed
 from kvmtop.model.exit_stats import Reason
 from kvmtop.model.histogram import BUCKETS, bucket_bounds, bucket_of
 
+from ..bench import chance as bench
+
 RNG = np.random.default_rng
 
 
@@ -34,10 +36,11 @@ def test_student() -> None:
 def test_two_samples() -> None:
     """3.5 and 10.67 with a pooled variance of 77/15 are t = 4.14 apart, at 5 degrees of freedom."""
     assert (
-        p_value([1, 2, 4, 7], [9, 11, 12])
+        p_value([7, 1, 4, 2], [11, 9, 12])
         == pytest.approx(student(4.1416, 5), rel=1e-3)
         == pytest.approx(0.009, rel=0.01)
     )
+    assert p_value([1, 2, 4, 7], [9, 11, 12]) > 0.05, "neighbours are alike"
     assert p_value([5, 5, 5], [5, 5, 5]) == 1 and p_value([5, 5, 5], [6, 6, 6]) == 0
     assert p_value([1, 2, 3], [3, 2, 1]) == 1
 
@@ -114,6 +117,15 @@ def test_hardly_anything_of_a_steady_run_is_marked() -> None:
     assert tried.total() > 4000
     for sides in SIDES:
         assert marked[sides] < 0.01 * tried[sides], sides
+
+
+def test_hardly_anything_is_marked_where_bursts_last_and_tails_are_heavy() -> None:
+    """A share of the bench, for each figure of reasons and of VMs."""
+    marked, tried = bench.count(6, seed=2)
+    for what in ("reason", "VM"):
+        assert tried[what, bench.STEADY] > 200
+        for figure in bench.FIGURES:
+            assert marked[what, bench.STEADY, figure] < 0.01 * tried[what, bench.STEADY], (what, figure)
 
 
 def test_a_hundredfold_is_never_missed() -> None:

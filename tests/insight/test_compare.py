@@ -11,11 +11,12 @@ import pytest
 
 from kvmtop import cli
 from kvmtop.errors import KvmtopError
-from kvmtop.insight.compare import Change, RecordingSpan, changes, growth
+from kvmtop.insight.compare import Change, RecordingSpan, changes, growth, spread
 from kvmtop.model.exit_stats import by_reason
 from kvmtop.model.interval import diff
 from kvmtop.model.selection import Selection
 from kvmtop.model.snapshot import Snapshot
+from kvmtop.recording.thinning import thin
 from kvmtop.recording.writer import Recorder
 from kvmtop.tables.compare import BY_KEY, LOGGED, text
 from kvmtop.tables.text import lines
@@ -75,8 +76,8 @@ def test_halves_of_a_run_and_what_a_few_seconds_of_it_tell(tmp_path: Path) -> No
     assert changed("0..40", "40..45") == frozenset(("rate", "time"))
     assert changed("0..4", "40..80") is None
     span = RecordingSpan.read(f"{file}@0..40")
-    assert [piece[2, MSR].count for piece in span.pieces(span.size(5), 3)] == [490, 510, 510]
-    assert len(span.pieces(1, 16)) == 16
+    assert [piece[2, MSR].count for _, piece in span.pieces(spread(span.cuts(5), 3))] == [490, 510, 510]
+    assert len(span.pieces(spread(span.cuts(1), 16))) == 16
 
 
 def test_intervals_of_other_lengths(tmp_path: Path) -> None:
@@ -86,6 +87,20 @@ def test_intervals_of_other_lengths(tmp_path: Path) -> None:
     half = record(tmp_path / "c", [{MSR: (50, 1000)}] * 16, 2)
     assert by_name(seconds, same)["msr"].changed == by_name(same, seconds)["msr"].changed == frozenset()
     assert by_name(seconds, half)["msr"].changed == by_name(half, seconds)["msr"].changed == frozenset(("rate", "time"))
+
+
+def test_a_store_whose_older_part_was_thinned(tmp_path: Path) -> None:
+    """Pieces are as long where intervals are of 10 s as where they are of 1 s, and what is the same is the same."""
+    write(tmp_path, Dated(), [100, 100])
+    for _ in thin(min(tmp_path.glob("*.kvmtop")), 10, 10**7):
+        pass
+    whole = RecordingSpan.read(str(tmp_path))
+    assert 110 < whole.intervals < 115 and whole.seconds == 200 and whole.usual == 10
+    lengths = [seconds for seconds, _ in whole.pieces(whole.cuts(10))]
+    assert len(lengths) >= 19 and {9, 10} >= {*lengths}
+    older, newer = (RecordingSpan.read(f"{tmp_path}@{part}") for part in ("0..100", "100..200"))
+    assert older.intervals < 15 and newer.intervals == 100
+    assert [one.notable for one in changes(older, newer)] == [False] * 6
 
 
 def test_parts_of_one(tmp_path: Path) -> None:
@@ -146,7 +161,8 @@ def test_two_hours_of_a_store(
         span = RecordingSpan.read(f"{tmp_path}@{part}")
         assert span.seconds == seconds and span.intervals == seconds
         assert {reason.name: reason.count for reason in span.reasons.values()} == expected
-        pieces = span.pieces(1, seconds)
+        pieces = [piece for _, piece in span.pieces(span.cuts(1))]
+        assert len(pieces) == seconds
         for key, reason in span.reasons.items():
             assert sum(piece[key].count for piece in pieces if key in piece) == reason.count
             assert np.array_equal(np.sum([piece[key].hist for piece in pieces if key in piece], axis=0), reason.hist)

@@ -315,5 +315,6 @@ def test_recordings_compared_through_a_selection(file: Path) -> None:
     mine = Recording(file, [4100])
     expected = {r.key: r.count for r in by_reason(diff(mine.at(0), mine.at(4)))}
     assert {key: reason.count for key, reason in part.reasons.items()} == expected
-    pieces = part.pieces(1, 4)
+    pieces = [piece for _, piece in part.pieces(part.cuts(1))]
+    assert len(pieces) == 4
     assert {key: sum(piece[key].count for piece in pieces) for key in expected} == expected

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,11 +46,11 @@ class Scenario:
 
 
 class Vm:
-    """A process that runs tests.on_host.vmm."""
+    """A process that runs tests.on_host.vmm, or another such module."""
 
-    def __init__(self, *arguments: str, before: list[str] | None = None) -> None:
+    def __init__(self, *arguments: str, before: Sequence[str] | None = None, module: str = "tests.on_host.vmm") -> None:
         """before: what runs it."""
-        argv = [*(before or []), sys.executable, "-m", "tests.on_host.vmm", *arguments]
+        argv = [*(before or []), sys.executable, "-m", module, *arguments]
         self._said = os.memfd_create("vmm")
         self.process = subprocess.Popen(argv, stdout=self._said, process_group=0)
 
@@ -169,7 +169,7 @@ def linux(acts: Mapping[int, str] | None = None) -> Callable[[], contextlib.Abst
     return begin
 
 
-def _to_monitor(process: subprocess.Popen[bytes], word: str) -> Callable[[], None]:
+def _to_monitor(process: subprocess.Popen[bytes], word: str) -> Callable[[], object]:
     return lambda: qemu.monitor(process, word)
 
 
@@ -208,12 +208,13 @@ def quota(
         finally:
             for folder in (group, above):
                 with contextlib.suppress(FileNotFoundError):
-                    _remove(folder)
+                    remove(folder)
 
     return begin
 
 
-def _remove(group: Path) -> None:
+def remove(group: Path) -> None:
+    """A cgroup, soon."""
     end = time.monotonic() + 5
     while True:  # what was in it may still be ending
         try:

@@ -19,13 +19,14 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from . import fuse
 
 _CREATE_VM, _VCPU_MMAP_SIZE = 0xAE01, 0xAE04
 _CREATE_VCPU, _SET_MEMORY, _CREATE_IRQCHIP, _ENABLE_CAP = 0xAE41, 0x4020AE46, 0xAE60, 0x4068AEA3
 _RUN, _SET_REGS, _GET_SREGS, _SET_SREGS, _SET_MP_STATE = 0xAE80, 0x4090AE82, 0x8138AE83, 0x4138AE84, 0x4004AE99
-_EXIT_IO, _EXIT_HLT, _EXIT_INTR, _EXIT_RDMSR = 2, 5, 10, 29
+_EXIT_IO, _EXIT_HLT, _EXIT_MMIO, _EXIT_INTR, _EXIT_RDMSR = 2, 5, 6, 10, 29
 _CAP_USER_SPACE_MSR, _UNKNOWN_MSRS = 188, 2
 _CREATE_PIT2 = 0x4040AE77
 _GET_DIRTY_LOG, _LOG_DIRTY_PAGES = 0x4010AE42, 1
@@ -37,7 +38,8 @@ _SET_NAME = 15  # of prctl
 
 MEMORY, CODE = 0x10000, 0x1000
 FAR = 0x8000  # the page that "fault" reads
-PAGES = 600  # behind MEMORY, of "dirty": more than a PML buffer (512) holds
+PAGES = 600  # behind MEMORY, of PAGED: more than a PML buffer (512) holds
+PAGED = {"dirty"}
 MSR = 0x12345678  # KVM knows none of this number
 
 # 16-bit code; 0x66 makes an operand 32 bits wide. Each turns some thousand times between two exits: what lies between
@@ -64,6 +66,14 @@ GUESTS = {
     b"\x66\x81\xff" + struct.pack("<I", MEMORY + PAGES * _PAGE) + b"\x72\xe9\xe6\x10",
     "fault": b"\xa0\x00\x80\xe6\x10",  # mov al,[FAR]; out: then the page is taken away again
 }
+SETUP: dict[str, bytes] = {}  # what one of them does first, if not a CPUID
+
+
+class Meets(Protocol):
+    """What a vCPU meets at each OUT."""
+
+    def meet(self) -> None:
+        """In the vCPU's thread, which goes on when it may."""
 
 
 class Holder:
@@ -136,7 +146,7 @@ class Vmm:
         faults: int = 0,
         from_fuse: bool = False,
         pit: bool = False,
-        holder: Holder | DirtyLog | None = None,
+        holder: Meets | None = None,
     ) -> None:
         """unstarted: so many of the vCPUs (the last ones) are never started; halt: seconds that the VMM sleeps where
         HLT comes to it; fault: seconds until a page comes by userfaultfd, or from a FUSE file (from_fuse); faults: after so
@@ -154,11 +164,11 @@ class Vmm:
         if guest == "rdmsr":
             cap = struct.pack("<IIQ", _CAP_USER_SPACE_MSR, 0, _UNKNOWN_MSRS).ljust(104, b"\0")
             fcntl.ioctl(self.vm, _ENABLE_CAP, cap)
-        size = MEMORY + (PAGES * _PAGE if guest == "dirty" else 0)
+        size = MEMORY + (PAGES * _PAGE if guest in PAGED else 0)
         self.memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.memory.madvise(mmap.MADV_NOHUGEPAGE)
-        code = _CPUID + GUESTS[guest]
-        code += b"\xe9" + struct.pack("<h", -len(GUESTS[guest]) - 3)  # jmp, back over all but the first CPUID
+        code = SETUP.get(guest, _CPUID) + GUESTS[guest]
+        code += b"\xe9" + struct.pack("<h", -len(GUESTS[guest]) - 3)  # jmp, to where the setup ends
         self.memory[CODE : CODE + len(code)] = code
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
         self.set_memory(0)
@@ -173,8 +183,8 @@ class Vmm:
             sregs = bytearray(312)
             fcntl.ioctl(fd, _GET_SREGS, sregs)
             struct.pack_into("<QIH", sregs, 0, 0, 0xFFFF, 0)  # cs: base, limit, selector
-            if guest == "dirty":  # ds: all of 4 GB, by its granularity
-                struct.pack_into("<QIH8B", sregs, 24, 0, 0xFFFFFFFF, 0, 3, 1, 0, 0, 1, 0, 1, 0)
+            # ds: all of 4 GB, by its granularity
+            struct.pack_into("<QIH8B", sregs, 24, 0, 0xFFFFFFFF, 0, 3, 1, 0, 0, 1, 0, 1, 0)
             fcntl.ioctl(fd, _SET_SREGS, bytes(sregs))
             fcntl.ioctl(fd, _SET_REGS, struct.pack("<18Q", *[0] * 16, CODE, 2))
             if irqchip:
@@ -221,7 +231,7 @@ class Vmm:
                     self._drop()
                 if self.holder:
                     self.holder.meet()
-            elif reason[0] not in (_EXIT_RDMSR, _EXIT_INTR):
+            elif reason[0] not in (_EXIT_MMIO, _EXIT_RDMSR, _EXIT_INTR):
                 os.write(2, f"vCPU {number} left with KVM exit reason {reason[0]}\n".encode())
                 os._exit(1)
 
@@ -271,6 +281,7 @@ def main() -> None:
     """`python -m tests.on_host.vmm`."""
     parser = argparse.ArgumentParser(prog="python -m tests.on_host.vmm")
     parser.add_argument("guest", choices=GUESTS)
+    parser.add_argument("-name", help="guest=NAME, by which kvmtop knows the VM")
     parser.add_argument("--vcpus", type=int, default=1)
     parser.add_argument("--irqchip", action="store_true", help="HLT waits in the kernel, and nothing ends it")
     parser.add_argument("--unstarted", type=int, default=0, help="so many vCPUs are never started")
@@ -287,7 +298,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.hold:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # no thread but ours, when it waits for it
-    holder: Holder | DirtyLog | None = Holder(options.hold, options.hold_for) if options.hold else None
+    holder: Meets | None = Holder(options.hold, options.hold_for) if options.hold else None
     if options.guest == "dirty":
         holder = DirtyLog(options.rounds)
 

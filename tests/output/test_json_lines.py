@@ -9,6 +9,7 @@ import pytest
 import kvmtop
 from kvmtop import sanitize
 from kvmtop.model.apic import NOT_RECORDED, Apic
+from kvmtop.model.price import Price, Taken
 from kvmtop.model.session import Session
 from kvmtop.model.vocabulary import (
     HIT,
@@ -361,3 +362,21 @@ def test_whether_the_hardware_emulates_the_apics(host: Host) -> None:
             "advice": None,
             "exits": None,
         }
+
+
+def test_what_the_probes_take(host: Host) -> None:
+    session = Session()
+    assert interval(session, host)["probes"] is None
+    for price, told in (
+        (Price(100, 10, Taken(40_000), {"details": Taken(160_000, 500)}, 3), (100, 10, 3, 400.0, 1600.0, 50.0, None)),
+        (Price(why="it takes Linux 5.8"), (0, 0, 0, None, None, None, "it takes Linux 5.8")),
+    ):
+        host.now += SECOND
+        host.exits(101, 0x7B, *[1_000] * 50)
+        host.counters["price"] = price
+        found = interval(session, host)
+        VALIDATOR.validate(found)
+        probes = found["probes"]
+        share = probes.pop("share")
+        assert tuple(probes.values()) == told
+        assert (share is None) == (told[3] is None)

@@ -319,7 +319,8 @@ def test_series_are_bounded() -> None:
     assert get(found, "kvmtop_vcpus", vm=OTHERS) == 40
     per_reason = sum(dict(labels).get("vm") == "vm1" for name, labels in found if "exit" in name)
     assert per_reason == 28
-    assert sum(dict(labels).get("vm") == "vm1" and "reason" not in dict(labels) for _, labels in found) == 10
+    mine = [dict(labels) for name, labels in found if dict(labels).get("vm") == "vm1" and name != "kvmtop_finding"]
+    assert sum("reason" not in labels for labels in mine) == 10
     each = (MOST_REASONS + 1) * 28 + 10 + (1 + 64) + (MOST_SERIES + 1) * 3
     assert len(found) <= 142_000 == (MOST_VMS + 1) * each // 1000 * 1000 + 1000
     host.end(1000)  # makes room
@@ -480,3 +481,27 @@ def test_prometheus_client_has_one_home() -> None:
         if re.search(r"^\s*(import|from) prometheus_client", path.read_text(), re.M)
     }
     assert users == {"prometheus.py"}
+
+
+def test_findings_are_of_each_vm_and_go_when_they_are_over() -> None:
+    host = Host()
+    for pid, name in ((100, "web"), (200, "db"), (300, "mail")):
+        host.add(pid, name)
+    exporter = Exporter(host)
+    scraped(exporter)
+
+    def second(**shares: int) -> dict[tuple[str, str], float]:
+        host.now += SECOND
+        for tid, name in ((101, "web"), (201, "db"), (301, "mail")):
+            host.vcpus[tid].states["wait"] += shares.get(name, 0) * SECOND // 100
+            host.vcpus[tid].states["idle"] += (100 - shares.get(name, 0)) * SECOND // 100
+        found = scraped(exporter)
+        return {
+            (dict(labels)["vm"], dict(labels)["rule"]): value
+            for (name, labels), value in found.items()
+            if name == "kvmtop_finding"
+        }
+
+    assert second() == {}
+    assert second(web=50, db=30, mail=19) == {("web", "waits"): 0.5, ("db", "waits"): 0.3}
+    assert second() == {}

@@ -161,7 +161,7 @@ def test_sorted_histograms_of_another_frame(monkeypatch: pytest.MonkeyPatch) -> 
     first = codec.decode(codec.encode(before, LAYOUT), LAYOUT)
     frame = codec.encode(after, LAYOUT, before)
     assert same(codec.decode(frame, LAYOUT, first), after)
-    fewer = replace(first, cells=first.cells.copy())
+    fewer = replace(first.whole(), cells=first.whole().cells.copy())
     fewer.cells["hist"][0] = 0
     with pytest.raises(BadFrame, match="buckets of another histogram"):
         codec.decode(frame, LAYOUT, fewer)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kvmtop.model.apic import NOT_RECORDED, Apic
+from kvmtop.model.apic import NOT_RECORDED
 from kvmtop.model.provenance import HERE
 from kvmtop.model.scheduling import Scheduling
 from kvmtop.model.session import Session
@@ -26,47 +26,14 @@ from kvmtop.model.vocabulary import SVM, DetailRequest
 from kvmtop.output import csv_rows, json_lines, stacks
 from kvmtop.recording import seen
 from kvmtop.recording.reader import Recording
+from kvmtop.recording.segments import segments
+from kvmtop.recording.store import Folder, Store
 from kvmtop.recording.writer import Recorder
+from kvmtop.recording.writing import Limits
 from kvmtop.reference.labels import Labels
 
-from ..support.recordings import LEFT_OUT, complaint, look_at_all, record, same
+from ..support.recordings import NOT_STORED, complaint, differences, look_at_all, record
 from ..support.watched import EVERYTHING, Watched
-
-# Fields that no recording has, and why. Whoever adds one stores it, or says so here.
-NOT_STORED = {
-    "Snapshot.base": "a store's reader knows it from the segment before",
-    "Snapshot.timeline": "each single exit of the last moments: what is slow of it is stored",
-}
-
-
-def differences(name: str, found: Any, told: Any) -> Iterator[str]:
-    """Which parts of it are not the same, by their names."""
-    if isinstance(told, (Snapshot, Details, Scheduling, Stacks, Apic)):
-        if type(found) is not type(told):
-            yield name
-            return
-        for field in fields(told):
-            full, (its, whole) = (
-                f"{type(told).__name__}.{field.name}",
-                (getattr(one, field.name) for one in (found, told)),
-            )
-            if full in NOT_STORED:
-                continue
-            # What is counted from has counters alone: nobody looks up what was called how then.
-            if full != "Stacks.base":
-                yield from differences(full, its, whole)
-            elif not same(its, whole) or its.time_ns != whole.time_ns or its.start_ns != whole.start_ns:
-                yield full
-    elif isinstance(told, np.ndarray):
-        if told.dtype.names is None:
-            if not np.array_equal(found, told):
-                yield name
-        elif found.dtype != told.dtype or len(found) != len(told):
-            yield name
-        else:
-            yield from (f"{name}[{n}]" for n in {*told.dtype.names} - LEFT_OUT if not np.array_equal(found[n], told[n]))
-    elif found != told:
-        yield name
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +126,25 @@ def test_slow_exits_that_were_printed_before_the_reading_are_recorded(file: Path
     recorder.close()
     found = Recording(file).at(1).details
     assert told and found and found.slow["ns"].tolist() == [5_000_000, *told.slow["ns"].tolist()]
+
+
+def test_slow_exits_that_were_printed_before_the_reading_go_into_its_segment(
+    tmp_path: Path,
+) -> None:
+    host = Watched()
+    host.look_at()
+    writer = Store(host, Folder(tmp_path / "store", replace(Limits(), hours=2.5 / 3600)))
+    printed = list[int]()
+    for n in range(8):
+        writer.read()
+        host.linger(4001, 0x7B, 7_000_000 + n)
+        printed += writer.slow()["ns"].tolist()
+    writer.close()
+    found = [Recording(one.path) for one in segments(tmp_path / "store")]
+    assert len(found) > 2 and printed == [*range(7_000_000, 7_000_008)]
+    details = [one.at(n).details for one in found for n in range(len(one._times))]
+    recorded = [ns for one in details if one for ns in one.slow["ns"].tolist()]
+    assert [ns for ns in recorded if ns in printed] == printed
 
 
 def test_a_file_begun_in_the_middle_is_complete(tmp_path: Path) -> None:

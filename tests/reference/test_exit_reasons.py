@@ -13,7 +13,7 @@ from kvmtop.bpf import tracepoint
 from kvmtop.errors import KvmtopError
 from kvmtop.model import vocabulary
 from kvmtop.model.vocabulary import SVM, VMX
-from kvmtop.reference import exit_reasons
+from kvmtop.reference import exit_reasons, words
 from kvmtop.reference.exit_reason_texts import MEANINGS, Meaning
 
 from ..support.formats import X86, parsed
@@ -313,7 +313,7 @@ def test_explain(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
 
 def test_explain_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["explain", "list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.partition("Exit reasons:\n")[2].splitlines()
     assert len(lines) == len(exit_reasons.names())
     assert max(map(len, lines)) <= 100
     for line, (isa, code, name) in zip(lines, exit_reasons.names(), strict=True):
@@ -326,13 +326,13 @@ def test_explain_unknown(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["explain", name]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("kvmtop: no exit reason ")
+    assert err.startswith("kvmtop: no word ")
     assert err.count("\n") == 1
     assert err.rstrip("\n").isprintable()
     assert len(err) < 250
     assert ("did you mean EPT_VIOLATION, EPT_MISCONFIG" in err) == (name == "ept")
     with pytest.raises(KvmtopError) as caught:
-        exit_reasons.explain(name)
+        words.explain(name)
     assert caught.value.status == 2
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from kvmtop.errors import KvmtopError
+from kvmtop.model.apic import Apic
+from kvmtop.model.scheduling import Scheduling
 from kvmtop.model.scope import ALL
-from kvmtop.model.snapshot import Snapshot
+from kvmtop.model.snapshot import Details, Snapshot, Stacks
 from kvmtop.output import batch, csv_rows, json_lines, stacks, summary
 from kvmtop.recording.codec import Counters
 from kvmtop.recording.reader import Recording
@@ -25,6 +30,7 @@ LEFT_OUT = {"next", "pad"}
 
 def same(found: Snapshot | Counters, snapshot: Snapshot) -> bool:
     """Whether all counters are equal, in the same rows."""
+    found = found.whole() if isinstance(found, Counters) else found
     arrays = [(found.threads, snapshot.threads), (found.cells, snapshot.cells)]
     names = [set(array.dtype.names or ()) - LEFT_OUT for array, _ in arrays]
     return (
@@ -94,3 +100,41 @@ def look_at_all(path: Path, pids: tuple[int, ...] = ()) -> None:
     stacks.text(final)
     stacks.folded(final)
     json_lines.summary_line(final, found.origin)
+
+
+# Fields that no recording has, and why. Whoever adds one stores it, or says so here.
+NOT_STORED = {
+    "Snapshot.base": "a store's reader knows it from the segment before",
+    "Snapshot.price": "what the probes take here and now: its figures are of moments, not of intervals",
+    "Snapshot.timeline": "each single exit of the last moments: what is slow of it is stored",
+}
+
+
+def differences(name: str, found: Any, told: Any) -> Iterator[str]:
+    """Which parts of it are not the same, by their names."""
+    if isinstance(told, (Snapshot, Details, Scheduling, Stacks, Apic)):
+        if type(found) is not type(told):
+            yield name
+            return
+        for field in fields(told):
+            full, (its, whole) = (
+                f"{type(told).__name__}.{field.name}",
+                (getattr(one, field.name) for one in (found, told)),
+            )
+            if full in NOT_STORED:
+                continue
+            # What is counted from has counters alone: nobody looks up what was called how then.
+            if full != "Stacks.base":
+                yield from differences(full, its, whole)
+            elif not same(its, whole) or its.time_ns != whole.time_ns or its.start_ns != whole.start_ns:
+                yield full
+    elif isinstance(told, np.ndarray):
+        if told.dtype.names is None:
+            if not np.array_equal(found, told):
+                yield name
+        elif found.dtype != told.dtype or len(found) != len(told):
+            yield name
+        else:
+            yield from (f"{name}[{n}]" for n in {*told.dtype.names} - LEFT_OUT if not np.array_equal(found[n], told[n]))
+    elif found != told:
+        yield name

@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 
 from kvmtop.model.vocabulary import STATES
-from kvmtop.tables.states import GLYPHS, MEANINGS, UNKNOWN, bar, shares_of
+from kvmtop.reference.word_texts import IN_SHORT
+from kvmtop.tables.states import GLYPHS, UNKNOWN, bar, shares_of
 
 
 def test_each_state_has_a_character_of_its_own_and_a_meaning() -> None:
-    assert {*GLYPHS} == {*MEANINGS} == {*STATES}
+    assert {*GLYPHS} == {*IN_SHORT} == {*STATES}
     assert len(set(GLYPHS.values())) == len(STATES)
 
 

@@ -12,6 +12,7 @@ import pytest
 from kvmtop import cli
 from kvmtop.commands import help
 from kvmtop.model.apic import Apic
+from kvmtop.model.price import Price, Taken
 from kvmtop.model.vocabulary import NESTED, SVM
 from kvmtop.output.prometheus import Exporter
 from kvmtop.recording import format as recorded
@@ -71,6 +72,7 @@ def test_every_metric(page: str) -> None:
     host.exits(4001, 0x72, 1000, isa=SVM | NESTED)
     host.vcpus[4001].nested = 1000
     host.apic = Apic({4000: ("SEV",)})
+    host.counters["price"] = Price(10, 10, Taken(1, 1), {"sched": Taken(1, 1)})
     exporter = Exporter(host)
     exporter.read()
     served = {
@@ -150,6 +152,7 @@ def test_nothing_to_warn_of(page: str, command: list[str]) -> None:
         ("replay run --sort p9", ["p99"]),
         ("compare a b --sort rate_", ["rate_a", "rate_b", "rate_change"]),
         ("explain EPT_V", ["EPT_VIOLATION"]),
+        ("explain thr", ["throttled"]),
         ("help rep", ["replay", "report"]),
         ("--json --s", ["--sort", "--slow", "--stacks"]),
         ("replay x", []),  # bash's own completion of file names

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from kvmtop.insight.accesses import TOUCHED
+from kvmtop.model.price import Price, Taken
 from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import KINDS, SAMPLED, SVM, DetailRequest
@@ -265,3 +266,24 @@ async def test_a_page_that_is_opened_while_the_display_is_held_gets_its_details(
             await until_drawn(d)
             at = [heading.key for heading in d.table("touched").headings].index("rate")
             assert d.table("touched").rows[0].cells[at] == str(hits)
+
+
+@SMALL_AND_WIDE
+async def test_what_the_probes_add_is_on_the_first_line(size: tuple[int, int]) -> None:
+    host = looked_host()
+    async with driving(host, size=size) as d:
+        await d.tick()
+        assert "probes" not in d.text().splitlines()[0]
+        await d.press("enter")
+        for price in (Price(), Price(1000, 90, Taken(400_000), {"details": Taken(1_600_000)})):
+            host.counters["price"] = price
+            touch(host)
+            await d.tick()
+            line = d.text().splitlines()[0]
+            assert f"probes {'–' if not price.exits else '≥1.60µs':>7}/exit" in line
+            assert size[0] == 160 or line.rstrip().endswith("/exit")  # as wide, so that nothing jumps
+        assert ("counting  ≥400ns/exit" in line) == (size[0] == 160)
+        host.counters["price"] = None
+        await d.press("escape")
+        await d.tick()
+        assert "probes" not in d.text().splitlines()[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ...reference.word import Word
+from ..finding import USUAL
 from . import devices, exits, halts, machine, memory, states, vms
 from .rule import Rule
 
@@ -67,3 +69,18 @@ RULES: tuple[Rule, ...] = (
     halts.NO_POLLING,
 )
 BY_NAME = {rule.name: rule for rule in RULES}
+
+
+def _word(rule: Rule) -> Word:
+    """For kvmtop explain."""
+    tries = (
+        ("on the host", rule.remedy.host),
+        ("in the guest", rule.remedy.guest),
+        ("in its definition", rule.remedy.vm),
+    )
+    told = "".join(f" Try {where}: {words}." for where, words in tries if words)
+    text = f"{rule.title}. Told where {rule.holds(USUAL)}. Mind: {rule.unless}.{told}"
+    return Word(rule.name, "finding", text, see=tuple(sorted(rule.explains)))
+
+
+WORDS = tuple(map(_word, RULES))

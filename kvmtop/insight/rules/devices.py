@@ -224,8 +224,8 @@ PM_TIMER = _rule(
     "the guest's clock is acpi_pm, which the VMM emulates",
     "a boot reads it to calibrate the TSC",
     Remedy(
-        guest="echo kvm-clock (or tsc) > /sys/devices/system/clocksource/clocksource0/current_clocksource; no"
-        " clocksource=acpi_pm",
+        guest="kvm-clock or tsc in place of acpi_pm: the boot parameter clocksource=, or current_clocksource below"
+        " /sys/devices/system/clocksource",
         vm="<clock><timer name='kvmclock' present='yes'/>; for Windows <timer name='hypervclock' present='yes'/>",
     ),
 )

@@ -15,12 +15,14 @@ from ...model.vocabulary import STATES
 from .. import blame
 from ..accesses import TOUCHED, accesses
 from ..finding import LIKELY, SCHEDULER, Finding
+from ..own_cost import own_share
 from ..scheduling import Culprit, culprits, looked_at
 from ..since import in_state
 from ..vcpus import VcpuRow
 from .rule import SCHED, STACKS, Remedy, Rule, View, who
 
 PAUSE_TIME = 0.02  # of a vCPU's second, with Limits.wait of it and of another of its VM
+OWN = 0.01  # of a vCPU's time, from which kvmtop's own part is said
 MOST_OF_IT = 0.5  # of a wait, from which it is somebody's
 
 
@@ -180,10 +182,13 @@ def _user(view: View) -> Iterator[Finding]:
 
 def _kernel(view: View) -> Iterator[Finding]:
     for vcpu in worst(view.vcpus, "kernel", view.limits.kernel):
-        top = _top(view, vcpu, "kernel")
+        top, own = _top(view, vcpu, "kernel"), own_share(view.interval, vcpu.scope) or 0.0
+        if share(vcpu, "kernel") - own <= view.limits.kernel:
+            continue
+        ours = f"; kvmtop's own probes take {units.percent(own)} or more" if own >= OWN else ""
         yield Finding(
             f"KVM works {units.percent(share(vcpu, 'kernel'))} of the time for {who(vcpu)}"
-            f"{_of_it(view, vcpu, 'kernel', top)}",
+            f"{_of_it(view, vcpu, 'kernel', top)}{ours}",
             short=f"{vcpu.vm} {vcpu.name} is in KVM",
             **over(view, vcpu, "kernel", top),
         )
@@ -336,7 +341,7 @@ KVM = Rule(
     "KVM works for a vCPU",
     "kernel > {kernel} of a vCPU's time",
     _kernel,
-    "what kvmtop's own probes add to each exit is in it: the fewer are attached, the less",
+    "what kvmtop's own probes are known to take does not count",
     Remedy(host="see what KVM does: --stacks, or the kernel's page in the dashboard"),
     more=frozenset({STACKS}),
     see="kvmtop --vm {vm} --stacks",

@@ -1,0 +1,161 @@
+"""From symptom to cause, on a host that does as it is told: what is looked at, in which order, and what comes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from kvmtop.insight.diagnosis import Diagnosis, Doctor
+from kvmtop.insight.finding import Limits
+from kvmtop.insight.rules import BY_NAME, RULES
+from kvmtop.model.vocabulary import DetailRequest, Vm
+from kvmtop.output.diagnosis import as_json, lines
+from kvmtop.reference.labels import Labels
+
+from ..support.exported import VALIDATOR
+from ..support.fake import SECOND, Host
+
+MS = 1_000_000
+CPUID, HLT, IO, MSR = 0x72, 0x78, 0x7B, 0x7C
+PM_TIMER = 0x608
+Plant = Callable[[Host], None]
+
+
+def pm_timer(host: Host) -> None:
+    """web reads its clock a hundred times a second, which takes 16 % of its time."""
+    host.exits(101, IO, *[1_600_000] * 100, user=1_500_000)
+    if host.wish and "io" in host.wish.kinds:
+        host.touch(101, "io", PM_TIMER, 0x400, *[1_600_000] * 100, user=1_500_000)
+
+
+def cpuid(host: Host) -> None:
+    host.exits(101, CPUID, *[10_000] * 9_000)
+    if host.wish and "rip" in host.wish.kinds:
+        host.touch(101, "rip", 0x401136, 0, *[10_000] * 9_000)
+
+
+def healthy(host: Host) -> None:
+    for tid in host.vcpus:
+        host.exits(tid, HLT, *[70 * MS] * 10)
+
+
+def diagnosed(
+    plant: Plant, seconds: float = 20.0, wanted: Callable[[Vm], bool] = lambda vm: True
+) -> tuple[Diagnosis, list[DetailRequest | None]]:
+    """What comes of it, and what was looked at at each reading."""
+    host = Host()
+    host.add(100, "web")
+    host.add(200, "mail")
+    doctor = Doctor(seconds, Labels(host.names), wanted=wanted)
+    looked: list[DetailRequest | None] = []
+    for _ in range(200):
+        doctor.add(host.read())
+        if doctor.done:
+            return doctor.conclude(), looked
+        host.look(doctor.request)
+        looked.append(doctor.request)
+        host.now += SECOND
+        healthy(host)
+        plant(host)
+    raise AssertionError("it does not end")
+
+
+def test_nothing_stands_out_of_healthy_vms() -> None:
+    found, looked = diagnosed(healthy)
+    assert found.causes == () or found.causes == []
+    assert found.seconds == pytest.approx(20, abs=1.1)
+    assert set(looked) == {None}  # and nothing was attached for it
+    assert "Nothing stands out." in list(lines(found))
+    assert {one.state for one in found.checked} == {"clear"} and len(found.checked) == len(RULES)
+
+
+def test_a_clock_that_leaves_the_guest_is_found_by_looking_at_ports() -> None:
+    found, looked = diagnosed(pm_timer)
+    (cause,) = found.causes
+    assert (cause.rule.name, cause.vm and cause.vm.vm, cause.rule.confidence) == ("pm-timer", "web", "certain")
+    assert cause.finding.cost == pytest.approx(0.16, abs=0.001)
+    assert looked[0] is None and any(look and "io" in look.kinds for look in looked)
+    assert not any(look and ("rip" in look.kinds or look.stacks) for look in looked)  # nothing asks for them
+    text = "\n".join(lines(found, 80))
+    assert "1. web reads the ACPI PM timer 100 times a second" in text
+    assert "kvmtop --vm web --event io" in text and "clocksource" in text
+    assert all(len(line) <= 80 for line in lines(found, 80))
+    assert "of other VMs, vCPU 0 of mail is most in that state (user): 0.0%" in " ".join(text.split())
+
+
+def test_which_code_executes_cpuid() -> None:
+    found, looked = diagnosed(cpuid)
+    cause = found.causes[0]
+    assert cause.rule.name == "cpuid"
+    assert "100% of it in a program in the guest's user space, most at 0x401136" in cause.finding.text
+    assert any(look and look.only == (2, CPUID) for look in looked)
+
+
+def test_only_the_vms_that_were_asked_for() -> None:
+    found, looked = diagnosed(pm_timer, wanted=lambda vm: vm.name == "mail")
+    assert not found.causes and set(looked) == {None}
+    assert [vm.vm for vm in found.vms] == ["mail"]
+
+
+def test_what_there_was_no_time_for_is_said() -> None:
+    found, looked = diagnosed(pm_timer, seconds=3)
+    assert set(looked) == {None}
+    missed = {one.rule.name: one.why for one in found.checked if one.state == "not looked at"}
+    assert missed["pm-timer"] == "io, user: no time was left for it; a longer --duration has it"
+    assert "pm-timer" in " ".join(" ".join(lines(found)).split()).partition("Not looked at: ")[2]
+
+
+def test_a_look_that_this_kernel_cannot_take_is_said() -> None:
+    host = Host()
+    host.add(100, "web")
+    doctor = Doctor(20)
+    for _ in range(60):
+        doctor.add(host.read())
+        if doctor.starting and doctor.request:
+            doctor.skip("this kernel has no BTF")
+        if doctor.done:
+            break
+        host.now += SECOND
+        pm_timer(host)
+    found = doctor.conclude()
+    assert doctor.done
+    assert {one.why for one in found.checked if one.rule.name == "pm-timer"} == {"io, user: this kernel has no BTF"}
+
+
+def test_as_an_object() -> None:
+    for plant in (healthy, pm_timer, cpuid):
+        found, _ = diagnosed(plant)
+        one = json.loads(as_json(found))
+        VALIDATOR.validate(one)
+        assert [cause["rule"] for cause in one["causes"]] == [cause.rule.name for cause in found.causes]
+
+
+def test_a_name_is_quoted_as_a_shell_takes_it() -> None:
+    host = Host()
+    host.add(100, "it's; rm")
+    doctor = Doctor(20)
+    for _ in range(60):
+        doctor.add(host.read())
+        if doctor.done:
+            break
+        host.look(doctor.request)
+        host.now += SECOND
+        pm_timer(host)
+    text = as_json(doctor.conclude())
+    assert "kvmtop --vm 'it'\\\\''s; rm' --event io" in text
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_each_rule_says_all_that_a_rule_says(rule: object) -> None:
+    assert rule in BY_NAME.values()
+    one = BY_NAME[rule.name]  # type: ignore[attr-defined]
+    assert one.title and one.unless and one.see.startswith("kvmtop ")
+    assert "{" not in one.holds(Limits())
+    assert any((one.remedy.host, one.remedy.guest, one.remedy.vm))
+    assert one.explains <= BY_NAME.keys()
+
+
+def test_names_are_of_one_rule_each() -> None:
+    assert len(BY_NAME) == len(RULES)
