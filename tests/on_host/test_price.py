@@ -48,7 +48,7 @@ def test_each_exit_is_a_run_while_somebody_looks(long_moments: None) -> None:
         assert before.price is not None and after.price is not None
         assert after.price.exits - before.price.exits == grown >= CPUIDS
         assert not after.price.missed and not after.price.why
-        assert after.price.looking["details"].exit_ns > after.price.counting.exit_ns > 0
+        assert after.price.looking["details"].exit_ns > 0 and after.price.counting.exit_ns > 0
         share = own_share(diff(before, after))
         assert share is not None and 0 < share < 1
         live.look(None)
