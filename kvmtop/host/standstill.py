@@ -45,7 +45,7 @@ class Standstill:
         self._looks: dict[int, _Look] = {}
 
     def update(self, snapshot: Snapshot, pids: Collection[int]) -> dict[int, str]:
-        """STOPPED (TRACED: by a debugger), PAUSED or CLOSED for those of these VMs that are so; the others are not, or nobody knows.
+        """STOPPED (TRACED: by a debugger), PAUSED or CLOSED for those of these VMs that are so, as far as is known.
 
         Paused: no vCPU has exited since the last reading, each has slept outside KVM_RUN for a second, and one at least
         had left the guest for nothing that a VMM must answer. It is so until a vCPU runs: to be woken for a moment, as

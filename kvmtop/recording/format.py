@@ -8,8 +8,8 @@ The file is a SQLite database; `sqlite3 FILE` shows it:
     reasons  isa (1 VMX, 2 SVM), code, the kernel's name for it
     flags    VMX's flag bits, by the kernel's names
     vms      a row for each change: from this sample on, the VM of this pid has this name and state: running,
-             stopped, paused, traced (or some, with spaces between), ended, gone; before it, rows of other states, skipped
-             by readers that do not know them: alias for each further name
+             stopped, paused, traced (or some, with spaces between), ended, gone; before it, rows of other states,
+             skipped by readers that do not know them: alias for each further name
     vcpus    from this sample on there is this thread: its id in the frames, pid, tid, vCPU
     samples  a row a Snapshot: time_ns, and what could not be counted; final is the one after the last interval
     exits    by sample and reason: exits that ended since the sample before, and ns that they lasted
