@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
@@ -212,7 +212,7 @@ def folder() -> Iterator[Path]:
 
 @given(st.dictionaries(st.integers(1, 58), st.sampled_from([*EVENTS]), max_size=10))
 @example({3: "come", 5: "everything", 17: "go", 23: "sched", 31: "away", 40: "some", 52: "everything"})
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_sums_of_any_stretch_are_what_they_were(folder: Path, events: dict[int, str]) -> None:
     file = folder / "run.kvmtop"
     file.unlink(missing_ok=True)
@@ -288,6 +288,8 @@ def work(store: Store) -> None:
     """All that there is to do."""
     store._thinner._credit = 1e9
     store._thinner.work(store._old)
+    while store._thinner._job:  # it waits for the disk
+        store._thinner.work(store._old)
     store._thinner._credit = 0.0
 
 
@@ -386,15 +388,15 @@ def test_it_works_after_readings_for_a_twentieth_of_the_time(monkeypatch: pytest
     """On its own clock, on which each piece takes 30 ms."""
     clock, pieces = [0.0], [0]
 
-    def job() -> Iterator[None]:
+    def job() -> Generator[bool]:
         while True:
             clock[0] += 0.03
             pieces[0] += 1
-            yield
+            yield False
 
     monkeypatch.setattr("kvmtop.recording.thinner.time.monotonic", lambda: clock[0])
     one = thinner.Thinner(DAYS, MB, lambda text: None)
-    one._job, one._old = job(), thinner.Old(Path("x"), 1, 0.0, 1.0)  # type: ignore[assignment]
+    one._job, one._old = job(), thinner.Old(Path("x"), 1, 0.0, 1.0)
     longest = 0.0
     for _ in range(200):
         clock[0] += 1
@@ -420,7 +422,7 @@ for _ in thin(Path(sys.argv[1]), 10, 100 * MB):
 """
 
 
-@pytest.mark.parametrize("after", [0, 30, 61, 65, 70])
+@pytest.mark.parametrize("after", [30, 61, 69])
 def test_killed_while_it_is_rewritten(folder: Path, after: int) -> None:
     """The segment is there, and what is half done goes when somebody records."""
     file = folder / "2027-01-15T080000Z.kvmtop"
