@@ -113,7 +113,7 @@ def _thinned(recording: _Whole, made: _Made, step_ns: int) -> Iterator[None]:
     for n, sample in enumerate(kept):
         while (counters := frames.unpack(sample)) is None:
             yield
-        against = base(n)
+        counters, against = counters.whole(), base(n)
         frame = codec.encode(counters, recording.layout, codec.NOTHING if against is None else bases[against])
         bases = {m: bases.get(m, counters) for m in _chain(n)}
         made.add(n, kept[n - 1] + 1 if n else 0, sample, frame)
