@@ -59,9 +59,10 @@ def thinned(path: Path, samples: int) -> dict[str, Path]:
     for (before, _), (name, step) in zip(STEPS.items(), list(STEPS.items())[1:], strict=False):
         found[name] = path.with_name(name)
         shutil.copyfile(found[before], found[name])
-        start, last, longest = time.process_time(), time.perf_counter(), 0.0
+        start = last = time.process_time()
+        longest = 0.0
         for _ in thin(found[name], step, 1 << 40):
-            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+            longest, last = max(longest, time.process_time() - last), time.process_time()
         took = 1000 * (time.process_time() - start) / samples
         print(f"to {name}: {took:.2f} ms of CPU for each second; the longest piece {1000 * longest:.0f} ms")
     for name, one in found.items():
