@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from kvmtop.recording.store import Folder, Store
 from kvmtop.recording.thinning import FILE as THINNING
 from kvmtop.recording.thinning import NotWorthIt, thin
 from kvmtop.recording.writer import Recorder
-from kvmtop.recording.writing import Limits
+from kvmtop.recording.writing import Limits, Writer
 from kvmtop.ui.replay_feed import ReplayFeed
 
 from ..support.fake import SECOND
@@ -360,8 +361,23 @@ def test_a_disk_that_is_too_full(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not any(steps(folder))  # not at once
     store._thinner._next = 0
     work(store)
-    assert any(steps(folder)) and "not thinned" not in dict(status.of(folder).lines)
+    lines = dict(status.of(folder).lines)
+    assert any(steps(folder)) and "not thinned" not in lines and lines["rate"].endswith("fit at least")
+    assert re.fullmatch(
+        r"after 1 d to a reading in 1 h \([0-9.]+kB a day\); after 3 d to a reading in 6 h", lines["thinned"]
+    )
     store.close()
+
+
+def test_how_much_fits() -> None:
+    """100 B/s for ten seconds, 10 B/s for ten more, then 1 B/s; as long as none is thinned to that, what is known."""
+
+    def fits(size: int, thinned: dict[float, float]) -> float:
+        writer = Writer(1, 0, None, size, ((10, 2), (20, 3)))
+        return status.Status(Path(), writer, 1, 0, 0, 0, 0, 100, thinned).fits(100, writer)
+
+    assert fits(500, {2: 10, 3: 1}) == 5 and fits(1050, {2: 10, 3: 1}) == 15 and fits(1300, {2: 10, 3: 1}) == 220
+    assert fits(1300, {2: 10}) == 40 and fits(1300, {}) == 13
 
 
 @pytest.mark.usefixtures("cheap")
