@@ -65,12 +65,17 @@ class Report:
 def report(store: Store, labels: Labels | None = None, limits: Limits = USUAL) -> Report:
     """Of all intervals that the store shows. Raises KvmtopError."""
     labels, pieces, stood = labels or Labels(), list[Piece](), dict[object, Stood]()
-    runs = store.runs()
+    runs, played = store.runs(), np.concatenate([[0], store.played])
     for first, end in runs:
         session = Session()
         session.last = before = store.before(first)
-        number = max(round(PIECES * (end - first) / len(store)), 1)
-        for at in np.unique(np.linspace(first, end, min(number, end - first) + 1).astype(int))[1:].tolist():
+        begin, span = int(played[first]), int(played[end] - played[first])
+        number = min(max(round(PIECES * span / max(int(played[-1]), 1)), 1), end - first)
+        # By time: intervals of a store that was thinned are longer the older they are.
+        marks = [begin + span * n // number for n in range(1, number + 1)]
+        ends = np.unique(first + np.searchsorted(played[first + 1 : end + 1], marks, "right"))
+        ends = np.arange(first + 1, end + 1) if number == end - first else ends
+        for at in ends[ends > first].tolist():
             interval = session.add(store.at(at - 1))
             piece = _piece(store.origin_of(at - 1), interval)
             rows = vcpu_rows(session, interval, trend=0)
