@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -77,12 +78,21 @@ class Trial:
 
 
 def diagnose(seconds: float, *options: str) -> tuple[dict[str, Any], int]:
-    """What `kvmtop diagnose` says, and its exit status. Raises TimeoutExpired, and AssertionError where it fails."""
-    argv = [sys.executable, "-m", "kvmtop", "diagnose", "--duration", f"{seconds:g}", "--json", *options]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + PATIENCE)
-    assert done.returncode in (NOTHING, SOMETHING), (done.returncode, done.stdout, done.stderr)
-    said: dict[str, Any] = json.loads(done.stdout)
-    return said, done.returncode
+    """What `kvmtop diagnose` says, and its exit status; of one that fails or hangs, that it names no cause, with its last
+    words."""
+    argv = [sys.executable, "-X", "faulthandler", "-m", "kvmtop", "diagnose", "--duration", f"{seconds:g}", "--json"]
+    kvmtop = subprocess.Popen(
+        [*argv, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        out, err = kvmtop.communicate(timeout=seconds + PATIENCE)
+    except subprocess.TimeoutExpired:
+        kvmtop.send_signal(signal.SIGABRT)  # it says where it is
+        out, err = kvmtop.communicate()
+    if kvmtop.returncode not in (NOTHING, SOMETHING):
+        return {"causes": [], "failed": err}, kvmtop.returncode
+    said: dict[str, Any] = json.loads(out)
+    return said, kvmtop.returncode
 
 
 def _trial(rule: str, what: str, also: Set[str], seconds: float, *options: str) -> Trial:
