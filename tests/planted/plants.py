@@ -31,15 +31,12 @@ Begin = Callable[[], contextlib.AbstractContextManager[object]]
 
 @dataclass(frozen=True)
 class Plant:
-    """A problem. rule: what must be found first, of SHOP; begin: may give options for kvmtop; also: what else is true of SHOP then; slow: it takes longer than
-    most to begin; cpus: of the host."""
+    """A problem. rule: what must be found first, of SHOP; begin: may give options for kvmtop; also: what else is true of SHOP then."""
 
     rule: str
     what: str
     begin: Begin
     also: Set[str] = frozenset()
-    slow: bool = False
-    cpus: int = 2
 
 
 def vmm(guest: str, *options: str, name: str = SHOP, before: Sequence[str] = (), module: str = "") -> Begin:
