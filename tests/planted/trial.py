@@ -40,15 +40,16 @@ class Trial:
 
     @property
     def rank(self) -> int | None:
-        """Of the right cause, 1 is the first."""
+        """Of the right cause, 1 is the first; what BATCH and SHOP do to each other holds for both."""
         if not self.rule:
             return None
-        ranks = (n for n, one in enumerate(self.causes, 1) if (one["rule"], one["vm"]) == (self.rule, self.vm))
-        return next(ranks, None)
+        claims = [(one["rule"], one["vm"]) for one in self.causes if (one["rule"], one["vm"]) != (self.rule, BATCH)]
+        right = self.rule, self.vm
+        return claims.index(right) + 1 if right in claims else None
 
     @property
     def others(self) -> list[str]:
-        """The other claims, marked where they are false; what BATCH and SHOP do to each other holds for both."""
+        """The other claims, marked where they are false."""
         found = []
         for one in self.causes:
             rule, vm = one["rule"], one["vm"]
@@ -67,8 +68,8 @@ class Trial:
 
     def row(self) -> str:
         """For the table."""
-        rank = self.rank
-        cost = self.causes[rank - 1]["cost"] if rank else None
+        rank, right = self.rank, (self.rule, self.vm)
+        cost = next((one["cost"] for one in self.causes if (one["rule"], one["vm"]) == right), None)
         found = ("yes" if rank else "NO") if self.rule else ""
         claims = ", ".join(self.others) + (f" (status {self.status})" if self.status not in (0, 3) else "")
         return (
