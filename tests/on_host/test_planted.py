@@ -8,7 +8,7 @@ import pytest
 from ..planted.plants import MAIL, PLANTS, Plant
 from ..planted.trial import planted
 
-SECONDS = 10.0
+SECONDS = 8.0
 LONG = ("quota", "wbinvd")  # by the counters alone
 SOME = [next(plant for plant in PLANTS if plant.rule == rule) for rule in ("rtc", "neighbour", *LONG)]
 
