@@ -2,7 +2,7 @@
 
     python -m tests.hosts.amd -- .venv/bin/python -m tests.planted [RULE ...]
 
-All of it takes half an hour. It ends with 1 if a right cause was not named first, or a wrong one was named at all.
+All of it takes an hour or more. It ends with 1 if a right cause was not named first, or a wrong one was named at all.
 """
 
 from __future__ import annotations
