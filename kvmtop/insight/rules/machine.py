@@ -102,7 +102,7 @@ DIRTY_LOG = Rule(
         host="virsh domjobinfo NAME: a migration or backup runs; it ends by itself, or virsh domjobabort",
         vm="virsh migrate --auto-converge or --postcopy, where it does not end",
     ),
-    more=frozenset({"fault"}),
+    needs=frozenset({"fault"}),  # on AMD, and on Intel without PML, nothing else tells of it
     explains=frozenset({"kvm"}),
     see="kvmtop --vm {vm} --event fault",
 )
