@@ -9,6 +9,7 @@ import pytest
 
 from kvmtop.recording import store_reader
 from kvmtop.recording.store_reader import Store
+from kvmtop.recording.thinning import thin
 from kvmtop.widgets.moment_field import MomentField
 from kvmtop.widgets.timeline import Timeline
 
@@ -33,6 +34,18 @@ async def test_it_begins_where_it_shall(folder: Path) -> None:
     async with driving(folder, 12) as d:
         await d.until(lambda: "07:00:13 CET" in d.text())
         assert d.shown() == 12 and d.feed.paused
+
+
+async def test_how_long_an_interval_of_a_thinned_store_is(tmp_path: Path) -> None:
+    write(tmp_path, Dated(), [40])
+    async with driving(tmp_path, 5) as d:
+        await d.until(lambda: "CET 0:00:06" in d.text())
+        assert "interval" not in d.text().splitlines()[0]
+    (path,) = tmp_path.glob("*.kvmtop")
+    for _ in thin(path, 10, 10**7):
+        pass
+    async with driving(tmp_path, 2) as d:
+        await d.until(lambda: "interval 10 s" in d.text().splitlines()[0])
 
 
 async def test_a_moment_is_asked_for(folder: Path) -> None:

@@ -357,7 +357,7 @@ async def test_its_keys_are_in_the_help_and_clash_with_none(file: Path) -> None:
         assert keys & own <= {"N"}  # by name; on a reason's page the one before
         own |= keys
     live = {key for b in KvmtopApp.BINDINGS if isinstance(b, Binding) for key in b.key.split(",")}
-    assert live - own == {"plus", "equals_sign", "minus"}
+    assert live - own == {"plus", "equals_sign", "minus", "D"}
     assert {b.action for b in Player.BINDINGS if isinstance(b, Binding) and "m" in b.key.split(",")} == {"mark"}
 
 
