@@ -1,5 +1,5 @@
-"""`kvmtop diagnose` on problems that are planted: of those in tests/planted the two that are found by what exits touch and
-by what the scheduler says, which takes most of its machinery. `python -m tests.planted` runs all of them."""
+"""`kvmtop diagnose` on some of the problems of tests/planted: found by what exits touch, by what the scheduler says, by the
+counters alone. `python -m tests.planted` runs all of them. Each takes two to three minutes on a busy machine."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ from ..planted.plants import MAIL, PLANTS, Plant
 from ..planted.trial import planted
 
 SECONDS = 8.0
-LONG = ("quota", "wbinvd")  # by the counters alone
-SOME = [next(plant for plant in PLANTS if plant.rule == rule) for rule in ("rtc", "neighbour", *LONG)]
+SOME = [next(plant for plant in PLANTS if plant.rule == rule) for rule in ("rtc", "neighbour", "quota", "wbinvd")]
+pytestmark = pytest.mark.long
 
 
-@pytest.mark.parametrize(
-    "plant",
-    [pytest.param(one, id=one.rule, marks=[pytest.mark.long] if one.rule in LONG else []) for one in SOME],
-)
+@pytest.mark.parametrize("plant", [pytest.param(one, id=one.rule) for one in SOME])
 def test_the_right_cause_is_named_first_and_no_other(plant: Plant) -> None:
     trial = planted(plant, SECONDS)
     print(trial.row(), *(cause["text"] for cause in trial.causes), sep="\n")
     assert trial.right, trial.said
 
 
-@pytest.mark.long
 def test_without_a_problem_none_is_named() -> None:
     trial = planted(SOME[0], SECONDS, nothing=True)
     print(trial.said)
