@@ -209,6 +209,23 @@ def test_a_paused_vm_is_one_sentence(run: Run) -> None:
         assert run.texts() == [f"db is paused, for {seconds}.00s: all of its vCPUs sleep in the VMM"]
 
 
+# ---- nothing seen
+
+
+def test_a_vm_of_which_nothing_was_seen(run: Run) -> None:
+    """As one that was paused before kvmtop started; a moment later it may just be starting."""
+    run.host.vms[300] = Vm(300, "shop", "qemu")
+    assert run.second() == []
+    (found,) = run.second()
+    assert found.name == "silent" and "no vCPU of shop has entered or left its guest" in found.text
+    assert found.since and found.since.longer
+    run.host.add(300, "shop")
+    run.host.exits(301, HLT, 1_000)
+    assert run.second() == []
+    run.host.vms[400] = Vm(400, "new", "qemu")  # it has come just now
+    assert run.second() == []
+
+
 # ---- throttled
 
 

@@ -12,6 +12,7 @@ RULES: tuple[Rule, ...] = (
     vms.STOPPED,
     vms.DEBUGGER,
     vms.PAUSED,
+    vms.SILENT,
     vms.STUCK,
     states.QUOTA,
     states.LOCK_HOLDER,
