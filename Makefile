@@ -5,7 +5,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 
 RUN_PACKAGES := python3-bpfcc python3-venv
-TEST_PACKAGES := tmux procps libcairo2 fonts-dejavu-core man-db
+TEST_PACKAGES := tmux procps strace libcairo2 fonts-dejavu-core man-db
 # The emulated hosts, and what is compared with kvmtop in them (linux-perf is Debian's name).
 HOST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-utils \
 	bochs bochs-term bochsbios vgabios grub-pc-bin grub-common xorriso mtools squashfs-tools linux-perf bpftrace prometheus debootstrap \

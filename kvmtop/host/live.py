@@ -27,7 +27,7 @@ from .prices import Measured, Prices
 from .quota import Quotas
 from .scheduler import Scheduler
 from .sleepers import sleepers
-from .standstill import CLOSED, PAUSED, STOPPED, Standstill
+from .standstill import CLOSED, PAUSED, STOPPED, TRACED, Standstill
 from .stretches import Stretches
 
 SPARE_THREADS = 192  # room for VMs that start later, and a quarter of those that run
@@ -197,7 +197,8 @@ class Live:
             if state == CLOSED:
                 vms[pid] = self._watch.closed(pid)
             else:
-                vms[pid] = replace(vms[pid], stopped=state == STOPPED, paused=state == PAUSED)
+                stopped, traced = state in (STOPPED, TRACED), state == TRACED
+                vms[pid] = replace(vms[pid], stopped=stopped, traced=traced, paused=state == PAUSED)
         for pid, quota in self._quotas.update(snapshot).items():
             if pid in vms:
                 vms[pid] = replace(vms[pid], quota=str(quota))

@@ -15,6 +15,7 @@ from ..model.scheduling import Placement
 from . import processes
 
 CPUS = Path("/sys/devices/system/cpu")
+NODES = Path("/sys/devices/system/node")
 MOST_LETTERS = 4096  # of a list of CPUs
 MOST_CPUS = 1 << 16
 MOST_BYTES = 1 << 24  # of numa_maps: a line for each of a process's mappings, of which it may have 65,530
@@ -50,6 +51,12 @@ class Placements:
             siblings = cpus(_text(CPUS / f"cpu{cpu}/topology/thread_siblings_list")) - {cpu}
             self._cpus[cpu] = tuple(sorted(siblings)), _node(cpu)
         return self._cpus[cpu]
+
+
+@lru_cache(1)
+def several_nodes() -> bool:
+    """Whether this host has more than one NUMA node with memory."""
+    return len(cpus(_text(NODES / "has_memory"))) > 1
 
 
 @lru_cache(256)

@@ -130,6 +130,11 @@ def threads(pid: int) -> list[int]:
         return []
 
 
+def is_traced(tid: int) -> bool:
+    """Whether a debugger has stopped a thread."""
+    return of_thread(tid, "stat").rpartition(b") ")[2][:1] == b"t"
+
+
 def is_stopped(tid: int) -> bool:
     """Whether a thread is stopped by a signal, or by a debugger."""
     return of_thread(tid, "stat").rpartition(b") ")[2][:1] in (b"T", b"t")  # its name may have a bracket, too

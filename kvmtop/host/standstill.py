@@ -17,7 +17,7 @@ from ..model.snapshot import Snapshot
 from ..model.vocabulary import OUTSIDE, STATES, SVM, VMX
 from . import processes
 
-STOPPED, PAUSED, CLOSED = "stopped", "paused", "closed"
+STOPPED, TRACED, PAUSED, CLOSED = "stopped", "traced", "paused", "closed"
 EVERY = 3_000_000_000  # ns after which a VM is looked at again though nothing has changed
 LEAST = 1_000_000_000  # ns that all of its vCPUs have slept
 GUEST, IDLE, BLOCKED = (STATES.index(state) for state in ("guest", "idle", "blocked"))
@@ -45,7 +45,7 @@ class Standstill:
         self._looks: dict[int, _Look] = {}
 
     def update(self, snapshot: Snapshot, pids: Collection[int]) -> dict[int, str]:
-        """STOPPED, PAUSED or CLOSED for those of these VMs that are so; the others are not, or nobody knows.
+        """STOPPED (TRACED: by a debugger), PAUSED or CLOSED for those of these VMs that are so, as far as is known.
 
         Paused: no vCPU has exited since the last reading, each has slept outside KVM_RUN for a second, and one at least
         had left the guest for nothing that a VMM must answer. It is so until a vCPU runs: to be woken for a moment, as
@@ -84,7 +84,7 @@ def _look(pid: int, threads: Array | None, last: _Look | None, now: int, key: by
     if threads is not None:
         tids = processes.threads(pid)
         if tids and all(map(processes.is_stopped, tids)):
-            state = STOPPED
+            state = TRACED if any(map(processes.is_traced, tids)) else STOPPED
         elif len(threads):
             was = bool(last and last.state == PAUSED)
             if (was or _taken_out(threads).any()) and _outside(unpack(threads["id"])[1].tolist(), was):

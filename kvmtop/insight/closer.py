@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..host.placement import several_nodes
 from ..model.reasons import APIC, HLT, IO
 from ..model.vocabulary import SVM, VMX, DetailRequest, Key
 from .accesses import POLLING
@@ -29,6 +30,7 @@ EXITS_OF = {
 }
 PART = 0.5  # of a limit, from which a look is worthwhile: what is looked at closer may turn out to be more
 TIMER = 80.0  # exits a second that may be a timer's, from which they are looked at whatever they cost
+FAR = 0.5  # of a vCPU's time in its guest, from which it matters on which node its memory is
 HELD = 0.1  # of a vCPU's time that it waits for a CPU, or sleeps
 
 
@@ -60,6 +62,8 @@ def looks(view: View) -> list[Look]:
         free = 1 - shares.get("wait", 0.0) - shares.get("throttled", 0.0)
         if shares.get("guest", 0.0) >= IN_GUEST * free > 0:
             spinning.add(pid)
+        if shares.get("guest", 0.0) >= FAR and several_nodes():
+            held.add(pid)
         if max(shares.get(state, 0.0) for state in ("wait", "blocked")) >= HELD:
             held.add(pid)
         if shares.get("kernel", 0.0) >= PART * view.limits.kernel or shares.get("blocked", 0.0) >= HELD:

@@ -139,15 +139,14 @@ def _seconds(recording: Store, begin: float, end: float, text: str) -> tuple[int
 
 def _between(recording: Store, first: int, last: int, of_vms: Keeps | None) -> tuple[float, Reasons]:
     """The length in seconds and the reasons of intervals first to last - 1, of several runs together."""
-    parts = [diff(recording.before(one), recording.at(end - 1)) for one, end in recording.runs(first, last)]
-    seconds = sum(part.seconds for part in parts)
-    found: dict[Hashable, Reason] = {}
-    for part in parts:
+    seconds, found = 0.0, dict[Hashable, Reason]()
+    for part in (diff(*piece) for piece in recording.parts(first, last)):
+        seconds += part.seconds
         rows = _by_vm(part, of_vms) if of_vms else ((reason.key, reason) for reason in by_reason(part))
         for key, reason in rows:
             known = found.get(key)
-            found[key] = replace(_sum(known, reason) if known else reason, seconds=seconds)
-    return seconds, found
+            found[key] = _sum(known, reason) if known else reason
+    return seconds, {key: replace(reason, seconds=seconds) for key, reason in found.items()}
 
 
 def _by_vm(interval: Interval, keeps: Keeps) -> Iterator[tuple[str, Reason]]:

@@ -26,6 +26,7 @@ from .vcpus import VcpuRow, vcpu_rows
 COUNTERS = Look("the counters", frozenset(), DetailRequest(), frozenset())
 FIRST = 0.25  # of the time, for nothing but the counters
 LEAST = 3.0  # seconds that each closer look takes: probes are attached and detached between two readings
+PATIENCE = 10  # readings after which a look is not waited for any more
 TOLERANCE = 0.05  # seconds that a reading may be early
 MOST_VMS = 64  # of which causes are looked for, those with the most time outside the guest first
 
@@ -37,6 +38,7 @@ class Stage:
     look: Look
     first: Snapshot | None = None
     last: Snapshot | None = None
+    asked: int = 0  # readings that do not show it yet
 
     @property
     def seconds(self) -> float:
@@ -111,6 +113,9 @@ class Doctor:
         stage = self._stages[-1]
         if stage.first is None:
             stage.first = snapshot if _shows(snapshot, stage.look) else None
+            stage.asked += 1
+            if stage.first is None and stage.asked > PATIENCE:
+                self.skip("it did not come")
             return
         stage.last = snapshot
         if stage.seconds >= self._share() - TOLERANCE:

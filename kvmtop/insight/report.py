@@ -12,6 +12,7 @@ from ..model.interval import Interval, diff
 from ..model.provenance import Origin
 from ..model.session import Line, Session
 from ..model.vocabulary import STATES
+from ..recording import sums
 from ..recording.store_reader import Store
 from ..reference.labels import Labels
 from .caveats import caveats
@@ -65,12 +66,17 @@ class Report:
 def report(store: Store, labels: Labels | None = None, limits: Limits = USUAL) -> Report:
     """Of all intervals that the store shows. Raises KvmtopError."""
     labels, pieces, stood = labels or Labels(), list[Piece](), dict[object, Stood]()
-    runs = store.runs()
+    runs, played = store.runs(), np.concatenate([[0], store.played])
     for first, end in runs:
         session = Session()
         session.last = before = store.before(first)
-        number = max(round(PIECES * (end - first) / len(store)), 1)
-        for at in np.unique(np.linspace(first, end, min(number, end - first) + 1).astype(int))[1:].tolist():
+        begin, span = int(played[first]), int(played[end] - played[first])
+        number = min(max(round(PIECES * span / max(int(played[-1]), 1)), 1), end - first)
+        # By time: intervals of a store that was thinned are longer the older they are.
+        marks = [begin + span * n // number for n in range(1, number + 1)]
+        ends = np.unique(first + np.searchsorted(played[first + 1 : end + 1], marks, "right"))
+        ends = np.arange(first + 1, end + 1) if number == end - first else ends
+        for at in ends[ends > first].tolist():
             interval = session.add(store.at(at - 1))
             piece = _piece(store.origin_of(at - 1), interval)
             rows = vcpu_rows(session, interval, trend=0)
@@ -80,7 +86,7 @@ def report(store: Store, labels: Labels | None = None, limits: Limits = USUAL) -
                 stood[finding.key] = Stood(finding, began, piece.wall, earlier.pieces + 1 if earlier else 1)
             pieces.append(piece)
     last, newest = diff(before, store.at(len(store) - 1)), Session()
-    whole = last if len(runs) == 1 else diff(None, store.sum())
+    whole = last if len(runs) == 1 and not sums.missing(before, last.after) else diff(None, store.sum())
     lines = Session().since(whole.before).lines(whole)
     return Report(
         origin=store.origin_of(len(store) - 1),
@@ -115,11 +121,8 @@ def _unknown(store: Store, last: Interval) -> Iterator[str]:
         yield f"Counting began anew{f': {gap}' if (gap := store.gap(first)) else ''}."
     if len(runs) > 1:
         yield "VMs and vCPUs are those of the last run."
-    if before and (ended := after.ended_threads - before.ended_threads):
-        yield (
-            f"{ended} vCPU thread{'s' * (ended != 1)} that ended meanwhile: their exits are in the pieces, but not in"
-            " the tables of the whole."
-        )
+    if ended := sums.missing(before, after):
+        yield f"{ended} vCPU thread{'s' * (ended != 1)} that ended meanwhile are not among the VMs and vCPUs."
     if words := caveats(after):
         yield f"Not counted or not paired, {words}."
     if store.trouble:

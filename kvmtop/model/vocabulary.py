@@ -100,8 +100,8 @@ class Vm:
     """A process with vCPU threads. Its names are untrusted but hold no control characters.
 
     aliases: what else its owners may call it, such as Proxmox's VMID or its UUID. ended: its process has, or has closed
-    the VM. stopped: all of its threads are, by a signal or a debugger. paused: its VMM keeps all of its vCPUs out of
-    KVM_RUN, and had at least one leave that needed nothing. Both false where that is not known.
+    the VM. stopped: all of its threads are, by a signal, or by a debugger (traced). paused: its VMM keeps all of its
+    vCPUs out of KVM_RUN, and had at least one leave that needed nothing. All false where that is not known.
     quota: while its cgroup's CPU quota holds it back, "group: quota of period".
     """
 
@@ -112,6 +112,7 @@ class Vm:
     aliases: tuple[str, ...] = ()
     stopped: bool = False
     paused: bool = False
+    traced: bool = False
     quota: str = ""
 
 

@@ -110,6 +110,7 @@ def encode(now: Snapshot | Counters, layout: Layout, before: Snapshot | Counters
     if max(len(now.threads), len(now.others)) > MOST_THREADS or len(now.cells) > MOST_CELLS:
         raise BadFrame("too many vCPUs for a recording")
     _check_reasons(now.threads, now.cells)
+    now, before = (one.whole() if isinstance(one, Counters) else one for one in (now, before))
     out, new_tables, old_tables = _Writer(), _tables(now), _tables(before)
     for kind, names in layout.tables.items():
         (ids, rows), (old_ids, old) = new_tables[kind], old_tables[kind]

@@ -8,8 +8,8 @@ The file is a SQLite database; `sqlite3 FILE` shows it:
     reasons  isa (1 VMX, 2 SVM), code, the kernel's name for it
     flags    VMX's flag bits, by the kernel's names
     vms      a row for each change: from this sample on, the VM of this pid has this name and state: running,
-             stopped, paused (or both, with a space between), ended, gone; before it, rows of other states, skipped
-             by readers that do not know them: alias for each further name
+             stopped, paused, traced (or some, with spaces between), ended, gone; before it, rows of other states,
+             skipped by readers that do not know them: alias for each further name
     vcpus    from this sample on there is this thread: its id in the frames, pid, tid, vCPU
     samples  a row a Snapshot: time_ns, and what could not be counted; final is the one after the last interval
     exits    by sample and reason: exits that ended since the sample before, and ns that they lasted
@@ -62,7 +62,7 @@ CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
 SCHEMA = SCHEMA2 + SEEN
 THINNED = "CREATE TABLE thinned (step_ns INTEGER NOT NULL, samples INTEGER NOT NULL) STRICT;\n"
 ALIAS, QUOTA = "alias", "quota"
-STANDING = {"running", "stopped", "paused", "ended", "gone"}
+STANDING = {"running", "stopped", "paused", "traced", "ended", "gone"}
 STEPS = (1, 4, 16, 64, 256)  # samples that a frame is packed against: see base()
 GROUP = 512  # samples; the first of each stands for itself
 # Columns of samples and what a Snapshot calls them.

@@ -99,6 +99,8 @@ class Recording:
             with self._lock:
                 yield
         except (sqlite3.Error, BadFrame, OverflowError, MemoryError, UnicodeError) as error:
+            if isinstance(error, sqlite3.DatabaseError) and (why := _unreadable(self.path)):
+                raise KvmtopError(f"cannot read {self.path}: {why}", 2) from None
             raise KvmtopError(f"{self.path} is damaged, or no recording: {clean(words(error))}", 2) from None
         except OSError as error:
             raise KvmtopError(f"cannot read {self.path}: {words(error)}", 2) from None
@@ -253,7 +255,7 @@ class Recording:
                     facts.setdefault((state, pid), []).append(name)
                 continue
             aliases, quotas = (tuple(filter(None, facts.pop((of, pid), []))) for of in (ALIAS, QUOTA))
-            standing = {word: word in now for word in ("ended", "stopped", "paused")}
+            standing = {word: word in now for word in ("ended", "stopped", "paused", "traced")}
             quota, aliases = "".join(quotas[:1]), aliases[:MOST_ALIASES]
             vm = Vm(pid, name or f"pid {pid}", clean(comm), aliases=aliases, quota=quota, **standing)
             self._changes.append((sample, vm, there))
@@ -407,6 +409,17 @@ class Recording:
         if not self._pids and not self._selection.patterns:
             return snapshot
         return only(snapshot, {pid for pid, vm in snapshot.vms.items() if self._sees(vm)})
+
+
+def _unreadable(path: Path) -> str:
+    """Why its bytes cannot be had: SQLite takes a disk that fails (EIO) for a file that is damaged."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            for at in range(0, os.path.getsize(path), 1 << 20):
+                os.pread(file.fileno(), 1 << 20, at)
+    except OSError as error:
+        return words(error)
+    return ""
 
 
 def _columns(counters: codec.Counters) -> dict[str, Any]:

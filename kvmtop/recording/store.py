@@ -189,7 +189,7 @@ class Store(Wrapper):
     def _fail(self, error: Exception) -> None:
         self._end()
         if not self._failed:
-            self._failed = words(error)
+            self._failed = words(error).removeprefix(f"cannot record to {self._folder.path}/")
             where = self._folder.path
             tell(f"recording to {where} pauses ({self._failed}): what is there stays, and it goes on when it can")
         self._missed += 1

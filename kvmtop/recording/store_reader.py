@@ -29,7 +29,7 @@ from . import moment, segment
 from .clock import Clock, ahead
 from .reader import Empty, Recording
 from .segment import Segment
-from .sums import Piece, total
+from .sums import Piece, missing, total
 
 MOST_OPEN = 3  # files, each with some unpacked Snapshots
 MOST_SEGMENTS = 20_000
@@ -435,7 +435,21 @@ class Store:
 
     def sum(self) -> Snapshot:
         """What was counted in all intervals, by reason alone: a final reading, after the last one, is not in it."""
-        return total([(self.before(first), self.at(end - 1)) for first, end in self.runs()], of_all=not self._chosen)
+        if self._chosen:  # what is gone is not in what threads that ended long ago have left
+            return total(list(self.parts()), of_all=False)
+        return total([(self.before(first), self.at(end - 1)) for first, end in self.runs()])
+
+    def parts(self, first: int = 0, end: int | None = None) -> Iterator[Piece]:
+        """Intervals first to end - 1, in a few pieces, in none of which a thread ended and was forgotten."""
+        todo = self.runs(first, end)[::-1]
+        while todo:
+            begin, last = todo.pop()
+            piece = self.before(begin), self.at(last - 1)
+            if last - begin > 1 and missing(*piece):
+                middle = (begin + last) // 2
+                todo += [(middle, last), (begin, middle)]
+            else:
+                yield piece
 
     def slowest(self, most: int) -> list[tuple[int, Array]]:
         """Slow exits that were recorded, the longest first, each with the interval in which it ended: a row of SLOW."""

@@ -50,6 +50,14 @@ def total(pieces: Sequence[Piece], of_all: bool = True) -> Snapshot:
     )
 
 
+def missing(before: Snapshot | None, after: Snapshot) -> int:
+    """How many threads that ended between two Snapshots have no row in the later: collector.py keeps the last 256."""
+    ended = after.ended_threads - (before.ended_threads if before else 0)
+    there = int((after.threads["end_ns"] > np.uint64(before.time_ns if before else 0)).sum())
+    gone = 0 if before is None else int((find(after.thread_ids, before.thread_ids) < 0).sum())
+    return max(ended - there, gone)
+
+
 _COUNTED = tuple(SCALARS.values())
 
 

@@ -46,7 +46,7 @@ class Thinner:
         self._stages, self._most, self._tell = stages, most, tell
         self._old: Old | None = None  # that is being thinned, to
         self._step = 0.0
-        self._job: Generator[None] | None = None
+        self._job: Generator[bool] | None = None
         self._seen: tuple[int, Path | None] = (0, None)  # how many there were, and the newest, when none was to be done
         self._credit, self._last = 0.0, time.monotonic()  # s that may be worked
         self._next = 0.0  # not before
@@ -59,9 +59,10 @@ class Thinner:
         while self._credit > 0 and (start := time.monotonic()) >= self._next:
             if not (self._job or self._begin(segments)):
                 return
-            if self._job:
-                self._go_on(self._job)
+            waits = self._go_on(self._job) if self._job else False
             self._credit -= time.monotonic() - start
+            if waits:
+                return
 
     def stop(self, path: Path | None = None) -> None:
         """Leave what is being done, if it is about this segment (None: about any); it is what it was."""
@@ -87,10 +88,11 @@ class Thinner:
         self._seen = seen
         return False
 
-    def _go_on(self, job: Generator[None]) -> None:
+    def _go_on(self, job: Generator[bool]) -> bool:
+        """Whether there is nothing to do but to wait."""
         assert self._old
         try:
-            next(job)
+            return next(job)
         except StopIteration:
             self._old.size, self._old.step = taken(self._old.path), self._step
             self._tell("")
@@ -99,9 +101,8 @@ class Thinner:
         except (sqlite3.Error, OSError) as error:
             self._tell(f"cannot thin {self._old.path.name} ({words(error)}): it stays as it is, and is tried again")
             self._next = time.monotonic() + PAUSE
-        else:
-            return
         self._end()
+        return False
 
     def _end(self) -> None:
         job, self._job, self._old = self._job, None, None

@@ -21,6 +21,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,6 @@ from .segments import taken
 from .writer import PAGE, make
 
 FILE = ".thinning"  # in the directory of the segments: readers look for names that end in .kvmtop
-SYNCED = 1 << 20  # bytes that are written before the disk is waited for: at the end it would be all at once
 _AS_IT_IS = ("columns", "runs", "reasons", "flags", "texts", "host", "bases")
 
 
@@ -74,15 +74,18 @@ class _Whole(Recording):
         return bytes(rows[0][0])
 
 
-def thin(path: Path, step: float, most: int) -> Generator[None]:
+def thin(path: Path, step: float, most: int) -> Generator[bool]:
     """Leave the samples of a segment that are `step` seconds apart, a piece at a time; most: bytes of the new file.
 
+    It yields whether there is nothing to do at present but to wait for the disk.
     Raises NotWorthIt, KvmtopError, sqlite3.Error, OSError and BadFrame; then the segment is what it was.
     """
     recording, new = _Whole(path), path.with_name(FILE)
     try:
         with _Made(new, path, most) as made:
-            yield from _thinned(recording, made, round(step * 1e9))
+            for _ in _thinned(recording, made, round(step * 1e9)):
+                yield False
+        yield from made.synced()
         made.take_its_place()
     except sqlite3.OperationalError as error:
         free = os.statvfs(path.parent)
@@ -110,7 +113,7 @@ def _thinned(recording: _Whole, made: _Made, step_ns: int) -> Iterator[None]:
     for n, sample in enumerate(kept):
         while (counters := frames.unpack(sample)) is None:
             yield
-        against = base(n)
+        counters, against = counters.whole(), base(n)
         frame = codec.encode(counters, recording.layout, codec.NOTHING if against is None else bases[against])
         bases = {m: bases.get(m, counters) for m in _chain(n)}
         made.add(n, kept[n - 1] + 1 if n else 0, sample, frame)
@@ -177,7 +180,6 @@ class _Made:
 
     def __init__(self, new: Path, old: Path, most: int) -> None:
         self._new, self._old, self._most = new, old, most
-        self._unsynced = 0
 
     def __enter__(self) -> _Made:
         self._was = os.lstat(self._old)
@@ -228,9 +230,6 @@ class _Made:
         rows = self._from(f"SELECT * FROM slow WHERE {span} ORDER BY rowid")
         self._copy("slow", ((n, *row[1:]) for row in rows))
         put("COMMIT")
-        self._unsynced += len(frame)
-        if self._unsynced > SYNCED:
-            self._sync()
         if taken(self._new) > self._most:
             raise NotWorthIt
 
@@ -238,21 +237,24 @@ class _Made:
         if found := list(rows):
             self._database.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(found[0]))})", found)
 
-    def _sync(self) -> None:
-        fd = os.open(self._new, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        self._unsynced = 0
+    def synced(self) -> Iterator[bool]:
+        """Until it is on the disk, for which a thread waits: that may take longer than there is between readings."""
+        os.utime(self._new, ns=(self._was.st_atime_ns, self._was.st_mtime_ns))
+        with ThreadPoolExecutor(1, "thinning") as waiting:
+            done = waiting.submit(_sync, self._new)
+            while not done.done():
+                yield True
+            done.result()
 
     def take_its_place(self) -> None:
-        """It is whole: it is the segment from now on, as old as that was."""
-        os.utime(self._new, ns=(self._was.st_atime_ns, self._was.st_mtime_ns))
-        self._sync()
+        """It is whole, and as old as the segment, which it is from now on. Whether that is on the disk does not matter:
+        after a power cut, one of the two is there."""
         os.rename(self._new, self._old)
-        folder = os.open(self._old.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

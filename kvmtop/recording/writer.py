@@ -267,7 +267,7 @@ class Recorder(Wrapper):
 
 
 def _standing(vm: Vm) -> str:
-    return " ".join(word for word in ("stopped", "paused") if getattr(vm, word)) or "running"
+    return " ".join(word for word in ("stopped", "paused", "traced") if getattr(vm, word)) or "running"
 
 
 def make(path: Path, mode: int) -> None:

@@ -374,8 +374,8 @@ _WORDS = (
     Word(
         "quota",
         "word",
-        "cpu.max of the VM's cgroup, or of one above it: so much CPU time in each period, for all threads in it. The"
-        " vCPUs that it holds back are throttled.",
+        "What cpu.max of the VM's cgroup, or of one above it, allows: so much CPU time in each period, for all threads"
+        " in it. The vCPUs that it holds back are throttled.",
         also=("cpu.max",),
         see=("throttled",),
     ),

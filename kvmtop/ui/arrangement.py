@@ -23,7 +23,6 @@ from .viewpoint import Viewpoint
 MOST = 3  # sentences on the screen
 STEPS = {
     "%": (0, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 35, 40, 50, 60, 70, 80, 90, 100),
-    "×": (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 50, 100, 1000),
 }
 WORDS = {
     "reasons": ("Reasons", "the exit reasons; they stay"),

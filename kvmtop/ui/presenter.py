@@ -60,6 +60,7 @@ from .glance import Glance
 from .keys import MEMORY, SCHEDULER
 from .viewpoint import Viewpoint
 
+LONG = 5.0  # s: of an interval that is said to be so, where a recording was thinned
 _LEVELS = "what they touched, and from where, is of this guest's exits and of its guest's"
 
 
@@ -126,6 +127,8 @@ class Presenter:
         found += [("", doing)] if doing else []
         found += [("", f"/{text}") for text in at.filters.values() if text]
         found += [("PAUSED", "")] if self._feed.paused else []
+        if interval and self._feed.goes_back and not totals and interval.seconds >= LONG:
+            found.append((f"interval {units.age(round(interval.seconds))}", ""))
         if interval:
             found.append((units.clock(interval.after.time_ns - interval.after.start_ns), ""))
         if interval and (own := interval.after.price):  # last: what is left of it gives way first

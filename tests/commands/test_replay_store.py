@@ -15,13 +15,13 @@ from kvmtop.model.snapshot import Snapshot
 from kvmtop.output import summary
 
 from ..support.program import sentence
-from ..support.stores import BEGAN, Dated, berlin, write  # noqa: F401
+from ..support.stores import BEGAN, Dated, berlin, broken_off, write  # noqa: F401
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Snapshot], list[Snapshot]]:
     folder = tmp_path_factory.mktemp("store")
-    return folder, write(folder, Dated(), [20, 10]), write(folder, Dated(BEGAN + 100, started=50, seed=2), [10])
+    return folder, *broken_off(folder)
 
 
 def lines(capsys: pytest.CaptureFixture[str], *argv: str) -> list[dict[str, Any]]:

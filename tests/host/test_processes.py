@@ -134,6 +134,7 @@ def test_is_stopped(proc: Proc) -> None:
     for tid, state in ((7, "T"), (8, "t"), (9, "S"), (10, "R"), (11, "Z")):
         proc.thread(7, tid, state=state)
     assert [processes.is_stopped(tid) for tid in (7, 8, 9, 10, 11, 12)] == [True, True, False, False, False, False]
+    assert [processes.is_traced(tid) for tid in (7, 8, 9, 10, 11, 12)] == [False, True, False, False, False, False]
 
 
 @pytest.mark.parametrize(

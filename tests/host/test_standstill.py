@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvmtop.host import processes
-from kvmtop.host.standstill import CLOSED, EVERY, PAUSED, STOPPED, Standstill
+from kvmtop.host.standstill import CLOSED, EVERY, PAUSED, STOPPED, TRACED, Standstill
 from kvmtop.model.vocabulary import SVM, VMX
 
 from ..support.fake import SECOND, Host
@@ -174,9 +174,11 @@ def test_stopped(vm: Vm) -> None:
     vm.threads(RUN, "T")
     vm.read()
     assert vm.read() == ""  # its first thread is not
-    vm.proc.thread(4000, 4000, POLL, state="t")
+    vm.proc.thread(4000, 4000, POLL, state="T")
     assert vm.read(EVERY / SECOND) == STOPPED
     assert vm.read() == STOPPED
+    vm.proc.thread(4000, 4000, POLL, state="t")  # gdb has come
+    assert vm.read(EVERY / SECOND) == TRACED
     vm.both("guest")
     assert vm.read() == ""
 

@@ -116,11 +116,17 @@ def test_exits_by_their_reasons_where_nobody_looks() -> None:
 def test_a_finding_from_a_hundred_a_second_and_a_tenth_on(run: Run) -> None:
     run.host.look(LOOK)
     run.session.add(run.host.read())
-    for times, others, there in ((99, 0, False), (100, 900, True), (100, 901, False), (4100, 1200, True)):
+    for times, others, ns, there in (
+        (99, 0, 600_000, False),
+        (100, 900, 600_000, True),
+        (100, 901, 600_000, False),
+        (4100, 1200, 12_000, False),  # 4.9 % of a vCPU's time
+        (4100, 1200, 13_000, True),
+    ):
         for tid in (101, 201):
-            run.host.exits(tid, MSR, *[2_000] * times)
+            run.host.exits(tid, MSR, *[ns] * times)
             run.host.exits(tid, CPUID, *[2_000] * others)
-            run.host.touch(tid, "apic", EOI, 1, *[2_000] * times)
+            run.host.touch(tid, "apic", EOI, 1, *[ns] * times)
         found = run.second()
         assert len(found) == there, (times, others)
     assert found[0].text == (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
+from collections.abc import Hashable
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +14,21 @@ import pytest
 from kvmtop import cli
 from kvmtop.errors import KvmtopError
 from kvmtop.insight.compare import Change, RecordingSpan, changes, growth, spread
+from kvmtop.insight.report import report
 from kvmtop.model.exit_stats import by_reason
 from kvmtop.model.interval import diff
+from kvmtop.model.keys import unpack
 from kvmtop.model.selection import Selection
 from kvmtop.model.snapshot import Snapshot
+from kvmtop.recording.reader import Recording
+from kvmtop.recording.store_reader import Store
 from kvmtop.recording.thinning import thin
 from kvmtop.recording.writer import Recorder
 from kvmtop.tables.compare import BY_KEY, LOGGED, text
 from kvmtop.tables.text import lines
 
 from ..support.fake import Busy
+from ..support.intervals import Forgetful
 from ..support.pair import IO, MSR, record
 from ..support.recordings import record as recorded
 from ..support.stores import BEGAN, Dated, write
@@ -190,6 +197,32 @@ def test_by_vm_all_exits_of_each_but_halts(tmp_path: Path, capsys: pytest.Captur
     assert cli.main(["compare", "--batch", "--by", "vm", f"{file}@0..10", f"{file}@10..20"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^VM  ", out, re.MULTILINE) and re.search(r"^web01  ", out, re.MULTILINE) and "REASON" not in out
+
+
+@pytest.mark.parametrize("vms", [(), ("job*",)])
+def test_exits_of_what_came_and_went_count_in_any_stretch(tmp_path: Path, vms: tuple[str, ...]) -> None:
+    file, selection = tmp_path / "run", Selection.of(vms)
+    recorder = Recorder(Forgetful(), file)
+    for _ in range(40):
+        recorder.read()
+    recorder.close()
+    snapshots = list(Recording(file, selection=selection))
+    for first, end in ((0, 40), (3, 30), (9, 24)):
+        reasons, by_vm = Counter[Hashable](), Counter[Hashable]()
+        for n, after in enumerate(snapshots[first:end], first):
+            interval = diff(snapshots[n - 1] if n else None, after)
+            reasons.update({one.key: one.count for one in by_reason(interval)})
+            for pid, vm in interval.after.vms.items():
+                mine = by_reason(interval, unpack(after.threads["id"])[0] == pid)
+                by_vm[vm.name] += sum(one.count for one in mine if one.name != "hlt")
+        text = f"{file}@{first}..{end}"
+        span = RecordingSpan.read(text, selection)
+        assert {key: one.count for key, one in span.reasons.items()} == +reasons and span.seconds == end - first
+        span = RecordingSpan.read(text, selection, of_vms=lambda reason: True)
+        assert {key: one.count for key, one in span.reasons.items() if one.count} == +by_vm and len(by_vm) > 2
+        store = Store(file, selection=selection)
+        told = report(store.between(store.first + first, store.first + end))
+        assert told.intervals == end - first and told.whole.rows["count"].sum() == reasons.total()
 
 
 def halves_by_vm(file: Path) -> list[Change]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from kvmtop.insight.diagnosis import Diagnosis, Doctor
 from kvmtop.insight.finding import Limits
 from kvmtop.insight.rules import BY_NAME, RULES
-from kvmtop.model.vocabulary import DetailRequest, Vm
+from kvmtop.model.vocabulary import LOGGED, PRESENT, WRITE, DetailRequest, Vm
 from kvmtop.output.diagnosis import as_json, lines
 from kvmtop.reference.labels import Labels
 
@@ -18,7 +20,7 @@ from ..support.exported import VALIDATOR
 from ..support.fake import SECOND, Host
 
 MS = 1_000_000
-CPUID, HLT, IO, MSR = 0x72, 0x78, 0x7B, 0x7C
+CPUID, HLT, IO, MSR, NPF = 0x72, 0x78, 0x7B, 0x7C, 0x400
 PM_TIMER = 0x608
 Plant = Callable[[Host], None]
 
@@ -34,6 +36,13 @@ def cpuid(host: Host) -> None:
     host.exits(101, CPUID, *[10_000] * 9_000)
     if host.wish and "rip" in host.wish.kinds:
         host.touch(101, "rip", 0x401136, 0, *[10_000] * 9_000)
+
+
+def dirty_log(host: Host) -> None:
+    """KVM logs what web writes: nothing but what it touches tells of that."""
+    host.exits(101, NPF, *[40_000] * 4_000)
+    if host.wish and "fault" in host.wish.kinds:
+        host.touch(101, "fault", 0x10000, WRITE | PRESENT | LOGGED, *[40_000] * 4_000)
 
 
 def healthy(host: Host) -> None:
@@ -83,6 +92,11 @@ def test_a_clock_that_leaves_the_guest_is_found_by_looking_at_ports() -> None:
     assert "kvmtop --vm web --event io" in text and "clocksource" in text
     assert all(len(line) <= 80 for line in lines(found, 80))
     assert "of other VMs, vCPU 0 of mail is most in that state (user): 0.0%" in " ".join(text.split())
+
+
+def test_dirty_logging_is_found_by_looking_at_faults() -> None:
+    found, _ = diagnosed(dirty_log)
+    assert [cause.rule.name for cause in found.causes] == ["dirty-log"]
 
 
 def test_which_code_executes_cpuid() -> None:
@@ -159,3 +173,9 @@ def test_each_rule_says_all_that_a_rule_says(rule: object) -> None:
 
 def test_names_are_of_one_rule_each() -> None:
     assert len(BY_NAME) == len(RULES)
+
+
+def test_the_documents_have_each_rule_once() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "diagnosis.md").read_text().partition("## The rules")[2]
+    named = re.findall(r"`([a-z][a-z-]+)`", text.partition("- **")[2].partition("\n\n")[0])
+    assert sorted(named) == sorted(BY_NAME)

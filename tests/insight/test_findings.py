@@ -170,12 +170,21 @@ def test_a_stopped_vmm_is_stopped_and_no_device_is_busy(run: Run) -> None:
         (found,) = run.second()
         assert (found.text, found.rule) == (
             f"db is stopped by a signal, for {seconds}.00s",
-            "/proc says of all of its threads that they are stopped",
+            "/proc says of all of its threads that they are stopped, and of none that it is traced",
         )
     run.host.vms[200] = replace(run.host.vms[200], stopped=False)
     for tid in (201, 202):
         run.host.enter(tid)
     assert run.texts() == []
+
+
+def test_a_debugger_is_told_from_a_signal(run: Run) -> None:
+    for tid in (201, 202):
+        run.host.leave(tid, IO)
+        run.host.turn(tid, "blocked")
+    run.host.vms[200] = replace(run.host.vms[200], stopped=True, traced=True)
+    (found,) = run.second()
+    assert (found.name, found.text) == ("debugger", "db is stopped by a debugger, for 1.00s")
 
 
 def test_a_stop_that_is_over_is_told_as_what_was_measured(run: Run) -> None:
@@ -198,6 +207,23 @@ def test_a_paused_vm_is_one_sentence(run: Run) -> None:
     run.host.vms[200] = replace(run.host.vms[200], paused=True)
     for seconds in (1, 2, 3, 4):
         assert run.texts() == [f"db is paused, for {seconds}.00s: all of its vCPUs sleep in the VMM"]
+
+
+# ---- nothing seen
+
+
+def test_a_vm_of_which_nothing_was_seen(run: Run) -> None:
+    """As one that was paused before kvmtop started; a moment later it may just be starting."""
+    run.host.vms[300] = Vm(300, "shop", "qemu")
+    assert run.second() == []
+    (found,) = run.second()
+    assert found.name == "silent" and "no vCPU of shop has entered or left its guest" in found.text
+    assert found.since and found.since.longer
+    run.host.add(300, "shop")
+    run.host.exits(301, HLT, 1_000)
+    assert run.second() == []
+    run.host.vms[400] = Vm(400, "new", "qemu")  # it has come just now
+    assert run.second() == []
 
 
 # ---- throttled

@@ -85,8 +85,8 @@ def apic(*inhibits: str) -> Callable[[Made], None]:
 
     def build(made: Made) -> None:
         made.host.apic = Apic({SHOP_PID: inhibits, MAIL_PID: ()}, "")
-        made.host.exits(ONE, MSR, *[10_000] * 900)
-        made.host.touch(ONE, "apic", 0xB0, 1, *[10_000] * 900)
+        made.host.exits(ONE, MSR, *[100_000] * 900)
+        made.host.touch(ONE, "apic", 0xB0, 1, *[100_000] * 900)
 
     return build
 

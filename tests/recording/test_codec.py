@@ -57,6 +57,7 @@ def test_a_chain_of_differences() -> None:
         before = codec.decode(codec.encode(snapshot, LAYOUT, known), LAYOUT, before)
         known = snapshot
         assert same(before, snapshot), turn
+        assert codec.encode(before, LAYOUT, before) == codec.encode(before, LAYOUT, snapshot), "as thinning.py has it"
 
 
 def test_each_number_may_be_anything() -> None:

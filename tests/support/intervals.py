@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from kvmtop.model.arrays import Mask
-from kvmtop.model.exit_stats import Reason, by_reason, tops
+from kvmtop.model.exit_stats import Reason, add_by_reason, by_reason, tops
 from kvmtop.model.interval import Interval
 from kvmtop.model.keys import unpack
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import STATES, SVM, Key
 
-from .fake import Host
+from .fake import Busy, Host
 
 MS = 1_000_000
 HLT, MSR, IO, INTERRUPT, NPF = 0x78, 0x7C, 0x7B, 0x60, 0x400
@@ -58,6 +58,35 @@ def without(snapshot: Snapshot, row: int) -> Snapshot:
         cells=cells,
         cell_ids=snapshot.cell_ids[mine],
     )
+
+
+class Forgetful(Busy):
+    """VMs come and end, and two readings later nothing of them is left but sums by reason, as after 256 others."""
+
+    def __init__(self) -> None:
+        super().__init__(vms=1)
+        self.readings, self.gone = 0, dict[int, int]()  # threads that have ended, and at which reading
+
+    def read(self) -> Snapshot:
+        n = self.readings = self.readings + 1
+        if n % 7 == 2:
+            self.add(5000 + n, f"job{n}")
+            self.vms = {pid: vm for pid, vm in self.vms.items() if not vm.ended}
+        if n % 7 == 4:
+            self.end(5000 + n - 2)
+            self.gone[5000 + n - 1] = n
+        snapshot = super().read()
+        for tid, ended in self.gone.items():
+            if n >= ended + 2:
+                snapshot = folded(snapshot, int(np.flatnonzero(snapshot.threads["id"].astype("u4") == tid)[0]))
+        sums = add_by_reason(snapshot.cells[snapshot.cell_ids == 0])
+        cells, ids = snapshot.cells[snapshot.cell_ids != 0], snapshot.cell_ids[snapshot.cell_ids != 0]
+        return replace(
+            snapshot,
+            cells=np.concatenate([cells, sums]),
+            cell_ids=np.concatenate([ids, np.zeros(len(sums), "u8")]),
+            ended_threads=len(self.gone),
+        )
 
 
 def folded(snapshot: Snapshot, row: int, thread: int = 0) -> Snapshot:

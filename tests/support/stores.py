@@ -64,3 +64,8 @@ def write(folder: Path, host: Dated, lengths: Sequence[int], final: bool = True)
             database.execute("UPDATE runs SET began = ?", (host.began,))
             database.commit()
     return found
+
+
+def broken_off(folder: Path) -> tuple[list[Snapshot], list[Snapshot]]:
+    """30 s in two segments, 70 s of nothing, 10 s of another run: the Snapshots of both."""
+    return write(folder, Dated(), [20, 10]), write(folder, Dated(BEGAN + 100, started=50, seed=2), [10])

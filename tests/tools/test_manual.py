@@ -6,6 +6,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -73,6 +74,7 @@ def test_every_metric(page: str) -> None:
     host.vcpus[4001].nested = 1000
     host.apic = Apic({4000: ("SEV",)})
     host.counters["price"] = Price(10, 10, Taken(1, 1), {"sched": Taken(1, 1)})
+    host.vms[4100] = replace(host.vms[4100], paused=True)  # a finding
     exporter = Exporter(host)
     exporter.read()
     served = {

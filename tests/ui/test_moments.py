@@ -2,73 +2,50 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import time
-from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from textual.pilot import Pilot
 
 from kvmtop.recording import store_reader
 from kvmtop.recording.store_reader import Store
-from kvmtop.ui.player import Player
-from kvmtop.ui.replay_feed import ReplayFeed
+from kvmtop.recording.thinning import thin
 from kvmtop.widgets.moment_field import MomentField
 from kvmtop.widgets.timeline import Timeline
 
-from ..support.stores import BEGAN, Dated, berlin, write  # noqa: F401
+from ..support import player
+from ..support.player import Driver
+from ..support.stores import BEGAN, Dated, berlin, broken_off, write  # noqa: F401
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """30 s, 70 s of nothing, 10 s of another run."""
     folder = tmp_path_factory.mktemp("store")
-    write(folder, Dated(), [20, 10])
-    write(folder, Dated(BEGAN + 100, started=50, seed=2), [10])
+    broken_off(folder)
     return folder
 
 
-class Driver:
-    def __init__(self, app: Player, feed: ReplayFeed, pilot: Pilot[None]) -> None:
-        self.app, self.feed, self.pilot = app, feed, pilot
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 120
-        while not condition():
-            assert time.monotonic() < end, self.text()
-            await asyncio.sleep(0.01)
-
-    def text(self) -> str:
-        strips = self.app.screen._compositor.render_strips()
-        return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
-
-    async def go(self, text: str) -> None:
-        await self.pilot.press("at")
-        self.app.query_one(MomentField).value = text
-        await self.pilot.press("enter")
-
-    def shown(self) -> int:
-        assert self.app.shown
-        store, snapshot = self.feed.recording, self.app.shown.snapshot
-        return store.index(store.place(snapshot.time_ns, snapshot))
-
-
-@contextlib.asynccontextmanager
-async def driving(folder: Path, start: int = 1, size: tuple[int, int] = (120, 36)) -> AsyncIterator[Driver]:
-    feed = ReplayFeed(Store(folder), start)
-    app = Player(feed)
-    async with app.run_test(size=size) as pilot:
-        driver = Driver(app, feed, pilot)
-        await driver.until(lambda: app.shown is not None)
-        yield driver
+def driving(folder: Path, start: int = 1, size: tuple[int, int] = (120, 36)) -> AbstractAsyncContextManager[Driver]:
+    return player.driving(Store(folder), start, size)
 
 
 async def test_it_begins_where_it_shall(folder: Path) -> None:
     async with driving(folder, 12) as d:
         await d.until(lambda: "07:00:13 CET" in d.text())
         assert d.shown() == 12 and d.feed.paused
+
+
+async def test_how_long_an_interval_of_a_thinned_store_is(tmp_path: Path) -> None:
+    write(tmp_path, Dated(), [40])
+    async with driving(tmp_path, 5) as d:
+        await d.until(lambda: "CET 0:00:06" in d.text())
+        assert "interval" not in d.text().splitlines()[0]
+    (path,) = tmp_path.glob("*.kvmtop")
+    for _ in thin(path, 10, 10**7):
+        pass
+    async with driving(tmp_path, 2) as d:
+        await d.until(lambda: "interval 10 s" in d.text().splitlines()[0])
 
 
 async def test_a_moment_is_asked_for(folder: Path) -> None:

@@ -9,14 +9,12 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from textual.binding import Binding
-from textual.pilot import Pilot
 
 from kvmtop.commands.demo import FOLDER
 from kvmtop.model.exit_stats import by_reason
@@ -40,10 +38,12 @@ from kvmtop.widgets.slow_page import NOT_LOOKED
 from kvmtop.widgets.table import Table
 from kvmtop.widgets.timeline import Timeline
 
+from ..support import player
 from ..support.culprits import Culprits
 from ..support.dashboard import IO
 from ..support.fake import SECOND, Busy
 from ..support.fleet import Fleet
+from ..support.player import Driver
 from ..support.watched import Watched
 
 SAMPLES = 200
@@ -82,38 +82,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-class Driver:
-    def __init__(self, app: Player, feed: ReplayFeed, pilot: Pilot[None]) -> None:
-        self.app, self.feed, self.pilot = app, feed, pilot
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 30
-        while not condition():
-            assert time.monotonic() < end
-            await asyncio.sleep(0.01)
-        await self.pilot.pause()
-
-    async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-
-    def lines(self) -> list[str]:
-        strips = self.app.screen._compositor.render_strips()
-        return ["".join(segment.text for segment in strip).rstrip() for strip in strips]
-
-    def shown(self) -> int:
-        """The sample that is on the screen."""
-        assert self.app.shown
-        return int(np.searchsorted(self.feed.recording.times, self.app.shown.snapshot.time_ns))
-
-
-@contextlib.asynccontextmanager
-async def driving(file: Path, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Driver]:
-    feed = ReplayFeed(Recording(file))
-    app = Player(feed)
-    async with app.run_test(size=size) as pilot:
-        driver = Driver(app, feed, pilot)
-        await driver.until(lambda: app.shown is not None)
-        yield driver
+def driving(file: Path, size: tuple[int, int] = (120, 40)) -> AbstractAsyncContextManager[Driver]:
+    return player.driving(Recording(file), size=size)
 
 
 def at(d: Driver, n: int) -> bool:
@@ -387,7 +357,7 @@ async def test_its_keys_are_in_the_help_and_clash_with_none(file: Path) -> None:
         assert keys & own <= {"N"}  # by name; on a reason's page the one before
         own |= keys
     live = {key for b in KvmtopApp.BINDINGS if isinstance(b, Binding) for key in b.key.split(",")}
-    assert live - own == {"plus", "equals_sign", "minus"}
+    assert live - own == {"plus", "equals_sign", "minus", "D"}
     assert {b.action for b in Player.BINDINGS if isinstance(b, Binding) and "m" in b.key.split(",")} == {"mark"}
 
 

@@ -10,7 +10,9 @@ from .rule import Rule
 RULES: tuple[Rule, ...] = (
     vms.LOST,
     vms.STOPPED,
+    vms.DEBUGGER,
     vms.PAUSED,
+    vms.SILENT,
     vms.STUCK,
     states.QUOTA,
     states.LOCK_HOLDER,

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
 
 from ... import units
+from ...model.reasons import APIC
 from ...model.scheduling import Scheduling
-from ..apic import LEAST, SHARE, apic, verdict
+from ...model.vocabulary import KINDS
+from ..apic import LEAST, REGISTERS, SHARE, apic, verdict
 from ..dirty_log import LEAST as WRITES
 from ..dirty_log import dirty_log
 from ..finding import LIKELY, Finding
 from ..other_threads import BUSY_SHARE, WAIT_SHARE, busy, waiting
+from ..vcpus import VcpuRow
 from .rule import SCHED, Remedy, Rule, View
 
 PIT = "PIT_REINJ"
@@ -21,12 +27,25 @@ def _apic(by_pit: bool) -> Callable[[View], Iterator[Finding]]:
     """VMs whose APIC the hardware does not emulate. by_pit: because of the PIT, or for other reasons."""
 
     def find(view: View) -> Iterator[Finding]:
+        vms = {vm.scope: vm for vm in view.vms}
         for one in apic(view.interval, view.vms):
             inhibits = verdict(view.interval, one.scope.pid or 0).inhibits or ()
-            if (PIT in inhibits) == by_pit:
-                yield one
+            cost = _for_apic(view, vms[one.scope])
+            if (PIT in inhibits) == by_pit and cost >= view.limits.cause:
+                yield replace(one, cost=cost)
 
     return find
+
+
+def _for_apic(view: View, vm: VcpuRow) -> float:
+    """vCPUs' time a second of a VM's exits for its APIC: by their reasons, and by what is looked at, as far as either
+    tells."""
+    by_reason, rows = view.exits(vm, APIC), view.touched
+    costs = [by_reason.cost if by_reason else 0.0]
+    for kind, registers in REGISTERS.items():
+        mine = rows[(rows["kind"] == KINDS.index(kind)) & np.isin(rows["value"], registers)]
+        costs.append(view.touches(vm, mine)[1])
+    return max(costs)
 
 
 def _remote(view: View) -> Iterator[Finding]:
@@ -68,7 +87,7 @@ def _nodes(view: View, pid: int, scheduling: Scheduling | None) -> set[int]:
     return found
 
 
-_OFF = f"it is off, and exits for the APIC ≥ {LEAST:.0f}/s and ≥ {SHARE:.0%} of all"
+_OFF = f"it is off, and exits for the APIC ≥ {LEAST:.0f}/s, ≥ {SHARE:.0%} of all, and ≥ {{cause}} of a vCPU's time"
 APIC_OFF = Rule(
     "apic-off",
     "the APIC is emulated by software",
@@ -79,6 +98,7 @@ APIC_OFF = Rule(
         host="kvm_intel enable_apicv=1, kvm_amd avic=1, where the CPU has it",
         vm="what the sentence says to try: it depends on why it is off",
     ),
+    needs=frozenset({"apic", "msr"}),
     explains=frozenset({"kvm"}),
     see="kvmtop --vm {vm} --event apic,msr",
 )
@@ -89,6 +109,7 @@ PIT_REINJECTION = Rule(
     _apic(True),
     "on Intel the PIT does not turn APICv off",
     Remedy(vm="<clock><timer name='pit' tickpolicy='discard'/> (QEMU: -global kvm-pit.lost_tick_policy=discard)"),
+    needs=frozenset({"apic", "msr"}),
     explains=frozenset({"kvm", "apic-off"}),
     see="kvmtop --vm {vm} --event apic,msr",
 )
@@ -102,7 +123,7 @@ DIRTY_LOG = Rule(
         host="virsh domjobinfo NAME: a migration or backup runs; it ends by itself, or virsh domjobabort",
         vm="virsh migrate --auto-converge or --postcopy, where it does not end",
     ),
-    more=frozenset({"fault"}),
+    needs=frozenset({"fault"}),  # on AMD, and on Intel without PML, nothing else tells of it
     explains=frozenset({"kvm"}),
     see="kvmtop --vm {vm} --event fault",
 )

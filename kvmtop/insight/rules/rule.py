@@ -77,7 +77,9 @@ class View:
         """Those of these reasons; None where it had none."""
         pids, keys, counts, own = self._by_vm
         at = np.searchsorted(pids, vm.number)
-        which = np.flatnonzero(among(keys, codes))
+        asked: dict[frozenset[Key], I64] = self.interval.memo.setdefault("columns", {})  # by rules, not by VM
+        if (which := asked.get(mine := frozenset(codes))) is None:
+            which = asked[mine] = np.flatnonzero(among(keys, codes))
         if at >= len(pids) or pids[at] != vm.number or not counts[at, which].any():
             return None
         most = which[own[at, which].argmax()]

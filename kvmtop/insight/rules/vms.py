@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import units
 from .. import blame
-from ..finding import SCHEDULER, Finding, Since
+from ..finding import LIKELY, SCHEDULER, Finding, Since
 from ..scheduling import looked_at
 from ..vcpus import STUCK_NS
 from .rule import SCHED, Remedy, Rule, View, who
@@ -20,12 +20,12 @@ def _lost(view: View) -> Iterator[Finding]:
         yield Finding(text, short="exits are missing", cost=0.0)
 
 
-def _still(how: str, words: str) -> Callable[[View], Iterator[Finding]]:
-    """VMs that stand still in this way; words: with room for how long."""
+def _still(how: str, words: str, traced: bool = False) -> Callable[[View], Iterator[Finding]]:
+    """VMs that stand still in this way; words: with room for how long. traced: by a debugger."""
 
     def find(view: View) -> Iterator[Finding]:
         for vm in view.vms:
-            if vm.outside and vm.outside.where == how:
+            if vm.outside and vm.outside.where == how and view.interval.after.vms[vm.number].traced == traced:
                 yield Finding(
                     f"{vm.vm} {words.format(units.duration(vm.outside.ns))}",
                     short=f"{vm.vm} is {how}",
@@ -37,6 +37,23 @@ def _still(how: str, words: str) -> Callable[[View], Iterator[Finding]]:
                 )
 
     return find
+
+
+def _silent(view: View) -> Iterator[Finding]:
+    """VMs none of whose vCPUs has been seen, though they were there before the interval: a halted one is seen."""
+    after, before = view.interval.after, view.interval.before
+    ns = after.time_ns - after.start_ns
+    for vm in view.vms if before and ns >= STUCK_NS else ():
+        if not vm.seen and not vm.ended and before and vm.number in before.vms:
+            yield Finding(
+                f"no vCPU of {vm.vm} has entered or left its guest, nor halted, in the {units.duration(ns)} since"
+                " kvmtop started: it was paused or stopped before, or its VMM has not started it",
+                short=f"{vm.vm} does nothing",
+                scope=vm.scope,
+                state="blocked",
+                since=Since(after.start_ns, longer=True),
+                cost=1.0,
+            )
 
 
 def _stuck(view: View) -> Iterator[Finding]:
@@ -89,11 +106,21 @@ LOST = Rule(
 )
 STOPPED = Rule(
     "stopped",
-    "a signal or a debugger has stopped the VMM",
-    "/proc says of all of its threads that they are stopped",
+    "a signal has stopped the VMM",
+    "/proc says of all of its threads that they are stopped, and of none that it is traced",
     _still("stopped", "is stopped by a signal, for {}"),
     "a VM that its monitor has paused still has threads that run",
-    Remedy(host="kill -CONT PID, or end the debugger (TracerPid in /proc/PID/status)"),
+    Remedy(host="kill -CONT PID"),
+    explains=frozenset({"blocked", "stuck"}),
+    see="kvmtop --vm {vm}",
+)
+DEBUGGER = Rule(
+    "debugger",
+    "a debugger has stopped the VMM",
+    "/proc says of all of its threads that they are stopped, and of one at least that it is traced",
+    _still("stopped", "is stopped by a debugger, for {}", traced=True),
+    "strace stops threads too, but for no time that is worth a word",
+    Remedy(host="end the debugger, or let it go on: TracerPid in /proc/PID/status says which process it is"),
     explains=frozenset({"blocked", "stuck"}),
     see="kvmtop --vm {vm}",
 )
@@ -105,6 +132,16 @@ PAUSED = Rule(
     "a VM whose vCPUs all wait for devices, which is seen by what they exited for",
     Remedy(vm="virsh resume NAME, or cont in QEMU's monitor; info status says why it was paused"),
     explains=frozenset({"blocked", "stuck"}),
+    see="kvmtop --vm {vm}",
+)
+SILENT = Rule(
+    "silent",
+    "a VM whose vCPUs do nothing",
+    f"none of its vCPUs was seen in {STUCK_NS // 10**9} s or more, since kvmtop started",
+    _silent,
+    "a guest that spins on a CPU without a timer tick (nohz_full) never leaves; top shows its threads busy then",
+    Remedy(host="virsh domstate --reason NAME; ps -o stat,wchan -L -p PID", vm="virsh resume NAME"),
+    confidence=LIKELY,
     see="kvmtop --vm {vm}",
 )
 STUCK = Rule(
