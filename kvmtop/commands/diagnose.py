@@ -97,7 +97,10 @@ def run(options: argparse.Namespace) -> int:
             _watch(source, doctor, ending)
     finally:
         source.close()
-    found = _since(doctor.conclude(), options.earlier, limits)
+    found = doctor.conclude()
+    if not found.looks:
+        raise KvmtopError("it ended before its second reading, so nothing is known")
+    found = _since(found, options.earlier, limits)
     if options.json:
         text = output.as_json(found, source.origin)
         if options.json != STDOUT:
