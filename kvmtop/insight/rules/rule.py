@@ -76,11 +76,13 @@ class View:
     def exits(self, vm: VcpuRow, codes: Set[Key]) -> Exits | None:
         """Those of these reasons; None where it had none."""
         pids, keys, counts, own = self._by_vm
+        asked: dict[Set[Key], I64] = self.interval.memo.setdefault("columns", {})  # by rules, not by VM
+        if (which := asked.get(codes := frozenset(codes))) is None:
+            which = asked[codes] = np.flatnonzero(among(keys, {*codes}))
+        if not len(which):  # as a rule
+            return None
         at = np.searchsorted(pids, vm.number)
-        asked: dict[frozenset[Key], I64] = self.interval.memo.setdefault("columns", {})  # by rules, not by VM
-        if (which := asked.get(mine := frozenset(codes))) is None:
-            which = asked[mine] = np.flatnonzero(among(keys, {*codes}))
-        if not len(which) or at >= len(pids) or pids[at] != vm.number or not counts[at, which].any():
+        if at >= len(pids) or pids[at] != vm.number or not counts[at, which].any():
             return None
         most = which[own[at, which].argmax()]
         return Exits(
