@@ -166,6 +166,7 @@ YIELDS = [
     ("diagnose", 1, "no VM runs here"),
     ("diagnose --vm web01 -T 20 --json", 1, "no VM is called web01"),
     ("diagnose -p 7 --json=out --no-config", 1, "no VM runs here"),
+    ("diagnose --earlier none", 1, "no VM runs here"),
     ("diagnose --duration 1", 2, "not a number of seconds of at least 2"),
     ("diagnose --json=.", 2, "it is a directory"),
     ("diagnose --guest-kallsyms none --memory-map none", 2, "none"),

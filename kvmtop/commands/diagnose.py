@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import KvmtopError
+from ..errors import KvmtopError, tell
 from . import arguments
 from .arguments import STDOUT, Parser
 
 if TYPE_CHECKING:
     from ..ending import Ending
-    from ..insight.diagnosis import Doctor
+    from ..insight.diagnosis import Diagnosis, Doctor
+    from ..insight.finding import Limits
     from ..model.source import Source
 
 SUMMARY = "what costs VMs time, why, and what to try"
 FOUND = 3  # the status where something stands out
 SECONDS = 20.0
+ALWAYS = Path("/var/lib/kvmtop")  # where kvmtop-record.service records to
 EXAMPLES = f"""\
 It counts exits first, then looks closer at what the counters point to, each for
 some seconds, at the VMs in question.
@@ -46,6 +50,12 @@ def parser() -> Parser:
         type=arguments.file_name,
         metavar="FILE",
         help="an object for programs, on standard output or in FILE",
+    )
+    p.add_argument(
+        "--earlier",
+        type=Path,
+        metavar="DIR",
+        help=f"a recording of this host, to say since when it is so (default: {ALWAYS}, if it can be read)",
     )
     arguments.add_vms(p)
     arguments.add_names(p)
@@ -88,6 +98,9 @@ def run(options: argparse.Namespace) -> int:
     finally:
         source.close()
     found = doctor.conclude()
+    if not found.looks:
+        raise KvmtopError("it ended before its second reading, so nothing is known")
+    found = _since(found, options.earlier, limits)
     if options.json:
         text = output.as_json(found, source.origin)
         if options.json != STDOUT:
@@ -102,6 +115,24 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
         sys.stdout.flush()
     return FOUND if found.causes else 0
+
+
+def _since(found: Diagnosis, path: Path | None, limits: Limits) -> Diagnosis:
+    """With since when, by a recording. One that cannot be read is said, and nothing of the rest is lost."""
+    from ..insight.earlier import Earlier
+    from ..recording.store_reader import Store
+
+    if not found.causes or (path is None and not os.access(ALWAYS, os.R_OK | os.X_OK)):
+        return found
+    try:
+        store = Store(path or ALWAYS)
+        try:
+            return replace(found, causes=Earlier(store, limits).told(found.causes))
+        finally:
+            store.free()
+    except KvmtopError as error:
+        tell(f"since when is not known: {error}")
+    return found
 
 
 def _watch(source: Source, doctor: Doctor, ending: Ending) -> None:

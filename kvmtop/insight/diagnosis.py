@@ -17,7 +17,7 @@ from ..model.snapshot import Snapshot
 from ..model.vocabulary import DetailRequest, Vm
 from ..reference.labels import Labels
 from .closer import Look, looks
-from .finding import USUAL, Finding, Limits
+from .finding import USUAL, Began, Finding, Limits
 from .findings import causes, found_in
 from .rules import BY_NAME, RULES
 from .rules.rule import Rule, View
@@ -48,12 +48,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cause:
-    """A finding with its rule, and of which VM it is. elsewhere: the same of the other VMs, in words."""
+    """A finding with its rule, and of which VM it is. elsewhere: the same of the other VMs, in words; began: by a
+    recording, if that knows it."""
 
     finding: Finding
     rule: Rule
     vm: VcpuRow | None
     elsewhere: str = ""
+    began: Began | None = None
 
 
 @dataclass(frozen=True)

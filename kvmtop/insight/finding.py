@@ -37,6 +37,16 @@ class Since:
 
 
 @dataclass(frozen=True)
+class Began:
+    """s since 1970. held: it did so at this moment, and at each later one that was looked at; before: the latest moment
+    of those before at which it did not; None: the recording is not older. moments: how many were looked at."""
+
+    held: float
+    before: float | None
+    moments: int
+
+
+@dataclass(frozen=True)
 class Finding:
     """A sentence about what the numbers say. more: where more of it can be seen, which each output words for itself:
     SCHEDULER, or ""."""

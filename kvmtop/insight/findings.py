@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 
 from ..model.interval import Interval
 from ..model.scope import ALL, Scope
@@ -46,11 +45,11 @@ def of_each_vm(view: View) -> Iterator[tuple[VcpuRow, list[Finding]]]:
 
 
 def found_in(view: View) -> list[Finding]:
-    """What all rules find, in their order, at most MOST each."""
+    """What all rules find, in their order, of each the MOST that cost most."""
     return [
         replace(one, name=rule.name, rule=rule.holds(view.limits))
         for rule in RULES
-        for one in islice(rule.find(view), MOST)
+        for one in sorted(rule.find(view), key=lambda one: -(one.cost or 0.0))[:MOST]
     ]
 
 

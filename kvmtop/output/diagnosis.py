@@ -9,11 +9,14 @@ import json
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from .. import units
 from ..insight.diagnosis import Cause, Diagnosis
+from ..insight.finding import Began
 from ..model.provenance import HERE, Origin
+from ..recording.moment import words
 from ..sanitize import clean
 from ..tables.price import short
 from .json_lines import SENTENCE, head
@@ -59,15 +62,25 @@ def lines(diagnosis: Diagnosis, width: int = 80) -> Iterator[str]:
 
 def _cause(number: int, cause: Cause, width: int) -> Iterator[str]:
     yield from textwrap.wrap(f"{number}. {clean(cause.finding.text, SENTENCE)}", width)
-    tries = [f"{WHERE[where]}: {words}" for where, words in asdict(cause.rule.remedy).items() if words]
+    tries = [f"{WHERE[where]}: {what}" for where, what in asdict(cause.rule.remedy).items() if what]
     for at, one in enumerate(tries):
         yield from _field("try" if not at else "", one, width)
     if gain := _gain(cause):
         yield from _field("then", gain, width)
+    if cause.began:
+        yield from _field("since", _since(cause.began), width)
     for at, one in enumerate([*_evidence(cause), f"to see it again: {_see(cause)}"]):
         yield from _field("rests on" if not at else "", one, width)
     yield from _field("how sure", f"{cause.rule.confidence}: {cause.finding.rule}", width)
     yield from _field("mind", cause.rule.unless, width)
+
+
+def _since(began: Began) -> str:
+    """In words that claim no more than was looked at."""
+    later = f"and whenever it was looked at later ({began.moments} moments in all)"
+    if began.before is None:
+        return f"it held when the recording began, {words(began.held)}, {later}"
+    return f"by the recording not yet at {words(began.before)}, but at {words(began.held)} {later}"
 
 
 def _field(name: str, text: str, width: int) -> Iterator[str]:
@@ -118,6 +131,11 @@ def as_json(diagnosis: Diagnosis, origin: Origin = HERE) -> str:
     return json.dumps(found, separators=(",", ":"), allow_nan=False) + "\n"
 
 
+def _began(began: Began) -> dict[str, Any]:
+    held, before = (one and datetime.fromtimestamp(one, UTC).isoformat() for one in (began.held, began.before))
+    return {"held": held, "not_yet": before, "moments": began.moments}
+
+
 def _ns(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
 
@@ -135,7 +153,8 @@ def _object(cause: Cause, diagnosis: Diagnosis) -> dict[str, Any]:
         "evidence": [
             {"figure": clean(figure, SENTENCE), "see": clean(_see(cause), SENTENCE)} for figure in _evidence(cause)
         ],
-        "try": {where: words or None for where, words in asdict(rule.remedy).items()},
+        "try": {where: what or None for where, what in asdict(rule.remedy).items()},
         "gain": _gain(cause),
+        "since": cause.began and _began(cause.began),
         "unless": rule.unless,
     }

@@ -28,6 +28,7 @@ _MOVED = ("a page that is being moved", "by NUMA balancing, compaction or khugep
 _NUMA = ("NUMA balancing", "a page is looked at, or moved to the node that uses it")
 _COPY = ("copying a shared page", "it was merged by KSM, or shared since a fork")
 _DIRTY = ("dirty logging", "a live migration or another reader of the dirty log runs")
+_SPLIT_LOCK = ("a split lock", "the guest locked data across cache lines, for which this host makes it wait")
 _MMU_LOCK = ("mmu_lock", "another vCPU or the VMM changes the VM's page tables")
 _MMAP_LOCK = ("mmap_lock", "another thread of the VMM changes its memory, or another lock of this kind is held")
 _TIMER = ("its timer", "the guest arms the APIC's timer")
@@ -59,6 +60,7 @@ _KNOWN = {
     **dict.fromkeys(("migrate_misplaced_folio", "task_numa_fault"), _NUMA),
     **dict.fromkeys(("do_wp_page", "wp_page_copy", "do_huge_pmd_wp_page", "break_ksm"), _COPY),
     **dict.fromkeys(("mark_page_dirty_in_slot", "kvm_dirty_ring_push", "vmx_flush_pml_buffer"), _DIRTY),
+    **dict.fromkeys(("handle_guest_split_lock", "split_lock_warn"), _SPLIT_LOCK),
     **dict.fromkeys(("rwsem_down_read_slowpath", "rwsem_down_write_slowpath"), _MMAP_LOCK),
     **dict.fromkeys(("start_apic_timer", "start_hv_timer", "kvm_set_lapic_tscdeadline_msr"), _TIMER),
     **dict.fromkeys(("apic_timer_expired", "__kvm_wait_lapic_expire", "restart_apic_timer"), _TIMER),

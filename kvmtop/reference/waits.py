@@ -17,6 +17,9 @@ _TELLING = {
     "__synchronize_srcu": "the kernel's RCU",
     "do_signal_stop": "a stop by a signal",
     "ptrace_stop": "a stop by a debugger",
+    # arch/x86/kernel/cpu/intel.c: one at a time, after 10 ms each (split_lock_detect=warn, kernel.split_lock_mitigate).
+    "handle_guest_split_lock": "a split lock, for which this host makes it wait",
+    "split_lock_warn": "a split lock, for which this host makes it wait",
     "__refrigerator": "a freeze",
     "mem_cgroup_handle_over_high": "memory.high of its cgroup",
     "reclaim_throttle": "memory that has to be reclaimed",

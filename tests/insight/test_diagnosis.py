@@ -138,6 +138,33 @@ def test_a_look_that_this_kernel_cannot_take_is_said() -> None:
     assert {one.why for one in found.checked if one.rule.name == "pm-timer"} == {"io, user: this kernel has no BTF"}
 
 
+def test_ended_before_there_was_anything_to_tell() -> None:
+    doctor = Doctor(20)
+    doctor.add(Host().read())
+    assert not doctor.conclude().looks
+
+
+def test_ended_early_it_tells_what_it_has_not_looked_at() -> None:
+    host = Host()
+    host.add(100, "web")
+    doctor = Doctor(20)
+    for _ in range(9):
+        doctor.add(host.read())
+        host.look(doctor.request)
+        host.now += SECOND
+        pm_timer(host)
+    found = doctor.conclude()
+    assert not doctor.done and 5 < found.seconds < 9
+    host.look(None)
+    doctor = Doctor(20)
+    for _ in range(7):  # the counters, and no more
+        doctor.add(host.read())
+        host.now += SECOND
+        pm_timer(host)
+    (missed,) = {one.why for one in doctor.conclude().checked if one.rule.name == "pm-timer"}
+    assert missed.startswith("io, user: no time was left for it")
+
+
 def test_as_an_object() -> None:
     for plant in (healthy, pm_timer, cpuid):
         found, _ = diagnosed(plant)

@@ -731,6 +731,31 @@ def test_polling_that_pays_is_not_told(run: Run) -> None:
     assert polls(run, 15 * MS, 1, 10, 101, 201, 202) == []  # 1.5 % of a CPU each is cheap
 
 
+# ---- timers and interrupts, of which KVM may tell twice
+
+
+@pytest.mark.parametrize(("kinds", "times"), [(("msr", "apic"), 250), (("apic",), 250), (("msr",), 250)])
+def test_a_timer_that_is_told_as_msr_and_as_register_is_one(run: Run, kinds: tuple[str, ...], times: int) -> None:
+    """x2APIC's; with 500 a second it would be no tick."""
+    run.host.look(DetailRequest(frozenset({"msr", "apic"})))
+    run.session.add(run.host.read())
+    run.host.exits(101, HLT, *[3_500_000] * times)
+    for kind in kinds:
+        run.host.touch(101, kind, 0x838 if kind == "msr" else 0x380, 1, *[2_000] * times)
+    (found,) = run.second()
+    assert found.name == "ticks" and "some 250 times a second" in found.text
+    assert found.cost == pytest.approx(times * 2_000 / SECOND)
+
+
+def test_of_many_vms_the_costliest_are_told() -> None:
+    run = Run()
+    for n in range(8):
+        run.host.add(1000 * (n + 1), f"vm{n}")
+        run.host.exits(1000 * (n + 1) + 1, CPUID, *[(n + 1) * 100_000] * 1000)
+    found = run.second()
+    assert [one.text.split()[0] for one in found] == ["vm7", "vm6", "vm5", "vm4", "vm3"]
+
+
 # ---- all together
 
 

@@ -83,4 +83,4 @@ def test_doctor_counts_its_own_guest() -> None:
     checks = {check["name"]: check for check in report["checks"]}
     assert done.returncode == 0 and report["ok"] and all(check["state"] == "ok" for check in report["checks"])
     assert "CPUID 10,000 of 10,000, I/O 100 of 100, lost 0" in checks["self-test"]["detail"]
-    assert re.search(r"probes add.* \(95%: -?[\d,]+ to [\d,]+\)", checks["cost"]["detail"])
+    assert re.search(r"probes add.* \(95%: -?[\d,]+ to -?[\d,]+\)", checks["cost"]["detail"])

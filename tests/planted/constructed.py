@@ -143,6 +143,7 @@ CONSTRUCTED = [
     Constructed("reclaim", "full memory", stack("shrink_node")),
     Constructed("huge-split", "huge pages", stack("__split_huge_pmd")),
     Constructed("mmap-lock", "contention", stack("rwsem_down_read_slowpath")),
+    Constructed("split-lock", "split lock detection", stack("split_lock_warn", "handle_guest_split_lock")),
     Constructed("tlb-flush", "Hyper-V's hypercalls", flushes),
     Constructed("split-irqchip", "an IOAPIC of the VMM", eois),
     Constructed("no-polling", "quick exits", unpolled),

@@ -31,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     memory.KSM,
     memory.NUMA_BALANCING,
     memory.MMAP_LOCK,
+    memory.SPLIT_LOCK,
     memory.BIG_LOCK,
     devices.SERIAL,
     devices.PM_TIMER,

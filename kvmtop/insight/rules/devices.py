@@ -18,6 +18,7 @@ from .rule import Remedy, Rule, View
 LEAST = 20.0  # accesses a second: fewer, if they take long, are slow rather than many
 IPIS = 1000.0  # a second, of a VM
 TMICT, DEADLINE, X2APIC_TMICT, STIMER0 = 0x380, 0x6E0, 0x838, 0x400000B1
+X2APIC = np.uint64(0x800)  # the first of its MSRs, one for 16 bytes of registers
 HZ = (100, 250, 300, 1000)  # that Linux can have, and twice 64 that Windows has
 WITHIN, IDLES = 0.06, 0.5  # of that rate; of the vCPU's time that is idle
 
@@ -35,7 +36,17 @@ def _of(view: View, touched: Mapping[str, Values]) -> Array:
         else:
             there = np.isin(at, np.array([*values], "u8"))
         mine |= (rows["kind"] == KINDS.index(kind)) & there
-    return rows[mine]
+    return _once(rows[mine])
+
+
+def _once(rows: Array) -> Array:
+    """Without the APIC's registers that were reached by x2APIC's MSRs, of which KVM tells as both (WRMSR 0x830 is ICR,
+    at 0x300: SDM vol. 3, table 11-6)."""
+    by_msr = rows["kind"] == KINDS.index("msr")
+    known = set(zip(rows["id"][by_msr].tolist(), rows["value"][by_msr].tolist(), strict=True))
+    twins = zip(rows["id"].tolist(), (X2APIC + (rows["value"] >> np.uint64(4))).tolist(), strict=True)
+    again = np.array([twin in known for twin in twins], bool) & (rows["kind"] == KINDS.index("apic"))
+    return rows[~again] if len(rows) else rows
 
 
 def _touching(

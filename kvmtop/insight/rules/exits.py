@@ -27,10 +27,11 @@ STORMS = CPUID | RDTSC | RDPMC | MWAIT | BUS_LOCK | DEBUG | WBINVD
 
 def _storm(codes: set[Key], what: str, after: str = "") -> Callable[[View], Iterator[Finding]]:
     """VMs that exit so often for these reasons. what: "executes CPUID"; after: what else is to be said."""
+    wanted = frozenset(codes)  # whose hash is kept
 
     def find(view: View) -> Iterator[Finding]:
         for vm in view.vms:
-            found = view.exits(vm, codes)
+            found = view.exits(vm, wanted)
             if found and found.rate >= LEAST and found.cost >= view.limits.cause:
                 yield Finding(
                     f"{vm.vm} {what} {units.rate(found.rate)} times a second, which takes {units.percent(found.cost)}"

@@ -99,7 +99,7 @@ APIC_OFF = Rule(
         vm="what the sentence says to try: it depends on why it is off",
     ),
     needs=frozenset({"apic", "msr"}),
-    explains=frozenset({"kvm"}),
+    explains=frozenset({"kvm", "msr", "xapic"}),
     see="kvmtop --vm {vm} --event apic,msr",
 )
 PIT_REINJECTION = Rule(
@@ -110,7 +110,7 @@ PIT_REINJECTION = Rule(
     "on Intel the PIT does not turn APICv off",
     Remedy(vm="<clock><timer name='pit' tickpolicy='discard'/> (QEMU: -global kvm-pit.lost_tick_policy=discard)"),
     needs=frozenset({"apic", "msr"}),
-    explains=frozenset({"kvm", "apic-off"}),
+    explains=frozenset({"kvm", "msr", "xapic", "apic-off"}),
     see="kvmtop --vm {vm} --event apic,msr",
 )
 DIRTY_LOG = Rule(

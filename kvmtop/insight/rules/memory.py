@@ -202,6 +202,18 @@ NUMA_BALANCING = _rule(
     "a VM that was just moved: it settles by itself",
     Remedy(host="sysctl kernel.numa_balancing=0", vm="<numatune><memory mode='strict' nodeset=…/> with <vcpupin>"),
 )
+SPLIT_LOCK = _rule(
+    "split-lock",
+    "locked accesses across cache lines, for which this host makes the guest wait",
+    "a split lock",
+    "a split lock",
+    "Waiting because of split locks",
+    "none: the kernel tells in which function it sleeps",
+    Remedy(
+        host="sysctl kernel.split_lock_mitigate=0, which lets its neighbours suffer instead",
+        guest="find the program that locks unaligned data: dmesg of the host names QEMU's thread and the address",
+    ),
+)
 MMAP_LOCK = _rule(
     "mmap-lock",
     "another thread changes the VMM's memory",

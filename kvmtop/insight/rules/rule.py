@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -73,13 +73,15 @@ class View:
             return after.stacks is not None
         return after.details is not None and kind in after.details.look.kinds
 
-    def exits(self, vm: VcpuRow, codes: set[Key]) -> Exits | None:
+    def exits(self, vm: VcpuRow, codes: Set[Key]) -> Exits | None:
         """Those of these reasons; None where it had none."""
         pids, keys, counts, own = self._by_vm
+        asked: dict[Set[Key], I64] = self.interval.memo.setdefault("columns", {})  # by rules, not by VM
+        if (which := asked.get(codes := frozenset(codes))) is None:
+            which = asked[codes] = np.flatnonzero(among(keys, {*codes}))
+        if not len(which):  # as a rule
+            return None
         at = np.searchsorted(pids, vm.number)
-        asked: dict[frozenset[Key], I64] = self.interval.memo.setdefault("columns", {})  # by rules, not by VM
-        if (which := asked.get(mine := frozenset(codes))) is None:
-            which = asked[mine] = np.flatnonzero(among(keys, codes))
         if at >= len(pids) or pids[at] != vm.number or not counts[at, which].any():
             return None
         most = which[own[at, which].argmax()]
@@ -151,7 +153,7 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Rule:
-    """What stands out, and why. find: what of it there is in a View, most first."""
+    """What stands out, and why. find: what of it there is in a View."""
 
     name: str  # by which JSON, metrics and `kvmtop explain` know it
     title: str

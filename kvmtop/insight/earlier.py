@@ -1,0 +1,70 @@
+"""Since when what stands out of a VM has done so, by a recording of its host.
+
+Moments further and further back are looked at, until one at which it did not hold, and then those between: so that it
+held all the time in between is not claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..model.session import Session
+from ..recording.store_reader import Dropped, Store
+from ..reference.labels import Labels
+from .diagnosis import Cause
+from .finding import USUAL, Began, Limits
+from .findings import of_each_vm
+from .rules.rule import View
+from .vcpus import vcpu_rows
+
+MOST = 200  # moments that are looked at, 50 ms each where there are 200 busy vCPUs
+
+
+class Earlier:
+    """Of one recording."""
+
+    def __init__(self, store: Store, limits: Limits = USUAL) -> None:
+        self._store, self._limits = store, limits
+        self._known: dict[int, dict[str, set[str]]] = {}
+
+    def told(self, causes: Sequence[Cause]) -> list[Cause]:
+        """The same with since when they have held. Raises KvmtopError."""
+        return [replace(one, began=self.began(one.vm.vm, one)) if one.vm else one for one in causes]
+
+    def began(self, vm: str, cause: Cause) -> Began | None:
+        """Of a VM by its name; None where it did not hold when the recording ended. What it explains stands for it,
+        since a recording may know no more. Raises KvmtopError."""
+        names, last = {cause.rule.name, *cause.rule.explains}, len(self._store) - 1
+        looked = 0
+
+        def holds(n: int) -> bool:
+            nonlocal looked
+            looked += 1
+            return bool(names & self._at(n).get(vm, set()))
+
+        if last < 0 or not holds(last):
+            return None
+        held, before, step = last, None, 1
+        while held > 0 and before is None and looked < MOST:
+            n = max(held - step, 0)
+            held, before, step = (n, None, 2 * step) if holds(n) else (held, n, step)
+        while before is not None and held - before > 1 and looked < MOST:
+            middle = (held + before) // 2
+            held, before = (middle, before) if holds(middle) else (held, middle)
+        wall = self._store.wall
+        return Began(wall(held), None if before is None else wall(before), looked)
+
+    def _at(self, n: int) -> dict[str, set[str]]:
+        """By VM, the rules that have found something in interval n."""
+        if n not in self._known:
+            session = Session()
+            try:
+                session.last = self._store.before(n)
+                interval = session.add(self._store.at(n))
+            except Dropped:
+                return {}
+            rows = vcpu_rows(session, interval, trend=0)
+            view = View.of(session, interval, rows, Labels(names=interval.after.names), self._limits)
+            self._known[n] = {vm.vm: {one.name for one in found} for vm, found in of_each_vm(view)}
+        return self._known[n]
