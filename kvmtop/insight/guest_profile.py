@@ -18,8 +18,8 @@ from .accesses import CODE, change, ids_of
 from .finding import Finding
 from .vcpus import VcpuRow
 
-LEAST = 50  # samples, of which SITS are within so many BYTES: a loop of a few instructions
-SITS, BYTES = 0.95, 16
+LEAST = 50  # samples, all of them within so many BYTES: a loop of a few instructions, which nothing interrupts
+BYTES = 16
 IN_GUEST = 0.9  # of its time, but for waits for a CPU: what else it does, no sample sees
 
 
@@ -65,7 +65,7 @@ def spinning(interval: Interval, vcpus: Sequence[VcpuRow], labels: Labels) -> It
             continue
         address = profile.code[0][0]
         near = sum(count for where, count in profile.code if abs(where - address) < BYTES)
-        if near >= SITS * profile.samples:
+        if near == profile.samples:
             yield Finding(
                 f"{vcpu.name} of {vcpu.vm} sits at {labels.what(CODE, address, 0)}, with {near:,} of"
                 f" {profile.samples:,} samples, and is in its guest {units.percent(share)} of the time that it has a"

@@ -123,9 +123,9 @@ NO_POLLING = Rule(
 SPINS = Rule(
     "spins",
     "a vCPU stays at one place",
-    f"95% of {LEAST} samples or more within 16 bytes, guest ≥ {IN_GUEST:.0%} of a vCPU's time but for waits",
+    f"all of {LEAST} samples or more within 16 bytes, guest ≥ {IN_GUEST:.0%} of a vCPU's time but for waits",
     lambda view: spinning(view.interval, view.vcpus, view.labels),
-    "a short loop that works, as of a checksum",
+    "a short loop that works, as of a checksum, is interrupted by its kernel's timer, and sampled there, too",
     Remedy(
         guest="see what is there: its symbol (--guest-kallsyms), or gdb on QEMU's gdbstub; a crashed kernel does so"
     ),
