@@ -1,4 +1,4 @@
-"""Where a closer look is worthwhile, by the counters alone: what to look at in turn, and for whom."""
+"""Where a closer look is worthwhile, by the counters alone: what to look at in turn."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from ..host.placement import several_nodes
 from ..model.reasons import APIC, HLT, IO
-from ..model.vocabulary import SVM, VMX, DetailRequest, Key
+from ..model.vocabulary import SVM, VMX, DetailRequest
 from .accesses import POLLING
 from .guest_profile import IN_GUEST
 from .rules.exits import STORMS
 from .rules.rule import SCHED, STACKS, View
+from .rules.states import share
 from .vcpus import VcpuRow
 
 MSR = {(VMX, 31), (VMX, 32), (SVM, 0x7C)}
@@ -36,73 +37,55 @@ HELD = 0.1  # of a vCPU's time that it waits for a CPU, or sleeps
 
 @dataclass(frozen=True)
 class Look:
-    """What to look at, in words; kinds, SCHED and STACKS of it; and of which VMs (pids): what made it worthwhile."""
+    """What to look at, in words; kinds, SCHED and STACKS of it."""
 
     words: str
     kinds: frozenset[str]
     request: DetailRequest
-    pids: frozenset[int]
 
 
 def looks(view: View) -> list[Look]:
     """What to look at, one after the other; none where nothing asks for it."""
-    kinds: dict[str, set[int]] = {}
-    storms: dict[Key, tuple[float, int]] = {}
-    spinning, held, working = set[int](), set[int](), set[int]()
-    for vm in view.vms:
-        if vm.ended:
-            continue
-        for kind in _kinds(view, vm):
-            kinds.setdefault(kind, set()).add(vm.number)
-        storm = view.exits(vm, STORMS | MSR)
-        if storm and storm.cost >= PART * view.limits.cause:
-            storms[storm.key] = max(storms.get(storm.key, (0.0, 0)), (storm.cost, vm.number))
-    for vcpu in view.vcpus:
-        shares, pid = vcpu.shares or {}, vcpu.scope.pid or 0
-        free = 1 - shares.get("wait", 0.0) - shares.get("throttled", 0.0)
-        if shares.get("guest", 0.0) >= IN_GUEST * free > 0:
-            spinning.add(pid)
-        if shares.get("guest", 0.0) >= FAR and several_nodes():
-            held.add(pid)
-        if max(shares.get(state, 0.0) for state in ("wait", "blocked")) >= HELD:
-            held.add(pid)
-        if shares.get("kernel", 0.0) >= PART * view.limits.kernel or shares.get("blocked", 0.0) >= HELD:
-            working.add(pid)
-    return list(_looks(kinds, storms, spinning, held, working, view))
+    return list(_looks(view))
+
+
+def _looks(view: View) -> Iterator[Look]:
+    vms = [vm for vm in view.vms if not vm.ended]
+    rip = frozenset({"rip"})
+    if kinds := {kind for vm in vms for kind in _kinds(view, vm)}:
+        wanted = frozenset(kinds) | (POLLING if "poll" in kinds else frozenset())
+        words = ", ".join(kind for kind in EXITS_OF | {"user": ()} if kind in kinds)
+        yield Look(words, wanted, DetailRequest(wanted))
+    found = [storm for vm in vms if (storm := view.exits(vm, STORMS | MSR))]
+    storm = max(found, key=lambda one: one.cost, default=None)
+    if storm and storm.cost >= PART * view.limits.cause:
+        name = view.interval.after.names.name(*storm.key)
+        yield Look(f"guest code of {name}", rip, DetailRequest(rip, only=storm.key))
+    if held := {vcpu.scope.pid or 0 for vcpu in view.vcpus if _held(vcpu)}:
+        pid = next(iter(held)) if len(held) == 1 else 0
+        yield Look("the scheduler", frozenset({SCHED}), DetailRequest(sched=pid, numa=True))
+    if any(share(vcpu, "kernel") >= PART * view.limits.kernel or share(vcpu, "blocked") >= HELD for vcpu in view.vcpus):
+        yield Look("the kernel's stacks", frozenset({STACKS}), DetailRequest(stacks=True))
+    if any(_in_guest(vcpu) for vcpu in view.vcpus):
+        yield Look("guest code", rip, DetailRequest(rip))
+
+
+def _held(vcpu: VcpuRow) -> bool:
+    """Whether it waits or sleeps, or may have its memory on another node."""
+    return max(share(vcpu, "wait"), share(vcpu, "blocked")) >= HELD or (share(vcpu, "guest") >= FAR and several_nodes())
+
+
+def _in_guest(vcpu: VcpuRow) -> bool:
+    """Whether it is there nearly all of the time that it has a CPU."""
+    free = 1 - share(vcpu, "wait") - share(vcpu, "throttled")
+    return share(vcpu, "guest") >= IN_GUEST * free > 0
 
 
 def _kinds(view: View, vm: VcpuRow) -> Iterator[str]:
     for kind, codes in EXITS_OF.items():
         found = view.exits(vm, codes)
-        timer = kind in ("msr", "apic") and found and found.rate >= TIMER
-        if found and (found.cost >= PART * view.limits.cause or timer or (kind == "poll" and found.rate >= TIMER)):
+        timer = kind in ("msr", "apic", "poll") and found and found.rate >= TIMER
+        if found and (found.cost >= PART * view.limits.cause or timer):
             yield kind
     if view.share(vm, "user") + view.share(vm, "blocked") >= PART * view.limits.cause:
         yield "user"
-
-
-def _looks(
-    kinds: dict[str, set[int]],
-    storms: dict[Key, tuple[float, int]],
-    spinning: set[int],
-    held: set[int],
-    working: set[int],
-    view: View,
-) -> Iterator[Look]:
-    if kinds:
-        wanted = frozenset(kinds) | (POLLING if "poll" in kinds else frozenset())
-        words = ", ".join(kind for kind in EXITS_OF | {"user": ()} if kind in kinds)
-        yield Look(words, wanted, DetailRequest(wanted), frozenset().union(*kinds.values()))
-    if storms:
-        key = max(storms, key=lambda one: storms[one])
-        name = view.interval.after.names.name(*key)
-        rip = frozenset({"rip"})
-        yield Look(f"guest code of {name}", rip, DetailRequest(rip, only=key), frozenset({storms[key][1]}))
-    if held:
-        pid = next(iter(held)) if len(held) == 1 else 0
-        yield Look("the scheduler", frozenset({SCHED}), DetailRequest(sched=pid, numa=True), frozenset(held))
-    if working:
-        yield Look("the kernel's stacks", frozenset({STACKS}), DetailRequest(stacks=True), frozenset(working))
-    if spinning:
-        rip = frozenset({"rip"})
-        yield Look("guest code", rip, DetailRequest(rip), frozenset(spinning))

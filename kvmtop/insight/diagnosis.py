@@ -23,7 +23,7 @@ from .rules import BY_NAME, RULES
 from .rules.rule import Rule, View
 from .vcpus import VcpuRow, vcpu_rows
 
-COUNTERS = Look("the counters", frozenset(), DetailRequest(), frozenset())
+COUNTERS = Look("the counters", frozenset(), DetailRequest())
 FIRST = 0.25  # of the time, for nothing but the counters
 LEAST = 3.0  # seconds that each closer look takes: probes are attached and detached between two readings
 PATIENCE = 10  # readings after which a look is not waited for any more
@@ -165,7 +165,7 @@ class Doctor:
         else:
             self.done = True
 
-    def _view(self, stage: Stage, pid: int | None = None) -> View:
+    def _view(self, stage: Stage) -> View:
         """What rules see of it."""
         session = Session()
         session.last = stage.first
@@ -173,7 +173,7 @@ class Doctor:
         interval = session.add(stage.last)
         labels = replace(self.labels, names=interval.after.names)
         rows = vcpu_rows(session, interval, trend=0)
-        return View.of(session, interval, rows, labels, self.limits, Scope(pid))
+        return View.of(session, interval, rows, labels, self.limits)
 
     def _of_wanted(self, view: View) -> View:
         """The part of a view that is of the VMs whose causes are looked for."""
