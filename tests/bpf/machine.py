@@ -52,6 +52,7 @@ _TIMER_FIELDS = {"EXIT_REASON": "which", "EXIT_ISA": "expires", "EXIT_VCPU": "in
 WAYS = ("notes", "stack", "classic")
 HALT = "do_nanosleep"
 needs_two = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: whoever hogs it hogs the test, too")
+PLAYED: list[int] = []  # every Player's pid
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -220,6 +221,7 @@ class Player:
                 act(self)
             finally:
                 os._exit(0)
+        PLAYED.append(self.pid)
         os.close(self._go)
         os.close(self._done)
         self._go, self._done = go, done

@@ -331,6 +331,10 @@ def test_more_stacks_than_there_is_room_for_keep_their_time(
     loaded._forget()
 
 
+def _naps(status: Path) -> int:
+    return int(status.read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+
 def test_what_it_has_slept_is_of_the_same_instant_as_its_states(counting: Collector, probes: StackProbes) -> None:
     """However long it takes to name the functions: a third of a second the first time."""
 
@@ -342,8 +346,11 @@ def test_what_it_has_slept_is_of_the_same_instant_as_its_states(counting: Collec
 
     with Player(act) as player:
         player.wait()
+        asleep = Path(f"/proc/{player.pid}/status")
+        before = _naps(asleep)
         player.go()
-        time.sleep(0.3)
+        while _naps(asleep) < before + 45:  # 44 of them are over
+            time.sleep(0.01)
         snapshot = counting.read(probes.sample)
         found = probes.read(snapshot)
     assert found
