@@ -142,6 +142,8 @@ class Recording:
 
     def _check_header(self, file: BinaryIO) -> None:
         header = file.read(100)
+        if not header:
+            raise Empty(f"{self.path} is empty: whoever began to record to it has not written anything yet", 2)
         if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
             raise KvmtopError(f"{self.path} is not a recording of kvmtop", 2)
         if header[18:20] != b"\1\1":  # a write-ahead log's

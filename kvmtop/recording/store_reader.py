@@ -60,8 +60,9 @@ class Store:
             for file in files[-MOST_SEGMENTS:]:
                 try:
                     segments.append(Segment.read(file, set(pids), selection))
-                except Empty:  # the next one, before its first sample
-                    continue
+                except Empty as error:
+                    if file != files[-1]:  # or it is the next one, before its first sample
+                        self._left_out.append(str(error))
                 except KvmtopError as error:
                     self._left_out.append(str(error))
             if not segments:

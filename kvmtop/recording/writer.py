@@ -92,7 +92,7 @@ class Recorder(Wrapper):
             for place in (path, *self._beside):
                 make(place, mode)
                 made.append(place)
-            self._database = self._create(mode)
+            self._database = self._create()
         except (OSError, sqlite3.Error) as error:
             for place in made:
                 with contextlib.suppress(OSError):
@@ -101,17 +101,15 @@ class Recorder(Wrapper):
                 raise KvmtopError(f"{error.filename} exists: choose another name, or remove it", 2) from None
             raise KvmtopError(f"cannot record to {path}: {words(error)}") from None
 
-    def _create(self, mode: int) -> sqlite3.Connection:
+    def _create(self) -> sqlite3.Connection:
+        # All of it at once: killed here, it leaves an empty file, which readers know, and no file with some tables.
+        # A file without a page would not do: SQLite takes a journal for its remnant then, and removes it.
+        with open(self._path, "r+b") as file:
+            file.write(_without_samples())
+            file.flush()
+            os.fsync(file.fileno())
         uri = f"{self._path.absolute().as_uri()}?mode=rw"
         database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
-        # Until the file has a page, SQLite would take a journal for a remnant and remove it.
-        database.execute("PRAGMA journal_mode=MEMORY")
-        database.execute(f"PRAGMA page_size={PAGE}")
-        database.execute(f"PRAGMA application_id={APPLICATION}")
-        database.execute(f"PRAGMA user_version={FORMAT}")
-        database.executescript(SCHEMA)
-        with contextlib.suppress(FileExistsError):
-            make(self._beside[0], mode)
         database.execute("PRAGMA journal_mode=TRUNCATE")  # it keeps our journal, and so its place
         database.execute("PRAGMA synchronous=FULL")
         return database
@@ -264,6 +262,15 @@ class Recorder(Wrapper):
         names = [(isa, code, name) for isa, table in snapshot.names.reasons.items() for code, name in table.items()]
         self._database.executemany("INSERT INTO reasons VALUES (?, ?, ?)", names)
         self._database.executemany("INSERT INTO flags VALUES (?, ?)", list(snapshot.names.flags.items()))
+
+
+def _without_samples() -> bytes:
+    """A file that has its tables."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+        for pragma in (f"page_size={PAGE}", f"application_id={APPLICATION}", f"user_version={FORMAT}"):
+            database.execute(f"PRAGMA {pragma}")
+        database.executescript(SCHEMA)
+        return database.serialize()
 
 
 def _standing(vm: Vm) -> str:

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from kvmtop.errors import KvmtopError
 from kvmtop.model.interval import diff
 from kvmtop.model.snapshot import Snapshot
-from kvmtop.recording import segments, store, writing
-from kvmtop.recording.reader import Recording
+from kvmtop.recording import segments, store, writer, writing
+from kvmtop.recording.reader import Empty, Recording
 from kvmtop.recording.store import Folder, Store
 from kvmtop.recording.writer import Recorder
 from kvmtop.recording.writing import Limits
@@ -279,6 +279,32 @@ def test_killed_at_any_moment(folder: Path, turn: int) -> None:
     one.read()
     one.close()
     assert {Path(name).suffix for name in os.listdir(folder)} == {".kvmtop", ".lock"}  # no journals
+
+
+def test_one_that_begins_is_empty_or_has_its_tables(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever it is killed meanwhile: readers know either."""
+    seen = []
+
+    def look(fd: int) -> None:
+        place = Path(f"/proc/self/fd/{fd}").resolve()
+        seen.append(place.stat().st_size)
+        with pytest.raises(Empty):
+            Recording(place)
+
+    def made() -> bytes:
+        (place,) = folder.glob("*.kvmtop")
+        seen.append(place.stat().st_size)
+        with pytest.raises(Empty):
+            Recording(place)
+        return whole()
+
+    whole = writer._without_samples
+    monkeypatch.setattr(writer, "_without_samples", made)
+    monkeypatch.setattr(os, "fsync", look)
+    folder.mkdir()
+    place = folder / "2026-11-30T171200Z.kvmtop"
+    writer.Recorder(Host(2), place).end()
+    assert seen == [0, len(whole())] and len(whole()) < 1 << 16
 
 
 def test_what_was_half_written_is_taken_back(folder: Path) -> None:
