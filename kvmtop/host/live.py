@@ -29,6 +29,7 @@ from .scheduler import Scheduler
 from .sleepers import sleepers
 from .standstill import CLOSED, PAUSED, STOPPED, TRACED, Standstill
 from .stretches import Stretches
+from .unstarted import Unstarted
 
 SPARE_THREADS = 192  # room for VMs that start later, and a quarter of those that run
 MOST_THREADS = 20_000  # 520 MB of kernel memory; what does not fit is counted as lost
@@ -60,6 +61,7 @@ class Live:
         self._watch = processes.Watch(pids)
         self._standstill = Standstill()
         self._quotas = Quotas()
+        self._unstarted = Unstarted()
         self._others = OtherThreads()
         self._pids = pids
         self._detail: Detail | None = None
@@ -202,6 +204,9 @@ class Live:
         for pid, quota in self._quotas.update(snapshot).items():
             if pid in vms:
                 vms[pid] = replace(vms[pid], quota=str(quota))
+        for pid, vcpus in self._unstarted.update(snapshot).items():
+            if pid in vms:
+                vms[pid] = replace(vms[pid], unstarted=vcpus)
         return vms
 
 

@@ -102,7 +102,8 @@ class Vm:
     aliases: what else its owners may call it, such as Proxmox's VMID or its UUID. ended: its process has, or has closed
     the VM. stopped: all of its threads are, by a signal, or by a debugger (traced). paused: its VMM keeps all of its
     vCPUs out of KVM_RUN, and had at least one leave that needed nothing. All false where that is not known.
-    quota: while its cgroup's CPU quota holds it back, "group: quota of period".
+    quota: while its cgroup's CPU quota holds it back, "group: quota of period". unstarted: numbers of the vCPUs that
+    its guest has not started, as far as is known.
     """
 
     pid: int
@@ -114,6 +115,7 @@ class Vm:
     paused: bool = False
     traced: bool = False
     quota: str = ""
+    unstarted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ The file is a SQLite database; `sqlite3 FILE` shows it:
     flags    VMX's flag bits, by the kernel's names
     vms      a row for each change: from this sample on, the VM of this pid has this name and state: running,
              stopped, paused, traced (or some, with spaces between), ended, gone; before it, rows of other states,
-             skipped by readers that do not know them: alias for each further name
+             skipped by readers that do not know them: alias for each further name, unstarted for each vCPU
     vcpus    from this sample on there is this thread: its id in the frames, pid, tid, vCPU
     samples  a row a Snapshot: time_ns, and what could not be counted; final is the one after the last interval
     exits    by sample and reason: exits that ended since the sample before, and ns that they lasted
@@ -61,7 +61,8 @@ CREATE TABLE frames (sample INTEGER PRIMARY KEY, frame BLOB NOT NULL) STRICT;
 """  # noqa: E501
 SCHEMA = SCHEMA2 + SEEN
 THINNED = "CREATE TABLE thinned (step_ns INTEGER NOT NULL, samples INTEGER NOT NULL) STRICT;\n"
-ALIAS, QUOTA = "alias", "quota"
+MOST_VCPUS = 4096  # of a VM
+ALIAS, QUOTA, UNSTARTED = "alias", "quota", "unstarted"
 STANDING = {"running", "stopped", "paused", "traced", "ended", "gone"}
 STEPS = (1, 4, 16, 64, 256)  # samples that a frame is packed against: see base()
 GROUP = 512  # samples; the first of each stands for itself

@@ -40,6 +40,7 @@ from .format import (
     MOST_SLOW,
     MOST_TEXT,
     MOST_TIME,
+    MOST_VCPUS,
     MOST_VMS,
     QUOTA,
     SCALARS,
@@ -47,6 +48,7 @@ from .format import (
     SCHEMA2,
     STANDING,
     THINNED,
+    UNSTARTED,
     BadFrame,
     base,
     words,
@@ -253,13 +255,14 @@ class Recording:
             name = clean(name)
             now, there = set(state[:99].split()), state != "gone"
             if not now <= STANDING:
-                if state in (ALIAS, QUOTA):
+                if state in (ALIAS, QUOTA, UNSTARTED):
                     facts.setdefault((state, pid), []).append(name)
                 continue
-            aliases, quotas = (tuple(filter(None, facts.pop((of, pid), []))) for of in (ALIAS, QUOTA))
-            standing = {word: word in now for word in ("ended", "stopped", "paused", "traced")}
-            quota, aliases = "".join(quotas[:1]), aliases[:MOST_ALIASES]
-            vm = Vm(pid, name or f"pid {pid}", clean(comm), aliases=aliases, quota=quota, **standing)
+            more = (tuple(filter(None, facts.pop((of, pid), []))) for of in (ALIAS, QUOTA, UNSTARTED))
+            aliases, quotas, numbers = more
+            rest: dict[str, Any] = {word: word in now for word in ("ended", "stopped", "paused", "traced")}
+            rest |= {"aliases": aliases[:MOST_ALIASES], "quota": "".join(quotas[:1]), "unstarted": _vcpus(numbers)}
+            vm = Vm(pid, name or f"pid {pid}", clean(comm), **rest)
             self._changes.append((sample, vm, there))
             known.add(pid) if there else known.discard(pid)
             if len(known) > MOST_VMS:
@@ -411,6 +414,11 @@ class Recording:
         if not self._pids and not self._selection.patterns:
             return snapshot
         return only(snapshot, {pid for pid, vm in snapshot.vms.items() if self._sees(vm)})
+
+
+def _vcpus(numbers: tuple[str, ...]) -> tuple[int, ...]:
+    """As they were written."""
+    return tuple(int(one) for one in numbers[:MOST_VCPUS] if one.isdecimal() and len(one) < 6)
 
 
 def _unreadable(path: Path) -> str:

@@ -37,6 +37,7 @@ from .format import (
     SCALARS,
     SCHEMA,
     STEPS,
+    UNSTARTED,
     BadFrame,
     base,
     words,
@@ -221,6 +222,7 @@ class Recorder(Wrapper):
             state = "gone" if now is None else "ended" if now.ended else _standing(now)
             vm = now or self._vms[pid]
             facts = [(alias, ALIAS) for alias in vm.aliases]
+            facts += [(str(vcpu), UNSTARTED) for vcpu in vm.unstarted]
             rows += [(n, pid, name, vm.comm, of) for name, of in (*facts, (vm.name, state))]
         self._changes += len(rows)
         if len(vms) > MOST_VMS or self._changes > MOST_CHANGES:

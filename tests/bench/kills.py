@@ -20,7 +20,7 @@ from pathlib import Path
 
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.recording import segments
-from kvmtop.recording.reader import Recording
+from kvmtop.recording.reader import Empty, Recording
 from kvmtop.recording.store_reader import Store
 from kvmtop.recording.thinning import FILE
 
@@ -86,7 +86,11 @@ class Killed:
         """Before anybody mends it, as a reader sees it."""
         found, thinned = dict[tuple[int, int], str](), list[tuple[int, int, int]]()
         for one in segments.segments(self.folder):
-            recording = Recording(one.path)
+            try:
+                recording = Recording(one.path)
+            except Empty:  # killed before the first reading of it
+                self.counts["without a reading"] += 1
+                continue
             if recording.step:
                 thinned.append((recording.start_ns, int(recording.times[0]), int(recording.times[-1])))
             for snapshot in recording:

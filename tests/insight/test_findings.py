@@ -212,6 +212,27 @@ def test_a_paused_vm_is_one_sentence(run: Run) -> None:
 # ---- nothing seen
 
 
+@pytest.mark.parametrize(("how", "words"), [("paused", "is paused: all of its"), ("stopped", "is stopped by a signal")])
+def test_a_vm_that_has_stood_still_since_before_anybody_watched(run: Run, how: str, words: str) -> None:
+    """How long is not known."""
+    run.host.vms[300] = replace(Vm(300, "shop", "qemu"), **{how: True})  # type: ignore[arg-type]
+    for _ in range(4):
+        (found,) = run.second()
+        assert found.name == how and found.text.startswith(f"shop {words}") and not found.since
+
+
+def test_vcpus_that_were_never_started(run: Run) -> None:
+    run.host.vms[200] = replace(run.host.vms[200], unstarted=(1,))
+    (found,) = run.second()
+    assert (found.name, found.text) == ("unstarted", "vCPU 1 of db waits to be started by its guest")
+    run.host.vms[200] = replace(run.host.vms[200], unstarted=tuple(range(1, 16)))
+    (found,) = run.second()
+    assert found.text == "15 vCPUs of db wait to be started by its guest"
+    assert found.evidence == ("numbers: 1, 2, 3, 4, 5, 6, 7, 8 …",)
+    run.host.vms[200] = replace(run.host.vms[200], unstarted=())
+    assert run.second() == []
+
+
 def test_a_vm_of_which_nothing_was_seen(run: Run) -> None:
     """As one that was paused before kvmtop started; a moment later it may just be starting."""
     run.host.vms[300] = Vm(300, "shop", "qemu")

@@ -45,7 +45,7 @@ def main() -> int:
     print(TITLES, flush=True)
     for begin in begins:
         trial = begin()
-        print(trial.row(), flush=True)
+        print(trial.row(), *(() if trial.right else trial.words()), sep="\n    ", flush=True)
         right &= trial.right
         if options.json:
             with options.json.open("a") as file:

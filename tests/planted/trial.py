@@ -66,6 +66,16 @@ class Trial:
         status = SOMETHING if self.causes else NOTHING
         return first and self.status == status and not any(one.startswith("FALSE") for one in self.others)
 
+    def words(self) -> list[str]:
+        """What it was told, for whoever mends a rule."""
+        checked = [one for one in self.said.get("checked", ()) if one["rule"] == self.rule]
+        looks = ", ".join(f"{one['what']} {one['seconds']:.0f} s" for one in self.said.get("looks", ()))
+        return [
+            *(one["text"] for one in self.causes),
+            f"checked: {checked}; {looks}",
+            *self.said.get("failed", "").splitlines(),
+        ]
+
     def row(self) -> str:
         """For the table."""
         rank, right = self.rank, (self.rule, self.vm)

@@ -127,16 +127,24 @@ def test_further_names(file: Path) -> None:
 def test_what_stands_still_and_what_holds_it_back(file: Path) -> None:
     host, quota = Busy(), "/machine/web01: 20 ms of 100 ms"
     recorder = Recorder(host, file)
-    for changes in ({}, {"stopped": True}, {"stopped": True, "paused": True}, {"quota": quota}, {}, {"paused": True}):
+    for changes in (
+        {},
+        {"stopped": True},
+        {"stopped": True, "paused": True},
+        {"quota": quota},
+        {},
+        {"unstarted": (1, 12)},
+    ):
         host.vms[4000] = replace(Vm(4000, "web01", "qemu", aliases=("100",)), **changes)
         recorder.read()
     recorder.close()
     found = [Recording(file).at(n).vms[4000] for n in range(6)]
-    assert [(vm.stopped, vm.paused) for vm in found] == [(0, 0), (1, 0), (1, 1), (0, 0), (0, 0), (0, 1)]
+    assert [(vm.stopped, vm.paused) for vm in found] == [(0, 0), (1, 0), (1, 1), (0, 0), (0, 0), (0, 0)]
+    assert [vm.unstarted for vm in found] == [(), (), (), (), (), (1, 12)]
     assert [vm.quota for vm in found] == ["", "", "", quota, "", ""]
     assert {vm.aliases for vm in found} == {("100",)}
     with contextlib.closing(sqlite3.connect(file)) as database:
-        assert database.execute("SELECT count(*) FROM vms WHERE pid = 4000").fetchone() == (2 + 2 + 2 + 2 + 2,)
+        assert database.execute("SELECT count(*) FROM vms WHERE pid = 4000").fetchone() == (2 + 2 + 2 + 2 + 4,)
 
 
 def test_a_wall_clock_that_is_stepped(file: Path) -> None:

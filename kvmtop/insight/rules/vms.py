@@ -21,19 +21,23 @@ def _lost(view: View) -> Iterator[Finding]:
 
 
 def _still(how: str, words: str, traced: bool = False) -> Callable[[View], Iterator[Finding]]:
-    """VMs that stand still in this way; words: with room for how long. traced: by a debugger."""
+    """VMs that stand still in this way; words: with room for how long, where that is known. traced: by a debugger."""
 
     def find(view: View) -> Iterator[Finding]:
+        after = view.interval.after
         for vm in view.vms:
-            if vm.outside and vm.outside.where == how and view.interval.after.vms[vm.number].traced == traced:
+            one = after.vms[vm.number]
+            unseen = getattr(one, how) and not vm.seen  # since before kvmtop started, or was the VM
+            if one.traced == traced and not one.ended and (unseen or (vm.outside and vm.outside.where == how)):
+                lasted = f", for {units.duration(vm.outside.ns)}" if vm.outside else ""
                 yield Finding(
-                    f"{vm.vm} {words.format(units.duration(vm.outside.ns))}",
+                    f"{vm.vm} {words.format(lasted)}",
                     short=f"{vm.vm} is {how}",
                     scope=vm.scope,
                     state="blocked",
                     figures=frozenset({"bar", "state"}),
-                    since=Since(view.interval.after.time_ns - vm.outside.ns),
-                    cost=float(vm.alive),
+                    since=Since(after.time_ns - vm.outside.ns) if vm.outside else None,
+                    cost=float(max(vm.alive, 1)),
                 )
 
     return find
@@ -44,7 +48,8 @@ def _silent(view: View) -> Iterator[Finding]:
     after, before = view.interval.after, view.interval.before
     ns = after.time_ns - after.start_ns
     for vm in view.vms if before and ns >= STUCK_NS else ():
-        if not vm.seen and not vm.ended and before and vm.number in before.vms:
+        one = after.vms[vm.number]
+        if not (vm.seen or vm.ended or one.paused or one.stopped) and before and vm.number in before.vms:
             yield Finding(
                 f"no vCPU of {vm.vm} has entered or left its guest, nor halted, in the {units.duration(ns)} since"
                 " kvmtop started: it was paused or stopped before, or its VMM has not started it",
@@ -53,6 +58,22 @@ def _silent(view: View) -> Iterator[Finding]:
                 state="blocked",
                 since=Since(after.start_ns, longer=True),
                 cost=1.0,
+            )
+
+
+def _unstarted(view: View) -> Iterator[Finding]:
+    for vm in view.vms:
+        numbers = view.interval.after.vms[vm.number].unstarted
+        if numbers and not vm.ended and not vm.outside:
+            which = f"vCPU {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} vCPUs"
+            verb = "waits" if len(numbers) == 1 else "wait"
+            yield Finding(
+                f"{which} of {vm.vm} {verb} to be started by its guest",
+                short=f"{vm.vm}: {which} not started",
+                scope=vm.scope,
+                state="idle",
+                figures=frozenset({"bar", "state"}),
+                evidence=(f"numbers: {', '.join(map(str, numbers[:8]))}{' …' * (len(numbers) > 8)}",),
             )
 
 
@@ -108,7 +129,7 @@ STOPPED = Rule(
     "stopped",
     "a signal has stopped the VMM",
     "/proc says of all of its threads that they are stopped, and of none that it is traced",
-    _still("stopped", "is stopped by a signal, for {}"),
+    _still("stopped", "is stopped by a signal{}"),
     "a VM that its monitor has paused still has threads that run",
     Remedy(host="kill -CONT PID"),
     explains=frozenset({"blocked", "stuck"}),
@@ -118,7 +139,7 @@ DEBUGGER = Rule(
     "debugger",
     "a debugger has stopped the VMM",
     "/proc says of all of its threads that they are stopped, and of one at least that it is traced",
-    _still("stopped", "is stopped by a debugger, for {}", traced=True),
+    _still("stopped", "is stopped by a debugger{}", traced=True),
     "strace stops threads too, but for no time that is worth a word",
     Remedy(host="end the debugger, or let it go on: TracerPid in /proc/PID/status says which process it is"),
     explains=frozenset({"blocked", "stuck"}),
@@ -128,7 +149,7 @@ PAUSED = Rule(
     "paused",
     "its VMM has paused the VM",
     "all of a VM's vCPUs are blocked outside KVM_RUN",
-    _still("paused", "is paused, for {}: all of its vCPUs sleep in the VMM"),
+    _still("paused", "is paused{}: all of its vCPUs sleep in the VMM"),
     "a VM whose vCPUs all wait for devices, which is seen by what they exited for",
     Remedy(vm="virsh resume NAME, or cont in QEMU's monitor; info status says why it was paused"),
     explains=frozenset({"blocked", "stuck"}),
@@ -141,6 +162,19 @@ SILENT = Rule(
     _silent,
     "a guest that spins on a CPU without a timer tick (nohz_full) never leaves; top shows its threads busy then",
     Remedy(host="virsh domstate --reason NAME; ps -o stat,wchan -L -p PID", vm="virsh resume NAME"),
+    confidence=LIKELY,
+    see="kvmtop --vm {vm}",
+)
+UNSTARTED = Rule(
+    "unstarted",
+    "a vCPU that its guest has not started",
+    "its thread is a minute old, and sleeps in kvm_vcpu_block without a halt (Linux 5.17)",
+    _unstarted,
+    "a guest that was told to leave CPUs alone (maxcpus=, nr_cpus=, nosmp), or still boots",
+    Remedy(
+        guest="dmesg | grep -i smp says why it gave up on a CPU; echo 1 > /sys/devices/system/cpu/cpuN/online",
+        vm="fewer <vcpu>, or those that are not needed offline: <vcpu current=…>",
+    ),
     confidence=LIKELY,
     see="kvmtop --vm {vm}",
 )
