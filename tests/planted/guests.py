@@ -101,7 +101,7 @@ GUESTS = {
     "msr": Guest(SOME + _msr(0x1A0) + _msr(0x17)),  # IA32_MISC_ENABLE, IA32_PLATFORM_ID
     # K7's event selects and counters: what a perf or an NMI watchdog programs
     "pmu": Guest(SOME + _msr(0xC0010000, write=True) + _msr(0xC0010004, write=True) + _msr(0xC0010000)),
-    "hypercalls": Guest(SOME + b"\x0f\x01\xd9"),  # vmmcall
+    "hypercalls": Guest(b"\x0f\x01\xd9"),  # vmmcall
     "wbinvd": Guest(SOME + b"\x0f\x09"),
     "out": Guest(SOME + b"\xe6\x10"),
     "high-hz": Guest(_turns(2_000), ticks=500_000),
@@ -124,8 +124,10 @@ class Answer:
     """A VMM that takes its time for each port."""
 
     def __init__(self, spin: float, sleep: float, once: float) -> None:
-        """Seconds: on a CPU, and asleep, each time; asleep in the first ten seconds once."""
+        """Seconds: on a CPU, and asleep, each time; asleep once, in the first vCPU, after a SIGUSR2."""
         self.spin, self.sleep, self.once = spin, sleep, once
+        self.now = threading.Event()
+        signal.signal(signal.SIGUSR2, lambda *_: self.now.set())
 
     def meet(self) -> None:
         end = time.monotonic() + self.spin
@@ -133,7 +135,7 @@ class Answer:
             pass
         if self.sleep:
             time.sleep(self.sleep)
-        if self.once and threading.current_thread().name.startswith("Thread-1 "):
+        if self.once and self.now.is_set() and threading.current_thread().name.startswith("Thread-1 "):
             time.sleep(self.once)
 
 
@@ -187,7 +189,9 @@ def main() -> None:
     parser.add_argument("--pit", action="store_true", help="KVM's own PIT")
     parser.add_argument("--spin", type=float, default=0, metavar="S", help="the VMM works so long for each port")
     parser.add_argument("--sleep", type=float, default=0, metavar="S", help="it sleeps so long")
-    parser.add_argument("--stick", type=float, default=0, metavar="S", help="so long in the first vCPU's first port")
+    parser.add_argument(
+        "--stick", type=float, default=0, metavar="S", help="so long in a port of the first vCPU, after a SIGUSR2"
+    )
     parser.add_argument("--big-lock", action="store_true", help="the main thread holds a lock that a port needs")
     parser.add_argument("--io-thread", metavar="CPU", help="beside it a thread that is always busy, there")
     options = parser.parse_args()
