@@ -29,19 +29,32 @@ class Placements:
 
     def __init__(self) -> None:
         self._online = ""
+        self._cores: dict[int, int] | None = None
         self._cpus: dict[int, tuple[tuple[int, ...], int | None]] = {}
 
     def of(self, threads: Mapping[int, int]) -> dict[int, Placement]:
         """By tid, of threads given with the CPU that each ran on last (below 0: not known); not of ended ones."""
-        online = _text(CPUS / "online")
-        if online != self._online:
-            self._online, self._cpus = online, {}
-        every = cpus(online)
+        every = self._every()
         return {
             tid: Placement(allowed, bool(every) and every <= cpus(allowed), *self._cpu(cpu))
             for tid, cpu in threads.items()
             if (allowed := _allowed(tid))
         }
+
+    def cores(self) -> dict[int, int]:
+        """By CPU, the first one of its core; none where no core has several."""
+        every = self._every()
+        if self._cores is None:
+            cores = {cpu: min(self._cpu(cpu)[0] + (cpu,)) for cpu in every} if has_siblings() else {}
+            self._cores = cores if len(set(cores.values())) < len(cores) else {}
+        return self._cores
+
+    def _every(self) -> frozenset[int]:
+        """All CPUs that are there; what is known of them is forgotten if one has come or gone."""
+        online = _text(CPUS / "online")
+        if online != self._online:
+            self._online, self._cpus, self._cores = online, {}, None
+        return cpus(online)
 
     def _cpu(self, cpu: int) -> tuple[tuple[int, ...], int | None]:
         """The other hardware threads of its core, and its NUMA node."""
@@ -57,6 +70,11 @@ class Placements:
 def several_nodes() -> bool:
     """Whether this host has more than one NUMA node with memory."""
     return len(cpus(_text(NODES / "has_memory"))) > 1
+
+
+def has_siblings() -> bool:
+    """Whether cores of this host run several threads at once."""
+    return _text(CPUS / "smt/active") == "1"
 
 
 @lru_cache(256)

@@ -53,7 +53,8 @@ class Scheduler:
         pids = [pid for pid, vm in snapshot.vms.items() if not vm.ended and found.pid in (0, pid)]
         memory = {pid: known for pid in pids if self._numa and (known := self._memory.of(pid)) is not None}
         found = self._actors.named(found, snapshot.vms.values())
-        return replace(found, idle=idle(), placements=self._placed(pids, snapshot), memory=memory)
+        placed, cores = self._placed(pids, snapshot), self._placements.cores()
+        return replace(found, idle=idle(), placements=placed, memory=memory, cores=cores)
 
     def _placed(self, pids: list[int], snapshot: Snapshot) -> dict[int, Placement]:
         """By tid."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..host.placement import several_nodes
+from ..host.placement import has_siblings, several_nodes
 from ..model.reasons import APIC, HLT, IO
 from ..model.vocabulary import SVM, VMX, DetailRequest
 from .accesses import POLLING
@@ -71,8 +71,9 @@ def _looks(view: View) -> Iterator[Look]:
 
 
 def _held(vcpu: VcpuRow) -> bool:
-    """Whether it waits or sleeps, or may have its memory on another node."""
-    return max(share(vcpu, "wait"), share(vcpu, "blocked")) >= HELD or (share(vcpu, "guest") >= FAR and several_nodes())
+    """Whether it waits or sleeps, or works and may have its memory on another node, or half a core."""
+    works = share(vcpu, "guest") >= FAR
+    return max(share(vcpu, "wait"), share(vcpu, "blocked")) >= HELD or (works and (several_nodes() or has_siblings()))
 
 
 def _in_guest(vcpu: VcpuRow) -> bool:

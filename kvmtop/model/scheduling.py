@@ -107,4 +107,5 @@ class Scheduling:
     calls: Mapping[tuple[int, int], str] = field(default_factory=dict)  # (pid, fd) → file that a call in charges is of
     vcpus: Mapping[int, int] = field(default_factory=dict)  # by thread, numbers of vCPUs that are not in threads
     idle: Mapping[int, int] = field(default_factory=dict)  # by host CPU, ns that it has been idle, in steps of 10 ms
+    cores: Mapping[int, int] = field(default_factory=dict)  # by host CPU the first of its core, where one has several
     unnamed: str = ""  # why the functions in stacks have no names, in a sentence

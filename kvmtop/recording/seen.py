@@ -59,6 +59,7 @@ KINDS_OF_TABLES = {
     "latencies": _wide(LATENCY),  # the thread
     "running": _columns("thread"),  # the CPU
     "idle": _columns("ns"),  # the CPU
+    "cores": _columns("first"),  # the CPU
     "sleeps": _columns("frames"),  # the stack's number in charges
     "processes": _columns("name", "cgroup", "vm"),  # the tgid
     "cgroups": _columns("path"),  # the cgroup's
@@ -78,7 +79,7 @@ EMPTY: Tables = {kind: (np.zeros(0, "u8"), np.zeros(0, dtype)) for kind, dtype i
 LOOKS = {
     "look": ("touched", "dropped"),
     "scheduling": (
-        *("charges", "latencies", "running", "idle", "sleeps", "processes", "cgroups", "placements", "memory"),
+        *("charges", "latencies", "running", "idle", "cores", "sleeps", "processes", "cgroups", "placements", "memory"),
         *("calls", "neighbours"),
     ),
     "stacks": ("off", "on"),
@@ -183,6 +184,7 @@ class Packer:
             "scheduling": ([0], [(told.since_ns, told.pid, text(told.unnamed))]),
             "running": (range(len(told.running)), [(_signed(thread),) for thread in told.running.tolist()]),
             "idle": (told.idle, [(ns,) for ns in told.idle.values()]),
+            "cores": (told.cores, [(first,) for first in told.cores.values()]),
             "sleeps": (told.stacks, [(text(*frames),) for frames in told.stacks.values()]),
             "processes": (
                 told.processes,
@@ -342,6 +344,7 @@ class Unpacker:
                 calls={unpack(key): text(one["file"]) for key, one in self._each(tables, "calls")},
                 vcpus={thread: one["vcpu"] for thread, one in self._each(tables, "neighbours")},
                 idle={cpu: one["ns"] for cpu, one in self._each(tables, "idle")},
+                cores={cpu: one["first"] for cpu, one in self._each(tables, "cores")},
                 unnamed=text(row["unnamed"]),
             )
         return None

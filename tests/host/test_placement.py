@@ -56,6 +56,20 @@ def test_the_host_is_remembered_until_a_cpu_goes(proc: Proc, system: Path) -> No
     assert found.of({7: 2}) == {7: Placement("0-7", False, (), 0)}
 
 
+def test_cores_of_several_threads(proc: Proc, system: Path) -> None:
+    found = Placements()
+    assert found.cores() == {}  # as it says nothing of it, or that it is off
+    (system / "smt").mkdir()
+    (system / "smt/active").write_text("1\n")
+    assert found.cores() == {}  # as it was
+    (system / "online").write_text("0-5,7\n")
+    assert found.cores() == {0: 0, 4: 0, 1: 1, 5: 1, 2: 2, 3: 3, 7: 3}
+    for cpu in range(8):
+        (system / f"cpu{cpu}/topology/thread_siblings_list").write_text(f"{cpu}\n")
+    (system / "online").write_text("0-7\n")
+    assert found.cores() == {}
+
+
 def test_lists_of_cpus() -> None:
     assert cpus("0-3,8") == {0, 1, 2, 3, 8} and cpus("5\n") == {5}
     for wrong in ("", "x", "1-", "-1", "0-3,", "0-99999999", "0-9999999999999999", "3-x", "²"):

@@ -99,6 +99,18 @@ def far(made: Made) -> None:
     made.host.scheduling = replace(scheduler.read(), memory=memory)
 
 
+def half(made: Made) -> None:
+    """Both vCPUs are held on one core, and work; another core has nothing to do."""
+    scheduler = Scheduler(made.host.now, 0)
+    scheduler.placements = {ONE: Placement("0", False, (1,)), TWO: Placement("1", False, (0,))}
+    scheduler.cores = {0: 0, 1: 0, 2: 2, 3: 2}
+    scheduler.idle = dict.fromkeys(range(4), 0)
+    made.host.scheduling = scheduler.read()
+    made.host.now += SECOND
+    made.session.add(made.host.read())
+    made.host.scheduling = replace(made.host.scheduling, idle={0: 0, 1: 0, 2: SECOND, 3: SECOND})
+
+
 def stack(*frames: str) -> Callable[[Made], None]:
     """It takes 200 ms of faults."""
 
@@ -138,6 +150,7 @@ CONSTRUCTED = [
     Constructed("apic-off", "AVIC", apic("NESTED")),
     Constructed("pit-reinjection", "AVIC", apic("PIT_REINJ")),
     Constructed("numa", "NUMA nodes", far),
+    Constructed("smt", "cores of two threads", half),
     Constructed("numa-balancing", "NUMA nodes", stack("do_numa_page")),
     Constructed("compaction", "memory in fragments", stack("compact_zone")),
     Constructed("reclaim", "full memory", stack("shrink_node")),

@@ -23,7 +23,7 @@ from ..on_host import vmm
 
 _GET_SUPPORTED_CPUID, _SET_CPUID2 = 0xC008AE05, 0x4008AE90
 _SET_NAME = 15  # of prctl
-_MADV_PAGEOUT = 21
+_MADV_DONTNEED, _MADV_PAGEOUT = 4, 21
 HANDLERS = 0x600
 VECTOR = 0x20
 APIC = 0xFEE00000
@@ -101,7 +101,6 @@ GUESTS = {
     "msr": Guest(SOME + _msr(0x1A0) + _msr(0x17)),  # IA32_MISC_ENABLE, IA32_PLATFORM_ID
     # K7's event selects and counters: what a perf or an NMI watchdog programs
     "pmu": Guest(SOME + _msr(0xC0010000, write=True) + _msr(0xC0010004, write=True) + _msr(0xC0010000)),
-    "hypercalls": Guest(b"\x0f\x01\xd9"),  # vmmcall
     "wbinvd": Guest(SOME + b"\x0f\x09"),
     "out": Guest(SOME + b"\xe6\x10"),
     "high-hz": Guest(_turns(2_000), ticks=500_000),
@@ -115,9 +114,10 @@ GUESTS = {
     "halts": Guest(SOME + b"\xf4"),
     # All of its pages in turn; then the host has time to find that they are the same.
     "pages": Guest(vmm.GUESTS["dirty"]),
+    "dropped": Guest(vmm.GUESTS["dirty"]),
     "same-pages": Guest(vmm.GUESTS["dirty"][:-2] + _turns(1_000_000)),
 }
-vmm.PAGED.update(("pages", "same-pages"))
+vmm.PAGED.update(("pages", "dropped", "same-pages"))
 
 
 class Answer:
@@ -139,13 +139,16 @@ class Answer:
             time.sleep(self.once)
 
 
-class Swapped:
-    """Takes what the guest has written away, out to where the host swaps."""
+class Taken:
+    """Takes what the guest has written away: out to where the host swaps, or for good."""
 
     vmm: vmm.Vmm
 
+    def __init__(self, advice: int) -> None:
+        self.advice = advice
+
     def meet(self) -> None:
-        self.vmm.memory.madvise(_MADV_PAGEOUT, vmm.MEMORY, vmm.PAGES * mmap.PAGESIZE)
+        self.vmm.memory.madvise(self.advice, vmm.MEMORY, vmm.PAGES * mmap.PAGESIZE)
 
 
 class Vmm(vmm.Vmm):
@@ -196,11 +199,11 @@ def main() -> None:
     parser.add_argument("--io-thread", metavar="CPU", help="beside it a thread that is always busy, there")
     options = parser.parse_args()
     holder = vmm.Holder(1 << 40, 0.02) if options.big_lock else None
-    swapped = Swapped() if options.guest == "pages" else None
-    meets = holder or swapped or Answer(options.spin, options.sleep, options.stick)
+    taken = {"pages": Taken(_MADV_PAGEOUT), "dropped": Taken(_MADV_DONTNEED)}.get(options.guest)
+    meets = holder or taken or Answer(options.spin, options.sleep, options.stick)
     one = Vmm(options.guest, options.vcpus, options.unstarted, not options.no_irqchip, options.pit, meets)
-    if swapped:
-        swapped.vmm = one
+    if taken:
+        taken.vmm = one
     signal.signal(signal.SIGUSR1, lambda *_: None)
     one.start()
     if options.io_thread:

@@ -265,7 +265,7 @@ PLANTS = [
     Plant("pinned", "two vCPUs on one CPU", vmm("busy", "--vcpus", "2", before=ON)),
     Plant("blocked", "the VMM sleeps before it answers", vmm("out", "--sleep", "0.02")),
     Plant("vmm", "the VMM works for 2 ms", vmm("out", "--spin", "0.002")),
-    Plant("kvm", "hypercalls", vmm("hypercalls")),
+    Plant("kvm", "its memory is taken away, and given anew", vmm("dropped")),
     Plant("nesting", "its guest executes CPUID", nested, {"kvm", "cpuid", "msr"}),
     Plant("thread-busy", "an I/O thread never sleeps", vmm("mostly-halted", "--io-thread", "any")),
     Plant(

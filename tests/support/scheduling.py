@@ -27,6 +27,7 @@ class Scheduler:
         self.cgroups: Mapping[int, str] = {}
         self.placements: Mapping[int, Placement] = {}
         self.idle: Mapping[int, int] = {}
+        self.cores: Mapping[int, int] = {}
         self.calls: Mapping[tuple[int, int], str] = {}
         self._numbers: dict[Key, int] = {}
 
@@ -88,5 +89,6 @@ class Scheduler:
             self.cgroups,
             self.placements,
             calls=self.calls,
+            cores=self.cores,
             idle=self.idle,
         )

@@ -116,6 +116,7 @@ class Watched(Busy):
     def _name(self, told: Scheduler) -> None:
         told.running = np.array([pack(4000, 4001), 0, 2**63 + 5], "u8")
         told.idle = {0: self.now // 3, 1: 10_000_000, 2: 0}
+        told.cores = {0: 0, 4: 0, 1: 1, 5: 1}
         told.stacks = {12: ("folio_wait_bit", "filemap_fault"), 13: ()}
         told.processes = {9000: Process("tar", "/system.slice/backup.service"), 77: Process("qemu", vm="far01")}
         told.cgroups = {1 << 40: "/system.slice/backup.service"}

@@ -68,6 +68,7 @@ RULES: tuple[Rule, ...] = (
     machine.APIC_OFF,
     machine.DIRTY_LOG,
     machine.NUMA,
+    machine.SMT,
     vms.UNSTARTED,
     devices.TICKS,
     halts.NO_POLLING,

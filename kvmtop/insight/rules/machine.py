@@ -11,16 +11,19 @@ from ... import units
 from ...model.reasons import APIC
 from ...model.scheduling import Scheduling
 from ...model.vocabulary import KINDS
+from .. import blame
 from ..apic import LEAST, REGISTERS, SHARE, apic, verdict
 from ..dirty_log import LEAST as WRITES
 from ..dirty_log import dirty_log
 from ..finding import LIKELY, Finding
 from ..other_threads import BUSY_SHARE, WAIT_SHARE, busy, waiting
 from ..vcpus import VcpuRow
-from .rule import SCHED, Remedy, Rule, View
+from .rule import SCHED, Remedy, Rule, View, who
+from .states import share
 
 PIT = "PIT_REINJ"
 REMOTE = 0.5  # of a VM's memory
+WORKS, FREE = 0.5, 0.9  # of the time: a vCPU or CPU that works, a CPU that does not
 
 
 def _apic(by_pit: bool) -> Callable[[View], Iterator[Finding]]:
@@ -87,6 +90,44 @@ def _nodes(view: View, pid: int, scheduling: Scheduling | None) -> set[int]:
     return found
 
 
+def _half_a_core(view: View) -> Iterator[Finding]:
+    """The vCPU that works most on a CPU of its own whose core does somebody else's work, though another core has none.
+    One that may move could be on either CPU of the core, and be that somebody itself."""
+    scheduling, idle = view.interval.after.scheduling, blame.idle(view.interval)
+    cores = scheduling.cores if scheduling else {}
+    whole: dict[int, list[int]] = {}
+    for cpu in sorted(cores.keys() & idle.keys()):
+        whole.setdefault(cores[cpu], []).append(cpu)
+    free = [core for core in whole.values() if len(core) > 1 and min(idle[cpu] for cpu in core) >= FREE]
+    held = [(share(one, "guest"), one, cpu) for one in view.vcpus if (cpu := _only_cpu(scheduling, one)) in cores]
+    for guest, vcpu, cpu in sorted(held, key=lambda one: -one[0])[:1] if free else ():
+        others = [one for one in whole.get(cores[cpu], ()) if one != cpu]
+        busy = min(others, key=lambda one: idle[one], default=None)
+        if guest < WORKS or busy is None or 1 - idle[busy] < WORKS:
+            continue
+        by = next((f", by {who(one)}" for _, one, at in held if at == busy and share(one, "guest") >= WORKS), "")
+        yield Finding(
+            f"{who(vcpu)} is held on CPU {cpu}, and the other thread of that core, CPU {busy}, was busy"
+            f" {units.percent(1 - idle[busy])} of the time{by}: each has what the other leaves of the core; CPUs"
+            f" {' and '.join(map(str, free[0]))}, a core as well, were idle",
+            short=f"{vcpu.vm} {vcpu.name} has half a core",
+            scope=vcpu.scope,
+            state="guest",
+            figures=frozenset({"bar"}),
+            evidence=(
+                f"{who(vcpu)}: {units.percent(guest)} in its guest",
+                f"CPU {busy}: idle {units.percent(idle[busy])}",
+                f"CPU {free[0][0]}: idle {units.percent(idle[free[0][0]])}",
+            ),
+        )
+
+
+def _only_cpu(scheduling: Scheduling | None, vcpu: VcpuRow) -> int:
+    """The host CPU that a vCPU is held on; -1: it may run on others."""
+    may = scheduling.placements.get(vcpu.number) if scheduling else None
+    return int(may.allowed) if may and may.allowed.isdecimal() else -1
+
+
 _OFF = f"it is off, and exits for the APIC ≥ {LEAST:.0f}/s, ≥ {SHARE:.0%} of all, and ≥ {{cause}} of a vCPU's time"
 APIC_OFF = Rule(
     "apic-off",
@@ -112,6 +153,17 @@ PIT_REINJECTION = Rule(
     needs=frozenset({"apic", "msr"}),
     explains=frozenset({"kvm", "msr", "xapic", "apic-off"}),
     see="kvmtop --vm {vm} --event apic,msr",
+)
+SMT = Rule(
+    "smt",
+    "it shares a core, and another one is free",
+    f"held on one CPU, guest ≥ {WORKS:.0%}, the core's other thread busy ≥ {WORKS:.0%}, a whole core idle ≥ {FREE:.0%}",
+    _half_a_core,
+    "vCPUs of one VM that were put on one core on purpose, as its topology says",
+    Remedy(vm="<vcpupin> to CPUs of different cores (lscpu -e=CPU,CORE)"),
+    frozenset({SCHED}),
+    confidence=LIKELY,
+    see="kvmtop --vm {vm} --event sched",
 )
 DIRTY_LOG = Rule(
     "dirty-log",
