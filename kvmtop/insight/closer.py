@@ -23,7 +23,7 @@ EXITS_OF = {
     "io": IO,
     "msr": MSR,
     "mmio": MEMORY,
-    "apic": APIC | MSR,
+    "apic": APIC | MSR | MEMORY,  # by memory where it is an xAPIC that nothing accelerates
     "hypercall": HYPERCALL,
     "hyperv": HYPERCALL,
     "fault": MEMORY,

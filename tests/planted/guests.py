@@ -27,7 +27,7 @@ _MADV_DONTNEED, _MADV_PAGEOUT = 4, 21
 HANDLERS = 0x600
 VECTOR = 0x20
 APIC = 0xFEE00000
-EOI, COUNT = APIC + 0xB0, APIC + 0x380
+EOI = APIC + 0xB0
 # #GP's handler goes on behind two bytes: mov bp,sp; add word [bp+0],2; iret.
 _SKIP = b"\x8b\xec\x83\x46\x00\x02\xcf"
 
@@ -58,30 +58,38 @@ def _msr(number: int, write: bool = False) -> bytes:
     return b"\x66\xb9" + struct.pack("<I", number) + zeros + (b"\x0f\x30" if write else b"\x0f\x32")
 
 
-# The spurious-interrupt vector, with the APIC's enable bit: before it all of its interrupts are masked. Then sti.
-_ENABLE = _write(APIC + 0xF0, 0x1FF) + b"\xfb"
+def _wrmsr(number: int, value: int) -> bytes:
+    return b"\x66\xb9" + struct.pack("<I", number) + b"\x66\xb8" + struct.pack("<I", value) + b"\x66\x31\xd2\x0f\x30"
 
 
 @dataclass(frozen=True)
 class Guest:
     """What a vCPU does over and over. interrupts: it takes them; ticks: ns from one of its timer to the next, which is set
-    anew each time, as by Linux."""
+    anew each time, as by Linux; x2apic: by MSRs."""
 
     loop: bytes
     setup: bytes = b""
     interrupts: bool = False
     ticks: int = 0
+    x2apic: bool = False
+
+    def _put(self, register: int, value: int) -> bytes:
+        """Into the APIC."""
+        return _wrmsr(0x800 + (register >> 4), value) if self.x2apic else _write(APIC + register, value)
 
     @property
     def first(self) -> bytes:
         """What it does once. KVM's APIC counts nanoseconds."""
-        timer = _write(APIC + 0x3E0, 0xB) + _write(APIC + 0x320, VECTOR) + _write(COUNT, self.ticks)
-        return (_ENABLE if self.interrupts or self.ticks else b"") + (timer if self.ticks else b"") + self.setup
+        timer = self._put(0x3E0, 0xB) + self._put(0x320, VECTOR) + self._put(0x380, self.ticks)
+        # The spurious-interrupt vector, with the APIC's enable bit: before it all of its interrupts are masked. Then sti.
+        enable = (_wrmsr(0x1B, APIC | 0xD00) if self.x2apic else b"") + self._put(0xF0, 0x1FF) + b"\xfb"
+        return (enable if self.interrupts or self.ticks else b"") + (timer if self.ticks else b"") + self.setup
 
     @property
     def handler(self) -> bytes:
         """Of its interrupts: iret at the end."""
-        return (_write(COUNT, self.ticks) if self.ticks else b"") + _write(EOI, 0) + b"\xcf"
+        work = (self._put(0x380, self.ticks) if self.ticks else b"") + self._put(0xB0, 0)
+        return (b"\x66\x60" + work + b"\x66\x61" if self.x2apic else work) + b"\xcf"  # pushad, popad
 
 
 SOME = _turns(400)
@@ -103,10 +111,10 @@ GUESTS = {
     "pmu": Guest(SOME + _msr(0xC0010000, write=True) + _msr(0xC0010004, write=True) + _msr(0xC0010000)),
     "wbinvd": Guest(SOME + b"\x0f\x09"),
     "out": Guest(SOME + b"\xe6\x10"),
-    "high-hz": Guest(_turns(2_000), ticks=500_000),
+    "high-hz": Guest(_turns(2_000), ticks=250_000, x2apic=True),
     "short-halts": Guest(b"\xf4", ticks=3_000_000),
     # To all but itself, again and again
-    "ipis": Guest(SOME + _write(APIC + 0x300, 0xC0000 | VECTOR), interrupts=True),
+    "ipis": Guest(SOME + _wrmsr(0x830, 0xC0000 | VECTOR), interrupts=True, x2apic=True),
     "eois": Guest(SOME + _write(APIC + 0x80, 0) + _read(APIC + 0x20) + _write(EOI, 0), interrupts=True),
     "mwait": Guest(SOME + b"\x66\x31\xc0\x66\x31\xc9\x66\x31\xd2\x0f\x01\xc8\x66\x31\xc0\x66\x31\xc9\x0f\x01\xc9"),
     "debug-registers": Guest(SOME + b"\x0f\x23\xf8\x0f\x01\xd9", b"\x66\x31\xc0"),  # mov dr7,eax, 0; then an exit

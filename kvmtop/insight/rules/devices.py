@@ -16,7 +16,7 @@ from ..vcpus import VcpuRow
 from .rule import Remedy, Rule, View
 
 LEAST = 20.0  # accesses a second: fewer, if they take long, are slow rather than many
-IPIS = 1000.0  # a second, of a VM
+IPIS = 100.0  # a second, of a VM
 TMICT, DEADLINE, X2APIC_TMICT, STIMER0 = 0x380, 0x6E0, 0x838, 0x400000B1
 X2APIC = np.uint64(0x800)  # the first of its MSRs, one for 16 bytes of registers
 HZ = (100, 250, 300, 1000)  # that Linux can have, and twice 64 that Windows has
@@ -93,6 +93,7 @@ _PMU = [
 ]  # fmt: skip
 _TIMERS = {"msr": [DEADLINE, X2APIC_TMICT, STIMER0], "apic": [TMICT]}
 _SENDS = {"msr": [0x830, 0x40000071], "apic": [0x300], "hypercall": [10], "hyperv": [0x0B, 0x15]}
+_ENDS = (0x80B, 0x40000070)  # EOI, after each interrupt: what makes interrupts is the cause
 _FLUSHES = {"hyperv": [0x02, 0x03, 0x13, 0x14]}
 _NICS = ("e1000", "rtl8139", "pcnet", "ne2k", "i8255", "tulip", "vmxnet3", "igb", "sungem")
 
@@ -100,7 +101,7 @@ _NICS = ("e1000", "rtl8139", "pcnet", "ne2k", "i8255", "tulip", "vmxnet3", "igb"
 def _msr(view: View) -> Iterator[Finding]:
     """The MSR that costs a VM most, of those that no other rule tells of."""
     rows = view.touched[view.touched["kind"] == KINDS.index("msr")]
-    others = [*_PMU, *_TIMERS["msr"], *_SENDS["msr"]]
+    others = [*_PMU, *_TIMERS["msr"], *_SENDS["msr"], *_ENDS]
     rows = rows[~np.isin(rows["value"], np.array(others, "u8"))]
     for vm in view.vms if len(rows) else ():
         mine = rows[view.is_of(rows, vm)]
@@ -199,6 +200,7 @@ def _rule(
     remedy: Remedy,
     least: float = LEAST,
     confidence: str = CERTAIN,
+    also: frozenset[str] = frozenset(),
 ) -> Rule:
     kinds = frozenset(touched)
     return Rule(
@@ -209,7 +211,7 @@ def _rule(
         unless,
         remedy,
         kinds,
-        explains=frozenset({"vmm", "kvm", "blocked"}),
+        explains=frozenset({"vmm", "kvm", "blocked"}) | also,
         confidence=confidence,
         see=f"kvmtop --vm {{vm}} --event {','.join(sorted(kinds))}",
     )
@@ -315,6 +317,7 @@ IPI_STORM = _rule(
     ),
     IPIS,
     LIKELY,
+    frozenset({"apic-off"}),  # which is one of its remedies
 )
 XAPIC = _rule(
     "xapic",
@@ -352,7 +355,7 @@ MSR = Rule(
     "one MSR over and over",
     f"{LEAST:g} or more accesses a second to one MSR that take ≥ {{cause}} of a vCPU's time",
     _msr,
-    "timers, IPIs and performance counters have rules of their own",
+    "timers, IPIs and performance counters have rules of their own; the end of an interrupt (EOI) is none",
     Remedy(guest="find what accesses it: the guest code that exits (--event rip)"),
     frozenset({"msr"}),
     explains=frozenset({"kvm", "vmm"}),
