@@ -12,7 +12,6 @@ from .accesses import POLLING
 from .guest_profile import IN_GUEST
 from .rules.exits import STORMS
 from .rules.rule import SCHED, STACKS, View
-from .rules.states import share
 from .vcpus import VcpuRow
 
 MSR = {(VMX, 31), (VMX, 32), (SVM, 0x7C)}
@@ -64,7 +63,7 @@ def _looks(view: View) -> Iterator[Look]:
     if held := {vcpu.scope.pid or 0 for vcpu in view.vcpus if _held(vcpu)}:
         pid = next(iter(held)) if len(held) == 1 else 0
         yield Look("the scheduler", frozenset({SCHED}), DetailRequest(sched=pid, numa=True))
-    if any(share(vcpu, "kernel") >= PART * view.limits.kernel or share(vcpu, "blocked") >= HELD for vcpu in view.vcpus):
+    if any(vcpu.share("kernel") >= PART * view.limits.kernel or vcpu.share("blocked") >= HELD for vcpu in view.vcpus):
         yield Look("the kernel's stacks", frozenset({STACKS}), DetailRequest(stacks=True))
     if any(_in_guest(vcpu) for vcpu in view.vcpus):
         yield Look("guest code", rip, DetailRequest(rip))
@@ -72,14 +71,14 @@ def _looks(view: View) -> Iterator[Look]:
 
 def _held(vcpu: VcpuRow) -> bool:
     """Whether it waits or sleeps, or works and may have its memory on another node, or half a core."""
-    works = share(vcpu, "guest") >= FAR
-    return max(share(vcpu, "wait"), share(vcpu, "blocked")) >= HELD or (works and (several_nodes() or has_siblings()))
+    works = vcpu.share("guest") >= FAR
+    return max(vcpu.share("wait"), vcpu.share("blocked")) >= HELD or (works and (several_nodes() or has_siblings()))
 
 
 def _in_guest(vcpu: VcpuRow) -> bool:
     """Whether it is there nearly all of the time that it has a CPU."""
-    free = 1 - share(vcpu, "wait") - share(vcpu, "throttled")
-    return share(vcpu, "guest") >= IN_GUEST * free > 0
+    free = 1 - vcpu.share("wait") - vcpu.share("throttled")
+    return vcpu.share("guest") >= IN_GUEST * free > 0
 
 
 def _kinds(view: View, vm: VcpuRow) -> Iterator[str]:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 
 from .. import units
 from ..model.price import Price
-from ..model.scope import Scope
-from ..model.session import Session
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import DetailRequest, Vm
 from ..reference.labels import Labels
@@ -21,7 +19,7 @@ from .finding import USUAL, Began, Finding, Limits
 from .findings import causes, found_in
 from .rules import BY_NAME, RULES
 from .rules.rule import Rule, View
-from .vcpus import VcpuRow, vcpu_rows
+from .vcpus import VcpuRow
 
 COUNTERS = Look("the counters", frozenset(), DetailRequest())
 FIRST = 0.25  # of the time, for nothing but the counters
@@ -167,13 +165,8 @@ class Doctor:
 
     def _view(self, stage: Stage) -> View:
         """What rules see of it."""
-        session = Session()
-        session.last = stage.first
         assert stage.last
-        interval = session.add(stage.last)
-        labels = replace(self.labels, names=interval.after.names)
-        rows = vcpu_rows(session, interval, trend=0)
-        return View.of(session, interval, rows, labels, self.limits)
+        return View.between(stage.first, stage.last, self.labels, self.limits)
 
     def _of_wanted(self, view: View) -> View:
         """The part of a view that is of the VMs whose causes are looked for."""
@@ -207,13 +200,7 @@ class Doctor:
         best: dict[str, tuple[int, Finding, View]] = {}
         for stage in stages:
             view = views[id(stage)]
-            mine = replace(
-                view,
-                vms=[one for one in view.vms if one.number == vm.number],
-                vcpus=[one for one in view.vcpus if one.scope.pid == vm.number],
-                scope=Scope(vm.number),
-            )
-            for one in found_in(mine):
+            for one in found_in(view.of_vm(vm.number)):
                 rule = BY_NAME[one.name]
                 told = len(stage.look.kinds & (rule.needs | rule.more))
                 known = best.get(one.name)
@@ -258,8 +245,7 @@ def _shows(snapshot: Snapshot, look: Look) -> bool:
 
 def _outside(vm: VcpuRow) -> float:
     """For sorting: the most time that is neither the guest's nor idle first."""
-    shares = vm.shares or {}
-    return shares.get("guest", 0.0) + shares.get("idle", 0.0) - 1.0
+    return vm.share("guest") + vm.share("idle") - 1.0
 
 
 def _of_host(view: View) -> list[Cause]:
@@ -272,6 +258,6 @@ def _elsewhere(view: View, one: Finding) -> str:
     others = [vcpu for vcpu in view.vcpus if vcpu.scope.pid != one.scope.pid and vcpu.shares]
     if not one.state or not others:
         return ""
-    most = max(others, key=lambda vcpu: (vcpu.shares or {}).get(one.state, 0.0))
-    share = units.percent((most.shares or {}).get(one.state, 0.0))
+    most = max(others, key=lambda vcpu: vcpu.share(one.state))
+    share = units.percent(most.share(one.state))
     return f"of other VMs, {most.name} of {most.vm} is most in that state ({one.state}): {share}"

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..model.session import Session
 from ..recording.store_reader import Dropped, Store
 from ..reference.labels import Labels
 from .diagnosis import Cause
 from .finding import USUAL, Began, Limits
 from .findings import of_each_vm
 from .rules.rule import View
-from .vcpus import vcpu_rows
 
 MOST = 200  # moments that are looked at, 50 ms each where there are 200 busy vCPUs
 
@@ -58,13 +56,9 @@ class Earlier:
     def _at(self, n: int) -> dict[str, set[str]]:
         """By VM, the rules that have found something in interval n."""
         if n not in self._known:
-            session = Session()
             try:
-                session.last = self._store.before(n)
-                interval = session.add(self._store.at(n))
+                view = View.between(self._store.before(n), self._store.at(n), Labels(), self._limits)
             except Dropped:
                 return {}
-            rows = vcpu_rows(session, interval, trend=0)
-            view = View.of(session, interval, rows, Labels(names=interval.after.names), self._limits)
             self._known[n] = {vm.vm: {one.name for one in found} for vm, found in of_each_vm(view)}
         return self._known[n]

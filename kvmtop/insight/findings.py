@@ -30,18 +30,19 @@ def findings(
     scope: Scope = ALL,
 ) -> list[Finding]:
     """What stands out of a scope in an interval, gravest first, at most MOST. rows: its vcpu_rows()."""
-    return causes(found_in(View.of(session, interval, rows, labels, limits, scope)))[:MOST]
+    return gravest(View.of(session, interval, rows, labels, limits, scope))
+
+
+def gravest(view: View) -> list[Finding]:
+    """What stands out of a view, gravest first, at most MOST."""
+    return causes(found_in(view))[:MOST]
 
 
 def of_each_vm(view: View) -> Iterator[tuple[VcpuRow, list[Finding]]]:
     """The VMs of a view that have not ended, each with what costs it time, as if there were no other."""
-    mine: dict[int | None, list[VcpuRow]] = {}
-    for vcpu in view.vcpus:
-        mine.setdefault(vcpu.scope.pid, []).append(vcpu)
     for vm in view.vms:
         if not vm.ended:
-            its = replace(view, vms=[vm], vcpus=mine.get(vm.scope.pid, []), scope=vm.scope)
-            yield vm, causes(one for one in found_in(its) if one.scope.pid == vm.scope.pid)
+            yield vm, causes(one for one in found_in(view.of_vm(vm.number)) if one.scope.pid == vm.number)
 
 
 def found_in(view: View) -> list[Finding]:

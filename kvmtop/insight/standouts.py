@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..model.session import Session
 from ..recording.store_reader import Dropped, Store
 from ..reference.labels import Labels
 from .finding import USUAL, Limits
-from .findings import findings
-from .vcpus import vcpu_rows
+from .findings import gravest
+from .rules.rule import View
 
 Keys = frozenset[object]
 NONE: Keys = frozenset()
@@ -30,15 +29,11 @@ class Standouts:
 
     def keys(self, n: int) -> Keys:
         """What names the findings of interval n; none of one that has been dropped. Raises KvmtopError."""
-        session = Session()
         try:
-            session.last = self._store.before(n)
-            interval = session.add(self._store.at(n))
+            view = View.between(self._store.before(n), self._store.at(n), Labels(), self._limits)
         except Dropped:
             return NONE
-        rows = vcpu_rows(session, interval, trend=0)
-        labels = Labels(names=interval.after.names)
-        return frozenset(one.key for one in findings(session, interval, rows, labels, self._limits))
+        return frozenset(one.key for one in gravest(view))
 
     def next(self, n: int, by: int, goes_on: Callable[[int], bool]) -> int | None:
         """The next interval (by: 1) or the last (-1) in which a finding begins; None: none.

@@ -52,6 +52,10 @@ class VcpuRow:
     trend: list[float]
     doing: tuple[int, str] | None = None  # of a VM: how many of its vCPUs are in the state that most of them are in
 
+    def share(self, state: str) -> float:
+        """Of its time; 0 where it is not known."""
+        return (self.shares or {}).get(state, 0.0)
+
 
 def vcpu_rows(
     session: Session, interval: Interval, hidden: frozenset[int] = frozenset(), trend: int = TREND

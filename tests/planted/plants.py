@@ -238,19 +238,17 @@ def nested() -> Iterator[None]:
 
 @contextlib.contextmanager
 def swap() -> Iterator[None]:
-    """What SHOP writes goes out to zram each time."""
+    """What SHOP writes goes out to a RAM disk each time."""
     kernel = kernels.get("6.12" if os.uname().release.startswith("6.12") else "6.1")
     with tempfile.TemporaryDirectory() as folder, running("pages"):
-        for name in ("zsmalloc", "zram"):
-            if (image := kernel.module(name)) and not Path(f"/sys/module/{name}").exists():
-                file = Path(folder) / f"{name}.ko"
-                file.write_bytes(initramfs.unsigned(image))
-                subprocess.run(["insmod", file], check=True)
-        Path("/sys/block/zram0/disksize").write_text("64M")
-        subprocess.run(["mkswap", "-q", "/dev/zram0"], check=True)
-        subprocess.run(["swapon", "/dev/zram0"], check=True)
+        if not Path("/sys/module/brd").exists():
+            file = Path(folder) / "brd.ko"
+            file.write_bytes(initramfs.unsigned(kernel.module("brd") or b""))
+            subprocess.run(["insmod", file, "rd_nr=1", "rd_size=65536"], check=True)
+        subprocess.run(["mkswap", "-q", "/dev/ram0"], check=True)
+        subprocess.run(["swapon", "/dev/ram0"], check=True)
         yield
-    subprocess.run(["swapoff", "/dev/zram0"], check=True)
+    subprocess.run(["swapoff", "/dev/ram0"], check=True)
 
 
 # It polls 2 ms, and its halts are a little longer: nothing is gained, and nothing changes that.
@@ -318,5 +316,5 @@ PLANTS = [
     Plant("fuse", "pages from a FUSE file take 20 ms", plain("fault", "--fault", "0.02", "--fuse")),
     Plant("neighbour", "ksmd has its CPU", lambda: beside(vmm("busy", before=ON), ksmd(on=1))),
     Plant("ksm", "what it writes is merged again", lambda: beside(vmm("same-pages", before=ON), ksmd(on=0))),
-    Plant("swap-in", "pages come from zram", swap),
+    Plant("swap-in", "pages come from a RAM disk", swap),
 ]

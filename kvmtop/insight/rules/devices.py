@@ -122,7 +122,7 @@ def _ticks(view: View) -> Iterator[Finding]:
         ticking = [
             (vcpu, rate, hz)
             for vcpu in view.vcpus
-            if vcpu.scope.pid == vm.scope.pid and (vcpu.shares or {}).get("idle", 0.0) >= IDLES
+            if vcpu.scope.pid == vm.scope.pid and vcpu.share("idle") >= IDLES
             for rate in [float(rows["count"][rows["id"] == view.id(vcpu)].sum()) / seconds(view.interval)]
             for hz in HZ
             if abs(rate - hz) <= WITHIN * hz
@@ -140,7 +140,7 @@ def _ticks(view: View) -> Iterator[Finding]:
                 cost=cost,
                 evidence=(
                     f"{vcpu.name}: the timer set {units.rate(rate)} times a second",
-                    f"{vcpu.name}: idle {units.percent((vcpu.shares or {}).get('idle', 0.0))} of its time",
+                    f"{vcpu.name}: idle {units.percent(vcpu.share('idle'))} of its time",
                 ),
             )
 
@@ -150,7 +150,7 @@ def _high_hz(view: View) -> Iterator[Finding]:
     rows = _of(view, _TIMERS)
     for vm in view.vms if len(rows) else ():
         rate, cost = view.touches(vm, rows)
-        busy = [v for v in view.vcpus if v.scope.pid == vm.scope.pid and (v.shares or {}).get("idle", 0.0) < IDLES]
+        busy = [v for v in view.vcpus if v.scope.pid == vm.scope.pid and v.share("idle") < IDLES]
         if cost >= view.limits.cause and any(
             float(rows["count"][rows["id"] == view.id(v)].sum()) / seconds(view.interval) >= (1 - WITHIN) * max(HZ)
             for v in busy

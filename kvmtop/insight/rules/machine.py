@@ -19,7 +19,6 @@ from ..finding import LIKELY, Finding
 from ..other_threads import BUSY_SHARE, WAIT_SHARE, busy, waiting
 from ..vcpus import VcpuRow
 from .rule import SCHED, Remedy, Rule, View, who
-from .states import share
 
 PIT = "PIT_REINJ"
 REMOTE = 0.5  # of a VM's memory
@@ -99,13 +98,13 @@ def _half_a_core(view: View) -> Iterator[Finding]:
     for cpu in sorted(cores.keys() & idle.keys()):
         whole.setdefault(cores[cpu], []).append(cpu)
     free = [core for core in whole.values() if len(core) > 1 and min(idle[cpu] for cpu in core) >= FREE]
-    held = [(share(one, "guest"), one, cpu) for one in view.vcpus if (cpu := _only_cpu(scheduling, one)) in cores]
+    held = [(one.share("guest"), one, cpu) for one in view.vcpus if (cpu := _only_cpu(scheduling, one)) in cores]
     for guest, vcpu, cpu in sorted(held, key=lambda one: -one[0])[:1] if free else ():
         others = [one for one in whole.get(cores[cpu], ()) if one != cpu]
         busy = min(others, key=lambda one: idle[one], default=None)
         if guest < WORKS or busy is None or 1 - idle[busy] < WORKS:
             continue
-        by = next((f", by {who(one)}" for _, one, at in held if at == busy and share(one, "guest") >= WORKS), "")
+        by = next((f", by {who(one)}" for _, one, at in held if at == busy and one.share("guest") >= WORKS), "")
         yield Finding(
             f"{who(vcpu)} is held on CPU {cpu}, and the other thread of that core, CPU {busy}, was busy"
             f" {units.percent(1 - idle[busy])} of the time{by}: each has what the other leaves of the core; CPUs"

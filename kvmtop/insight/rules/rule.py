@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,12 +15,12 @@ from ...model.keys import pack, unpack
 from ...model.reasons import among
 from ...model.scope import ALL, Scope
 from ...model.session import Session
-from ...model.snapshot import TOUCH
+from ...model.snapshot import TOUCH, Snapshot
 from ...model.vocabulary import Key
 from ...reference.labels import Labels
 from ..accesses import change, own, seconds
 from ..finding import CERTAIN, USUAL, Finding, Limits
-from ..vcpus import VcpuRow
+from ..vcpus import VcpuRow, vcpu_rows
 
 SCHED, STACKS = "sched", "stacks"  # what can be looked at beside the kinds of what exits touch
 
@@ -63,6 +63,27 @@ class View:
         vms = [row for row in rows if row.scope.thread is None]
         vcpus = [row for row in rows if row.scope.thread is not None and not row.ended]
         return cls(session, interval, vms, vcpus, labels, limits, scope)
+
+    @classmethod
+    def between(cls, before: Snapshot | None, after: Snapshot, labels: Labels, limits: Limits = USUAL) -> View:
+        """Of two readings by themselves: without a history. None: since counting began."""
+        session = Session()
+        session.last = before
+        interval = session.add(after)
+        rows = vcpu_rows(session, interval, trend=0)
+        return cls.of(session, interval, rows, replace(labels, names=after.names), limits)
+
+    def of_vm(self, pid: int) -> View:
+        """The part that is of one VM, as if there were no other."""
+        vms = [vm for vm in self.vms if vm.number == pid]
+        return replace(self, vms=vms, vcpus=self._vcpus_of.get(pid, ()), scope=Scope(pid))
+
+    @cached_property
+    def _vcpus_of(self) -> dict[int | None, list[VcpuRow]]:
+        found: dict[int | None, list[VcpuRow]] = {}
+        for vcpu in self.vcpus:
+            found.setdefault(vcpu.scope.pid, []).append(vcpu)
+        return found
 
     def looks_at(self, kind: str) -> bool:
         """Whether somebody looks at a kind of what exits touch, or at SCHED or STACKS."""
@@ -139,7 +160,7 @@ class View:
 
     def share(self, vm: VcpuRow, state: str) -> float:
         """vCPUs' time a second that a VM's vCPUs spend in a state."""
-        return sum((one.shares or {}).get(state, 0.0) for one in self.vcpus if one.scope.pid == vm.scope.pid)
+        return sum(one.share(state) for one in self.vcpus if one.scope.pid == vm.scope.pid)
 
 
 @dataclass(frozen=True)

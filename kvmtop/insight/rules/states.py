@@ -26,24 +26,19 @@ OWN = 0.01  # of a vCPU's time, from which kvmtop's own part is said
 MOST_OF_IT = 0.5  # of a wait, from which it is somebody's
 
 
-def share(vcpu: VcpuRow, state: str) -> float:
-    """Of its time."""
-    return (vcpu.shares or {}).get(state, 0.0)
-
-
 def worst(vcpus: Sequence[VcpuRow], state: str, least: float) -> list[VcpuRow]:
     """The one with the most of a state, if it is enough to be worth a sentence."""
-    most = max(vcpus, key=lambda one: share(one, state), default=None)
-    return [most] if most and share(most, state) > least else []
+    most = max(vcpus, key=lambda one: one.share(state), default=None)
+    return [most] if most and most.share(state) > least else []
 
 
 def over(view: View, vcpu: VcpuRow, state: str, reason: Reason | None = None) -> dict[str, Any]:
     """What a finding is about that rests on a vCPU's share of a state. reason: for whose exits most of it is."""
     limit = getattr(view.limits, state)
     others = [one for one in view.vcpus if one.scope.pid == vcpu.scope.pid and one is not vcpu]
-    evidence = [f"{who(vcpu)}: {units.percent(share(vcpu, state))} {state}"]
+    evidence = [f"{who(vcpu)}: {units.percent(vcpu.share(state))} {state}"]
     if others:
-        rest = max(share(one, state) for one in others)
+        rest = max(one.share(state) for one in others)
         evidence.append(f"the other vCPUs of {vcpu.vm}: {units.percent(rest)} at most")
     if reason:
         evidence.append(f"exits of {who(vcpu)} for {reason.name}: {units.rate(reason.rate)}/s")
@@ -53,7 +48,7 @@ def over(view: View, vcpu: VcpuRow, state: str, reason: Reason | None = None) ->
         "state": state,
         "figures": frozenset({"bar", "where", "time", *({"user"} & {state})}),
         "since": in_state(view.session, view.interval, vcpu.scope, state, limit),
-        "cost": sum(share(one, state) for one in (vcpu, *others)),
+        "cost": sum(one.share(state) for one in (vcpu, *others)),
         "evidence": tuple(evidence),
     }
 
@@ -66,7 +61,7 @@ def _quota(view: View) -> Iterator[Finding]:
         vm = view.interval.after.vms.get(vcpu.scope.pid or 0)
         which = f" ({vm.quota})" if vm and vm.quota else ""
         yield Finding(
-            f"{who(vcpu)} is throttled {units.percent(share(vcpu, 'throttled'))} of its time: the CPU quota of its"
+            f"{who(vcpu)} is throttled {units.percent(vcpu.share('throttled'))} of its time: the CPU quota of its"
             f" cgroup is used up{which}",
             short=f"{vcpu.vm} {vcpu.name} is throttled",
             **over(view, vcpu, "throttled"),
@@ -78,7 +73,7 @@ def _more(interval: Interval, vcpu: VcpuRow) -> str:
 
 
 def _waits(vcpu: VcpuRow) -> str:
-    return f"{who(vcpu)} waits for a CPU {units.percent(share(vcpu, 'wait'))} of its time"
+    return f"{who(vcpu)} waits for a CPU {units.percent(vcpu.share('wait'))} of its time"
 
 
 def _about_wait(view: View, vcpu: VcpuRow) -> dict[str, Any]:
@@ -97,17 +92,17 @@ def _lock_holder(view: View) -> Iterator[Finding]:
         ns = sum(line.reason.time for line in mine if basic(*line.reason.key) in PAUSE)
         if (pause := ns / (view.interval.seconds * 1e9)) < PAUSE_TIME or not holders:
             continue
-        behind = blame.behind(view.interval, vcpu.scope, share(vcpu, "wait"))
+        behind = blame.behind(view.interval, vcpu.scope, vcpu.share("wait"))
         yield Finding(
             f"{_waits(vcpu)} and spends {units.percent(pause)} in PAUSE exits, {holders[0].name} waits"
-            f" {units.percent(share(holders[0], 'wait'))}: lock-holder preemption{behind and f'; it waits {behind}'}",
+            f" {units.percent(holders[0].share('wait'))}: lock-holder preemption{behind and f'; it waits {behind}'}",
             **_about_wait(view, vcpu),
         )
 
 
 def _waiting(view: View) -> Iterator[Finding]:
     for vcpu in worst(view.vcpus, "wait", view.limits.wait):
-        behind = blame.behind(view.interval, vcpu.scope, share(vcpu, "wait"))
+        behind = blame.behind(view.interval, vcpu.scope, vcpu.share("wait"))
         if _more(view.interval, vcpu):
             behind = blame.nobody_looks("throttled" in view.interval.after.told)
         yield Finding(f"{_waits(vcpu)}{behind and f': {behind}'}", **_about_wait(view, vcpu))
@@ -124,7 +119,7 @@ def _neighbour(view: View) -> Iterator[Finding]:
     for vcpu in worst(view.vcpus, "wait", view.limits.wait):
         _, others = _held_by(view, vcpu)
         if sum(one.share for one in others) > MOST_OF_IT:
-            behind = blame.behind(view.interval, vcpu.scope, share(vcpu, "wait"))
+            behind = blame.behind(view.interval, vcpu.scope, vcpu.share("wait"))
             yield Finding(f"{_waits(vcpu)}: {behind}", **_about_wait(view, vcpu))
 
 
@@ -140,7 +135,7 @@ def _pinned(view: View) -> Iterator[Finding]:
         if free:
             cpu = max(free, key=lambda one: idle[one])
             yield Finding(
-                f"{_waits(vcpu)}: {blame.behind(view.interval, vcpu.scope, share(vcpu, 'wait'))}; CPU {cpu}, on which"
+                f"{_waits(vcpu)}: {blame.behind(view.interval, vcpu.scope, vcpu.share('wait'))}; CPU {cpu}, on which"
                 f" it may not run, was idle {units.percent(idle[cpu])} of the time",
                 **_about_wait(view, vcpu),
             )
@@ -161,7 +156,7 @@ def _blocked(view: View) -> Iterator[Finding]:
             where = "" if thread["in_vmm"] else " in the kernel"
         slept = blame.slept_on(view.interval, vcpu.scope)
         yield Finding(
-            f"{who(vcpu)} is blocked{where} {units.percent(share(vcpu, 'blocked'))} of its time"
+            f"{who(vcpu)} is blocked{where} {units.percent(vcpu.share('blocked'))} of its time"
             f"{_spent(view, vcpu, 'blocked', top)}{slept and f'; {slept}'}",
             more=_more(view.interval, vcpu),
             short=f"{vcpu.vm} {vcpu.name} is blocked",
@@ -173,7 +168,7 @@ def _user(view: View) -> Iterator[Finding]:
     for vcpu in worst(view.vcpus, "user", view.limits.user):
         top = _top(view, vcpu, "user")
         yield Finding(
-            f"{who(vcpu)} spends {units.percent(share(vcpu, 'user'))} of its time in user space"
+            f"{who(vcpu)} spends {units.percent(vcpu.share('user'))} of its time in user space"
             f"{_spent(view, vcpu, 'user', top)}",
             short=f"{vcpu.vm} {vcpu.name} is in the VMM",
             **over(view, vcpu, "user", top),
@@ -183,11 +178,11 @@ def _user(view: View) -> Iterator[Finding]:
 def _kernel(view: View) -> Iterator[Finding]:
     for vcpu in worst(view.vcpus, "kernel", view.limits.kernel):
         top, own = _top(view, vcpu, "kernel"), own_share(view.interval, vcpu.scope) or 0.0
-        if share(vcpu, "kernel") - own <= view.limits.kernel:
+        if vcpu.share("kernel") - own <= view.limits.kernel:
             continue
         ours = f"; kvmtop's own probes take {units.percent(own)} or more" if own >= OWN else ""
         yield Finding(
-            f"KVM works {units.percent(share(vcpu, 'kernel'))} of the time for {who(vcpu)}"
+            f"KVM works {units.percent(vcpu.share('kernel'))} of the time for {who(vcpu)}"
             f"{_of_it(view, vcpu, 'kernel', top)}{ours}",
             short=f"{vcpu.vm} {vcpu.name} is in KVM",
             **over(view, vcpu, "kernel", top),
