@@ -27,6 +27,7 @@ _SPLIT = ("splitting a huge page", "a part of it goes to swap, KSM, or another n
 _MOVED = ("a page that is being moved", "by NUMA balancing, compaction or khugepaged")
 _NUMA = ("NUMA balancing", "a page is looked at, or moved to the node that uses it")
 _COPY = ("copying a shared page", "it was merged by KSM, or shared since a fork")
+_WRITE = ("a first write to a page", "it was shared: with the page of zeros, by KSM, or since a fork")
 _DIRTY = ("dirty logging", "a live migration or another reader of the dirty log runs")
 _SPLIT_LOCK = ("a split lock", "the guest locked data across cache lines, for which this host makes it wait")
 _MMU_LOCK = ("mmu_lock", "another vCPU or the VMM changes the VM's page tables")
@@ -58,7 +59,9 @@ _KNOWN = {
     **dict.fromkeys(("migration_entry_wait", "migration_entry_wait_on_locked", "pmd_migration_entry_wait"), _MOVED),
     **dict.fromkeys(("do_numa_page", "do_huge_pmd_numa_page", "migrate_misplaced_page"), _NUMA),
     **dict.fromkeys(("migrate_misplaced_folio", "task_numa_fault"), _NUMA),
-    **dict.fromkeys(("do_wp_page", "wp_page_copy", "do_huge_pmd_wp_page", "break_ksm"), _COPY),
+    **dict.fromkeys(("copy_page", "copy_mc_to_kernel", "copy_mc_enhanced_fast_string", "copy_mc_fragile"), _COPY),
+    **dict.fromkeys(("__wp_page_copy_user", "cow_user_page", "copy_user_highpage", "break_ksm"), _COPY),
+    **dict.fromkeys(("do_wp_page", "wp_page_copy", "do_huge_pmd_wp_page"), _WRITE),
     **dict.fromkeys(("mark_page_dirty_in_slot", "kvm_dirty_ring_push", "vmx_flush_pml_buffer"), _DIRTY),
     **dict.fromkeys(("handle_guest_split_lock", "split_lock_warn"), _SPLIT_LOCK),
     **dict.fromkeys(("rwsem_down_read_slowpath", "rwsem_down_write_slowpath"), _MMAP_LOCK),
