@@ -121,6 +121,12 @@ def stack(*frames: str) -> Callable[[Made], None]:
     return build
 
 
+def copied(made: Made) -> None:
+    """Samples of copies, in faults that take 300 ms."""
+    made.host.exits(ONE, NPF, *[30 * MS] * 10)
+    made.seen.ran(ONE, NPF, ("copy_page", "wp_page_copy", "__handle_mm_fault", *FAULT), 30)
+
+
 def flushes(made: Made) -> None:
     made.host.exits(ONE, 0x81, *[50_000] * 4000)
     made.host.touch(ONE, "hyperv", 0x03, 0, *[50_000] * 4000)
@@ -154,6 +160,7 @@ CONSTRUCTED = [
     Constructed("numa-balancing", "NUMA nodes", stack("do_numa_page")),
     Constructed("compaction", "memory in fragments", stack("compact_zone")),
     Constructed("reclaim", "full memory", stack("shrink_node")),
+    Constructed("ksm", "quick page-table locks, behind which its copies are little", copied),
     Constructed("huge-split", "huge pages", stack("__split_huge_pmd")),
     Constructed("mmap-lock", "contention", stack("rwsem_down_read_slowpath")),
     Constructed("split-lock", "split lock detection", stack("split_lock_warn", "handle_guest_split_lock")),

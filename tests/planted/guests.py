@@ -23,7 +23,7 @@ from ..on_host import vmm
 
 _GET_SUPPORTED_CPUID, _SET_CPUID2 = 0xC008AE05, 0x4008AE90
 _SET_NAME = 15  # of prctl
-_MADV_DONTNEED, _MADV_PAGEOUT = 4, 21
+_MADV_PAGEOUT = 21
 HANDLERS = 0x600
 VECTOR = 0x20
 APIC = 0xFEE00000
@@ -120,12 +120,10 @@ GUESTS = {
     "debug-registers": Guest(SOME + b"\x0f\x23\xf8\x0f\x01\xd9", b"\x66\x31\xc0"),  # mov dr7,eax, 0; then an exit
     "spins": Guest(b"\xeb\xfe"),
     "halts": Guest(SOME + b"\xf4"),
-    # All of its pages in turn; then the host has time to find that they are the same.
-    "pages": Guest(vmm.GUESTS["dirty"]),
+    "pages": Guest(vmm.GUESTS["dirty"]),  # all of them in turn
     "dropped": Guest(vmm.GUESTS["dirty"]),
-    "same-pages": Guest(vmm.GUESTS["dirty"][:-2] + _turns(1_000_000)),
 }
-vmm.PAGED.update(("pages", "dropped", "same-pages"))
+vmm.PAGED.update(("pages", "dropped"))
 
 
 class Answer:
@@ -147,16 +145,13 @@ class Answer:
             time.sleep(self.once)
 
 
-class Taken:
-    """Takes what the guest has written away: out to where the host swaps, or for good."""
+class Dropped:
+    """Takes what the guest has written away, each time that it is done."""
 
     vmm: vmm.Vmm
 
-    def __init__(self, advice: int) -> None:
-        self.advice = advice
-
     def meet(self) -> None:
-        self.vmm.memory.madvise(self.advice, vmm.MEMORY, vmm.PAGES * mmap.PAGESIZE)
+        self.vmm.memory.madvise(mmap.MADV_DONTNEED, vmm.MEMORY, vmm.PAGES * mmap.PAGESIZE)
 
 
 class Vmm(vmm.Vmm):
@@ -174,8 +169,6 @@ class Vmm(vmm.Vmm):
             fcntl.ioctl(kvm, _GET_SUPPORTED_CPUID, cpuid)
         for fd in self.vcpus:
             fcntl.ioctl(fd, _SET_CPUID2, cpuid)
-        if guest == "same-pages":
-            self.memory.madvise(mmap.MADV_MERGEABLE)
 
 
 def _name_thread(name: str) -> None:
@@ -207,11 +200,11 @@ def main() -> None:
     parser.add_argument("--io-thread", metavar="CPU", help="beside it a thread that is always busy, there")
     options = parser.parse_args()
     holder = vmm.Holder(1 << 40, 0.02) if options.big_lock else None
-    taken = {"pages": Taken(_MADV_PAGEOUT), "dropped": Taken(_MADV_DONTNEED)}.get(options.guest)
-    meets = holder or taken or Answer(options.spin, options.sleep, options.stick)
+    dropped = Dropped() if options.guest == "dropped" else None
+    meets = holder or dropped or Answer(options.spin, options.sleep, options.stick)
     one = Vmm(options.guest, options.vcpus, options.unstarted, not options.no_irqchip, options.pit, meets)
-    if taken:
-        taken.vmm = one
+    if dropped:
+        dropped.vmm = one
     signal.signal(signal.SIGUSR1, lambda *_: None)
     one.start()
     if options.io_thread:
@@ -223,7 +216,9 @@ def main() -> None:
     if holder:
         holder.go.release()
     while True:
-        time.sleep(1000)
+        time.sleep(0.3)
+        if options.guest == "pages":  # they go out to where the host swaps
+            one.memory.madvise(_MADV_PAGEOUT, vmm.MEMORY, vmm.PAGES * mmap.PAGESIZE)
 
 
 if __name__ == "__main__":

@@ -251,16 +251,6 @@ def swap() -> Iterator[None]:
     subprocess.run(["swapoff", "/dev/ram0"], check=True)
 
 
-# Two scans until pages that are the same are one, and SHOP writes to all of them once a second or two.
-MERGING = {"pages_to_scan": "10000", "sleep_millisecs": "100", "smart_scan": "0", "run": "1"}
-
-
-def merging() -> contextlib.AbstractContextManager[object]:
-    """What SHOP has written is merged, and then it writes again."""
-    values = {contests.KSM / name: text for name, text in MERGING.items() if (contests.KSM / name).exists()}
-    return beside(vmm("same-pages", before=ON), written(values))
-
-
 # It polls 2 ms, and its halts are a little longer: nothing is gained, and nothing changes that.
 POLLING = {KVM / "halt_poll_ns": "10000000", KVM / "halt_poll_ns_grow": "1", KVM / "halt_poll_ns_grow_start": "2000000"}
 
@@ -325,6 +315,5 @@ PLANTS = [
     Plant("userfault", "pages take 20 ms", plain("fault", "--fault", "0.02")),
     Plant("fuse", "pages from a FUSE file take 20 ms", plain("fault", "--fault", "0.02", "--fuse")),
     Plant("neighbour", "ksmd has its CPU", lambda: beside(vmm("busy", before=ON), ksmd(on=1))),
-    Plant("ksm", "what it writes is merged again", merging),
     Plant("swap-in", "pages come from a RAM disk", swap),
 ]
