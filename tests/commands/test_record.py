@@ -153,7 +153,7 @@ def test_the_unit_starts_what_there_is() -> None:
     options = record.parser().read(argv)
     assert program.endswith("/bin/kvmtop") and command == "record"
     assert options.file == record.USUAL == Path("/var/lib") / unit["Service"]["StateDirectory"]
-    assert (options.keep, options.max_size) == (7 * 86400, 10 * 10**9)
+    assert (options.keep, options.max_size) == (30 * 86400, 10 * 10**9)
     mine, theirs = dict(unit["Service"]), dict(other["Service"])
     hardened = list(theirs)[list(theirs).index("DynamicUser") :]
     assert {name: mine[name] for name in hardened if name != "RestrictAddressFamilies"} == {

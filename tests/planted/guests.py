@@ -117,7 +117,7 @@ GUESTS = {
     "ipis": Guest(SOME + _wrmsr(0x830, 0xC0000 | VECTOR), interrupts=True, x2apic=True),
     "eois": Guest(SOME + _write(APIC + 0x80, 0) + _read(APIC + 0x20) + _write(EOI, 0), interrupts=True),
     "mwait": Guest(SOME + b"\x66\x31\xc0\x66\x31\xc9\x66\x31\xd2\x0f\x01\xc8\x66\x31\xc0\x66\x31\xc9\x0f\x01\xc9"),
-    "debug-registers": Guest(SOME + b"\x0f\x23\xf8\x0f\x01\xd9", b"\x66\x31\xc0"),  # mov dr7,eax, 0; then an exit
+    "debug-registers": Guest(SOME + b"\x0f\x21\xf8\x0f\x01\xd9"),  # mov eax,dr7; then an exit
     "spins": Guest(b"\xeb\xfe"),
     "halts": Guest(SOME + b"\xf4"),
     "pages": Guest(vmm.GUESTS["dirty"]),  # all of them in turn
