@@ -120,7 +120,7 @@ GUESTS = {
     "debug-registers": Guest(SOME + b"\x0f\x21\xf8\x0f\x01\xd9"),  # mov eax,dr7; then an exit
     "spins": Guest(b"\xeb\xfe"),
     "halts": Guest(SOME + b"\xf4"),
-    "pages": Guest(vmm.GUESTS["dirty"]),  # all of them in turn
+    "pages": Guest(vmm.GUESTS["dirty"][:-2]),  # all of them in turn, and again
     "dropped": Guest(vmm.GUESTS["dirty"]),
 }
 vmm.PAGED.update(("pages", "dropped"))
@@ -216,7 +216,7 @@ def main() -> None:
     if holder:
         holder.go.release()
     while True:
-        time.sleep(0.3)
+        time.sleep(0.03)
         if options.guest == "pages":  # they go out to where the host swaps
             one.memory.madvise(_MADV_PAGEOUT, vmm.MEMORY, vmm.PAGES * mmap.PAGESIZE)
 

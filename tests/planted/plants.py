@@ -304,7 +304,7 @@ PLANTS = [
     Plant("msr", "RDMSR", vmm("msr")),
     Plant("pmu", "event selects", vmm("pmu")),
     Plant("mwait", "MONITOR, MWAIT", vmm("mwait")),
-    Plant("debug-registers", "MOV DR7", vmm("debug-registers"), {"kvm"}),
+    Plant("debug-registers", "reads DR7", vmm("debug-registers"), {"kvm"}),
     Plant("ticks", "nohz=off", booted("sleep 100000", boot="nohz=off")),
     Plant("high-hz", "its timer, set anew after 0.25 ms", vmm("high-hz"), {"apic-off"}),
     Plant("ipis", "each vCPU to all others", vmm("ipis", "--vcpus", "2"), {"apic-off"}),
