@@ -160,6 +160,7 @@ CONSTRUCTED = [
     Constructed("numa-balancing", "NUMA nodes", stack("do_numa_page")),
     Constructed("compaction", "memory in fragments", stack("compact_zone")),
     Constructed("reclaim", "full memory", stack("shrink_node")),
+    Constructed("swap-in", "memory that goes out", stack("do_swap_page")),
     Constructed("ksm", "quick page-table locks, behind which its copies are little", copied),
     Constructed("huge-split", "huge pages", stack("__split_huge_pmd")),
     Constructed("mmap-lock", "contention", stack("rwsem_down_read_slowpath")),

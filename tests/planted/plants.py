@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import struct
-import subprocess
 import sys
 import tempfile
 import threading
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..hosts import initramfs, kernels, qemu
+from ..hosts import qemu
 from ..on_host import contests, scenarios
 from ..on_host.contests import kernel_thread
 from ..on_host.scenarios import HOG, process
@@ -236,21 +235,6 @@ def nested() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def swap() -> Iterator[None]:
-    """What SHOP writes goes out to a RAM disk each time."""
-    kernel = kernels.get("6.12" if os.uname().release.startswith("6.12") else "6.1")
-    with tempfile.TemporaryDirectory() as folder, running("pages"):
-        if not Path("/sys/module/brd").exists():
-            file = Path(folder) / "brd.ko"
-            file.write_bytes(initramfs.unsigned(kernel.module("brd") or b""))
-            subprocess.run(["insmod", file, "rd_nr=1", "rd_size=65536"], check=True)
-        subprocess.run(["mkswap", "-q", "/dev/ram0"], check=True)
-        subprocess.run(["swapon", "/dev/ram0"], check=True)
-        yield
-    subprocess.run(["swapoff", "/dev/ram0"], check=True)
-
-
 # It polls 2 ms, and its halts are a little longer: nothing is gained, and nothing changes that.
 POLLING = {KVM / "halt_poll_ns": "10000000", KVM / "halt_poll_ns_grow": "1", KVM / "halt_poll_ns_grow_start": "2000000"}
 
@@ -315,5 +299,4 @@ PLANTS = [
     Plant("userfault", "pages take 20 ms", plain("fault", "--fault", "0.02")),
     Plant("fuse", "pages from a FUSE file take 20 ms", plain("fault", "--fault", "0.02", "--fuse")),
     Plant("neighbour", "ksmd has its CPU", lambda: beside(vmm("busy", before=ON), ksmd(on=1))),
-    Plant("swap-in", "pages come from a RAM disk", swap),
 ]
