@@ -12,7 +12,7 @@ from kvmtop.insight.vcpus import vcpu_rows
 from kvmtop.model.apic import Apic
 from kvmtop.model.scheduling import Placement
 from kvmtop.model.session import Session
-from kvmtop.model.vocabulary import KINDS, UNPOLLED, DetailRequest
+from kvmtop.model.vocabulary import KINDS, UNPOLLED, DetailRequest, Vm
 from kvmtop.reference.labels import Labels
 
 from ..support.fake import SECOND, Host
@@ -146,7 +146,16 @@ def lose(made: Made) -> None:
     made.host.counters["lost"] = 7
 
 
+def still(made: Made) -> None:
+    """A VM of which nothing was seen for seconds, and whose VMM is at work."""
+    made.host.vms[300] = Vm(300, STILL, "qemu")
+    made.host.now += 4 * SECOND
+    made.session.add(made.host.read())
+
+
+STILL = "still01"
 CONSTRUCTED = [
+    Constructed("silent", "a VMM that does not run its VM", still, vm=STILL),
     Constructed("lost", "full maps", lose, vm=None),
     Constructed("waits", "nothing; nobody looks", lambda made: made.spend(ONE, wait=500)),
     Constructed("lock-holder", "PAUSE exits", spun),
@@ -158,6 +167,7 @@ CONSTRUCTED = [
     Constructed("numa", "NUMA nodes", far),
     Constructed("smt", "cores of two threads", half),
     Constructed("numa-balancing", "NUMA nodes", stack("do_numa_page")),
+    Constructed("memory-limit", "groups with a limit", stack("try_to_free_mem_cgroup_pages")),
     Constructed("compaction", "memory in fragments", stack("compact_zone")),
     Constructed("reclaim", "full memory", stack("shrink_node")),
     Constructed("swap-in", "memory that goes out", stack("do_swap_page")),

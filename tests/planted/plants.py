@@ -4,6 +4,7 @@ found first. Beside it there is a healthy VM, `MAIL`, of which nothing may be sa
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import struct
@@ -27,6 +28,7 @@ SHOP, MAIL, BATCH = "shop01", "mail01", "batch01"
 ON = ["taskset", "-c", "1"]
 TICKING = ["taskset", "-c", "0"]  # scenarios.py says why a quota needs it
 KVM = Path("/sys/module/kvm/parameters")
+_ATTACH, _DETACH, _WALL = 16, 17, 0x40000000  # of ptrace(2), and waitpid(2)
 Begin = Callable[[], contextlib.AbstractContextManager[object]]
 
 
@@ -102,6 +104,23 @@ def stopped() -> Iterator[None]:
     with running("busy") as vm:
         vm.signal(signal.SIGSTOP)
         yield
+
+
+@contextlib.contextmanager
+def debugged() -> Iterator[None]:
+    """All threads of its VMM are stopped by a debugger."""
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    with running("busy") as vm:
+        tids = [int(name) for name in os.listdir(f"/proc/{vm.process.pid}/task")]
+        for tid in tids:
+            if ptrace(_ATTACH, tid, 0, 0):
+                raise OSError(ctypes.get_errno(), "ptrace")
+            os.waitpid(tid, _WALL)
+        try:
+            yield
+        finally:
+            for tid in tids:
+                ptrace(_DETACH, tid, 0, 0)
 
 
 @contextlib.contextmanager
@@ -243,6 +262,7 @@ XAPIC = {"xapic", "apic-off"}
 
 PLANTS = [
     Plant("stopped", "SIGSTOP", stopped),
+    Plant("debugger", "ptrace", debugged),
     Plant("paused", "stop in QEMU's monitor", paused),
     Plant("stuck", "one of two vCPUs sleeps in the VMM", stuck, {"vmm"}),
     Plant("quota", "20 % of a CPU", quota),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from kvmtop.insight.rules import BY_NAME
+
 from .constructed import CONSTRUCTED, Constructed, Made
+from .plants import PLANTS
 from .trial import constructed
 
 
@@ -16,3 +19,7 @@ def test_the_right_cause_comes_first_and_nothing_else_is_claimed(one: Constructe
 
 def test_without_a_problem_nothing_is_claimed() -> None:
     assert Made().causes() == []
+
+
+def test_each_rule_has_a_problem_to_find() -> None:
+    assert {one.rule for one in (*PLANTS, *CONSTRUCTED)} == BY_NAME.keys()
