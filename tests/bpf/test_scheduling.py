@@ -95,16 +95,21 @@ def test_a_wait_is_charged_to_who_ran_while_it_lasts_and_after(
         player.step()
         enter()
         if sleeps:
-            nap(100)
+            player.step()  # until the hog has the CPU
         else:
-            spin(200)
+            spin(400)
         player.step()
 
     with Player(act) as player:
         player.wait()
         player.go()
-        time.sleep(0.05)
+        if sleeps:
+            player.wait()
+        else:
+            time.sleep(0.05)
         with hog(elsewhere, 0.4) as pid:
+            if sleeps:
+                player.go()
             for _ in range(30):
                 first, _ = row(counting, player.pid)
                 if STATES[first["state"]] == "wait":
