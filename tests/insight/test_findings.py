@@ -846,3 +846,38 @@ def test_full_pml_buffers() -> None:
     )
     assert found.reason is not None and found.scope == Scope(200)
     assert run.second() == []
+
+
+# ---- half a core
+
+
+def test_who_shares_a_core_though_another_one_is_free(run: Run) -> None:
+    """The first of those that do: another works more, and has a core of its own."""
+    cores = {0: 0, 1: 0, 2: 2, 3: 2, 4: 4, 5: 4}
+
+    def second(idle: dict[int, int], allowed: str = "0") -> list[str]:
+        scheduler = look(run)
+        scheduler.cores, scheduler.idle = cores, dict.fromkeys(cores, 0)
+        scheduler.placements = {
+            201: Placement("2", False, (3,)),
+            101: Placement(allowed, False, (1,)),
+            202: Placement("1", False, (0,)),
+        }
+        run.host.scheduling = scheduler.read()
+        spend(run, 101, kernel=100)
+        run.second()
+        scheduler.idle = {cpu: idle.get(cpu, 0) * MS for cpu in cores}
+        run.host.scheduling = scheduler.read()
+        spend(run, 101, kernel=100)
+        return [one.text for one in run.second() if one.name == "smt"]
+
+    assert second({3: 1000, 4: 900, 5: 950}) == [
+        "vCPU 1 of db is held on CPU 1, and the other thread of that core, CPU 0, was busy 100% of the time, by vCPU 0 of"
+        " web: each has what the other leaves of the core; CPUs 4 and 5, a core as well, were idle"
+    ]
+    assert second({3: 1000, 4: 900, 5: 899}) == []  # no core is free
+    assert second({0: 501, 1: 501, 3: 1000, 4: 900, 5: 950}) == []  # neither CPU is busy
+    (found,) = second({1: 501, 3: 1000, 4: 900, 5: 950})
+    assert found.startswith("vCPU 1 of db") and "CPU 0, was busy 100%" in found  # it is CPU 1 that is not
+    (found,) = second({3: 1000, 4: 900, 5: 950}, "0-1")  # it may run on either
+    assert ", by " not in found

@@ -99,7 +99,7 @@ def _half_a_core(view: View) -> Iterator[Finding]:
         whole.setdefault(cores[cpu], []).append(cpu)
     free = [core for core in whole.values() if len(core) > 1 and min(idle[cpu] for cpu in core) >= FREE]
     held = [(one.share("guest"), one, cpu) for one in view.vcpus if (cpu := _only_cpu(scheduling, one)) in cores]
-    for guest, vcpu, cpu in sorted(held, key=lambda one: -one[0])[:1] if free else ():
+    for guest, vcpu, cpu in sorted(held, key=lambda one: -one[0]) if free else ():
         others = [one for one in whole.get(cores[cpu], ()) if one != cpu]
         busy = min(others, key=lambda one: idle[one], default=None)
         if guest < WORKS or busy is None or 1 - idle[busy] < WORKS:
@@ -119,6 +119,7 @@ def _half_a_core(view: View) -> Iterator[Finding]:
                 f"CPU {free[0][0]}: idle {units.percent(idle[free[0][0]])}",
             ),
         )
+        return
 
 
 def _only_cpu(scheduling: Scheduling | None, vcpu: VcpuRow) -> int:
