@@ -91,7 +91,11 @@ def run(options: argparse.Namespace) -> int:
         limits,
         lambda vm: selection.matches(vm) and (not options.pid or vm.pid in options.pid),
     )
-    source = sources.host()
+    _show("loading the probes of the counters")
+    try:
+        source = sources.host()
+    finally:
+        _show("")
     try:
         with Ending() as ending:
             _watch(source, doctor, ending)
@@ -140,7 +144,6 @@ def _watch(source: Source, doctor: Doctor, ending: Ending) -> None:
     from .headless import Schedule
 
     doctor.add(source.read())
-    shown = sys.stderr.isatty()
     for snapshot in Schedule(1.0).readings(source, ending):
         doctor.add(snapshot)
         if doctor.starting and source.trouble:
@@ -148,8 +151,12 @@ def _watch(source: Source, doctor: Doctor, ending: Ending) -> None:
         if doctor.done:
             break
         source.look(doctor.request)
-        if shown:
-            sys.stderr.write(f"\r\x1b[K{doctor.now}: {doctor.left:.0f} s left")
-            sys.stderr.flush()
-    if shown:
-        sys.stderr.write("\r\x1b[K")
+        _show(f"{doctor.now}: {doctor.left:.0f} s left" + " after that" * doctor.starting)
+    _show("")
+
+
+def _show(text: str) -> None:
+    """What is done at present, where somebody sees it, in place of what was said before."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()

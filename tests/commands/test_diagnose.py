@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,18 @@ def test_a_cause_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["diagnose", "--no-config"]) == 3
     out, err = capsys.readouterr()
     assert "1. web reads the ACPI PM timer 100 times a second" in out and not err
+
+
+def test_what_is_done_is_said_from_the_start_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal, one thing in the place of the other, and none at the end."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert cli.main(["diagnose", "--no-config"]) == 3
+    first, *told, last = capsys.readouterr().err.split("\r\x1b[K")[1:]
+    assert first == "loading the probes of the counters" and last == ""
+    assert told[1].startswith("looking at the counters: ") and told[1].endswith(" s left")
+    assert any(one.startswith("loading the probes for io") and one.endswith(" s left after that") for one in told)
 
 
 def test_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
