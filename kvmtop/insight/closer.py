@@ -60,7 +60,8 @@ def _looks(view: View) -> Iterator[Look]:
     if storm and storm.cost >= PART * view.limits.cause:
         name = view.interval.after.names.name(*storm.key)
         yield Look(f"guest code of {name}", rip, DetailRequest(rip, only=storm.key))
-    if held := {vcpu.scope.pid or 0 for vcpu in view.vcpus if _held(vcpu)}:
+    placed = several_nodes() or has_siblings()  # it matters where a vCPU is
+    if held := {vcpu.scope.pid or 0 for vcpu in view.vcpus if _held(vcpu, placed)}:
         pid = next(iter(held)) if len(held) == 1 else 0
         yield Look("the scheduler", frozenset({SCHED}), DetailRequest(sched=pid, numa=True))
     if any(vcpu.share("kernel") >= PART * view.limits.kernel or vcpu.share("blocked") >= HELD for vcpu in view.vcpus):
@@ -69,10 +70,9 @@ def _looks(view: View) -> Iterator[Look]:
         yield Look("guest code", rip, DetailRequest(rip))
 
 
-def _held(vcpu: VcpuRow) -> bool:
+def _held(vcpu: VcpuRow, placed: bool) -> bool:
     """Whether it waits or sleeps, or works and may have its memory on another node, or half a core."""
-    works = vcpu.share("guest") >= FAR
-    return max(vcpu.share("wait"), vcpu.share("blocked")) >= HELD or (works and (several_nodes() or has_siblings()))
+    return max(vcpu.share("wait"), vcpu.share("blocked")) >= HELD or (placed and vcpu.share("guest") >= FAR)
 
 
 def _in_guest(vcpu: VcpuRow) -> bool:
