@@ -12,12 +12,14 @@
  * Flags, from bpf/detail.py: KIND_*: numbers of the kinds; AT_*: a field's type and offset as FIELD(type,
  * offset), absent where the kernel has no such tracepoint or field; TASK_NOTES, NOTE_HIT, NOTE_MISS: where KVM
  * accounts for polling, absent where nobody knows; SKIP(tgid);
- * THREADS, ROWS, CPUS, RING: entries of the maps, RING a power of two for each CPU; MAP_FLAGS.
+ * THREADS, ROWS, CPUS, RING: entries of the maps, RING a power of two for each CPU; PIDS: VMs that may be chosen;
+ * MAP_FLAGS.
  */
 #include "bucket.h"
 #include "thread.h"
 #include "detail.h"
 #include "beside.h"
+#include "asked.h"
 
 BPF_F_TABLE("array", u32, struct row, rows, ROWS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct slow, slows, CPUS * RING, MAP_FLAGS);
@@ -29,6 +31,12 @@ BPF_TABLE("lru_hash", u64, struct exit, exits, THREADS);
 #ifndef SKIP
 #define SKIP(tgid) 0
 #endif
+
+/* Whether nobody looks at this process. */
+static __always_inline bool skipped(struct config *g, u32 tgid)
+{
+    return SKIP(tgid) || !asked(g, tgid);
+}
 
 static __always_inline struct tally *tally(void)
 {
@@ -66,7 +74,7 @@ static __always_inline void touch(u32 kind, u64 value, u32 extra)
     u64 id = bpf_get_current_pid_tgid();
     struct config *g = config();
 
-    if (!g || !(g->kinds >> kind & 1) || SKIP(id >> 32))
+    if (!g || !(g->kinds >> kind & 1) || skipped(g, id >> 32))
         return;
     struct exit *e = exits.lookup(&id);
     if (!wanted(g, e))
@@ -101,7 +109,7 @@ int on_exit(void *ctx)
     u64 id = bpf_get_current_pid_tgid();
     struct config *g = config();
 
-    if (!g || SKIP(id >> 32))
+    if (!g || skipped(g, id >> 32))
         return 1;
     struct exit *e = exits.lookup(&id);
     if (!e) {

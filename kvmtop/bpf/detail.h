@@ -74,4 +74,5 @@ struct config {
     u32 kinds; /* a bit each */
     u64 slow_ns; /* hand out exits this long; 0: none */
     u64 since_ns; /* exits that began earlier were left open when the probes were off last */
+    u32 pids[PIDS]; /* these VMs alone; the first is 0 for all */
 };

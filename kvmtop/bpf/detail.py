@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..model.histogram import BUCKETS
 from ..model.snapshot import SLOW, TOUCH, Details
-from ..model.vocabulary import KINDS, DetailRequest, vendor
+from ..model.vocabulary import KINDS, MOST_PIDS, DetailRequest, vendor
 from . import btf, syscalls
 from .keyed_rows import KeyedRows
 from .probes import Probe, Probes
@@ -27,7 +27,11 @@ KEY_SIZE = 24  # id, value, kind, extra: how a row begins
 
 TALLY = np.dtype([("slow", "u8"), ("dropped", "u8", (16,)), ("pad", "u8", (7,))])
 CONFIG = np.dtype(
-    [("only", "u4"), ("reason", "u4"), ("isa", "u4"), ("kinds", "u4"), ("slow_ns", "u8"), ("since_ns", "u8")]
+    [
+        *((name, "u4") for name in ("only", "reason", "isa", "kinds")),
+        *((name, "u8") for name in ("slow_ns", "since_ns")),
+        ("pids", "u4", MOST_PIDS),
+    ]
 )
 
 
@@ -150,6 +154,7 @@ class Detail:
             f"-DTHREADS={THREADS}",
             f"-DCPUS={cpus}",
             f"-DRING={RING}",
+            f"-DPIDS={MOST_PIDS}",
             f"-DMAP_FLAGS={syscalls.MMAPABLE if mapped else 0}",
             *([f"-DSKIP(tgid)=({'&&'.join(f'(tgid)!={pid}' for pid in pids)})"] if pids else []),
         ]
@@ -172,7 +177,7 @@ class Detail:
         """
         if look == self._look:
             return
-        anew = not (look and self._look and look.kinds == self._look.kinds and look.only == self._look.only)
+        anew = not (look and self._look and replace(look, slow_ns=self._look.slow_ns) == self._look)
         self._look = look
         if anew:
             self._probes.detach()
@@ -187,6 +192,7 @@ class Detail:
                 config["only"], config["isa"], config["reason"] = 1, vendor(isa), reason
             config["kinds"] = sum(1 << KINDS.index(kind) for kind in look.kinds)
             config["slow_ns"], config["since_ns"] = look.slow_ns or 0, self._since
+            config["pids"][0, : len(look.pids)] = sorted(look.pids)
             self._maps["configs"].write([0], config)
         if look and anew:
             wanted = {source.function for source in _SOURCES if look.kinds & set(source.kinds)}

@@ -26,7 +26,7 @@ int on_wakeup(void *ctx)
     e->hit = hit;
     e->miss = miss;
     e->polled = 1;
-    if (!known || !(g->kinds >> KIND_POLL & 1) || SKIP(id >> 32) || !wanted(g, e))
+    if (!known || !(g->kinds >> KIND_POLL & 1) || skipped(g, id >> 32) || !wanted(g, e))
         return 1;
     u32 place;
     struct row *r = touched(id, KIND_POLL, hits ? HIT : misses ? WASTED : UNPOLLED, 0, &place);
@@ -47,7 +47,7 @@ int on_poll(void *ctx)
     struct config *g = config();
     struct exit *e = exits.lookup(&id);
 
-    if (!g || !(g->kinds >> KIND_POLL & 1) || SKIP(id >> 32) || !wanted(g, e))
+    if (!g || !(g->kinds >> KIND_POLL & 1) || skipped(g, id >> 32) || !wanted(g, e))
         return 1;
     u32 place;
     struct row *r = touched(id, KIND_WINDOW, 0, 0, &place);

@@ -11,7 +11,7 @@
  * (KVM enters and leaves with interrupts off), whatever the exit's reason and wherever this kernel fires kvm_exit.
  *
  * Flags, from bpf/stacks.py: TYPED, TASK_PID: as collector.bpf.c has them; REGS_CS, DATA_EVENT, EVENT_EXPIRES: offsets
- * in the kernel's structures; ROWS, THREADS, CPUS, RING (a power of two for each CPU), DEEP, STACKS, MORE: sizes;
+ * in the kernel's structures; ROWS, THREADS, CPUS, RING (a power of two for each CPU), DEEP, STACKS, MORE, PIDS: sizes;
  * MAP_FLAGS.
  */
 #include "task.h"
@@ -63,9 +63,11 @@ struct config {
     u32 reason;
     u32 isa; /* of all levels, since KVM says later whose exit it is */
     u32 pad;
+    u32 pids[PIDS]; /* these VMs alone; the first is 0 for all */
 };
 
 #include "beside.h"
+#include "asked.h"
 
 BPF_F_TABLE("array", u32, struct row, rows, ROWS, MAP_FLAGS);
 BPF_F_TABLE("array", u32, struct sleeper, sleepers, THREADS, MAP_FLAGS);
@@ -83,7 +85,7 @@ static __always_inline bool wanted(struct thread *t)
 {
     struct config *g = config();
 
-    if (!g || t->exit_ns <= UNSEEN)
+    if (!g || t->exit_ns <= UNSEEN || !asked(g, t->id >> 32))
         return 0;
     return !g->only || (t->reason == g->reason && (t->isa & ~(NESTED | REFLECTED)) == g->isa);
 }

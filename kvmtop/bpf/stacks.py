@@ -14,7 +14,7 @@ from ..errors import KvmtopError
 from ..model.arrays import Array, find
 from ..model.snapshot import Snapshot, Stacks
 from ..model.stacks import FREQUENCY, Off, Stack
-from ..model.vocabulary import STATES, Key, vendor
+from ..model.vocabulary import MOST_PIDS, STATES, DetailRequest, vendor
 from . import btf, kallsyms, syscalls
 from .btf import TYPEDEF
 from .keyed_rows import KeyedRows
@@ -47,7 +47,7 @@ SAMPLE = np.dtype(
     ]
 )
 TALLY = np.dtype([("samples", "u8"), ("dropped", "u8"), ("dropped_ns", "u8"), ("pad", "u8", (5,))])
-CONFIG = np.dtype([("only", "u4"), ("reason", "u4"), ("isa", "u4"), ("pad", "u4")])
+CONFIG = np.dtype([("only", "u4"), ("reason", "u4"), ("isa", "u4"), ("pad", "u4"), ("pids", "u4", MOST_PIDS)])
 _KEY_SIZE = 24
 _OFFSETS = (
     ("REGS_CS", "pt_regs", ("cs",)),
@@ -71,7 +71,13 @@ class StackProbes:
         mapped = use_mmap and syscalls.mmapable()
         cpus = syscalls.possible_cpus()
         numbers = {"ROWS": ROWS, "THREADS": threads, "CPUS": cpus, "RING": RING}
-        numbers |= {"DEEP": DEEP, "STACKS": STACKS, "MORE": MORE, "MAP_FLAGS": syscalls.MMAPABLE if mapped else 0}
+        numbers |= {
+            "DEEP": DEEP,
+            "STACKS": STACKS,
+            "MORE": MORE,
+            "PIDS": MOST_PIDS,
+            "MAP_FLAGS": syscalls.MMAPABLE if mapped else 0,
+        }
         sizes = {"rows": ROWS, "sleepers": threads, "samples": cpus * RING, "tallies": cpus, "configs": 1}
         self._probes = Probes(
             HERE / "stacks.bpf.c",
@@ -93,7 +99,7 @@ class StackProbes:
             name: syscalls.BpfArray(self._probes.maps[name], dtypes[name], size, mapped) for name, size in sizes.items()
         }
         self._rows = KeyedRows(self._maps["rows"], self._probes.maps, ROWS, lambda row: row.tobytes()[:_KEY_SIZE])
-        self._look: tuple[Key | None] | None = None
+        self._look: DetailRequest | None = None
         self._base: Snapshot | None = None
         self._copied: tuple[Array, Array] | None = None  # rows, sleepers
         self._lock = threading.Lock()  # of all below
@@ -106,24 +112,26 @@ class StackProbes:
         self._seen = np.zeros(cpus, "u8")  # samples taken from each ring
         self._lost = 0
 
-    def look(self, only: tuple[Key | None] | None, base: Callable[[], Snapshot]) -> None:
-        """Attach the probes for one reason (isa, code), or for all (None in the tuple); detach them (None).
+    def look(self, wish: DetailRequest | None, base: Callable[[], Snapshot]) -> None:
+        """Attach the probes for the reason and the VMs that are asked for, or detach them where no stacks are.
 
         base: the counters, to be read as soon as they are attached. Raises KvmtopError.
         """
-        if only == self._look:
+        look = DetailRequest(only=wish.only, stacks=True, pids=wish.pids) if wish and wish.stacks else None
+        if look == self._look:
             return
         self._stop()
-        if only is None:
+        if look is None:
             return
         self._forget()
         config = np.zeros(1, CONFIG)
-        if only[0]:
-            isa, code = only[0]
+        if look.only:
+            isa, code = look.only
             config["only"], config["isa"], config["reason"] = 1, vendor(isa), code
+        config["pids"][0, : len(look.pids)] = sorted(look.pids)
         self._maps["configs"].write([0], config)
         self._probes.attach(self._tracefs)
-        self._look, self._base = only, base()
+        self._look, self._base = look, base()
         self._ended = threading.Event()
         threading.Thread(target=self._drain_on, args=(self._ended,), daemon=True).start()
 
@@ -205,7 +213,8 @@ class StackProbes:
             tallies = self._maps["tallies"].read()
             return Stacks(
                 base=self._base,
-                only=self._look[0],
+                only=self._look.only,
+                pids=self._look.pids,
                 off=found,
                 samples=dict(self._samples),
                 lost=self._lost,

@@ -138,7 +138,7 @@ class Live:
         if wish and wish.stacks and not self._stacks:
             self._stacks = StackProbes(one.sched_flags, one.threads, one.shared())
         if self._stacks:
-            self._stacks.look((wish.only,) if wish and wish.stacks else None, one.read)
+            self._stacks.look(wish, one.read)
         try:
             self._follow(wish.timeline if wish else None)
         except KvmtopError:

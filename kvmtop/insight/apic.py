@@ -13,7 +13,7 @@ from ..model.arrays import U64
 from ..model.interval import Interval
 from ..model.keys import unpack
 from ..model.reasons import APIC, APIC_ALONE
-from ..model.vocabulary import KINDS, SVM, VMX
+from ..model.vocabulary import KINDS, SVM, VMX, looks_at
 from ..reference import apicv
 from .accesses import change, seconds
 from .finding import Finding
@@ -71,15 +71,17 @@ def apic_exits(interval: Interval) -> dict[int, ApicExits]:
     kvm_apic tells of each register that KVM emulates; TPR_BELOW_THRESHOLD and EOI_INDUCED are none of those.
     """
     details, rows = interval.after.details, change(interval)
+    by_reason = {pid: ApicExits(rate, "APIC exits", False) for pid, rate in _by_reason(interval, APIC).items()}
     for kind, wanted in REGISTERS.items():
         if details and rows is not None and kind in details.look.kinds:
             mine = rows[(rows["kind"] == KINDS.index(kind)) & np.isin(rows["value"], wanted)]
             found = _sums(unpack(mine["id"])[0], mine["exits"] / seconds(interval))
             alone = _by_reason(interval, APIC_ALONE)
             whole = kind == "apic" and not details.dropped.get(kind) and not details.look.only
-            rates = {pid: found.get(pid, 0.0) + alone.get(pid, 0.0) for pid in interval.after.vms}
-            return {pid: ApicExits(rate, "for EOI, ICR or TPR", whole) for pid, rate in rates.items()}
-    return {pid: ApicExits(rate, "APIC exits", False) for pid, rate in _by_reason(interval, APIC).items()}
+            seen = [pid for pid in interval.after.vms if looks_at(details.look.pids, pid)]
+            rates = {pid: found.get(pid, 0.0) + alone.get(pid, 0.0) for pid in seen}
+            return by_reason | {pid: ApicExits(rate, "for EOI, ICR or TPR", whole) for pid, rate in rates.items()}
+    return by_reason
 
 
 def _by_reason(interval: Interval, reasons: set[tuple[int, int]]) -> dict[int, float]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..host.placement import has_siblings, several_nodes
 from ..model.reasons import APIC, HLT, IO
-from ..model.vocabulary import SVM, VMX, DetailRequest
+from ..model.vocabulary import MOST_PIDS, SVM, VMX, DetailRequest
 from .accesses import POLLING
 from .guest_profile import IN_GUEST
 from .rules.exits import STORMS
@@ -36,38 +36,73 @@ HELD = 0.1  # of a vCPU's time that it waits for a CPU, or sleeps
 
 @dataclass(frozen=True)
 class Look:
-    """What to look at, in words; kinds, SCHED and STACKS of it."""
+    """What to look at, in words; kinds, SCHED and STACKS of it. cost: vCPUs' time a second that it may tell of."""
 
     words: str
     kinds: frozenset[str]
     request: DetailRequest
+    cost: float = 0.0
 
 
 def looks(view: View) -> list[Look]:
-    """What to look at, one after the other; none where nothing asks for it."""
-    return list(_looks(view))
+    """What to look at, one after the other, where most time is first; none where nothing asks for it."""
+    return sorted(_looks(view), key=lambda look: -look.cost)
 
 
 def _looks(view: View) -> Iterator[Look]:
     vms = [vm for vm in view.vms if not vm.ended]
     rip = frozenset({"rip"})
-    if kinds := {kind for vm in vms for kind in _kinds(view, vm)}:
-        wanted = frozenset(kinds) | (POLLING if "poll" in kinds else frozenset())
-        words = ", ".join(kind for kind in EXITS_OF | {"user": ()} if kind in kinds)
-        yield Look(words, wanted, DetailRequest(wanted))
-    found = [storm for vm in vms if (storm := view.exits(vm, STORMS | MSR))]
-    storm = max(found, key=lambda one: one.cost, default=None)
+    if asked := {vm.number: kinds for vm in vms if (kinds := dict(_kinds(view, vm)))}:
+        wanted = frozenset(kind for kinds in asked.values() for kind in kinds)
+        words = ", ".join(kind for kind in EXITS_OF | {"user": ()} if kind in wanted)
+        wanted |= POLLING if "poll" in wanted else frozenset()
+        cost = max(cost for kinds in asked.values() for cost in kinds.values())
+        yield Look(f"{words}{_whose(view, asked)}", wanted, DetailRequest(wanted, pids=_few(asked)), cost)
+    found = {vm.number: storm for vm in vms if (storm := view.exits(vm, STORMS | MSR))}
+    storm = max(found.values(), key=lambda one: one.cost, default=None)
     if storm and storm.cost >= PART * view.limits.cause:
-        name = view.interval.after.names.name(*storm.key)
-        yield Look(f"guest code of {name}", rip, DetailRequest(rip, only=storm.key))
+        key, name = storm.key, view.interval.after.names.name(*storm.key)
+        mine = [pid for pid, one in found.items() if one.key == key]
+        yield Look(
+            f"guest code of {name}{_whose(view, mine)}", rip, DetailRequest(rip, key, pids=_few(mine)), storm.cost
+        )
     placed = several_nodes() or has_siblings()  # it matters where a vCPU is
-    if held := {vcpu.scope.pid or 0 for vcpu in view.vcpus if _held(vcpu, placed)}:
-        pid = next(iter(held)) if len(held) == 1 else 0
-        yield Look("the scheduler", frozenset({SCHED}), DetailRequest(sched=pid, numa=True))
-    if any(vcpu.share("kernel") >= PART * view.limits.kernel or vcpu.share("blocked") >= HELD for vcpu in view.vcpus):
-        yield Look("the kernel's stacks", frozenset({STACKS}), DetailRequest(stacks=True))
-    if any(_in_guest(vcpu) for vcpu in view.vcpus):
-        yield Look("guest code", rip, DetailRequest(rip))
+    if held := [vcpu for vcpu in view.vcpus if _held(vcpu, placed)]:
+        mine = list(_of(held))
+        request = DetailRequest(sched=mine[0] if len(mine) == 1 else 0, numa=True)
+        cost = max(vcpu.share("wait") + vcpu.share("blocked") for vcpu in held)
+        yield Look("the scheduler", frozenset({SCHED}), request, cost)
+    kernel = [
+        vcpu
+        for vcpu in view.vcpus
+        if vcpu.share("kernel") >= PART * view.limits.kernel or vcpu.share("blocked") >= HELD
+    ]
+    if kernel:
+        mine = list(_of(kernel))
+        request = DetailRequest(stacks=True, pids=_few(mine))
+        cost = max(vcpu.share("kernel") + vcpu.share("blocked") for vcpu in kernel)
+        yield Look(f"the kernel's stacks{_whose(view, mine)}", frozenset({STACKS}), request, cost)
+    if guest := [vcpu for vcpu in view.vcpus if _in_guest(vcpu)]:
+        mine = list(_of(guest))
+        yield Look(f"guest code{_whose(view, mine)}", rip, DetailRequest(rip, pids=_few(mine)))
+
+
+def _of(vcpus: Iterable[VcpuRow]) -> dict[int, None]:
+    """Their VMs, in their order."""
+    return dict.fromkeys(vcpu.scope.pid or 0 for vcpu in vcpus)
+
+
+def _few(pids: Collection[int]) -> frozenset[int]:
+    """These VMs for a request, which can name a few; else all."""
+    return frozenset(pids if len(pids) <= MOST_PIDS else ())
+
+
+def _whose(view: View, pids: Collection[int]) -> str:
+    """Of which VMs, in words; nothing where it is all of them."""
+    names = [vm.vm for vm in view.vms if vm.number in pids]
+    if len(names) == len(view.interval.after.vms) or len(names) > MOST_PIDS:
+        return ""
+    return f" of {names[0] if len(names) == 1 else f'{len(names)} VMs'}"
 
 
 def _held(vcpu: VcpuRow, placed: bool) -> bool:
@@ -81,11 +116,12 @@ def _in_guest(vcpu: VcpuRow) -> bool:
     return vcpu.share("guest") >= IN_GUEST * free > 0
 
 
-def _kinds(view: View, vm: VcpuRow) -> Iterator[str]:
+def _kinds(view: View, vm: VcpuRow) -> Iterator[tuple[str, float]]:
+    """Kinds to look at in a VM, with the time that they may tell of."""
     for kind, codes in EXITS_OF.items():
         found = view.exits(vm, codes)
         timer = kind in ("msr", "apic", "poll") and found and found.rate >= TIMER
         if found and (found.cost >= PART * view.limits.cause or timer):
-            yield kind
-    if view.share(vm, "user") + view.share(vm, "blocked") >= PART * view.limits.cause:
-        yield "user"
+            yield kind, found.cost
+    if (share := view.share(vm, "user") + view.share(vm, "blocked")) >= PART * view.limits.cause:
+        yield "user", share

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..model.interval import diff
+from ..model.keys import unpack
 from ..model.scope import ALL, Scope
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import OUTSIDE, Key
@@ -96,12 +97,15 @@ class Cause(NamedTuple):
 
 
 def spent(snapshot: Snapshot, scope: Scope = ALL) -> list[Spent]:
-    """By reason, most time first; none while nobody looks."""
+    """By reason, most time first; none while nobody looks. Of the scope the VMs that are looked at."""
     stacks = snapshot.stacks
     if stacks is None:
         return []
     interval = diff(stacks.base, snapshot)
     mask = scope.mask(snapshot)
+    if stacks.pids:
+        looked = np.isin(unpack(snapshot.threads["id"])[0], [*stacks.pids])
+        mask = looked if mask is None else mask & looked
     rows = interval.rows
     if mask is not None:
         rows = rows[np.append(mask, False)[rows["thread"]]]

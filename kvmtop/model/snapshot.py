@@ -122,6 +122,7 @@ class Stacks:
 
     base: Snapshot  # the counters when it began
     only: Key | None  # this reason alone
+    pids: frozenset[int] = frozenset()  # of these VMs; none: of all
     off: Mapping[Stack, Off] = field(default_factory=dict)
     samples: Mapping[Stack, int] = field(default_factory=dict)
     lost: int = 0  # samples that were not fetched in time

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 # The tracepoint's `isa`: KVM_ISA_VMX, KVM_ISA_SVM in arch/x86/kvm/trace.h; 0 where it has no such field.
@@ -118,13 +118,22 @@ class Vm:
     unstarted: tuple[int, ...] = ()
 
 
+MOST_PIDS = 8  # VMs that somebody may choose to look at
+
+
+def looks_at(pids: Collection[int], pid: int | None) -> bool:
+    """Whether a look at these VMs (none: at all) is one at this VM; None: at all of them."""
+    return not pids or pid in pids
+
+
 @dataclass(frozen=True)
 class DetailRequest:
     """What somebody wants to look at: kinds (of KINDS) of what exits touch; the exits of one reason (isa, code) only;
     single exits that last slow_ns or longer; what the scheduler does with the vCPUs of a VM, by its pid, or of all (0);
     numa: on which nodes their memory is; stacks: where in the kernel the exits spend their time; every single exit of
     a VM, by its pid (0: of all), with what is around those that last so many ns; price: what counting alone takes (that
-    of what is looked at is told anyway)."""
+    of what is looked at is told anyway); pids: of whose exits kinds,
+    slow_ns and stacks tell, at most MOST_PIDS; none for all VMs'."""
 
     kinds: frozenset[str] = frozenset()
     only: tuple[int, int] | None = None
@@ -134,6 +143,7 @@ class DetailRequest:
     stacks: bool = False
     timeline: tuple[int, int] | None = None
     price: bool = False
+    pids: frozenset[int] = frozenset()
 
     @property
     def of_exits(self) -> bool:

@@ -20,7 +20,7 @@ from ..model.provenance import HERE, Origin
 from ..model.scope import ALL
 from ..model.session import Session
 from ..model.snapshot import Snapshot
-from ..model.vocabulary import KINDS
+from ..model.vocabulary import KINDS, looks_at
 from ..recording import moment
 from ..reference.labels import TITLES, Labels
 from ..tables import exit_reasons, scheduling_log, slow_exits, vcpus
@@ -85,7 +85,7 @@ def _scheduled(interval: Interval, rows: Sequence[VcpuRow]) -> Iterator[str]:
 
 def _looked_at(interval: Interval, labels: Labels, kinds: frozenset[str]) -> Iterator[str]:
     details = interval.after.details
-    if details is None:
+    if details is None or not looks_at(details.look.pids, None):
         return
     for kind in (kind for kind in KINDS if kind in details.look.kinds & kinds & TITLES.keys() - {"poll"}):
         rows = ordered(accesses(interval, ALL, [kind], fold=True))

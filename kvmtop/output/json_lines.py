@@ -31,7 +31,7 @@ from ..model.provenance import HERE, Origin
 from ..model.scope import ALL, Scope
 from ..model.session import Line, Session
 from ..model.snapshot import Snapshot
-from ..model.vocabulary import NESTED, OUTSIDE, REFLECTED, STATES, UNKNOWN, isa_name, vendor
+from ..model.vocabulary import NESTED, OUTSIDE, REFLECTED, STATES, UNKNOWN, isa_name, looks_at, vendor
 from ..reference.labels import Labels
 from ..sanitize import clean
 from ..tables.halt_polling import verdict
@@ -269,6 +269,7 @@ def touched(session: Session, interval: Interval, labels: Labels) -> list[Object
             "max_ns": one.max,
         }
         for scope, pid, tid in _scopes(interval)
+        if looks_at(details.look.pids, pid)
         for one in accesses(interval, scope, details.look.kinds - POLLING)
     ]
 

@@ -32,6 +32,8 @@ def text(snapshot: Snapshot) -> str:
         f"# guest to entering it: off the CPU as measured; on it as measured, and divided by {samples} samples",
         f"# ({FREQUENCY} a second on each CPU).",
     ]
+    if stacks.pids:
+        lines.append(f"# Of the VMs {', '.join(map(str, sorted(stacks.pids)))} alone, by their processes.")
     lines += [f"# {stacks.unnamed}."] if stacks.unnamed else []
     for words, number in (("samples were lost", stacks.lost), ("times off the CPU had no room", stacks.dropped)):
         if number:

@@ -51,7 +51,9 @@ _STACK = ("thread", "isa", "code", "state", "frames")
 # Kind → its columns; what the id of a row is.
 KINDS_OF_TABLES = {
     # A DetailRequest, as Details have it: kinds, a bit for each of KINDS.
-    "look": _columns("since_ns", "kinds", "only", "isa", "code", "slow_ns", "sched", "numa", "stacks", "undelivered"),
+    "look": _columns(
+        *("since_ns", "kinds", "only", "isa", "code", "slow_ns", "sched", "numa", "stacks", "undelivered", "pids")
+    ),
     "touched": _wide(TOUCH),  # touched_ids
     "dropped": _columns("events"),  # the kind's number
     "scheduling": _columns("since_ns", "pid", "unnamed"),
@@ -67,7 +69,7 @@ KINDS_OF_TABLES = {
     "memory": _columns("bytes"),  # pid and node, packed
     "calls": _columns("file"),  # pid and fd, packed
     "neighbours": _columns("vcpu"),  # a thread that is not among the threads
-    "stacks": _columns("base", "only", "isa", "code", "lost", "dropped", "dropped_ns", "unnamed"),
+    "stacks": _columns("base", "only", "isa", "code", "lost", "dropped", "dropped_ns", "unnamed", "pids"),
     "off": _columns(*_STACK, *Off._fields),  # by order of appearance
     "on": _columns(*_STACK, "samples"),
     "apic": _columns("inhibits"),  # the pid
@@ -136,7 +138,7 @@ class Packer:
         quotas = {pid: vm.quota for pid, vm in snapshot.vms.items() if vm.quota}
         rows["quotas"] = quotas, [(self._text(quota),) for quota in quotas.values()]
         if details := snapshot.details:
-            rows["look"] = [0], [_look(details)]
+            rows["look"] = [0], [(*_look(details), self._pids(details.look.pids))]
             kinds = {KINDS.index(kind): count for kind, count in details.dropped.items()}
             rows["dropped"] = kinds, [(count,) for count in kinds.values()]
             found["touched"] = details.touched_ids, wide(details.touched, KINDS_OF_TABLES["touched"])
@@ -209,7 +211,7 @@ class Packer:
             self.new_bases.append((self._base, stacks.base))
             self._numbers = {}
         only = (1, *stacks.only) if stacks.only else (0, 0, 0)
-        numbers = (stacks.lost, stacks.dropped, stacks.dropped_ns, self._text(stacks.unnamed))
+        numbers = (stacks.lost, stacks.dropped, stacks.dropped_ns, self._text(stacks.unnamed), self._pids(stacks.pids))
         return {
             "stacks": ([0], [(self._base, *only, *numbers)]),
             "off": (map(self._number, stacks.off), [(*self._stack(key), *off) for key, off in stacks.off.items()]),
@@ -218,6 +220,9 @@ class Packer:
                 [(*self._stack(key), samples) for key, samples in stacks.samples.items()],
             ),
         }
+
+    def _pids(self, pids: frozenset[int]) -> int:
+        return self._text(*map(str, sorted(pids)))
 
     def _number(self, stack: Stack) -> int:
         return self._numbers.setdefault(stack, len(self._numbers) + 1)
@@ -302,6 +307,7 @@ class Unpacker:
                 _unless_none(row["sched"]),
                 bool(row["numa"]),
                 bool(row["stacks"]),
+                pids=self._pids(row),
             )
             ids, touched = tables.get("touched", EMPTY["touched"])
             rows = narrow(touched, TOUCH)
@@ -336,7 +342,10 @@ class Unpacker:
                 cgroups={id: text(one["path"]) for id, one in self._each(tables, "cgroups")},
                 placements={
                     tid: Placement(
-                        text(one["allowed"]), bool(one["all"]), _cpus(lines(one["siblings"])), _unless_none(one["node"])
+                        text(one["allowed"]),
+                        bool(one["all"]),
+                        _small(lines(one["siblings"])),
+                        _unless_none(one["node"]),
                     )
                     for tid, one in self._each(tables, "placements")
                 },
@@ -356,8 +365,12 @@ class Unpacker:
             if min(on.values(), default=1) < 1:
                 raise BadFrame("less than a sample")
             numbers = {name: row[name] for name in ("lost", "dropped", "dropped_ns")}
-            return Stacks(self._base(row["base"]), _key(row), off, on, **numbers, unnamed=self._text(row["unnamed"]))
+            base, pids, unnamed = self._base(row["base"]), self._pids(row), self._text(row["unnamed"])
+            return Stacks(base, _key(row), pids, off, on, **numbers, unnamed=unnamed)
         return None
+
+    def _pids(self, row: Mapping[str, int]) -> frozenset[int]:
+        return frozenset(_small(self._lines(row["pids"])))
 
     def _stack(self, row: Mapping[str, int]) -> Stack:
         if not 0 < row["state"] < len(STATES):
@@ -381,9 +394,10 @@ def _unless_none(number: int) -> int | None:
     return None if number < 0 else number
 
 
-def _cpus(lines: tuple[str, ...]) -> tuple[int, ...]:
+def _small(lines: tuple[str, ...]) -> tuple[int, ...]:
+    """Numbers of CPUs or processes."""
     if not all(line.isascii() and line.isdigit() and len(line) < 10 for line in lines):
-        raise BadFrame("a CPU that there cannot be")
+        raise BadFrame("a CPU or a process that there cannot be")
     return tuple(map(int, lines))
 
 

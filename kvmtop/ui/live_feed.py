@@ -105,5 +105,6 @@ class LiveFeed:
             scheds = {one.sched for one in (wish, always) if one.sched is not None}
             sched = 0 if len(scheds) > 1 else next(iter(scheds), None)  # of two VMs, or one and all: of all
             kinds, slow_ns = wish.kinds or always.kinds, always.slow_ns or wish.slow_ns
-            wish = replace(wish, kinds=kinds, slow_ns=slow_ns, sched=sched)
+            pids = frozenset[int]() if always.of_exits else wish.pids
+            wish = replace(wish, kinds=kinds, slow_ns=slow_ns, sched=sched, pids=pids)
         self._source.look(wish or always)

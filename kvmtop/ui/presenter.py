@@ -25,7 +25,7 @@ from ..model.history import Sample
 from ..model.interval import Interval
 from ..model.reasons import HLT, INTERRUPT, basic
 from ..model.scope import ALL
-from ..model.vocabulary import Key, level
+from ..model.vocabulary import Key, level, looks_at
 from ..reference.labels import Labels
 from ..tables import price
 from ..tables.accesses import access_table
@@ -228,15 +228,15 @@ class Presenter:
     def _answers(self, reading: Reading) -> bool:
         """Whether it has details of the page that is open."""
         details = reading.snapshot.details
-        return details is not None and self._of(details.look.only, self._at.reason)
+        return details is not None and self._of(details.look.only, self._at.reason, details.look.pids)
 
-    def _of(self, only: Key | None, key: Key | None) -> bool:
-        """Whether a look is at a page's reason; one that was recorded may be at all of them."""
-        return only == key or (self._feed.goes_back and only is None)
+    def _of(self, only: Key | None, key: Key | None, pids: frozenset[int]) -> bool:
+        """Whether a look is at a page's reason and VMs; one that was recorded may be at all reasons."""
+        return looks_at(pids, self._at.scope.pid) and (only == key or (self._feed.goes_back and only is None))
 
     def _of_stacks(self, reading: Reading, key: Key) -> bool:
         stacks = reading.snapshot.stacks
-        return stacks is not None and self._of(stacks.only, key)
+        return stacks is not None and self._of(stacks.only, key, stacks.pids)
 
     def _page(self, reading: Reading, key: Key) -> None:
         page = self._app.query_one(ReasonPage)

@@ -20,7 +20,7 @@ from kvmtop.errors import KvmtopError
 from kvmtop.model.keys import pack
 from kvmtop.model.snapshot import Stacks
 from kvmtop.model.stacks import FREQUENCY, Off, Stack
-from kvmtop.model.vocabulary import NESTED, OUTSIDE, REFLECTED, SVM, Key
+from kvmtop.model.vocabulary import NESTED, OUTSIDE, REFLECTED, SVM, DetailRequest, Key
 
 from . import machine
 from .machine import INJECT, NESTED_EXIT, Player, call, enter, hog, leave, nap, needs_two, row, run, spin, to_user
@@ -40,7 +40,7 @@ def loaded(counting: Collector) -> Iterator[StackProbes]:
 
 @pytest.fixture
 def probes(counting: Collector, loaded: StackProbes) -> Iterator[StackProbes]:
-    loaded.look((None,), counting.read)
+    loaded.look(DetailRequest(stacks=True), counting.read)
     yield loaded
     loaded.look(None, counting.read)
 
@@ -183,7 +183,7 @@ def test_one_reason_alone(counting: Collector, loaded: StackProbes) -> None:
             enter()
         player.step()
 
-    loaded.look(((2, IO),), counting.read)
+    loaded.look(DetailRequest(only=(2, IO), stacks=True), counting.read)
     try:
         with Player(act) as player:
             player.wait()
@@ -192,6 +192,29 @@ def test_one_reason_alone(counting: Collector, loaded: StackProbes) -> None:
         loaded.look(None, counting.read)
     assert found.only == (2, IO)
     assert {stack.code for stack in found.off} == {IO} and off(found, player.pid, "blocked")
+
+
+def test_one_vm_alone(counting: Collector, loaded: StackProbes) -> None:
+    def act(player: Player) -> None:
+        player.step()
+        leave(IO)
+        nap(5)
+        spin(300)
+        enter()
+        player.step()
+
+    with Player(act) as one, Player(act) as other:
+        loaded.look(DetailRequest(stacks=True, pids=frozenset({one.pid, 1})), counting.read)
+        try:
+            for player in (one, other):
+                player.wait()
+                player.next()
+            found = told(counting, loaded)
+        finally:
+            loaded.look(None, counting.read)
+    assert found.pids == {one.pid, 1}
+    assert {stack.thread for stack in (*found.off, *found.samples)} == {pack(one.pid, one.pid)}
+    assert off(found, one.pid, "blocked") and samples(found, one.pid)
 
 
 @pytest.mark.parametrize("only", [None, (SVM | NESTED | REFLECTED, NPF)], ids=["all", "one"])
@@ -214,7 +237,7 @@ def test_what_an_exit_sleeps_in_before_kvm_says_whose_it_is_is_its_own(
                 enter()
         player.step()
 
-    loaded.look((only,), counting.read)
+    loaded.look(DetailRequest(only=only, stacks=True), counting.read)
     try:
         with Player(act) as player:
             player.wait()
@@ -247,13 +270,13 @@ def test_while_nobody_looks_there_is_nothing_and_a_new_look_begins_anew(
     with Player(act) as player:
         player.wait()
         assert loaded.read(counting.read()) is None and not loaded._probes.attached
-        loaded.look((None,), counting.read)
+        loaded.look(DetailRequest(stacks=True), counting.read)
         assert loaded._probes.attached == {"on_switch", "on_sample", "on_level"}
         player.next()
         assert off(told(counting, loaded), player.pid, "blocked")[CPUID, "do_nanosleep"].times == 1
         loaded.look(None, counting.read)
         assert not loaded._probes.attached
-        loaded.look((None,), counting.read)
+        loaded.look(DetailRequest(stacks=True), counting.read)
         assert not off(told(counting, loaded), player.pid, "blocked")
         player.next()
         assert off(told(counting, loaded), player.pid, "blocked")[CPUID, "do_nanosleep"].times == 1
@@ -295,7 +318,7 @@ def test_another_stack_in_the_place_of_one_does_not_hide_it(
     monkeypatch.setattr("kvmtop.bpf.stacks.STACKS", 1)
     one = StackProbes(counting.sched_flags, counting.threads, counting.shared())
     try:
-        one.look((None,), counting.read)
+        one.look(DetailRequest(stacks=True), counting.read)
         with Player(act) as player:
             player.wait()
             found = off(told(counting, one), player.pid, "blocked")

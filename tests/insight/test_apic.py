@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kvmtop.insight.apic import apic_exits, verdict
@@ -17,7 +19,7 @@ from kvmtop.tables.lower_pane import brief, row_lines
 from ..support.fake import SECOND, Host
 from .test_findings import Run
 
-MSR, CPUID = 0x7C, 0x72
+MSR, CPUID, AVIC = 0x7C, 0x72, 0x401
 PIT = Apic({100: (), 200: ("PIT_REINJ",)})
 EOI, ICR, TPR, TIMER = 0xB0, 0x300, 0x80, 0x380
 LOOK = DetailRequest(frozenset({"apic"}))
@@ -96,6 +98,19 @@ def test_exits_of_which_there_may_be_more(run: Run, look: DetailRequest) -> None
     run.host.touch(201, "msr", 0x838, 1, *[2_000] * 9)  # the timer
     found = apic_exits(interval(run))[200]
     assert (found.rate, found.whole) == (7, False)
+
+
+def test_of_a_vm_at_which_nobody_looks_by_their_reasons(run: Run) -> None:
+    run.host.look(replace(LOOK, pids=frozenset({200})))
+    run.session.add(run.host.read())
+    for tid in (101, 201):
+        run.host.exits(tid, AVIC, 2_000)
+        run.host.touch(tid, "apic", EOI, 1, *[2_000] * 7)
+    found = apic_exits(interval(run))
+    assert {pid: (one.rate, one.what) for pid, one in found.items()} == {
+        100: (1, "APIC exits"),
+        200: (7, "for EOI, ICR or TPR"),
+    }
 
 
 def test_exits_by_their_reasons_where_nobody_looks() -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from kvmtop.insight.closer import looks
 from kvmtop.insight.diagnosis import Diagnosis, Doctor
 from kvmtop.insight.finding import Limits
 from kvmtop.insight.rules import BY_NAME, RULES
-from kvmtop.model.vocabulary import LOGGED, PRESENT, WRITE, DetailRequest, Vm
+from kvmtop.insight.rules.rule import View
+from kvmtop.model.vocabulary import LOGGED, PRESENT, UNPOLLED, WRITE, DetailRequest, Vm
 from kvmtop.output.diagnosis import as_json, lines
 from kvmtop.reference.labels import Labels
 
@@ -48,6 +50,14 @@ def dirty_log(host: Host) -> None:
 def healthy(host: Host) -> None:
     for tid in host.vcpus:
         host.exits(tid, HLT, *[70 * MS] * 10)
+
+
+def viewed(host: Host, plant: Plant) -> View:
+    """A second of it."""
+    before = host.read()
+    host.now += SECOND
+    plant(host)
+    return View.between(before, host.read(), Labels(host.names))
 
 
 def diagnosed(
@@ -87,6 +97,8 @@ def test_a_clock_that_leaves_the_guest_is_found_by_looking_at_ports() -> None:
     assert cause.finding.cost == pytest.approx(0.16, abs=0.001)
     assert looked[0] is None and any(look and "io" in look.kinds for look in looked)
     assert not any(look and ("rip" in look.kinds or look.stacks) for look in looked)  # nothing asks for them
+    assert {look.pids for look in looked if look} == {frozenset({100})}  # of mail nothing is attached
+    assert "io, user of web for" in "\n".join(lines(found, 200))
     text = "\n".join(lines(found, 80))
     assert "1. web reads the ACPI PM timer 100 times a second" in text
     assert "kvmtop --vm web --event io" in text and "clocksource" in text
@@ -107,6 +119,39 @@ def test_which_code_executes_cpuid() -> None:
     assert any(look and look.only == (2, CPUID) for look in looked)
 
 
+def many(host: Host) -> None:
+    """Nine VMs and mail read the PM timer; web executes CPUID, which takes more."""
+    for tid in range(1001, 1091, 10):
+        host.exits(tid, IO, *[400_000] * 100, user=300_000)
+    cpuid(host)
+
+
+def test_what_costs_most_is_looked_at_first_and_of_many_vms_all() -> None:
+    host = Host()
+    host.add(100, "web")
+    for pid in range(1000, 1090, 10):
+        host.add(pid, f"vm{pid}")
+    view = viewed(host, many)
+    first, second = looks(view)[:2]
+    assert (first.words, first.request.pids) == (f"guest code of {host.names.name(2, CPUID)} of web", frozenset({100}))
+    assert "io" in second.request.kinds and second.request.pids == frozenset() and second.words == "io, user"
+
+
+def test_what_was_not_looked_at_is_not_missing() -> None:
+    """mail halts as often as web, and nobody knows how that is polled."""
+    host = Host()
+    host.add(100, "web")
+    host.add(200, "mail")
+    host.look(DetailRequest(frozenset({"poll"}), pids=frozenset({100})))
+
+    def unpolled(host: Host) -> None:
+        for tid in (101, 201):
+            host.exits(tid, HLT, *[50_000] * 5000)
+            host.touch(tid, "poll", UNPOLLED, 0, *[50_000] * 5000)
+
+    assert [one.scope.pid for one in BY_NAME["no-polling"].find(viewed(host, unpolled))] == [100]
+
+
 def test_only_the_vms_that_were_asked_for() -> None:
     found, looked = diagnosed(pm_timer, wanted=lambda vm: vm.name == "mail")
     assert not found.causes and set(looked) == {None}
@@ -117,7 +162,7 @@ def test_what_there_was_no_time_for_is_said() -> None:
     found, looked = diagnosed(pm_timer, seconds=3)
     assert set(looked) == {None}
     missed = {one.rule.name: one.why for one in found.checked if one.state == "not looked at"}
-    assert missed["pm-timer"] == "io, user: no time was left for it; a longer --duration has it"
+    assert missed["pm-timer"] == "io, user of web: no time was left for it; a longer --duration has it"
     assert "pm-timer" in " ".join(" ".join(lines(found)).split()).partition("Not looked at: ")[2]
 
 

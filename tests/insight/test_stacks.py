@@ -61,6 +61,15 @@ def test_what_is_off_the_cpu_is_as_measured_and_what_is_on_it_as_sampled(host: H
     assert sum(part.ns for part in one.parts) == one.time
 
 
+def test_of_the_vms_at_which_somebody_looks(host: Host, seen: Seen) -> None:
+    seen.pids = frozenset({4100})
+    seen.tell()
+    assert {one.key for one in spent(host.read(), Scope(4000))} == set()
+    host.exits(4101, HLT, 9 * MS)
+    (one,) = spent(host.read())
+    assert (one.key, one.time) == ((SVM, HLT), 9 * MS)
+
+
 def test_it_says_in_words_what_the_time_went_to(host: Host, seen: Seen) -> None:
     found = [(one.state, one.what, one.function, round(one.share, 3)) for one in causes(npf(host))]
     assert found == [

@@ -22,6 +22,8 @@ from kvmtop.host.selftest_guest import CODE, MMIO, MSR_READ, MSR_WRITE, PORT
 from kvmtop.insight import halt_polling, slow_exits
 from kvmtop.insight.accesses import Access, accesses
 from kvmtop.model.interval import diff
+from kvmtop.model.keys import unpack
+from kvmtop.model.reasons import IO
 from kvmtop.model.scope import ALL, Scope
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import KINDS, DetailRequest
@@ -32,6 +34,7 @@ from ..hosts import qemu
 from ..support.attached import attached
 from . import truth
 from .exact import perf_events
+from .scenarios import vm
 
 EVERYTHING = DetailRequest(frozenset(KINDS) - {""})
 EVENTS = Path("/sys/kernel/tracing/events/kvm")
@@ -117,6 +120,27 @@ def test_one_reason_alone() -> None:
     snapshot = watched(1, *SCRIPT, look=DetailRequest(EVERYTHING.kinds, only=key))
     kinds = {row.kind for row in accesses(diff(None, snapshot), ALL, EVERYTHING.kinds)}
     assert kinds == {"cpuid", "rip"}
+
+
+def test_one_vm_alone() -> None:
+    with vm("out") as one, vm("out") as other, contextlib.closing(Live()) as live:
+        live.look(DetailRequest(frozenset({"io", "rip"}), slow_ns=1, stacks=True, pids=frozenset({one.process.pid})))
+        live.read()  # and what is asked for is attached
+        before = live.read()
+        time.sleep(3)
+        after = live.read()
+    assert live.trouble is None and after.details and after.stacks, live.trouble
+    interval = diff(before, after)
+    rows = interval.rows[interval.are(IO)]
+    pids = unpack(after.threads["id"][rows["thread"]])[0]
+    counts = {guest: int(rows["count"][pids == guest.process.pid].sum()) for guest in (one, other)}
+    assert min(counts.values()) > 20
+    touched, _ = unpack(after.details.touched["id"])
+    slow, _ = unpack(after.details.slow["id"])
+    assert {*touched.tolist()} == {*slow.tolist()} == {one.process.pid}
+    assert {unpack(stack.thread)[0] for stack in (*after.stacks.off, *after.stacks.samples)} == {one.process.pid}
+    ports = sum(row.count for row in accesses(interval, Scope(one.process.pid), ["io"]))
+    assert abs(ports - counts[one]) <= 1  # an exit may be open at either end
 
 
 def test_slow_exits_are_those_of_a_vmm_that_sleeps() -> None:

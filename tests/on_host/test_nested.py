@@ -20,7 +20,7 @@ from kvmtop.host.selftest_guest import END, Step
 from kvmtop.model.exit_stats import counts
 from kvmtop.model.interval import diff
 from kvmtop.model.nesting import nesting
-from kvmtop.model.vocabulary import NESTED, REFLECTED, SVM, Key, Names
+from kvmtop.model.vocabulary import NESTED, REFLECTED, SVM, DetailRequest, Key, Names
 
 from ..hosts import qemu
 from . import ftrace, truth
@@ -117,7 +117,7 @@ def test_the_exits_of_a_guest_and_of_its_guests_are_told_apart(tmp_path: Path) -
     recorder = ftrace.Recorder("nested", instead=EVENTS)
     known, taking_over = Collector(checked=True), Collector()
     stacks = StackProbes(known.sched_flags, known.threads, known.shared())
-    stacks.look((None,), known.read)
+    stacks.look(DetailRequest(stacks=True), known.read)
     recorder.start()
     with (
         contextlib.closing(recorder),

@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Snapshot]]
             host.look_at()
         if turn == 45:
             host.unnamed = "the kernel's functions have no names"
-            host.look_at(look=replace(EVERYTHING, sched=4000, numa=True))
+            host.look_at(look=replace(EVERYTHING, sched=4000, numa=True, pids=frozenset({4000, 4100})))
         if turn == 30:
             host.look_at((SVM, 0x400))
         if turn == 20:
@@ -271,7 +271,9 @@ def test_changed_tables(file: Path, sql: str, words: str | None) -> None:
         ("look", "kinds", -1, None),
         ("look", "only", 1, None),
         ("look", "code", 1 << 40, None),
-        ("placements", "siblings", 1, "a CPU that there cannot be"),
+        ("look", "pids", 1, "a CPU or a process that there cannot be"),
+        ("stacks", "pids", 1, "a CPU or a process that there cannot be"),
+        ("placements", "siblings", 1, "a CPU or a process that there cannot be"),
         ("stacks", "base", 0, "the counters 0 are missing"),
         ("stacks", "base", 9, "the counters 9 are missing"),
         ("on", "state", 7, "a state that there is not"),

@@ -17,7 +17,7 @@ from kvmtop.model.reasons import HLT
 from kvmtop.model.scheduling import OTHER, Scheduling
 from kvmtop.model.snapshot import CELL, SLOW, THREAD, TOUCH, Details, Snapshot, Stacks
 from kvmtop.model.timeline import Timeline
-from kvmtop.model.vocabulary import KINDS, OUTSIDE, STATES, SVM, DetailRequest, Names, Vm
+from kvmtop.model.vocabulary import KINDS, OUTSIDE, STATES, SVM, DetailRequest, Names, Vm, looks_at
 
 SECOND = 1_000_000_000
 NAMES = Names(
@@ -146,6 +146,8 @@ class Host:
     def touch(self, tid: int, kind: str, value: int, extra: int, *durations: int, **parts: int) -> None:
         """Let a vCPU touch something in exits of so many ns, each with so many in these of OUTSIDE."""
         vcpu = self.vcpus[tid]
+        if self.wish and not looks_at(self.wish.pids, vcpu.pid):
+            return
         row = self.touches.setdefault((tid, kind, value, extra), np.zeros(1, TOUCH))
         row["id"], row["value"], row["extra"] = vcpu.pid << 32 | tid, value, extra
         row["kind"] = KINDS.index(kind)
@@ -172,6 +174,8 @@ class Host:
     ) -> None:
         """Let a vCPU have a slow exit, with so many ns in user space and in these others of OUTSIDE."""
         vcpu, row = self.vcpus[tid], np.zeros(1, SLOW)
+        if self.wish and not looks_at(self.wish.pids, vcpu.pid):
+            return
         row["time_ns"], row["id"], row["ns"], row["user"] = self.now, vcpu.pid << 32 | tid, ns, user
         for state, part in parts.items():
             row[state] = part

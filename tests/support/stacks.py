@@ -22,6 +22,7 @@ class Seen:
     def __init__(self, host: Host, only: Key | None = None, base: Snapshot | None = None) -> None:
         """base: the counters now, where a reading of the host would be more than that."""
         self._host, self._base, self._only = host, base or host.read(), only
+        self.pids = frozenset[int]()  # of which VMs alone
         self.off: dict[Stack, Off] = {}
         self.samples: dict[Stack, int] = {}
         self.lost = self.dropped = 0
@@ -41,4 +42,6 @@ class Seen:
         self.tell()
 
     def tell(self) -> None:
-        self._host.stacks = Stacks(self._base, self._only, dict(self.off), dict(self.samples), self.lost, self.dropped)
+        self._host.stacks = Stacks(
+            self._base, self._only, self.pids, dict(self.off), dict(self.samples), self.lost, self.dropped
+        )

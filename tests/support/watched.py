@@ -44,6 +44,7 @@ class Watched(Busy):
         if look.stacks:
             base = replace(Host.read(self), vms={}, cpus={}, others=self.others[:0], scheduling=None, stacks=None)
             self._stacks = Seen(self, only, replace(base, details=None))
+            self._stacks.pids = look.pids
 
     def look_away(self) -> None:
         """Nobody looks any more."""

@@ -232,6 +232,14 @@ def test_the_scheduler_is_looked_at_all_the_time_too(
     assert host.wish == DetailRequest(frozenset({"io"}), sched=always)
 
 
+def test_of_all_vms_where_that_is_looked_at_all_the_time() -> None:
+    host, web = Host(), frozenset({4000})
+    LiveFeed(host, look=DetailRequest(frozenset({"io"}))).look(DetailRequest(frozenset({"msr"}), pids=web))
+    assert host.wish and host.wish.pids == frozenset()
+    LiveFeed(host, look=DetailRequest(sched=0)).look(DetailRequest(frozenset({"msr"}), pids=web))
+    assert host.wish.pids == web
+
+
 def test_the_kinds_that_are_looked_at_all_the_time_go_on_where_a_page_needs_none() -> None:
     host = Host()
     LiveFeed(host, look=DetailRequest(frozenset({"io"}), slow_ns=5)).look(DetailRequest(sched=7, numa=True))

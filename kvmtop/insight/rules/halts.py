@@ -47,10 +47,8 @@ def _wasteful(view: View) -> Iterator[Finding]:
 
 def _missing(view: View) -> Iterator[Finding]:
     """VMs that halt often and shortly, of which none is polled."""
-    if not view.looks_at("poll"):
-        return
     for vm in view.vms:
-        found = view.exits(vm, HLT)
+        found = view.exits(vm, HLT) if view.looks_at("poll", vm) else None
         if not found or found.rate < OFTEN:
             continue
         halts = [line.reason for line in view.session.lines(view.interval, Scope(vm.number)) if _halts(line.reason.key)]
@@ -70,8 +68,6 @@ def _missing(view: View) -> Iterator[Finding]:
 
 def _idle_poll(view: View) -> Iterator[Finding]:
     """vCPUs that are in the guest all of the time, nearly always in a function in which kernels idle."""
-    if not view.looks_at("rip"):
-        return
     rows = view.touched
     rows = rows[(rows["kind"] == KINDS.index("rip")) & (rows["extra"] & SAMPLED > 0)]
     for vcpu in view.vcpus if len(rows) else ():

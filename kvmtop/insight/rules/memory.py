@@ -38,7 +38,7 @@ def _seen(view: View, vm: VcpuRow, slept: str, done: str) -> tuple[float, str, s
         seconds = max(view.interval.after.time_ns - stacks.base.time_ns, 1)
         if mine:
             return sum(one.ns for one in mine) / seconds, "of its exits' time in the kernel", mine[0].function
-    found = [one for one in _sleeps(view, vm) if slept and slept in one.what] if view.looks_at(SCHED) else []
+    found = [one for one in _sleeps(view, vm) if slept and slept in one.what] if view.looks_at(SCHED, vm) else []
     if found:
         function = next((frame for one in found for frame in one.stack), "")
         return sum(one.ns for one in found) / (view.interval.seconds * 1e9), "of its vCPUs' sleep", function
@@ -49,7 +49,7 @@ def _hold_up(slept: str, done: str, what: str) -> Callable[[View], Iterator[Find
     """VMs whose vCPUs are held up by this. slept, done: what waits.py and kernel_stacks.py call it."""
 
     def find(view: View) -> Iterator[Finding]:
-        for vm in view.vms if view.looks_at(SCHED) or view.looks_at(STACKS) else ():
+        for vm in view.vms:
             cost, of, function = _seen(view, vm, slept, done)
             if cost >= view.limits.cause:
                 yield Finding(
@@ -67,8 +67,9 @@ def _hold_up(slept: str, done: str, what: str) -> Callable[[View], Iterator[Find
 
 def _big_lock(view: View) -> Iterator[Finding]:
     """VMs whose vCPUs sleep on locks that their own VMM's threads give back."""
-    for vm in view.vms if view.looks_at(SCHED) else ():
-        locks = [one for one in _sleeps(view, vm) if one.what == LOCK and one.actor]
+    for vm in view.vms:
+        sleeps = _sleeps(view, vm) if view.looks_at(SCHED, vm) else []
+        locks = [one for one in sleeps if one.what == LOCK and one.actor]
         whole = sum(one.ns for one in locks)
         mine = [one for one in locks if one.actor and one.actor.pid == vm.number]
         cost = sum(one.ns for one in mine) / (view.interval.seconds * 1e9)

@@ -16,7 +16,7 @@ from ...model.reasons import among
 from ...model.scope import ALL, Scope
 from ...model.session import Session
 from ...model.snapshot import TOUCH, Snapshot
-from ...model.vocabulary import Key
+from ...model.vocabulary import Key, looks_at
 from ...reference.labels import Labels
 from ..accesses import change, own, seconds
 from ..finding import CERTAIN, USUAL, Finding, Limits
@@ -85,14 +85,18 @@ class View:
             found.setdefault(vcpu.scope.pid, []).append(vcpu)
         return found
 
-    def looks_at(self, kind: str) -> bool:
-        """Whether somebody looks at a kind of what exits touch, or at SCHED or STACKS."""
-        after = self.interval.after
+    def looks_at(self, kind: str, vm: VcpuRow) -> bool:
+        """Whether somebody looks at a kind of what a VM's exits touch, or at SCHED or STACKS of it."""
+        scheduling, details, stacks = (
+            self.interval.after.scheduling,
+            self.interval.after.details,
+            self.interval.after.stacks,
+        )
         if kind == SCHED:
-            return after.scheduling is not None
+            return scheduling is not None and scheduling.pid in (0, vm.number)
         if kind == STACKS:
-            return after.stacks is not None
-        return after.details is not None and kind in after.details.look.kinds
+            return stacks is not None and looks_at(stacks.pids, vm.number)
+        return details is not None and kind in details.look.kinds and looks_at(details.look.pids, vm.number)
 
     def exits(self, vm: VcpuRow, codes: Set[Key]) -> Exits | None:
         """Those of these reasons; None where it had none."""
