@@ -23,6 +23,8 @@ from .support.terminal import Terminal
 REQUIRED = os.environ.get("KVMTOP_REQUIRE_HOSTS") == "1"
 pytestmark = pytest.mark.skipif(not (shutil.which("tmux") or REQUIRED), reason="tmux is not installed")
 
+AFTERWARDS = 30  # seconds that the screen stays as it is in the end
+
 
 @contextlib.contextmanager
 def two_guests() -> Iterator[Terminal]:
@@ -33,7 +35,7 @@ def two_guests() -> Iterator[Terminal]:
         "tests.hosts.two_guests",
         "sh",
         "-c",
-        f"{shlex.quote(sys.executable)} -m kvmtop; echo status $?; sleep 30",
+        f"{shlex.quote(sys.executable)} -m kvmtop; echo status $?; sleep {AFTERWARDS}",
     ]
     terminal = Terminal([sys.executable, "-m", "tests.hosts.amd", "--tty", "--", *inside], 120, 40)
     try:
@@ -52,7 +54,12 @@ def test_a_drill_down_on_a_real_host() -> None:
     except HostUnavailable as error:
         pytest.fail(str(error))
     with two_guests() as host:
-        drill_down(host)
+        try:
+            drill_down(host)
+        except AssertionError as error:
+            host.type("q")
+            time.sleep(AFTERWARDS + 10)
+            raise AssertionError(f"{error}\nWhat became of the guests:\n{host.screen()}") from None
 
 
 def drill_down(host: Terminal) -> None:

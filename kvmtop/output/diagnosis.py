@@ -22,7 +22,6 @@ from ..tables.price import short
 from .json_lines import SENTENCE, head
 
 FIELD = 11  # characters before what is said, behind three of margin
-WHERE = {"host": "on the host", "guest": "in the guest", "vm": "in the VM's definition"}
 
 
 def _named(cause: Cause) -> str:
@@ -62,8 +61,7 @@ def lines(diagnosis: Diagnosis, width: int = 80) -> Iterator[str]:
 
 def _cause(number: int, cause: Cause, width: int) -> Iterator[str]:
     yield from textwrap.wrap(f"{number}. {clean(cause.finding.text, SENTENCE)}", width)
-    tries = [f"{WHERE[where]}: {what}" for where, what in asdict(cause.rule.remedy).items() if what]
-    for at, one in enumerate(tries):
+    for at, one in enumerate(cause.rule.remedy.words):
         yield from _field("try" if not at else "", one, width)
     if gain := _gain(cause):
         yield from _field("then", gain, width)

@@ -9,42 +9,61 @@ from rich.cells import cell_len
 
 from .. import units
 from ..insight.finding import Finding
+from ..insight.rules import BY_NAME
 from .rows import Link
-from .text import shortened
+from .text import shortened, wrapped
 
-SENTENCE = 40  # characters: where there are fewer for it, a few words stand in for the sentence
+SENTENCE = 70  # characters: where there are fewer for it, a few words stand in for the sentence
+MOST = 4  # lines of a sentence
 NARROW = 60  # characters of the line
 MARK = "▲ "
 _DETAIL = r" of (?:a |the time)|, "  # from here on, a rule can do without
 
 
-def finding_line(
+def finding_lines(
     found: Sequence[Finding],
     shown: int | None,
     width: int,
     now_ns: int,
     walking: bool,
     more: tuple[str, str] = ("", ""),
-) -> list[Link]:
-    """The line in so many characters. shown: the one that is told in full; walking: Enter goes to it; more: a key, and
-    what that tells of it."""
+) -> list[list[Link]]:
+    """A line in so many characters, or the whole of one in several where somebody walks them. shown: the one that is
+    told; walking: Enter goes to it; more: a key, and what that tells of it."""
     if not found:
         return []
     if shown is None:
         head = Link("nothing here; elsewhere" if width > NARROW else "elsewhere", "quiet")
-        return [head, *_others(found, range(len(found)), width - len(head.text), ("f", " walks them"))]
-    one, others = found[shown], [n for n in range(len(found)) if n != shown]
+        return [[head, *_others(found, range(len(found)), width - len(head.text), ("f", " walks them"))]]
     lead = _hint("", more) if more[0] and width > NARROW else []
+    return [_line, _all][walking](found, shown, width, now_ns, lead)
+
+
+def _line(found: Sequence[Finding], shown: int, width: int, now_ns: int, lead: list[Link]) -> list[list[Link]]:
+    """The sentence first, then how long its rule has held, the rule and the others, as far as there is room."""
+    one, others = found[shown], [n for n in range(len(found)) if n != shown]
     left = width - len(MARK) - cell_len("".join(_whole(one, now_ns))) - _length(lead)
-    if walking:
-        rests = _others(found, others, left, ("↵", " goes there")), _hint(f"{shown + 1}/{len(found)} ", ("↵", ""))
-    else:
-        hint = " walks them" if others else " goes there"
-        rests = _others(found, others, left, ("f", hint)), _few(found, others)
+    rests = _others(found, others, left, ("f", " walks them" if others else " tells more")), _few(found, others)
     rest = next((rest for rest in rests if _length(rest) <= left), rests[-1])
     text, tail = _told(one, now_ns, width - len(MARK) - _length([*lead, *rest]))
     told = [Link(MARK, "mark", one.state, shown), Link(text, "strong", one.state, shown)]
-    return [*told, *([Link(tail, "quiet", target=shown)] if tail else []), *lead, *rest]
+    return [[*told, *([Link(tail, "quiet", target=shown)] if tail else []), *lead, *rest]]
+
+
+def _all(found: Sequence[Finding], shown: int, width: int, now_ns: int, lead: list[Link]) -> list[list[Link]]:
+    """The sentence to its end, how long its rule has held, the rule, and what to try."""
+    one, indent = found[shown], " " * len(MARK)
+    first, *others = wrapped(one.text, width - len(MARK), MOST)
+    lines = [[Link(MARK, "mark", one.state, shown), Link(first, "strong", one.state, shown)]]
+    lines += [[Link(indent, "quiet"), Link(text, "strong", one.state, shown)] for text in others]
+    hint = _hint(f"{shown + 1}/{len(found)} ", ("↵", " goes there"))
+    held = f"{_since(one, now_ns)}  [{one.rule}]".lstrip(", ")
+    room = width - len(MARK) - _length([*lead, *hint])
+    lines.append([Link(f"{indent}{shortened(held, room)}", "quiet", target=shown), *lead, *hint])
+    rule = BY_NAME.get(one.name)
+    for text in wrapped(f"try {rule.remedy.words[0]}", width - len(MARK), 2) if rule else ():
+        lines.append([Link(f"{indent}{text}", "plain", target=shown)])
+    return lines
 
 
 def _whole(one: Finding, now_ns: int) -> tuple[str, str]:
@@ -53,16 +72,16 @@ def _whole(one: Finding, now_ns: int) -> tuple[str, str]:
 
 
 def _told(one: Finding, now_ns: int, room: int) -> tuple[str, str]:
-    """The same in so many characters: first details of the rule give way, then most of the sentence, then the time."""
+    """The same in so many characters: first the rule gives way, then the time, then the end of the sentence."""
     text, tail = _whole(one, now_ns)
-    brief = f"  [{re.split(_DETAIL, one.rule)[0]}]"
-    timed = f"{_since(one, now_ns)}{brief}"
-    short = one.short
-    for words, behind, least in ((text, tail, 0), (text, timed, SENTENCE), (short, timed, 0), (short, brief, 0)):
-        length = room - cell_len(behind)
-        if length >= min(cell_len(words), least or cell_len(words)):
-            return shortened(words, length), behind
-    return shortened(short, room), ""
+    since, brief = _since(one, now_ns), f"  [{re.split(_DETAIL, one.rule)[0]}]"
+    for words, behind in (
+        *((text, behind) for behind in (tail, f"{since}{brief}", since, "")),
+        *(((one.short, behind) for behind in (f"{since}{brief}", brief)) if room < SENTENCE else ()),
+    ):
+        if cell_len(words) + cell_len(behind) <= room:
+            return words, behind
+    return shortened(one.short if room < SENTENCE else text, room), ""
 
 
 def _since(one: Finding, now_ns: int) -> str:

@@ -42,3 +42,18 @@ def shortened(text: str, width: int) -> str:
     if text[len(cut) :][:1] != " " and " " in cut:
         cut = cut.rpartition(" ")[0]
     return cut.rstrip(" ,:;(<") + "…" if width > 0 else ""
+
+
+def wrapped(text: str, width: int, most: int) -> list[str]:
+    """In so many lines at most, the last of which is cut where there is more."""
+    lines, words = [""], text.split()
+    for number, word in enumerate(words):
+        line = f"{lines[-1]} {word}".lstrip()
+        if cell_len(line) <= width or not lines[-1]:
+            lines[-1] = line
+        elif len(lines) == most:
+            lines[-1] = " ".join([lines[-1], *words[number:]])
+            break
+        else:
+            lines.append(word)
+    return [shortened(line, width) for line in lines]

@@ -30,7 +30,7 @@ from ..reference.labels import Labels
 from ..tables import price
 from ..tables.accesses import access_table
 from ..tables.exit_reasons import BY_KEY
-from ..tables.finding_line import finding_line
+from ..tables.finding_line import finding_lines
 from ..tables.guest_profile import profile_table
 from ..tables.halt_polling import polling_table
 from ..tables.header import trail
@@ -147,7 +147,7 @@ class Presenter:
             at.walked = keys[shown] if shown is not None else None
         more = self._leads(self.found[shown]) if shown is not None else ("", "")
         width, now = self._app.size.width - 2, reading.snapshot.time_ns
-        links.show(finding_line(self.found, shown, width, now, walking, more))
+        links.show(finding_lines(self.found, shown, width, now, walking, more))
         if walking and not keys:
             self._app.query_one(Overview).focus_table()
         self._mark()

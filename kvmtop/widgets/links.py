@@ -1,4 +1,4 @@
-"""A line of links: a key goes from one to the next, Enter and the mouse go where one leads."""
+"""Lines of links: a key goes from one to the next, Enter and the mouse go where one leads."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _STYLES = {  # role in the palette, attributes
     "strong": ("strong", "bold underline"),
     "link": ("text", "underline"),
     "quiet": ("label", ""),
+    "plain": ("text", ""),
     "key": ("accent", "bold"),
     "mark": ("text", ""),
 }
@@ -36,31 +37,32 @@ class Followed(Message):
 class Links(Static, can_focus=True):
     """Pieces of text, some of which lead somewhere; of the class -on while there are any."""
 
-    DEFAULT_CSS = "Links { height: 1; padding: 0 1; }"
+    DEFAULT_CSS = "Links { height: auto; padding: 0 1; }"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "follow", "Go there", show=False)]
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._parts: Sequence[Link] = ()
+        self._lines: Sequence[Sequence[Link]] = ()
         self._seen: object = None
 
-    def show(self, parts: Sequence[Link]) -> None:
+    def show(self, lines: Sequence[Sequence[Link]]) -> None:
         """Other pieces, or the same."""
-        self.set_class(bool(parts), "-on")
+        self.set_class(bool(lines), "-on")
         colours = palette(self.app)
-        if (parts, colours) != self._seen:
-            self._parts, self._seen = parts, (parts, colours)
-            text = Text.assemble(*((part.text, _style(part, colours)) for part in parts), no_wrap=True)
-            self.update(text, layout=False)
+        if (lines, colours) != self._seen:
+            layout = len(lines) != len(self._lines)
+            self._lines, self._seen = lines, (lines, colours)
+            parts = (((part.text, _style(part, colours)) for part in line) for line in lines)
+            self.update(Text("\n", no_wrap=True).join(Text.assemble(*line) for line in parts), layout=layout)
 
     def action_follow(self) -> None:
         """The first, which is told in full."""
-        self._follow(next((part.target for part in self._parts if part.target is not None), None))
+        self._follow(next((part.target for line in self._lines for part in line if part.target is not None), None))
 
     def on_click(self, event: events.Click) -> None:
         """The one under the mouse."""
         end = self.styles.padding.left
-        for part in self._parts:
+        for part in self._lines[event.y] if event.y < len(self._lines) else ():
             end += cell_len(part.text)
             if event.x < end:
                 self._follow(part.target)

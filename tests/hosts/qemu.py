@@ -87,6 +87,12 @@ def guest(
             process.wait()
 
 
+def console(process: subprocess.Popen[bytes]) -> str:
+    """What the guest has said so far."""
+    path = Path(next(a for a in map(str, process.args) if a.startswith("file:")).removeprefix("file:"))  # type: ignore[arg-type]
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
 def wait_until_up(process: subprocess.Popen[bytes], seconds: float = 60) -> None:
     """Wait for the guest's user space. Raises TimeoutError, or RuntimeError if QEMU ended."""
     wait_for(process, "up", seconds)
@@ -94,9 +100,8 @@ def wait_until_up(process: subprocess.Popen[bytes], seconds: float = 60) -> None
 
 def wait_for(process: subprocess.Popen[bytes], word: str, seconds: float) -> None:
     """Wait for a word on the guest's console. Raises TimeoutError, or RuntimeError if QEMU ended."""
-    console = Path(next(a for a in map(str, process.args) if a.startswith("file:")).removeprefix("file:"))  # type: ignore[arg-type]
     end = time.monotonic() + seconds
-    while word not in (said := console.read_text(errors="replace") if console.exists() else "").split():
+    while word not in (said := console(process)).split():
         if process.poll() is not None:
             raise RuntimeError(f"QEMU ended with status {process.returncode}")
         if time.monotonic() > end:

@@ -15,9 +15,11 @@ def main() -> int:
         for process in (web, db):
             qemu.wait_until_up(process, 180)
         status = subprocess.run(sys.argv[1:]).returncode
-        if web.poll() is not None or db.poll() is not None:
-            print("a guest has ended meanwhile")
-            return 1
+        for name, process in (("web01", web), ("db01", db)):
+            if process.poll() is not None:
+                print(f"{name} has ended meanwhile, with status {process.returncode}; its console:")
+                print(qemu.console(process)[-1500:])
+                status = status or 1
         return status
 
 

@@ -76,6 +76,23 @@ async def test_the_walk_goes_round_and_escape_leaves_it() -> None:
         assert d.table().has_focus and d.app.viewpoint.scope == ALL
 
 
+async def test_f_tells_all_of_it_and_what_to_try_below_its_line() -> None:
+    async with driving(troubled(), (84, 36)) as d:
+        await seconds(d, 2)
+        links = d.app.query_one(Links)
+        assert links.size.height == 1 and "used up" not in line(d)
+        await d.press("f")
+        assert links.size.height == 5, d.text()
+        told = d.text().split("\n")
+        at = next(n for n, one in enumerate(told) if "▲ vCPU 0 of db01" in one)
+        assert "…" not in " ".join(told[at : at + 2]) and told[at + 1].strip() == "used up"
+        assert "1/2 ↵ goes there" in told[at + 2] and told[at + 3].strip().startswith("try on the host: ")
+        await d.pilot.click(Links, offset=(4, 3))
+        await d.press()
+        assert d.app.viewpoint.scope == Scope(4100, 4101)
+        assert links.size.height == 1
+
+
 async def test_a_click_on_one_goes_there() -> None:
     async with driving(troubled(), (200, 50)) as d:
         await seconds(d, 2)

@@ -175,6 +175,12 @@ class Remedy:
     guest: str = ""
     vm: str = ""  # in its definition: libvirt's XML, or QEMU's options
 
+    @property
+    def words(self) -> list[str]:
+        """Each with where that is."""
+        where = ("on the host", self.host), ("in the guest", self.guest), ("in the VM's definition", self.vm)
+        return [f"{place}: {what}" for place, what in where if what]
+
 
 @dataclass(frozen=True)
 class Rule:
