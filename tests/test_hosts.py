@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from .hosts.suite import Result, Suite, outcome
+import subprocess
+
+import pytest
+
+from .hosts.suite import Result, Suite, here, outcome
 
 
 def test_outcome() -> None:
@@ -33,3 +37,29 @@ def test_a_job_that_fails_fails_the_suite_and_a_second_run_is_told() -> None:
     assert last == "run again in a new host: 1"
     fine = Suite({"fresh": lambda: Result(True, "")})
     assert fine.run() and fine.report().endswith(": none")
+
+
+@pytest.mark.parametrize(
+    ("said", "runs", "passed"),
+    [
+        (["fine"], 1, True),
+        (["web01 has ended meanwhile", "fine"], 2, True),
+        (["web01 has ended meanwhile", "web01 has ended meanwhile", "fine"], 3, True),
+        (["web01 has ended meanwhile"] * 4, 3, False),
+        (["wrong", "fine"], 1, False),
+        (["web01 has ended meanwhile", "wrong"], 2, False),
+    ],
+)
+def test_a_lost_guest_alone_is_a_reason_to_run_again(
+    said: list[str], runs: int, passed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter(said)
+
+    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        text = next(left)
+        return subprocess.CompletedProcess(argv, int(text != "fine"), text)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    result = here("tests/test_terminal.py", lost="has ended meanwhile")
+    assert (result.passed, len(result.again) + 1) == (passed, runs)
+    assert "".join(said[:runs]) == result.output

@@ -1,21 +1,43 @@
-"""Run a command beside two real guests, web01 and db01: `python -m tests.hosts.two_guests COMMAND ARG...`."""
+"""Run a command beside two real guests, web01 and db01: `python -m tests.hosts.two_guests COMMAND ARG...`.
+
+Now and then QEMU's TCG, in which KVM's guests run here, lets one of them crash (its kernel panics, most often while it
+boots). One that has ended before the command began is started anew; of one that ended meanwhile its console is shown.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import time
 
 from . import qemu
 from .held import Held
 
+TRIES = 3
+SETTLED = 5.0  # seconds in which it has not ended
+
+
+def up(stack: contextlib.ExitStack, name: str, cpus: int) -> subprocess.Popen[bytes]:
+    """A guest that works, or the last of TRIES that have ended. Raises TimeoutError."""
+    tries = 0
+    while True:
+        process = stack.enter_context(qemu.guest(name, cpus))
+        with contextlib.suppress(RuntimeError):  # it has ended
+            qemu.wait_until_up(process, 180)
+            time.sleep(SETTLED)
+        tries += 1
+        if process.poll() is None or tries == TRIES:
+            return process
+        print(f"{name} is started anew; its console:\n{qemu.console(process)[-1500:]}")
+
 
 def main() -> int:
     Held()
-    with qemu.guest("web01", 2) as web, qemu.guest("db01", 1) as db:
-        for process in (web, db):
-            qemu.wait_until_up(process, 180)
+    with contextlib.ExitStack() as stack:
+        guests = {name: up(stack, name, cpus) for name, cpus in (("web01", 2), ("db01", 1))}
         status = subprocess.run(sys.argv[1:]).returncode
-        for name, process in (("web01", web), ("db01", db)):
+        for name, process in guests.items():
             if process.poll() is not None:
                 print(f"{name} has ended meanwhile, with status {process.returncode}; its console:")
                 print(qemu.console(process)[-1500:])
