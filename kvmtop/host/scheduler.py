@@ -11,7 +11,7 @@ from ..bpf.probes import Probe
 from ..bpf.run_time import Runs
 from ..bpf.scheduling import SchedulingProbes
 from ..model.keys import unpack
-from ..model.scheduling import Placement, Scheduling
+from ..model.scheduling import BEHIND, TASK, Placement, Scheduling
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import DetailRequest
 from .actors import Actors
@@ -53,14 +53,16 @@ class Scheduler:
         pids = [pid for pid, vm in snapshot.vms.items() if not vm.ended and found.pid in (0, pid)]
         memory = {pid: known for pid in pids if self._numa and (known := self._memory.of(pid)) is not None}
         found = self._actors.named(found, snapshot.vms.values())
-        placed, cores = self._placed(pids, snapshot), self._placements.cores()
+        placed, cores = self._placed(pids, snapshot, found), self._placements.cores()
         return replace(found, idle=idle(), placements=placed, memory=memory, cores=cores)
 
-    def _placed(self, pids: list[int], snapshot: Snapshot) -> dict[int, Placement]:
-        """By tid."""
+    def _placed(self, pids: list[int], snapshot: Snapshot, found: Scheduling) -> dict[int, Placement]:
+        """By tid: of these VMs' threads, and of other VMs' vCPUs that have their CPUs."""
         tids: dict[int, int] = {}
+        before = found.charges["who"][(found.charges["kind"] == BEHIND) & (found.charges["by"] == TASK)]
         for rows in (snapshot.threads[snapshot.threads["end_ns"] == 0], snapshot.others):
-            mine = rows[np.isin(unpack(rows["id"])[0], pids)][: MOST_PLACED - len(tids)]
+            wanted = np.isin(unpack(rows["id"])[0], pids) | np.isin(rows["id"], before)
+            mine = rows[wanted][: MOST_PLACED - len(tids)]
             tids |= zip(unpack(mine["id"])[1].tolist(), mine["cpu"].tolist(), strict=True)
         return self._placements.of(tids)
 

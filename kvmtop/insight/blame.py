@@ -9,11 +9,13 @@ from ..host.placement import cpus
 from ..model.interval import Interval
 from ..model.keys import unpack
 from ..model.scope import Scope
+from ..model.vocabulary import STATES
 from .actors import Actor
 from .scheduling import culprits, holdups, may_run_on
 
 MOST = 3  # that are named
 LEAST = 0.05  # of the wait, or of the time blocked
+WAIT = STATES.index("wait")
 IDLE = 0.5  # of an interval, from which a CPU is worth a word to who waits for another
 
 
@@ -76,6 +78,13 @@ def _elsewhere(interval: Interval, scope: Scope) -> str:
         return words
     cpu = max(free, key=lambda one: free[one])
     return f"{words}, and CPU {cpu} was idle {units.percent(free[cpu])} of the time"
+
+
+def waited(interval: Interval, scope: Scope) -> float | None:
+    """Of a vCPU's time in an interval, the share in which it waited for a CPU; None where nothing is known of it."""
+    mask = scope.mask(interval.after)
+    known = int(interval.known[mask].sum())
+    return float(interval.budget[mask, WAIT].sum()) / known if known else None
 
 
 def idle(interval: Interval) -> dict[int, float]:

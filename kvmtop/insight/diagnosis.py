@@ -6,11 +6,12 @@ kvmtop's own probes would be among what stands out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .. import units
 from ..model.price import Price
+from ..model.scope import Scope
 from ..model.snapshot import Snapshot
 from ..model.vocabulary import DetailRequest, Vm
 from ..reference.labels import Labels
@@ -186,6 +187,7 @@ class Doctor:
         found = [cause for vm in vms[:MOST_VMS] for cause in self._of(vm, stages, views)]
         found += _of_host(first)
         found.sort(key=lambda one: -(one.finding.cost if one.finding.cost is not None else -1.0))
+        found = list(_once(found))
         return Diagnosis(
             sum(stage.seconds for stage in stages),
             sorted(vms, key=lambda vm: vm.vm),
@@ -253,6 +255,16 @@ def _of_host(view: View) -> list[Cause]:
     return [Cause(one, BY_NAME[one.name], None) for one in found_in(view) if one.name == "lost"]
 
 
+def _once(found: Iterable[Cause]) -> Iterator[Cause]:
+    """Without those that say of another VM what has been said."""
+    told: set[tuple[str, Scope]] = set()
+    for one in found:
+        if (one.rule.name, one.finding.scope) not in told:
+            yield one
+            if one.finding.other:
+                told.add((one.rule.name, one.finding.other))
+
+
 def _elsewhere(view: View, one: Finding) -> str:
     """The most that a vCPU of another VM spends in the state that a finding is about."""
     others = [vcpu for vcpu in view.vcpus if vcpu.scope.pid != one.scope.pid and vcpu.shares]
@@ -260,4 +272,4 @@ def _elsewhere(view: View, one: Finding) -> str:
         return ""
     most = max(others, key=lambda vcpu: vcpu.share(one.state))
     share = units.percent(most.share(one.state))
-    return f"of other VMs, {most.name} of {most.vm} is most in that state ({one.state}): {share}"
+    return f"for comparison: {share} {one.state} in {most.name} of {most.vm}, the most of all other VMs"

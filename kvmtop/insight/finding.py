@@ -63,6 +63,7 @@ class Finding:
     cost: float | None = None  # vCPUs' time that it takes, a second; 1 is a whole vCPU. None: not known
     evidence: tuple[str, ...] = ()  # figures that it rests on, beside those of the sentence
     name: str = ""  # its rule's
+    other: Scope | None = None  # of another VM, of whom the same may be said the other way round
 
     @property
     def key(self) -> tuple[str, Scope, str]:

@@ -16,6 +16,7 @@ from .. import units
 from ..insight.diagnosis import Cause, Diagnosis
 from ..insight.finding import Began
 from ..model.provenance import HERE, Origin
+from ..model.scope import Scope
 from ..recording.moment import words
 from ..sanitize import clean
 from ..tables.price import short
@@ -134,6 +135,11 @@ def _began(began: Began) -> dict[str, Any]:
     return {"held": held, "not_yet": before, "moments": began.moments}
 
 
+def _name_of(diagnosis: Diagnosis, scope: Scope) -> str | None:
+    vm = diagnosis.last.vms.get(scope.pid or 0) if diagnosis.last else None
+    return clean(vm.name) if vm and vm.name else None
+
+
 def _ns(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
 
@@ -144,6 +150,7 @@ def _object(cause: Cause, diagnosis: Diagnosis) -> dict[str, Any]:
         "rule": rule.name,
         "vm": clean(_named(cause)) or None,
         "pid": found.scope.pid,
+        "other": found.other and {"vm": _name_of(diagnosis, found.other), "pid": found.other.pid},
         "text": clean(found.text, SENTENCE),
         "condition": found.rule,
         "cost": None if found.cost is None else round(found.cost, 6),

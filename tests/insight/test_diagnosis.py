@@ -14,12 +14,15 @@ from kvmtop.insight.diagnosis import Diagnosis, Doctor
 from kvmtop.insight.finding import Limits
 from kvmtop.insight.rules import BY_NAME, RULES
 from kvmtop.insight.rules.rule import View
+from kvmtop.model.keys import pack
+from kvmtop.model.scheduling import BEHIND, TASK, Placement
 from kvmtop.model.vocabulary import LOGGED, PRESENT, UNPOLLED, WRITE, DetailRequest, Vm
 from kvmtop.output.diagnosis import as_json, lines
 from kvmtop.reference.labels import Labels
 
 from ..support.exported import VALIDATOR
 from ..support.fake import SECOND, Host
+from ..support.scheduling import Scheduler
 
 MS = 1_000_000
 CPUID, HLT, IO, MSR, NPF = 0x72, 0x78, 0x7B, 0x7C, 0x400
@@ -103,7 +106,29 @@ def test_a_clock_that_leaves_the_guest_is_found_by_looking_at_ports() -> None:
     assert "1. web reads the ACPI PM timer 100 times a second" in text
     assert "kvmtop --vm web --event io" in text and "clocksource" in text
     assert all(len(line) <= 80 for line in lines(found, 80))
-    assert "of other VMs, vCPU 0 of mail is most in that state (user): 0.0%" in " ".join(text.split())
+    assert "for comparison: 0.0% user in vCPU 0 of mail, the most of all other VMs" in " ".join(text.split())
+
+
+def both_held(host: Host) -> None:
+    """web and mail have one CPU, and each waits for the other."""
+    told = Scheduler(host.start, (host.wish and host.wish.sched) or 0)
+    told.placements = {101: Placement("1", all=False), 201: Placement("1", all=False)}
+    ns = host.now - host.start
+    told.idle = {1: 0, 2: ns}
+    for waiting, other, share in ((101, 201, 0.25), (201, 101, 0.24)):
+        host.vcpus[waiting].states["wait"] += int(share * SECOND)
+        thread, behind = pack(host.vcpus[waiting].pid, waiting), pack(host.vcpus[other].pid, other)
+        told.charge(thread, BEHIND, TASK, behind, ns=int(share * ns))
+    host.scheduling = told.read() if host.wish and host.wish.sched is not None else None
+
+
+def test_two_vms_that_are_held_on_one_cpu_are_one_cause() -> None:
+    found, _ = diagnosed(both_held)
+    assert [(one.rule.name, one.vm and one.vm.vm) for one in found.causes] == [("same-cpu", "web")]
+    told = json.loads(as_json(found))["causes"][0]
+    assert told["other"] == {"vm": "mail", "pid": 200}
+    alone, _ = diagnosed(both_held, wanted=lambda vm: vm.name == "mail")
+    assert [(one.rule.name, one.vm and one.vm.vm) for one in alone.causes] == [("same-cpu", "mail")]
 
 
 def test_dirty_logging_is_found_by_looking_at_faults() -> None:

@@ -267,8 +267,7 @@ def test_throttled_just_below_and_above_and_by_which_quota(run: Run) -> None:
     run.host.vms[200] = replace(run.host.vms[200], quota="/other: 1 ms of 2 ms")
     spend(run, 101, throttled=500)
     assert run.texts() == [
-        "vCPU 0 of web is throttled 50.0% of its time: the CPU quota of its cgroup is used up"
-        " (/machine.slice/web: 50 ms of 100 ms)"
+        "vCPU 0 of web is throttled 50.0% of its time: the CPU quota of /machine.slice/web, 50 ms of 100 ms, is used up"
     ]
 
 
@@ -378,6 +377,45 @@ def test_whether_a_cpu_was_idle_on_which_it_may_run(run: Run, placement: Placeme
     scheduler.charge(DB, BEHIND, TASK, WEB, ns=400 * MS)
     scheduler.idle = {0: 0, 1: 90 * MS, 2: 977 * MS, 3: 600 * MS, 9: 10**12}
     assert seen(run, scheduler)[0].endswith(f"behind vCPU 0 of web{words}")
+
+
+ONE = Placement("1", all=False)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "behind", "idle", "rule"),
+    [
+        (ONE, 300, {2: 900, 3: 800}, "same-cpu"),
+        (ONE, 300, {2: 900}, "same-cpu"),
+        (ONE, 300, {1: 900}, "neighbour"),  # the others are at work
+        (ONE, 190, {2: 900}, "waits"),  # most of it is behind nobody knows whom
+        (Placement("1,2", all=False), 300, {2: 900}, "neighbour"),  # it could go away by itself
+        (Placement("0-3", all=True), 300, {2: 900}, "neighbour"),
+        (None, 300, {2: 900}, "neighbour"),
+    ],
+)
+def test_two_vms_that_are_held_on_one_cpu(
+    run: Run, theirs: Placement | None, behind: int, idle: dict[int, int], rule: str
+) -> None:
+    scheduler = look(run)
+    scheduler.placements = {201: ONE} | ({101: theirs} if theirs else {})
+    scheduler.idle = dict.fromkeys(range(4), 0)
+    seen(run, scheduler)
+    spend(run, 201, wait=400)
+    spend(run, 101, wait=150)
+    scheduler.charge(DB, BEHIND, TASK, WEB, ns=behind * MS)
+    scheduler.charge(DB, BEHIND, UNKNOWN, ns=(400 - behind) * MS)
+    scheduler.idle = {**scheduler.idle, **{cpu: ns * MS for cpu, ns in idle.items()}}
+    run.host.scheduling = scheduler.read()
+    (found,) = [one for one in run.second() if one.state == "wait"]
+    assert found.name == rule
+    if rule == "same-cpu":
+        free = "CPUs 2, 3 were idle 80.0% of the time or more" if len(idle) > 1 else "CPU 2 was idle 90.0% of the time"
+        assert found.text == (
+            "vCPU 0 of db and vCPU 0 of web may both run on CPU 1 only: the one waits for a CPU 40.0% of its time, 30.0%"
+            f" behind the other, which waits 15.0%; {free}"
+        )
+        assert found.other == Scope(100, 101) and found.evidence[0] == "their threads: 201 and 101"
 
 
 def test_while_somebody_looks_at_another_vm_it_says_where_to_look(run: Run) -> None:

@@ -267,8 +267,8 @@ PLANTS = [
     Plant("stuck", "one of two vCPUs sleeps in the VMM", stuck, {"vmm"}),
     Plant("quota", "20 % of a CPU", quota),
     Plant(
-        "neighbour",
-        "another VM on its CPU",
+        "same-cpu",
+        "another VM is held on its CPU",
         lambda: beside(vmm("busy", before=ON), running("busy", name=BATCH, before=ON)),
     ),
     Plant("neighbour", "a hog on its CPU", lambda: beside(vmm("busy", before=ON), process([*ON, *HOG]))),

@@ -21,6 +21,12 @@ NOTHING, SOMETHING = 0, 3  # its exit statuses
 TITLES = f"{'rule':<17}{'planted':<38}{'found':>6}{'rank':>5}{'cost':>7}{'s':>5}  what else was claimed"
 
 
+def claimed(cause: dict[str, Any]) -> tuple[str, str | None]:
+    """By which rule, and of whom; what is of SHOP and another VM is of SHOP."""
+    other = cause.get("other") or {}
+    return cause["rule"], SHOP if SHOP in (cause["vm"], other.get("vm")) else cause["vm"]
+
+
 @dataclass(frozen=True)
 class Trial:
     """What was planted, and what kvmtop said. rule: "" of what is healthy; also: what else is true of SHOP."""
@@ -43,7 +49,7 @@ class Trial:
         """Of the right cause, 1 is the first; what BATCH and SHOP do to each other holds for both."""
         if not self.rule:
             return None
-        claims = [(one["rule"], one["vm"]) for one in self.causes if (one["rule"], one["vm"]) != (self.rule, BATCH)]
+        claims = [claim for claim in map(claimed, self.causes) if claim != (self.rule, BATCH)]
         right = self.rule, self.vm
         return claims.index(right) + 1 if right in claims else None
 
@@ -52,7 +58,7 @@ class Trial:
         """The other claims, marked where they are false."""
         found = []
         for one in self.causes:
-            rule, vm = one["rule"], one["vm"]
+            rule, vm = claimed(one)
             if (rule, vm) == (self.rule, self.vm):
                 continue
             true = (vm == SHOP and rule in self.also) or (vm == BATCH and rule == self.rule)

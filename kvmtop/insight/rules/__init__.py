@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...reference.word import Word
 from ..finding import USUAL
-from . import devices, exits, halts, machine, memory, states, vms
+from . import devices, exits, halts, machine, memory, states, vms, waits
 from .rule import Rule
 
 RULES: tuple[Rule, ...] = (
@@ -14,11 +14,12 @@ RULES: tuple[Rule, ...] = (
     vms.PAUSED,
     vms.SILENT,
     vms.STUCK,
-    states.QUOTA,
-    states.LOCK_HOLDER,
-    states.PINNED,
-    states.NEIGHBOUR,
-    states.WAITS,
+    waits.QUOTA,
+    waits.LOCK_HOLDER,
+    waits.PINNED,
+    waits.SAME_CPU,
+    waits.NEIGHBOUR,
+    waits.WAITS,
     machine.THREAD_BUSY,
     machine.THREAD_WAITS,
     memory.USERFAULT,

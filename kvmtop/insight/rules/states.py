@@ -6,24 +6,21 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ... import units
-from ...host.placement import cpus
 from ...model.exit_stats import Reason
 from ...model.interval import Interval
 from ...model.nesting import nested, nesting
-from ...model.reasons import DEVICE, PAUSE, basic
+from ...model.reasons import DEVICE, basic
 from ...model.vocabulary import STATES
 from .. import blame
 from ..accesses import TOUCHED, accesses
-from ..finding import LIKELY, SCHEDULER, Finding
+from ..finding import SCHEDULER, Finding
 from ..own_cost import own_share
-from ..scheduling import Culprit, culprits, looked_at
+from ..scheduling import looked_at
 from ..since import in_state
 from ..vcpus import VcpuRow
 from .rule import SCHED, STACKS, Remedy, Rule, View, who
 
-PAUSE_TIME = 0.02  # of a vCPU's second, with Limits.wait of it and of another of its VM
 OWN = 0.01  # of a vCPU's time, from which kvmtop's own part is said
-MOST_OF_IT = 0.5  # of a wait, from which it is somebody's
 
 
 def worst(vcpus: Sequence[VcpuRow], state: str, least: float) -> list[VcpuRow]:
@@ -53,95 +50,9 @@ def over(view: View, vcpu: VcpuRow, state: str, reason: Reason | None = None) ->
     }
 
 
-# ---- throttled, and waiting for a CPU
-
-
-def _quota(view: View) -> Iterator[Finding]:
-    for vcpu in worst(view.vcpus, "throttled", view.limits.throttled):
-        vm = view.interval.after.vms.get(vcpu.scope.pid or 0)
-        which = f" ({vm.quota})" if vm and vm.quota else ""
-        yield Finding(
-            f"{who(vcpu)} is throttled {units.percent(vcpu.share('throttled'))} of its time: the CPU quota of its"
-            f" cgroup is used up{which}",
-            short=f"{vcpu.vm} {vcpu.name} is throttled",
-            **over(view, vcpu, "throttled"),
-        )
-
-
-def _more(interval: Interval, vcpu: VcpuRow) -> str:
+def more_of(interval: Interval, vcpu: VcpuRow) -> str:
+    """Where more of it can be seen, while nobody looks there."""
     return "" if looked_at(interval, vcpu.scope) else SCHEDULER
-
-
-def _waits(vcpu: VcpuRow) -> str:
-    return f"{who(vcpu)} waits for a CPU {units.percent(vcpu.share('wait'))} of its time"
-
-
-def _about_wait(view: View, vcpu: VcpuRow) -> dict[str, Any]:
-    return {
-        "short": f"{vcpu.vm} {vcpu.name} waits",
-        "more": _more(view.interval, vcpu),
-        **over(view, vcpu, "wait"),
-    }
-
-
-def _lock_holder(view: View) -> Iterator[Finding]:
-    for vcpu in worst(view.vcpus, "wait", view.limits.wait):
-        siblings = [one for one in view.vcpus if one.scope.pid == vcpu.scope.pid and one is not vcpu]
-        holders = worst(siblings, "wait", view.limits.wait)  # who may hold the lock that it spins for
-        mine = view.session.lines(view.interval, vcpu.scope) if holders else []
-        ns = sum(line.reason.time for line in mine if basic(*line.reason.key) in PAUSE)
-        if (pause := ns / (view.interval.seconds * 1e9)) < PAUSE_TIME or not holders:
-            continue
-        behind = blame.behind(view.interval, vcpu.scope, vcpu.share("wait"))
-        yield Finding(
-            f"{_waits(vcpu)} and spends {units.percent(pause)} in PAUSE exits, {holders[0].name} waits"
-            f" {units.percent(holders[0].share('wait'))}: lock-holder preemption{behind and f'; it waits {behind}'}",
-            **_about_wait(view, vcpu),
-        )
-
-
-def _waiting(view: View) -> Iterator[Finding]:
-    for vcpu in worst(view.vcpus, "wait", view.limits.wait):
-        behind = blame.behind(view.interval, vcpu.scope, vcpu.share("wait"))
-        if _more(view.interval, vcpu):
-            behind = blame.nobody_looks("throttled" in view.interval.after.told)
-        yield Finding(f"{_waits(vcpu)}{behind and f': {behind}'}", **_about_wait(view, vcpu))
-
-
-def _held_by(view: View, vcpu: VcpuRow) -> tuple[list[Culprit], list[Culprit]]:
-    """Behind whom it waits: threads of its own VM, and others."""
-    found = [one for one in culprits(view.interval, vcpu.scope) or [] if one.actor.kind not in ("unknown", "idle")]
-    own = [one for one in found if one.actor.pid == vcpu.scope.pid and one.actor.kind in ("vcpu", "vm thread")]
-    return own, [one for one in found if one not in own]
-
-
-def _neighbour(view: View) -> Iterator[Finding]:
-    for vcpu in worst(view.vcpus, "wait", view.limits.wait):
-        _, others = _held_by(view, vcpu)
-        if sum(one.share for one in others) > MOST_OF_IT:
-            behind = blame.behind(view.interval, vcpu.scope, vcpu.share("wait"))
-            yield Finding(f"{_waits(vcpu)}: {behind}", **_about_wait(view, vcpu))
-
-
-def _pinned(view: View) -> Iterator[Finding]:
-    scheduling = view.interval.after.scheduling
-    for vcpu in worst(view.vcpus, "wait", view.limits.wait) if scheduling else []:
-        own, _ = _held_by(view, vcpu)
-        may = scheduling.placements.get(vcpu.number) if scheduling else None
-        if not may or may.all or sum(one.share for one in own) <= MOST_OF_IT:
-            continue
-        idle = blame.idle(view.interval)
-        free = [cpu for cpu, part in idle.items() if part >= blame.IDLE and cpu not in cpus(may.allowed)]
-        if free:
-            cpu = max(free, key=lambda one: idle[one])
-            yield Finding(
-                f"{_waits(vcpu)}: {blame.behind(view.interval, vcpu.scope, vcpu.share('wait'))}; CPU {cpu}, on which"
-                f" it may not run, was idle {units.percent(idle[cpu])} of the time",
-                **_about_wait(view, vcpu),
-            )
-
-
-# ---- blocked, in the VMM, in KVM
 
 
 def _blocked(view: View) -> Iterator[Finding]:
@@ -158,7 +69,7 @@ def _blocked(view: View) -> Iterator[Finding]:
         yield Finding(
             f"{who(vcpu)} is blocked{where} {units.percent(vcpu.share('blocked'))} of its time"
             f"{_spent(view, vcpu, 'blocked', top)}{slept and f'; {slept}'}",
-            more=_more(view.interval, vcpu),
+            more=more_of(view.interval, vcpu),
             short=f"{vcpu.vm} {vcpu.name} is blocked",
             **over(view, vcpu, "blocked", top),
         )
@@ -252,65 +163,6 @@ def _nesting(view: View) -> Iterator[Finding]:
         )
 
 
-QUOTA = Rule(
-    "quota",
-    "a CPU quota holds it back",
-    "throttled > {throttled} of a vCPU's time",
-    _quota,
-    "a vCPU that waits although its quota is not used up is in the state wait",
-    Remedy(
-        host="raise cpu.max of the cgroup that is named (systemctl set-property UNIT CPUQuota=)",
-        vm="<cputune>: <vcpu_quota>, <emulator_quota> or <global_quota> higher, or without them",
-    ),
-    see="kvmtop --vm {vm}",
-)
-LOCK_HOLDER = Rule(
-    "lock-holder",
-    "vCPUs spin for locks whose holders wait for a CPU",
-    "wait > {wait} of the time of two vCPUs of a VM, and PAUSE ≥ 2%",
-    _lock_holder,
-    "PAUSE exits without waits: the guest's locks are contended, and no host can help that",
-    Remedy(host="fewer vCPUs for each CPU, or CPUs of their own for this VM", vm="fewer <vcpu>; <vcpupin>"),
-    more=frozenset({SCHED}),
-    explains=frozenset({"waits", "pause"}),
-    confidence=LIKELY,
-    see="kvmtop --vm {vm} --event sched",
-)
-NEIGHBOUR = Rule(
-    "neighbour",
-    "somebody else has its CPU",
-    "wait > {wait} of a vCPU's time, and more than half of that behind others than its own VM",
-    _neighbour,
-    "a vCPU whose own siblings have its CPU waits for these",
-    Remedy(
-        host="move or limit who is named (taskset, CPUWeight= of its unit), or give this VM CPUs of its own",
-        vm="<vcpupin> to CPUs that nobody else uses; <shares> of <cputune> higher",
-    ),
-    needs=frozenset({SCHED}),
-    explains=frozenset({"waits"}),
-    see="kvmtop --vm {vm} --event sched",
-)
-PINNED = Rule(
-    "pinned",
-    "threads of one VM are held on the same CPU",
-    "wait > {wait} of a vCPU's time, more than half of that behind its own VM, and a CPU that it may not use is idle",
-    _pinned,
-    "more vCPUs than the host has CPUs: then none is idle",
-    Remedy(host="taskset -pc CPUS TID", vm="<vcpupin> each vCPU to a CPU of its own, <emulatorpin> to another"),
-    needs=frozenset({SCHED}),
-    explains=frozenset({"waits", "lock-holder", "neighbour"}),
-    see="kvmtop --vm {vm} --event sched",
-)
-WAITS = Rule(
-    "waits",
-    "a vCPU waits for a CPU",
-    "wait > {wait} of a vCPU's time",
-    _waiting,
-    "throttled is not wait: a quota is named by itself",
-    Remedy(host="fewer vCPUs for each CPU; see who has the CPU", vm="<vcpupin> to CPUs that nobody else uses"),
-    more=frozenset({SCHED}),
-    see="kvmtop --vm {vm} --event sched",
-)
 BLOCKED = Rule(
     "blocked",
     "a vCPU sleeps, though its guest has not halted",
