@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -14,6 +15,24 @@ class KvmtopError(Exception):
     def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)
         self.status = status
+
+
+@contextlib.contextmanager
+def meanwhile(text: str) -> Iterator[None]:
+    """Say what takes a while as long as it does, where somebody sees it."""
+    show(text)
+    try:
+        yield
+    finally:
+        show("")
+
+
+def show(text: str) -> None:
+    """Say what is done at present, in place of what was said before; "" wipes it. Nothing where nobody sees it."""
+    with contextlib.suppress(OSError):
+        if sys.stderr and sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
 
 
 def fault(error: BaseException) -> KvmtopError:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import KvmtopError, tell
+from ..errors import KvmtopError, show, tell
+from ..recording.always import ALWAYS
 from . import arguments
 from .arguments import STDOUT, Parser
 
 if TYPE_CHECKING:
     from ..ending import Ending
-    from ..insight.diagnosis import Diagnosis, Doctor
-    from ..insight.finding import Limits
+    from ..insight.diagnosis import Doctor
     from ..model.source import Source
 
 SUMMARY = "what costs VMs time, why, and what to try"
 FOUND = 3  # the status where something stands out
 SECONDS = 20.0
-ALWAYS = Path("/var/lib/kvmtop")  # where kvmtop-record.service records to
 EXAMPLES = f"""\
 It counts exits first, then looks closer at what the counters point to, each for
 some seconds, at the VMs in question.
@@ -67,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     """0 if nothing stands out, FOUND if something does. Raises KvmtopError, and OSError of standard output."""
     from ..ending import Ending
     from ..insight.diagnosis import Doctor
+    from ..insight.earlier import since_when
     from ..model.selection import Selection
     from ..output import diagnosis as output
     from ..output import summary
@@ -91,11 +89,7 @@ def run(options: argparse.Namespace) -> int:
         limits,
         lambda vm: selection.matches(vm) and (not options.pid or vm.pid in options.pid),
     )
-    _show("loading the probes of the counters")
-    try:
-        source = sources.host()
-    finally:
-        _show("")
+    source = sources.host()
     try:
         with Ending() as ending:
             _watch(source, doctor, ending)
@@ -104,7 +98,10 @@ def run(options: argparse.Namespace) -> int:
     found = doctor.conclude()
     if not found.looks:
         raise KvmtopError("it ended before its second reading, so nothing is known")
-    found = _since(found, options.earlier, limits)
+    try:
+        found = since_when(found, options.earlier, limits)
+    except KvmtopError as error:  # nothing of the rest is lost
+        tell(f"since when is not known: {error}")
     if options.json:
         text = output.as_json(found, source.origin)
         if options.json != STDOUT:
@@ -121,24 +118,6 @@ def run(options: argparse.Namespace) -> int:
     return FOUND if found.causes else 0
 
 
-def _since(found: Diagnosis, path: Path | None, limits: Limits) -> Diagnosis:
-    """With since when, by a recording. One that cannot be read is said, and nothing of the rest is lost."""
-    from ..insight.earlier import Earlier
-    from ..recording.store_reader import Store
-
-    if not found.causes or (path is None and not os.access(ALWAYS, os.R_OK | os.X_OK)):
-        return found
-    try:
-        store = Store(path or ALWAYS)
-        try:
-            return replace(found, causes=Earlier(store, limits).told(found.causes))
-        finally:
-            store.free()
-    except KvmtopError as error:
-        tell(f"since when is not known: {error}")
-    return found
-
-
 def _watch(source: Source, doctor: Doctor, ending: Ending) -> None:
     """Until the time is over, or a signal ends it. Raises KvmtopError."""
     from .headless import Schedule
@@ -151,12 +130,5 @@ def _watch(source: Source, doctor: Doctor, ending: Ending) -> None:
         if doctor.done:
             break
         source.look(doctor.request)
-        _show(f"{doctor.now}: {doctor.left:.0f} s left" + " after that" * doctor.starting)
-    _show("")
-
-
-def _show(text: str) -> None:
-    """What is done at present, where somebody sees it, in place of what was said before."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
+        show(f"{doctor.now}: {doctor.left:.0f} s left" + " after that" * doctor.starting)
+    show("")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import KvmtopError, tell
+from ..recording.always import ALWAYS
 from . import arguments
 from .arguments import Parser
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ..recording.store import Folder
 
 SUMMARY = "record this host, without a dashboard, until Ctrl-C"
-USUAL = Path("/var/lib/kvmtop")  # the unit's
 
 
 def parser() -> Parser:
@@ -30,7 +30,7 @@ def parser() -> Parser:
         metavar="FILE|DIR",
         nargs="?",
         help="a file is made anew; in a directory, what is new takes the place of what is oldest. Complete after each"
-        f" reading. --status: {USUAL} if none is named",
+        f" reading. --status: {ALWAYS} if none is named",
     )
     arguments.add_recorded(p)
     arguments.add_vms(p)
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     if options.status:
         from . import record_status
 
-        return record_status.run(options.file or USUAL)
+        return record_status.run(options.file or ALWAYS)
     if not options.file:
         raise KvmtopError("name a FILE or a DIR to record to (kvmtop help record lists the options)", 2)
     from ..model.selection import Selection

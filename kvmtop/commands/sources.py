@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..bpf import privileges
-from ..errors import KvmtopError, tell
+from ..errors import KvmtopError, meanwhile, tell
 from ..host import processes
 from ..model.selection import ALL_VMS, Selected, Selection
 from ..model.source import Source
 from ..model.vocabulary import DetailRequest, Vm
+
+LOADING = "loading the probes …"
 
 
 def running() -> list[tuple[Vm, int]]:
@@ -33,11 +35,13 @@ def host(
     from ..host import live
 
     if not selection.patterns:
-        return live.Live(pids, look=details)
+        with meanwhile(LOADING):
+            return live.Live(pids, look=details)
     vms = [vm for vm, _ in running()]
     if not any(map(selection.matches, vms)):  # one may start later
         tell(f"{selection.missing(vms)}: waiting for one")
-    return Selected(live.Live(pids, look=details), selection)
+    with meanwhile(LOADING):
+        return Selected(live.Live(pids, look=details), selection)
 
 
 def host_with_vms() -> Source:

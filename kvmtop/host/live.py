@@ -32,6 +32,7 @@ from .stretches import Stretches
 from .unstarted import Unstarted
 
 SPARE_THREADS = 192  # room for VMs that start later, and a quarter of those that run
+LOADING = "loading probes …"
 MOST_THREADS = 20_000  # 520 MB of kernel memory; what does not fit is counted as lost
 
 
@@ -39,6 +40,7 @@ class Live:
     """Counts from construction on."""
 
     trouble: str | None = None
+    busy = ""
 
     def __init__(self, pids: Sequence[int] = (), flags: Iterable[str] = (), look: DetailRequest | None = None) -> None:
         """pids: the VMs to watch, none for all. look: what to look at from the start. Raises KvmtopError."""
@@ -99,9 +101,12 @@ class Live:
         stacks = self._stacks.read(counted) if self._stacks else None
         timeline = self._stretches.read(snapshot) if self._stretches else None
         try:
+            self.busy = LOADING if self._wish and self._wish != self._applied else ""
             self._apply()
         except KvmtopError as error:  # counting goes on
             self.trouble = str(error)
+        finally:
+            self.busy = ""
         self._measure()
         told = replace(snapshot, details=details, scheduling=scheduling, stacks=stacks, timeline=timeline)
         return replace(told, price=price)

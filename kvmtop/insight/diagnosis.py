@@ -16,8 +16,8 @@ from ..model.snapshot import Snapshot
 from ..model.vocabulary import DetailRequest, Vm
 from ..reference.labels import Labels
 from .closer import Look, looks
-from .finding import USUAL, Began, Finding, Limits
-from .findings import causes, found_in
+from .finding import CERTAIN, USUAL, Began, Finding, Limits
+from .findings import causes, found_in, of_each_vm
 from .rules import BY_NAME, RULES
 from .rules.rule import Rule, View
 from .vcpus import VcpuRow
@@ -76,6 +76,7 @@ class Diagnosis:
     checked: Sequence[Checked]
     looks: Sequence[tuple[Look, float, Price | None]]  # with what kvmtop's own programs took meanwhile
     last: Snapshot | None = None
+    earlier: str = ""  # the recording that says since when
 
 
 @dataclass
@@ -154,9 +155,14 @@ class Doctor:
             wanted = looks(self._of_wanted(self._view(self._stages[0])))
             room = max(int((self.seconds - self._stages[0].seconds) / LEAST), 0)
             self._waiting, self._missed = wanted[:room], [(look, _NO_TIME) for look in wanted[room:]]
-            if not self._waiting:  # the counters it is, to the end
+            if not self._waiting and not self._certain():  # the counters it is, to the end
                 return
         self._next()
+
+    def _certain(self) -> bool:
+        """Whether the counters alone name a cause that nothing else fits."""
+        found = of_each_vm(self._of_wanted(self._view(self._stages[0])))
+        return any(BY_NAME[one.name].confidence == CERTAIN for _, causes in found for one in causes)
 
     def _next(self) -> None:
         if self._waiting:

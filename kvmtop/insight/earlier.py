@@ -6,17 +6,32 @@ held all the time in between is not claimed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from ..recording.always import ALWAYS
 from ..recording.store_reader import Dropped, Store
 from ..reference.labels import Labels
-from .diagnosis import Cause
+from .diagnosis import Cause, Diagnosis
 from .finding import USUAL, Began, Limits
 from .findings import of_each_vm
 from .rules.rule import View
 
 MOST = 200  # moments that are looked at, 50 ms each where there are 200 busy vCPUs
+
+
+def since_when(found: Diagnosis, path: Path | None = None, limits: Limits = USUAL) -> Diagnosis:
+    """The same with since when, by this recording; by the one that is always made, where there is one. Raises
+    KvmtopError."""
+    if not found.causes or (path is None and not os.access(ALWAYS, os.R_OK | os.X_OK)):
+        return found
+    store = Store(path or ALWAYS)
+    try:
+        return replace(found, causes=Earlier(store, limits).told(found.causes), earlier=str(path or ALWAYS))
+    finally:
+        store.free()
 
 
 class Earlier:

@@ -21,6 +21,10 @@ class Source(Protocol):
     def trouble(self) -> str | None:
         """What has failed beside reading, which goes on, as a sentence."""
 
+    @property
+    def busy(self) -> str:
+        """What holds up the reading that is under way, in a few words; "" where nothing does. From any thread."""
+
     def read(self) -> Snapshot:
         """The counters now. Raises KvmtopError where they cannot be had any more."""
 
@@ -49,6 +53,11 @@ class Wrapper:
     def trouble(self) -> str | None:
         """What has failed beside reading, which goes on, as a sentence."""
         return self._source.trouble
+
+    @property
+    def busy(self) -> str:
+        """What holds up the reading that is under way; "" where nothing does."""
+        return self._source.busy
 
     def read(self) -> Snapshot:
         """The counters now. Raises KvmtopError."""

@@ -48,8 +48,10 @@ def _gain(cause: Cause) -> str | None:
 
 def lines(diagnosis: Diagnosis, width: int = 80) -> Iterator[str]:
     """For people."""
-    vms = len(diagnosis.vms)
-    yield f"{vms} VM{'s' * (vms != 1)} watched for {diagnosis.seconds:.1f} s"
+    vms, there = len(diagnosis.vms), diagnosis.last.vms.values() if diagnosis.last else ()
+    others = sum(not vm.ended for vm in there) - vms
+    compared = f", and {others} other{'s' * (others != 1)} to compare with" if others > 0 else ""
+    yield f"{vms} VM{'s' * (vms != 1)} watched for {diagnosis.seconds:.1f} s{compared}"
     yield ""
     for number, cause in enumerate(diagnosis.causes, 1):
         yield from _cause(number, cause, width)
@@ -104,6 +106,8 @@ def _checked(diagnosis: Diagnosis, width: int) -> Iterator[str]:
     for one in missed:
         by_reason.setdefault(one.why, []).append(one.rule.name)
     wrapped += [f"Not looked at: {', '.join(names)}: {why}." for why, names in by_reason.items()]
+    if diagnosis.causes and not diagnosis.earlier:
+        wrapped.append("Since when: not known, for no recording was asked (--earlier DIR names one).")
     for text in wrapped:
         yield from textwrap.wrap(text, width, break_on_hyphens=False)
 

@@ -71,7 +71,7 @@ class Recording:
     The file is not trusted. Whatever is wrong with it raises KvmtopError with a sentence, here or later.
     """
 
-    trouble = None
+    trouble, busy = None, ""
 
     def __init__(self, path: Path, pids: Sequence[int] = (), selection: Selection = ALL_VMS) -> None:
         """pids and selection: the VMs to see, none for all."""

@@ -47,6 +47,8 @@ class Dropped(KvmtopError):
 class Store:
     """Iterating gives the Snapshots. They are a Source's, too: read() gives one after the other, from `base` on."""
 
+    busy = ""
+
     def __init__(self, path: Path, pids: Sequence[int] = (), selection: Selection = ALL_VMS) -> None:
         """A directory of segments, or a single recording. pids and selection: the VMs to see. Raises KvmtopError."""
         self.path, self._pids, self._selection = path, frozenset(pids), selection

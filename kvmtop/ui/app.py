@@ -28,6 +28,7 @@ from .feed import Feed, Reading
 from .taking import Taking
 from .viewpoint import PAST, Viewpoint
 
+HELD_UP = 1.0  # seconds after which it is said what holds a reading up
 MANY = 20_000  # vCPUs times reasons whose totals take some 30 ms to add up
 
 
@@ -75,6 +76,7 @@ class KvmtopApp(Diagnosing, Taking, Arranging, Dashboard):
     def on_mount(self) -> None:
         """Start reading."""
         self._reader.start()
+        self.set_interval(HELD_UP, self._tell_what_holds_it_up)
 
     def on_ready(self) -> None:
         """What there is by now stays to the end: looking for garbage in it would hold up the screen for 60 ms."""
@@ -115,6 +117,11 @@ class KvmtopApp(Diagnosing, Taking, Arranging, Dashboard):
         reading = self.viewpoint.adapted(reading)
         self.presenter.prepare(reading, self.viewpoint.since_start or bool(self.doing))
         self.post_message(Tick(reading))
+
+    def _tell_what_holds_it_up(self) -> None:
+        """Until the next reading comes."""
+        if self.feed.busy:
+            self.redraw_frame()
 
     def on_tick(self, tick: Tick) -> None:
         """New figures, unless the display is held."""

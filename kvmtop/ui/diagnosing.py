@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from textual import work
 
+from ..errors import KvmtopError
 from ..insight.diagnosis import Doctor
+from ..insight.earlier import since_when
 from ..model.scope import Scope
 from ..model.snapshot import Snapshot
 from ..output.diagnosis import lines
@@ -61,7 +64,10 @@ class Diagnosing(Moving):
     @work(thread=True, group="diagnosis")
     def _conclude(self, doctor: Doctor, screen: DiagnosisScreen) -> None:
         """It takes a while with many VMs."""
-        told = list(lines(doctor.conclude(), screen.room))
+        found = doctor.conclude()
+        with contextlib.suppress(KvmtopError):  # then since when is not known
+            found = since_when(found, limits=doctor.limits)
+        told = list(lines(found, screen.room))
 
         def show(told: Sequence[str]) -> None:
             if self.screen is screen:

@@ -54,6 +54,10 @@ class Feed(Protocol):
         """What has failed beside reading, which goes on, as a sentence."""
 
     @property
+    def busy(self) -> str:
+        """What holds up the next Reading, in a few words; "" where nothing does."""
+
+    @property
     def pace(self) -> str:
         """How fast it goes, in a word or two."""
 

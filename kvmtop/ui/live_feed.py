@@ -44,6 +44,11 @@ class LiveFeed:
         return self._source.trouble
 
     @property
+    def busy(self) -> str:
+        """That of its source."""
+        return self._source.busy
+
+    @property
     def pace(self) -> str:
         """The interval."""
         return f"every {self.seconds:g}s"

@@ -124,7 +124,7 @@ class Presenter:
         at = self._at
         totals = at.since_start and not at.scheduler
         found = [("", f"since start, by {BY_KEY[at.sorting].title}")] if totals else [("", self._feed.pace)]
-        found += [("", doing)] if doing else []
+        found += [("", words) for words in (doing, self._feed.busy) if words]
         found += [("", f"/{text}") for text in at.filters.values() if text]
         found += [("PAUSED", "")] if self._feed.paused else []
         if interval and self._feed.goes_back and not totals and interval.seconds >= LONG:

@@ -58,6 +58,11 @@ class ReplayFeed:
         return "; ".join(filter(None, (self._lost, gap, self.recording.trouble))) or None
 
     @property
+    def busy(self) -> str:
+        """Nothing is loaded for it."""
+        return ""
+
+    @property
     def pace(self) -> str:
         """The speed."""
         return f"{self.speed}×"

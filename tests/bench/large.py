@@ -21,6 +21,7 @@ class Large:
 
     origin: Origin = HERE
     trouble: str | None = None
+    busy = ""
 
     def __init__(self, reasons: int, vcpus: int, per_vm: int = 4) -> None:
         rng = np.random.default_rng(1)

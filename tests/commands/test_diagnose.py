@@ -70,7 +70,7 @@ def test_what_is_done_is_said_from_the_start_on(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert cli.main(["diagnose", "--no-config"]) == 3
     first, *told, last = capsys.readouterr().err.split("\r\x1b[K")[1:]
-    assert first == "loading the probes of the counters" and last == ""
+    assert first == "loading the probes …" and last == ""
     assert told[1].startswith("looking at the counters: ") and told[1].endswith(" s left")
     assert any(one.startswith("loading the probes for io") and one.endswith(" s left after that") for one in told)
 
@@ -117,7 +117,10 @@ def test_since_when(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     (since,) = (cause["since"] for cause in one["causes"])
     assert since["not_yet"] and since["held"] > since["not_yet"] and 3 < since["moments"] < 15
     assert cli.main([*command[:3], "--earlier", str(tmp_path)]) == 3
-    assert "by the recording not yet at" in " ".join(capsys.readouterr().out.split())
+    told = capsys.readouterr().out
+    assert "by the recording not yet at" in " ".join(told.split()) and "Since when:" not in told
+    assert cli.main(command[:3]) == 3
+    assert "Since when: not known" in capsys.readouterr().out
 
 
 def test_a_recording_that_cannot_be_read_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ import pytest
 from kvmtop import cli
 from kvmtop.commands import prices, record
 from kvmtop.recording import codec, segments
+from kvmtop.recording.always import ALWAYS
 from kvmtop.recording.reader import Recording
 
 from ..support.fake import Busy
@@ -152,7 +153,7 @@ def test_the_unit_starts_what_there_is() -> None:
     program, command, *argv = unit["Service"]["ExecStart"].split()
     options = record.parser().read(argv)
     assert program.endswith("/bin/kvmtop") and command == "record"
-    assert options.file == record.USUAL == Path("/var/lib") / unit["Service"]["StateDirectory"]
+    assert options.file == ALWAYS == Path("/var/lib") / unit["Service"]["StateDirectory"]
     assert (options.keep, options.max_size) == (30 * 86400, 10 * 10**9)
     mine, theirs = dict(unit["Service"]), dict(other["Service"])
     hardened = list(theirs)[list(theirs).index("DynamicUser") :]

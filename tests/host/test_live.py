@@ -79,6 +79,17 @@ def test_other_threads(source: Live, proc: Proc) -> None:
     assert source.read().others["comm"].tolist() == [b"qemu", b"IO io1", b"vhost-4000"]
 
 
+def test_it_is_busy_while_it_loads_what_is_asked_for(source: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy: list[str] = []
+    monkeypatch.setattr(source._scheduler, "look", lambda wish: busy.append(source.busy))
+    source.read()
+    source.look(DetailRequest(sched=0))
+    source.read()
+    source.look(None)
+    source.read()
+    assert busy == ["loading probes …", ""] and source.busy == ""
+
+
 def test_trouble_is_over_with_what_it_was_about(source: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     def look(wish: DetailRequest | None) -> None:
         if wish:

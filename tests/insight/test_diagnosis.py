@@ -177,10 +177,20 @@ def test_what_was_not_looked_at_is_not_missing() -> None:
     assert [one.scope.pid for one in BY_NAME["no-polling"].find(viewed(host, unpolled))] == [100]
 
 
+def test_what_the_counters_alone_make_certain_needs_no_more() -> None:
+    def throttled(host: Host) -> None:
+        host.vcpus[101].states["throttled"] += 250 * MS
+
+    found, looked = diagnosed(throttled)
+    assert [cause.rule.name for cause in found.causes] == ["quota"] and set(looked) == {None}
+    assert found.seconds == pytest.approx(5, abs=1.1)
+
+
 def test_only_the_vms_that_were_asked_for() -> None:
     found, looked = diagnosed(pm_timer, wanted=lambda vm: vm.name == "mail")
     assert not found.causes and set(looked) == {None}
     assert [vm.vm for vm in found.vms] == ["mail"]
+    assert next(lines(found)) == f"1 VM watched for {found.seconds:.1f} s, and 1 other to compare with"
 
 
 def test_what_there_was_no_time_for_is_said() -> None:

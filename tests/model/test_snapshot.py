@@ -41,6 +41,6 @@ def test_reasons_of_the_cells() -> None:
 def test_a_wrapper_tells_whose_figures_they_are_and_what_failed() -> None:
     """Whoever shows a Source need not know what it is made of."""
     host = Host()
-    host.origin, host.trouble = Origin("elsewhere", "6.1"), "recording ended"
+    host.origin, host.trouble, host.busy = Origin("elsewhere", "6.1"), "recording ended", "loading probes …"
     outer = Wrapper(Wrapper(host))
-    assert (outer.origin, outer.trouble) == (host.origin, "recording ended")
+    assert (outer.origin, outer.trouble, outer.busy) == (host.origin, "recording ended", "loading probes …")

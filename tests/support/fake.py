@@ -81,6 +81,8 @@ class Host:
 
     origin: Origin = HERE
     trouble: str | None = None
+    busy = ""
+    busy = ""
 
     def __init__(self, names: Names = NAMES, isa: int = SVM) -> None:
         self.isa = isa

@@ -22,6 +22,7 @@ class Fleet:
 
     origin: Origin = HERE
     trouble: str | None = None
+    busy = ""
 
     def __init__(self, vcpus: int, seed: int = 1) -> None:
         self.random = random = np.random.default_rng(seed)

@@ -53,6 +53,18 @@ async def test_the_trouble_of_its_source_is_on_the_screen() -> None:
         assert str(app.query_one("#status", Static).render()) == host.trouble
 
 
+async def test_what_holds_a_reading_up_is_said_in_the_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvmtop.ui.app.HELD_UP", 0.01)
+    host = small_host()
+    async with driving(host, (100, 30)) as d:
+        assert "loading" not in d.text()
+        host.busy = "loading probes …"
+        await d.until(lambda: "loading probes …" in d.text().split("\n")[0])
+        host.busy = ""
+        await d.tick()
+        assert "loading" not in d.text()
+
+
 async def test_a_reading_that_comes_while_another_is_drawn_changes_nothing_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -82,7 +94,7 @@ async def test_a_reading_that_comes_while_another_is_drawn_changes_nothing_of_it
 
 
 MAKE = {
-    presenter: ("trail", "figures", "finding_line", "reason_page", "access_table", "slow_table"),
+    presenter: ("trail", "figures", "finding_lines", "reason_page", "access_table", "slow_table"),
     glance: ("reason_table", "vcpu_table", "reason_page"),
 }
 
