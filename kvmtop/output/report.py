@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from .. import bounded, units
 from ..insight.report import Piece, Report, Stood
+from ..insight.rules import BY_NAME
 from ..model.exit_stats import Reason
 from ..model.session import Line
 from ..model.vocabulary import STATES, isa_name
@@ -166,6 +167,8 @@ def _stood(body: Element, report: Report) -> None:
         _add(row, "td", f"{one.pieces} of {pieces}")
         what = _add(row, "td", one.finding.text + " ", "left words")
         _add(what, "span", f"[{one.finding.rule}]", "quiet")
+        for words in BY_NAME[one.finding.name].remedy.words:
+            _add(what, "div", f"Try {words}", "quiet")
     _add(body, "p", f"A rule is looked at in each of {pieces} pieces ({each} each).", "quiet")
 
 

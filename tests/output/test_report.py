@@ -13,6 +13,7 @@ import pytest
 from kvmtop import cli, units
 from kvmtop.commands.demo import FOLDER
 from kvmtop.insight.report import report
+from kvmtop.insight.rules import BY_NAME
 from kvmtop.insight.slow_exits import Slow, read
 from kvmtop.model.selection import Selection
 from kvmtop.model.snapshot import Snapshot
@@ -91,6 +92,10 @@ def test_pieces_are_the_recordings_own_and_their_findings_the_dashboards(capsys:
     assert found.intervals == len(found.pieces) and found.stood
     assert {one.finding.text for one in found.stood} <= said
     assert all(found.began <= one.first < one.last <= found.ended for one in found.stood)
+    told = [row[-1] for row in Page(html(found)).rows if row and "[" in row[-1]]
+    for one, words in zip(found.stood, told, strict=True):  # each with what to try
+        tries = BY_NAME[one.finding.name].remedy.words
+        assert words.endswith("".join(f"Try {text}" for text in tries)) and tries
 
 
 def test_a_long_recording_is_cut_into_pieces_that_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kvmtop.errors import KvmtopError
+from kvmtop.insight.diagnosis import Diagnosis
+from kvmtop.insight.finding import USUAL, Began, Limits
 from kvmtop.model.vocabulary import SVM
 from kvmtop.widgets.diagnosis import DiagnosisScreen
 
@@ -45,6 +53,27 @@ async def test_a_cause_is_found_and_nothing_stays_attached() -> None:
         assert driver.host.wish is None
         await driver.press("escape")
         assert not isinstance(driver.app.screen, DiagnosisScreen)
+
+
+async def test_since_when_by_the_recording_of_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is one: else it says that it asked none, and where that cannot be read nothing is lost."""
+
+    def since(found: Diagnosis, path: Path | None = None, limits: Limits = USUAL) -> Diagnosis:
+        if limits.cause == 0.06:
+            raise KvmtopError("damaged")
+        causes = [replace(one, began=Began(1e9, None, 3)) for one in found.causes]
+        return replace(found, causes=causes, earlier="/var/lib/kvmtop")
+
+    monkeypatch.setattr("kvmtop.ui.diagnosing.since_when", since)
+    async with driving(two()) as driver:
+        for cause, words in ((0.05, "it held when the recording began"), (0.06, "Since when: not known")):
+            driver.app.viewpoint.limits = Limits(cause=cause)
+            await seconds(driver, 2)
+            await driver.press("D")
+            await seconds(driver, 40)
+            await driver.until(lambda words=words: words in told(driver))  # type: ignore[misc]
+            assert "1. web reads the ACPI PM timer" in told(driver)
+            await driver.press("escape")
 
 
 async def test_closed_early_it_takes_its_probes_along() -> None:
