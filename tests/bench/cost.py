@@ -139,14 +139,15 @@ READY = "attached"
 
 LOOK = f"""{WARM}
 from kvmtop.output import summary
-way, kind, slow = sys.argv[1:]
+way, kind, slow, pid = sys.argv[1:]
 if way == "classic":
     collector.kvm_exit = lambda record, types: kvm_exit.KvmExit(why="to be measured")
 if way == "helper":
     kvm_exit._cast = lambda types: []
 measured = way == "measured"
 prices.MOMENT = 3600.0 if measured else prices.MOMENT
-wish = DetailRequest(frozenset([kind] if kind else []), slow_ns=int(slow) or None, price=measured)
+pids = frozenset([int(pid)] if int(pid) else [])
+wish = DetailRequest(frozenset([kind] if kind else []), slow_ns=int(slow) or None, price=measured, pids=pids)
 live = warmed(Live(look=wish))
 if way != "checked":
     print(live.read().counted_by)
@@ -176,14 +177,15 @@ def tracing() -> Iterator[Seen]:
 
 
 @contextlib.contextmanager
-def looking(kind: str = "", slow_ns: int = 0, way: str = "raw") -> Iterator[Seen]:
-    """kvmtop's counters, which are not read in between; kind, slow_ns: while somebody looks at these details.
+def looking(kind: str = "", slow_ns: int = 0, way: str = "raw", pid: int = 0) -> Iterator[Seen]:
+    """kvmtop's counters, which are not read in between; kind, slow_ns: while somebody looks at these details, of this
+    process alone where it is not 0.
 
     way: exits are told by raw kvm_exit, which has been checked before; by that with bpf_probe_read_kernel where it has
     something better ("helper"); by the classic one; or by that while it is checked. measured: by the raw one, while the
     kernel measures how long programs run.
     """
-    argv = (sys.executable, "-c", LOOK, way, kind, str(slow_ns))
+    argv = (sys.executable, "-c", LOOK, way, kind, str(slow_ns), str(pid))
     told = {"classic": "^classic kvm_exit: to be measured", "checked": "^"}.get(way, "^raw kvm_exit")
     with command(*argv, seen=rf"(?ms){told}.*^0x072: (\d+)", ready=READY) as count:
         yield lambda: (count() or 0) - WARMING
@@ -271,7 +273,9 @@ TOOLS: dict[str, Callable[[], AbstractContextManager[Seen]]] = {
     "kvmtop while ports are looked at, and that is measured": lambda: looking("io", way="measured"),
     "kvmtop while CPUID leaves are looked at (one for each exit)": lambda: looking("cpuid"),
     "kvmtop while ports are looked at (nothing found)": lambda: looking("io"),
+    "kvmtop while ports of another VM are looked at": lambda: looking("io", pid=1),
     "kvmtop while guest code is looked at": lambda: looking("rip"),
+    "kvmtop while guest code of another VM is looked at": lambda: looking("rip", pid=1),
     "kvmtop while slow exits are looked at (nothing found)": lambda: looking(slow_ns=1_000_000),
     "kvmtop while every exit is traced (with its CPUID leaf)": tracing,
     "ftrace, both events into the ring buffer": ftrace,
