@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from textual import on
 from textual.app import ComposeResult, SystemCommand
@@ -11,13 +12,15 @@ from textual.containers import Container
 from textual.geometry import Size
 from textual.screen import Screen
 
+from ..insight import rules
+from ..reference import exit_reasons, words
 from ..reference.labels import Labels
 from ..reference.word_texts import IN_SHORT
-from ..reference.words import in_help
 from ..tables.columns import falling
 from ..tables.exit_reasons import BY_KEY, COLUMNS
 from ..widgets.area import Area
 from ..widgets.breadcrumbs import Trail
+from ..widgets.explanation import Explanation
 from ..widgets.filter_field import Filtered, FilterField
 from ..widgets.footer import Keys
 from ..widgets.help import Help, keys_of
@@ -187,7 +190,22 @@ class Dashboard(Moving):
         }
         bound["To leave"].insert(0, ("ctrl+p", "Palette: every command by name, and the light theme"))
         known = {title: keys for title, keys in bound.items() if keys}
-        self.push_screen(Help(known, [(column.title, column.help) for column in COLUMNS], IN_SHORT, in_help()))
+        self.push_screen(Help(known, [(column.title, column.help) for column in COLUMNS], IN_SHORT, words.in_help()))
+
+    def action_explain(self) -> None:
+        """What kvmtop explain says of the reason, of a page or under the cursor, or of the finding that is walked."""
+        reasons, names = self.query_one(Overview).table("reasons"), self.shown and self.shown.snapshot.names
+        key = self.viewpoint.reason or (reasons.cursor if self.focused is reasons else None)
+        if isinstance(self.focused, Links):
+            rule = next((one.name for one in self.presenter.found if one.key == self.viewpoint.walked), "")
+            for word in (word for word in rules.WORDS if word.name == rule):
+                self.push_screen(Explanation(rule, partial(words.text, word)))
+        elif not names or not isinstance(key, tuple):
+            self.notify("Move to a reason or, with f, to a finding first.")
+        elif meaning := exit_reasons.meaning(*key):
+            self.push_screen(Explanation(names.name(*key), partial(exit_reasons.text, meaning)))
+        else:
+            self.notify(f"Nobody has described {names.name(*key)}.")
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything that has a key, and each column to sort by."""

@@ -28,6 +28,7 @@ SCHEDULER = key("S", "scheduler", "Scheduler", "Who has the CPU instead of vCPUs
 FINDINGS = shown("f", "findings", "findings", "What stands out, one after the other; Enter goes there")
 TIMELINE = key("l", "timeline", "Timeline", "Every single exit of a VM's vCPUs, one below the other, on a line of time")
 DIAGNOSE = key("D", "diagnose", "Diagnose", "What costs the VM under the cursor time, why, and what to try: 20 s")
+EXPLAIN = key("e", "explain", "Explain", "All that is known of the reason under the cursor, or of the finding")
 SLOW_TAB = key("4", "show_pane('slow')", "Slow exits", "The slowest exits, as x")
 MEMORY = key("m", "memory", "Memory", "On the Scheduler page: on which NUMA nodes memory is (slow to read)")
 
@@ -41,6 +42,7 @@ SEE = (
     SLOW_TAB,
     FINDINGS,
     DIAGNOSE,
+    EXPLAIN,
     key("v", "this_vm", "This VM", "Nothing but the VM under the cursor, or all again"),
     key("u", "fold", "Fold", "Fold or unfold the VM under the cursor"),
     SLOWEST,
