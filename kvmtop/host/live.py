@@ -206,12 +206,10 @@ class Live:
             else:
                 stopped, traced = state in (STOPPED, TRACED), state == TRACED
                 vms[pid] = replace(vms[pid], stopped=stopped, traced=traced, paused=state == PAUSED)
-        for pid, quota in self._quotas.update(snapshot).items():
-            if pid in vms:
-                vms[pid] = replace(vms[pid], quota=str(quota))
-        for pid, vcpus in self._unstarted.update(snapshot).items():
-            if pid in vms:
-                vms[pid] = replace(vms[pid], unstarted=vcpus)
+        quotas = {pid: {"quota": str(quota)} for pid, quota in self._quotas.update(snapshot).items()}
+        unstarted = {pid: {"unstarted": vcpus} for pid, vcpus in self._unstarted.update(snapshot).items()}
+        for found in (quotas, unstarted):
+            vms |= {pid: replace(vms[pid], **told) for pid, told in found.items() if pid in vms}
         return vms
 
 

@@ -38,6 +38,13 @@ def test_only_the_right_cause_first_and_no_false_one_is_right(one: Trial, rank: 
     assert (one.rank, one.right) == (rank, right)
 
 
+def test_what_is_of_two_vms_and_told_of_the_other_one_is_right_as_well() -> None:
+    one = trial(("same-cpu", BATCH, 0.5), rule="same-cpu")
+    assert not one.right
+    one.said["causes"][0]["other"] = {"vm": SHOP, "pid": 7}
+    assert one.right and one.row().split()[2:5] == ["yes", "1", "50.0%"]
+
+
 def test_a_row_of_the_table() -> None:
     row = trial(QUOTA, ("kvm", SHOP, 0.1), ("vmm", MAIL, None)).row()
     assert row.split()[:6] == ["quota", "what", "yes", "1", "80.0%", "20"]

@@ -85,7 +85,7 @@ class Trial:
     def row(self) -> str:
         """For the table."""
         rank, right = self.rank, (self.rule, self.vm)
-        cost = next((one["cost"] for one in self.causes if (one["rule"], one["vm"]) == right), None)
+        cost = next((one["cost"] for one in self.causes if claimed(one) == right), None)
         found = ("yes" if rank else "NO") if self.rule else ""
         claims = ", ".join(self.others) + (f" (status {self.status})" if self.status not in (0, 3) else "")
         return (
