@@ -57,6 +57,7 @@ def _all(found: Sequence[Finding], shown: int, width: int, now_ns: int, lead: li
     lines = [[Link(MARK, "mark", one.state, shown), Link(first, "strong", one.state, shown)]]
     lines += [[Link(indent, "quiet"), Link(text, "strong", one.state, shown)] for text in others]
     hint = _hint(f"{shown + 1}/{len(found)} ", ("↵", " goes there"))
+    hint += _hint("", ("e", " explains it")) if width > NARROW else []
     held = f"{_since(one, now_ns)}  [{one.rule}]".lstrip(", ")
     room = width - len(MARK) - _length([*lead, *hint])
     lines.append([Link(f"{indent}{shortened(held, room)}", "quiet", target=shown), *lead, *hint])

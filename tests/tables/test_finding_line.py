@@ -78,6 +78,7 @@ def test_whoever_walks_reads_all_of_it(shown: int, more: tuple[str, str]) -> Non
         assert " ".join(part.text for one in told for part in one if part.style == "strong") == FOUND[shown].text
         assert {part.target for one in told for part in one} <= {shown, None}
         assert f"   {shown + 1}/3 ↵ goes there" in text(told[-1])
+        assert ("e explains it" in text(told[-1])) == (width > 60)
 
 
 def test_whoever_walks_reads_what_to_try() -> None:
