@@ -8,9 +8,7 @@ interval spans that. Intervals are numbered from the store's first to its last.
 from __future__ import annotations
 
 import copy
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,11 +25,11 @@ from ..model.snapshot import SLOW, Snapshot
 from ..model.vocabulary import DetailRequest
 from . import moment, segment
 from .clock import Clock, ahead
+from .open_segments import OpenSegments
 from .reader import Empty, Recording
 from .segment import Segment
 from .sums import Piece, missing, total
 
-MOST_OPEN = 3  # files, each with some unpacked Snapshots
 MOST_SEGMENTS = 20_000
 MOST_LONGEST = 1_000  # slow exits of a segment, among which those of chosen VMs are looked for
 
@@ -77,7 +75,7 @@ class Store:
             segments.append(Segment.of(recording))
         self._begin(segments)
         if self._single:
-            self._open[0] = recording
+            self._open.put(0, recording)
 
     @classmethod
     def of(cls, recording: Recording) -> Store:
@@ -87,25 +85,23 @@ class Store:
         store._chosen, store._single = False, True
         store._of_file = tuple(recording._pids), recording._selection
         store._begin([Segment.of(recording)])
-        store._open[0] = recording
+        store._open.put(0, recording)
         return store
 
     def twin(self) -> Store:
         """The same for another thread, with files of its own."""
-        with self._lock:
-            other = copy.copy(self)
-            other._lock, other._open = threading.RLock(), OrderedDict()
+        other = copy.copy(self)
+        other._open = self._open.twin()
         return other
 
     def _begin(self, segments: list[Segment]) -> None:
-        self._lock, self._next = threading.RLock(), 0
+        self._next = 0
         # What is known of the clock, and when intervals began and ended by that.
         self._walls: tuple[int, I64, I64] | None = None
         self._reading: segment.Run | None = None
         self._shifts: dict[int, int] = {}  # of runs, by when they started
-        self._open: OrderedDict[int, Recording] = OrderedDict()
-        self._thinned = frozenset[int]()  # of those that are open, what was thinned since it was listed
         self._segments = self._in_order(segments)
+        self._open = OpenSegments(self._segments, self._of_file)
         counts = [len(one.times) for one in self._segments]
         self._firsts = np.cumsum([0, *counts])  # of each segment, among all samples
         self._of = np.repeat(np.arange(len(counts)), counts)
@@ -294,13 +290,12 @@ class Store:
         return self._segments[int(self._of[self._which[n]])]
 
     def _sample(self, sample: int, begins: bool = False) -> Snapshot:
-        """A sample; of a segment that was thinned since it was listed, the next one that is left, or the one before if
-        an interval begins with it: that of which it is a part, then."""
+        """A sample, or what is left of it."""
         number = int(self._of[sample])
-        with self._lock:
+        with self._open.lock:
             try:
-                recording = self._recording(number)
-                snapshot = recording.at(self._left(number, recording, sample - int(self._firsts[number]), begins))
+                left = self._open.left(number, sample - int(self._firsts[number]), begins)
+                snapshot = self._open[number].at(left)
             except KvmtopError:
                 if self._segments[number].path.exists():
                     raise
@@ -316,31 +311,6 @@ class Store:
             return snapshot
         pids = self._pids or snapshot.vms.keys()
         return only(snapshot, {pid for pid in self._selection.pids(snapshot.vms) if pid in pids})
-
-    def _recording(self, number: int) -> Recording:
-        if number in self._open:
-            self._open.move_to_end(number)
-            return self._open[number]
-        one = self._segments[number]
-        found = Recording(one.path, *self._of_file)
-        same = np.array_equal(found.times[: len(one.times)], one.times)  # it may have become longer
-        left = found.times[found.times <= one.times[-1]]
-        if not same and not (found.step and found.start_ns == one.start_ns and np.isin(left, one.times).all()):
-            found.free()
-            raise KvmtopError(f"{one.path} is another file than it was")
-        self._open[number] = found
-        self._thinned = self._thinned - {number} if same else self._thinned | {number}
-        if len(self._open) > MOST_OPEN:
-            self._open.popitem(last=False)[1].free()
-        return found
-
-    def _left(self, number: int, recording: Recording, n: int, begins: bool = False) -> int:
-        """Which sample of a segment that is open its n-th has become."""
-        if number not in self._thinned:
-            return n
-        times = self._segments[number].times
-        found = int(np.searchsorted(recording.times, times[n], "right")) - 1
-        return found if begins or recording.times[found] == times[n] else found + 1
 
     # By the clock
 
@@ -433,8 +403,7 @@ class Store:
 
     def free(self) -> None:
         """Nothing more is read of it."""
-        for recording in self._open.values():
-            recording.free()
+        self._open.free()
 
     def sum(self) -> Snapshot:
         """What was counted in all intervals, by reason alone: a final reading, after the last one, is not in it."""
@@ -461,9 +430,9 @@ class Store:
         for number in np.unique(self._of[self._which]).tolist():
             first = int(self._firsts[number])
             mine = self._which[self._of[self._which] == number] - first
-            with self._lock:
-                recording = self._recording(number)
-                ends = (self._left(number, recording, int(one)) for one in (mine[0], mine[-1]))
+            with self._open.lock:
+                recording = self._open[number]
+                ends = (self._open.left(number, int(one)) for one in (mine[0], mine[-1]))
                 rows = recording.slowest(MOST_LONGEST if chosen else most, *ends)
             times = self._segments[number].times
             for sample, row in rows:
@@ -488,8 +457,8 @@ class Store:
         """The counters at the end of interval n; those after the run's last one are final."""
         number = int(self._of[self._which[n]])
         if self._segments[number].final and self._which[n] == self._firsts[number + 1] - 1:
-            with self._lock:
-                return self._only(self._recording(number).last())
+            with self._open.lock:
+                return self._only(self._open[number].last())
         return self.at(n)
 
 

@@ -17,7 +17,7 @@ from kvmtop.model.interval import diff
 from kvmtop.model.session import Session
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.output import summary
-from kvmtop.recording import store_reader
+from kvmtop.recording import open_segments
 from kvmtop.recording.moment import words
 from kvmtop.recording.store import Folder
 from kvmtop.recording.store import Store as Writer
@@ -54,7 +54,7 @@ def test_segments_of_a_run_are_one_recording(store: tuple[Path, list[Snapshot], 
         assert equal(found.at(n), [*runs[0], *runs[1]][n])
         assert figures(found.before(n), found.at(n)) == expected[n]
         assert found.follows(n) == (n not in (0, 80))
-    assert len(found._open) <= store_reader.MOST_OPEN < len(found._segments)
+    assert len(found._open) <= open_segments.MOST_OPEN < len(found._segments)
     assert (np.diff(found.times) > 0).all() and (found.begins[1:] >= found.times[:-1]).all()
     exits = [sum(r[1] for r in one) for one in expected]  # type: ignore[index]
     assert found.exits.tolist() == exits
@@ -167,7 +167,7 @@ def test_a_copy_of_a_segment_is_left_out(tmp_path: Path) -> None:
 
 def test_a_segment_that_is_dropped_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, Dated(), [10, 10, 10, 10])
-    monkeypatch.setattr(store_reader, "MOST_OPEN", 1)
+    monkeypatch.setattr(open_segments, "MOST_OPEN", 1)
     found = Store(tmp_path)
     one, two, *_ = sorted(tmp_path.iterdir())
     found.at(30)

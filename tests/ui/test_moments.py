@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmtop.recording import store_reader
+from kvmtop.recording import open_segments
 from kvmtop.recording.store_reader import Store
 from kvmtop.recording.thinning import thin
 from kvmtop.widgets.moment_field import MomentField
@@ -96,7 +96,7 @@ async def test_playing_leaves_the_gap_out(folder: Path) -> None:
 
 async def test_a_segment_that_is_dropped_while_it_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, Dated(), [10, 10, 10, 10])
-    monkeypatch.setattr(store_reader, "MOST_OPEN", 1)
+    monkeypatch.setattr(open_segments, "MOST_OPEN", 1)
     async with driving(tmp_path, 35, size=(160, 48)) as d:
         for path in sorted(tmp_path.iterdir())[:2]:
             path.unlink()
