@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         found = since_when(found, options.earlier, limits)
     except KvmtopError as error:  # nothing of the rest is lost
-        tell(f"since when is not known: {error}")
+        found = replace(found, since_unknown=str(error))
+        if options.json:
+            tell(f"since when is not known: {error}")
     if options.json:
         text = output.as_json(found, source.origin)
         if options.json != STDOUT:
@@ -122,13 +125,15 @@ def _watch(source: Source, doctor: Doctor, ending: Ending) -> None:
     """Until the time is over, or a signal ends it. Raises KvmtopError."""
     from .headless import Schedule
 
-    doctor.add(source.read())
-    for snapshot in Schedule(1.0).readings(source, ending):
-        doctor.add(snapshot)
-        if doctor.starting and source.trouble:
-            doctor.skip(source.trouble)
-        if doctor.done:
-            break
-        source.look(doctor.request)
-        show(f"{doctor.now}: {doctor.left:.0f} s left" + " after that" * doctor.starting)
-    show("")
+    try:
+        doctor.add(source.read())
+        for snapshot in Schedule(1.0).readings(source, ending):
+            doctor.add(snapshot)
+            if doctor.starting and source.trouble:
+                doctor.skip(source.trouble)
+            if doctor.done:
+                break
+            source.look(doctor.request)
+            show(f"{doctor.now}: {doctor.left:.0f} s left" + " after that" * doctor.starting)
+    finally:
+        show("")

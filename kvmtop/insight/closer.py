@@ -36,7 +36,8 @@ HELD = 0.1  # of a vCPU's time that it waits for a CPU, or sleeps
 
 @dataclass(frozen=True)
 class Look:
-    """What to look at, in words; kinds, SCHED and STACKS of it. cost: vCPUs' time a second that it may tell of."""
+    """What to look at, in words; kinds, SCHED and STACKS of it. cost: vCPUs' time a second that it may tell of in
+    the VM that has most."""
 
     words: str
     kinds: frozenset[str]
@@ -62,7 +63,7 @@ def _looks(view: View) -> Iterator[Look]:
     storm = max(found.values(), key=lambda one: one.cost, default=None)
     if storm and storm.cost >= PART * view.limits.cause:
         key, name = storm.key, view.interval.after.names.name(*storm.key)
-        mine = [pid for pid, one in found.items() if one.key == key]
+        mine = [pid for pid, one in found.items() if one.key == key and one.cost >= PART * view.limits.cause]
         yield Look(
             f"guest code of {name}{_whose(view, mine)}", rip, DetailRequest(rip, key, pids=_few(mine)), storm.cost
         )
@@ -70,8 +71,7 @@ def _looks(view: View) -> Iterator[Look]:
     if held := [vcpu for vcpu in view.vcpus if _held(vcpu, placed)]:
         mine = list(_of(held))
         request = DetailRequest(sched=mine[0] if len(mine) == 1 else 0, numa=True)
-        cost = max(vcpu.share("wait") + vcpu.share("blocked") for vcpu in held)
-        yield Look("the scheduler", frozenset({SCHED}), request, cost)
+        yield Look("the scheduler", frozenset({SCHED}), request, _cost(held, "wait", "blocked"))
     kernel = [
         vcpu
         for vcpu in view.vcpus
@@ -80,11 +80,19 @@ def _looks(view: View) -> Iterator[Look]:
     if kernel:
         mine = list(_of(kernel))
         request = DetailRequest(stacks=True, pids=_few(mine))
-        cost = max(vcpu.share("kernel") + vcpu.share("blocked") for vcpu in kernel)
+        cost = _cost(kernel, "kernel", "blocked")
         yield Look(f"the kernel's stacks{_whose(view, mine)}", frozenset({STACKS}), request, cost)
     if guest := [vcpu for vcpu in view.vcpus if _in_guest(vcpu)]:
         mine = list(_of(guest))
         yield Look(f"guest code{_whose(view, mine)}", rip, DetailRequest(rip, pids=_few(mine)))
+
+
+def _cost(vcpus: Iterable[VcpuRow], *states: str) -> float:
+    """The most that vCPUs of one VM spend in these states."""
+    sums: dict[int | None, float] = {}
+    for vcpu in vcpus:
+        sums[vcpu.scope.pid] = sums.get(vcpu.scope.pid, 0.0) + sum(map(vcpu.share, states))
+    return max(sums.values())
 
 
 def _of(vcpus: Iterable[VcpuRow]) -> dict[int, None]:

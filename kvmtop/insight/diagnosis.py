@@ -76,7 +76,9 @@ class Diagnosis:
     checked: Sequence[Checked]
     looks: Sequence[tuple[Look, float, Price | None]]  # with what kvmtop's own programs took meanwhile
     last: Snapshot | None = None
-    earlier: str = ""  # the recording that says since when
+    others: int = 0  # VMs that these were held against
+    early: bool = False  # it ended before its time, since there was no more to find out
+    since_unknown: str = ""  # why no recording says since when
 
 
 @dataclass
@@ -96,7 +98,7 @@ class Doctor:
         self._stages = [Stage(COUNTERS)]
         self._waiting: list[Look] = []
         self._missed: list[tuple[Look, str]] = []  # with why
-        self.done = False
+        self.done = self.early = False
 
     @property
     def request(self) -> DetailRequest | None:
@@ -155,14 +157,16 @@ class Doctor:
             wanted = looks(self._of_wanted(self._view(self._stages[0])))
             room = max(int((self.seconds - self._stages[0].seconds) / LEAST), 0)
             self._waiting, self._missed = wanted[:room], [(look, _NO_TIME) for look in wanted[room:]]
-            if not self._waiting and not self._certain():  # the counters it is, to the end
-                return
+            if not self._waiting:
+                self.early = not wanted and self._certain()
+                if not self.early:  # the counters it is, to the end
+                    return
         self._next()
 
     def _certain(self) -> bool:
-        """Whether the counters alone name a cause that nothing else fits."""
-        found = of_each_vm(self._of_wanted(self._view(self._stages[0])))
-        return any(BY_NAME[one.name].confidence == CERTAIN for _, causes in found for one in causes)
+        """Whether the counters alone name a cause of each VM that is asked for, and nothing else fits them."""
+        found = [causes for _, causes in of_each_vm(self._of_wanted(self._view(self._stages[0])))]
+        return bool(found) and all(any(BY_NAME[one.name].confidence == CERTAIN for one in causes) for causes in found)
 
     def _next(self) -> None:
         if self._waiting:
@@ -201,6 +205,8 @@ class Doctor:
             list(self._checked({one.rule.name for one in found}, stages)),
             [(stage.look, stage.seconds, stage.last.price if stage.last else None) for stage in stages],
             last,
+            sum(not vm.ended for vm in first.vms) - len(vms),
+            self.early,
         )
 
     def _of(self, vm: VcpuRow, stages: Sequence[Stage], views: Mapping[int, View]) -> Iterator[Cause]:
@@ -210,7 +216,7 @@ class Doctor:
             view = views[id(stage)]
             for one in found_in(view.of_vm(vm.number)):
                 rule = BY_NAME[one.name]
-                told = len(stage.look.kinds & (rule.needs | rule.more))
+                told = sum(view.looks_at(kind, vm) for kind in rule.needs | rule.more)
                 known = best.get(one.name)
                 if (told > known[0]) if known else (rule.needs or stage.look is COUNTERS):
                     best[one.name] = told, one, view

@@ -25,11 +25,13 @@ MOST = 200  # moments that are looked at, 50 ms each where there are 200 busy vC
 def since_when(found: Diagnosis, path: Path | None = None, limits: Limits = USUAL) -> Diagnosis:
     """The same with since when, by this recording; by the one that is always made, where there is one. Raises
     KvmtopError."""
-    if not found.causes or (path is None and not os.access(ALWAYS, os.R_OK | os.X_OK)):
+    if not found.causes:
         return found
+    if path is None and not os.access(ALWAYS, os.R_OK | os.X_OK):
+        return replace(found, since_unknown=f"there is no recording in {ALWAYS} that can be read")
     store = Store(path or ALWAYS)
     try:
-        return replace(found, causes=Earlier(store, limits).told(found.causes), earlier=str(path or ALWAYS))
+        return replace(found, causes=Earlier(store, limits).told(found.causes))
     finally:
         store.free()
 

@@ -19,7 +19,7 @@ from .price import Price
 from .scheduling import OTHER, Scheduling
 from .stacks import Off, Stack
 from .timeline import Timeline
-from .vocabulary import OUTSIDE, STATES, DetailRequest, Key, Names, Vm, vendor
+from .vocabulary import OUTSIDE, STATES, DetailRequest, Key, Names, Vm, looks_at, vendor
 
 # Times are CLOCK_MONOTONIC in ns. What is open counts up to the Snapshot's instant, or to the thread's end.
 THREAD = np.dtype(
@@ -114,6 +114,10 @@ class Details:
     dropped: Mapping[str, int]  # kind → events of keys for which there was no room
     slow: Array  # dtype SLOW: since the Snapshot before, oldest first
     undelivered: int = 0  # slow exits since the start that came too fast to be handed over
+
+    def has_slow(self, pid: int | None) -> bool:
+        """Whether slow exits of a VM are among them, by its pid; None: of all."""
+        return self.look.slow_ns is not None and looks_at(self.look.pids, pid)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ from .json_lines import SENTENCE, head
 FIELD = 11  # characters before what is said, behind three of margin
 
 
+_EARLY = ", which leave nothing open: it ended there"
+
+
 def _named(cause: Cause) -> str:
     return cause.vm.vm if cause.vm else ""
 
@@ -48,8 +51,7 @@ def _gain(cause: Cause) -> str | None:
 
 def lines(diagnosis: Diagnosis, width: int = 80) -> Iterator[str]:
     """For people."""
-    vms, there = len(diagnosis.vms), diagnosis.last.vms.values() if diagnosis.last else ()
-    others = sum(not vm.ended for vm in there) - vms
+    vms, others = len(diagnosis.vms), diagnosis.others
     compared = f", and {others} other{'s' * (others != 1)} to compare with" if others > 0 else ""
     yield f"{vms} VM{'s' * (vms != 1)} watched for {diagnosis.seconds:.1f} s{compared}"
     yield ""
@@ -99,15 +101,15 @@ def _checked(diagnosis: Diagnosis, width: int) -> Iterator[str]:
         f"{look.words} for {seconds:.1f} s{f' ({short(price)})' if price and look.kinds else ''}"
         for look, seconds, price in diagnosis.looks
     ]
-    wrapped = [f"Looked at {'; '.join(looked)}."]
+    wrapped = [f"Looked at {'; '.join(looked)}{_EARLY * diagnosis.early}."]
     if clear:
         wrapped.append(f"Checked and clear: {', '.join(clear)} (kvmtop explain NAME says what each is).")
     by_reason: dict[str, list[str]] = {}
     for one in missed:
         by_reason.setdefault(one.why, []).append(one.rule.name)
     wrapped += [f"Not looked at: {', '.join(names)}: {why}." for why, names in by_reason.items()]
-    if diagnosis.causes and not diagnosis.earlier:
-        wrapped.append("Since when: not known, for no recording was asked (--earlier DIR names one).")
+    if diagnosis.since_unknown:
+        wrapped.append(f"Since when is not known: {clean(diagnosis.since_unknown, SENTENCE)}.")
     for text in wrapped:
         yield from textwrap.wrap(text, width, break_on_hyphens=False)
 

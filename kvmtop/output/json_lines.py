@@ -245,6 +245,12 @@ def _scopes(interval: Interval) -> list[tuple[Scope, int | None, int | None]]:
     return [(ALL, None, None), *((Scope(pid), pid, None) for pid in sorted({pid for _, pid, _ in vcpus})), *vcpus]
 
 
+def looked_at(session: Session, interval: Interval, labels: Labels) -> list[int] | None:
+    """The VMs that touched, slow, polling and profile are of, by their pids; None: all of them, or nobody looks."""
+    details = interval.after.details
+    return sorted(details.look.pids) if details and details.look.pids else None
+
+
 def touched(session: Session, interval: Interval, labels: Labels) -> list[Object] | None:
     """What exits touched: a row for each key, of all VMs (pid and tid null), of each VM, and of each vCPU."""
     details = interval.after.details
@@ -376,6 +382,7 @@ SECTIONS: dict[str, Callable[[Session, Interval], Any]] = {
 
 
 DETAILS: dict[str, Callable[[Session, Interval, Labels], Any]] = {
+    "looked_at": looked_at,
     "touched": touched,
     "slow": slow,
     "polling": polling,

@@ -1,4 +1,4 @@
-"""The files of a store's segments that are open, a few at a time: each as it was when it was listed, or thinned since."""
+"""The open files of a store's segments, a few at a time: each as it was when it was listed, or thinned since."""
 
 from __future__ import annotations
 

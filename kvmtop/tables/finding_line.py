@@ -36,7 +36,7 @@ def finding_lines(
         head = Link("nothing here; elsewhere" if width > NARROW else "elsewhere", "quiet")
         return [[head, *_others(found, range(len(found)), width - len(head.text), ("f", " walks them"))]]
     lead = _hint("", more) if more[0] and width > NARROW else []
-    return [_line, _all][walking](found, shown, width, now_ns, lead)
+    return (_all if walking else _line)(found, shown, width, now_ns, lead)
 
 
 def _line(found: Sequence[Finding], shown: int, width: int, now_ns: int, lead: list[Link]) -> list[list[Link]]:

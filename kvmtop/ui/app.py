@@ -120,7 +120,7 @@ class KvmtopApp(Diagnosing, Taking, Arranging, Dashboard):
 
     def _tell_what_holds_it_up(self) -> None:
         """Until the next reading comes."""
-        if self.feed.busy:
+        if self.is_running and self.feed.busy:
             self.redraw_frame()
 
     def on_tick(self, tick: Tick) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from textual import work
 
@@ -59,15 +59,18 @@ class Diagnosing(Moving):
         self.screen.progress(f"{doctor.now}: {doctor.left:.0f} s left")
         if doctor.done:
             self._doctor = None
-            self._conclude(doctor, self.screen)
+            self.screen.progress("putting it together …")
+            self._conclude(doctor, self.screen, self.screen.room)
 
     @work(thread=True, group="diagnosis")
-    def _conclude(self, doctor: Doctor, screen: DiagnosisScreen) -> None:
-        """It takes a while with many VMs."""
+    def _conclude(self, doctor: Doctor, screen: DiagnosisScreen, room: int) -> None:
+        """It takes a while with many VMs, or a long recording. room: characters of a line."""
         found = doctor.conclude()
-        with contextlib.suppress(KvmtopError):  # then since when is not known
+        try:
             found = since_when(found, limits=doctor.limits)
-        told = list(lines(found, screen.room))
+        except KvmtopError as error:  # nothing of the rest is lost
+            found = replace(found, since_unknown=str(error))
+        told = list(lines(found, room))
 
         def show(told: Sequence[str]) -> None:
             if self.screen is screen:

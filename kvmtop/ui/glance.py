@@ -108,7 +108,8 @@ class Glance:
                 self._compare(reading, interval, *pair)
             elif row := self._pointed(reading, interval, table.cursor):
                 slow = in_scope(reading.details.slowest, row.scope, reading.snapshot)[:SLOWEST]
-                looked = reading.snapshot.details is not None or bool(reading.details.slowest)
+                details = reading.snapshot.details
+                looked = bool(slow or (details and details.has_slow(row.scope.pid)))
                 widths, points = overview.lower.widths, PAST
                 overview.lower.show_vcpu(
                     brief(reading.session, interval, row, slow if looked else None, widths, points, labels)

@@ -192,7 +192,8 @@ class Presenter:
             slow, slowest = (
                 self._slow(rows, page.width, details) for rows in (details.details.slow, details.details.slowest)
             )
-            page.show(slow, slowest, details.snapshot.details is not None)
+            looked = details.snapshot.details
+            page.show(slow, slowest, looked is not None and looked.has_slow(self._at.scope.pid))
         elif self._at.reason is not None:
             self._page(shown, self._at.reason)
             if self._answers(details):

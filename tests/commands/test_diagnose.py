@@ -102,6 +102,7 @@ def test_a_process_that_is_no_vm(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_since_when(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvmtop.insight.earlier.ALWAYS", Path("/nowhere"))
     monkeypatch.setattr(Planted, "ill", False)
     recorder = Recorder(Planted(), tmp_path / "run.kvmtop")
     for number in range(40):
@@ -118,9 +119,14 @@ def test_since_when(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     assert since["not_yet"] and since["held"] > since["not_yet"] and 3 < since["moments"] < 15
     assert cli.main([*command[:3], "--earlier", str(tmp_path)]) == 3
     told = capsys.readouterr().out
-    assert "by the recording not yet at" in " ".join(told.split()) and "Since when:" not in told
-    assert cli.main(command[:3]) == 3
-    assert "Since when: not known" in capsys.readouterr().out
+    assert "by the recording not yet at" in " ".join(told.split()) and "Since when" not in told
+    for option, why in (
+        ([], "there is no recording in /nowhere that can be read"),
+        (["--earlier", "/nowhere"], "there is no file /nowhere."),
+    ):
+        assert cli.main([*command[:3], *option]) == 3
+        out, err = capsys.readouterr()
+        assert f"Since when is not known: {why}" in " ".join(out.split()) and not err
 
 
 def test_a_recording_that_cannot_be_read_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,9 +145,10 @@ def test_which_code_executes_cpuid() -> None:
 
 
 def many(host: Host) -> None:
-    """Nine VMs and mail read the PM timer; web executes CPUID, which takes more."""
+    """Nine VMs read the PM timer, and execute CPUID now and then; web does so all the time, which takes more."""
     for tid in range(1001, 1091, 10):
         host.exits(tid, IO, *[400_000] * 100, user=300_000)
+        host.exits(tid, CPUID, 10_000)
     cpuid(host)
 
 
@@ -181,9 +182,14 @@ def test_what_the_counters_alone_make_certain_needs_no_more() -> None:
     def throttled(host: Host) -> None:
         host.vcpus[101].states["throttled"] += 250 * MS
 
-    found, looked = diagnosed(throttled)
+    found, looked = diagnosed(throttled, wanted=lambda vm: vm.name == "web")
     assert [cause.rule.name for cause in found.causes] == ["quota"] and set(looked) == {None}
     assert found.seconds == pytest.approx(5, abs=1.1)
+    assert "which leave nothing open: it ended there" in " ".join("\n".join(lines(found)).split())
+    found, _ = diagnosed(throttled)  # what mail has is open
+    assert found.seconds == pytest.approx(20, abs=1.1) and "nothing open" not in "\n".join(lines(found))
+    found, _ = diagnosed(cpuid, seconds=3.9)  # there is no time for what is to be looked at
+    assert found.seconds > 3 and not found.early
 
 
 def test_only_the_vms_that_were_asked_for() -> None:

@@ -387,7 +387,8 @@ ONE = Placement("1", all=False)
     [
         (ONE, 300, {2: 900, 3: 800}, "same-cpu"),
         (ONE, 300, {2: 900}, "same-cpu"),
-        (ONE, 300, {1: 900}, "neighbour"),  # the others are at work
+        (ONE, 300, {}, "neighbour"),  # the others are at work
+        (ONE, 300, {1: 900, 2: 900}, "neighbour"),  # its own is idle: why does it wait?
         (ONE, 190, {2: 900}, "waits"),  # most of it is behind nobody knows whom
         (Placement("1,2", all=False), 300, {2: 900}, "neighbour"),  # it could go away by itself
         (Placement("0-3", all=True), 300, {2: 900}, "neighbour"),
@@ -416,6 +417,27 @@ def test_two_vms_that_are_held_on_one_cpu(
             f" behind the other, which waits 15.0%; {free}"
         )
         assert found.other == Scope(100, 101) and found.evidence[0] == "their threads: 201 and 101"
+        assert found.cost == pytest.approx(0.55, abs=0.001) and found.short == "db vCPU 0 shares its CPU"
+
+
+def test_several_vms_that_are_held_on_some_cpus(run: Run) -> None:
+    scheduler = look(run)
+    run.host.add(300, "mail")
+    some = Placement("0-1", all=False)
+    scheduler.placements = {201: some, 101: some, 301: some}
+    scheduler.idle = dict.fromkeys(range(3), 0)
+    seen(run, scheduler)
+    spend(run, 201, wait=400)
+    scheduler.charge(DB, BEHIND, TASK, WEB, ns=250 * MS)
+    scheduler.charge(DB, BEHIND, TASK, pack(300, 301), ns=150 * MS)
+    scheduler.idle = {0: 0, 1: 0, 2: 700 * MS}
+    run.host.scheduling = scheduler.read()
+    (found,) = [one for one in run.second() if one.state == "wait"]
+    assert found.text == (
+        "vCPU 0 of db may run on CPUs 0-1, as may vCPU 0 of web and 1 more vCPUs of other VMs: it waits for a CPU 40.0% of"
+        " its time, 40.0% behind these; CPU 2 was idle 70.0% of the time"
+    )
+    assert (found.name, found.other, found.short) == ("same-cpu", None, "db vCPU 0 shares its CPUs")
 
 
 def test_while_somebody_looks_at_another_vm_it_says_where_to_look(run: Run) -> None:

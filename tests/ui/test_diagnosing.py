@@ -62,11 +62,11 @@ async def test_since_when_by_the_recording_of_this_host(monkeypatch: pytest.Monk
         if limits.cause == 0.06:
             raise KvmtopError("damaged")
         causes = [replace(one, began=Began(1e9, None, 3)) for one in found.causes]
-        return replace(found, causes=causes, earlier="/var/lib/kvmtop")
+        return replace(found, causes=causes)
 
     monkeypatch.setattr("kvmtop.ui.diagnosing.since_when", since)
     async with driving(two()) as driver:
-        for cause, words in ((0.05, "it held when the recording began"), (0.06, "Since when: not known")):
+        for cause, words in ((0.05, "it held when the recording began"), (0.06, "Since when is not known: damaged.")):
             driver.app.viewpoint.limits = Limits(cause=cause)
             await seconds(driver, 2)
             await driver.press("D")

@@ -12,6 +12,7 @@ from ...model.reasons import PAUSE, basic
 from ...model.scheduling import Placement
 from ...model.scope import Scope
 from .. import blame
+from ..actors import Actor
 from ..finding import LIKELY, Finding
 from ..scheduling import Culprit, culprits, may_run_on
 from ..vcpus import VcpuRow
@@ -87,14 +88,13 @@ def _neighbour(view: View) -> Iterator[Finding]:
 
 
 def _held(view: View, vcpu: VcpuRow) -> tuple[Placement | None, str]:
-    """Where a vCPU may run, if not everywhere, and which other CPUs were idle, in words; "" if none was."""
-    scheduling = view.interval.after.scheduling
-    may = scheduling.placements.get(vcpu.number) if scheduling else None
+    """Where a vCPU may run, if not everywhere, and which other CPUs were idle, in words: "" if none was, or if one was
+    on which it may run: then it is not its place that holds it up."""
+    may, idle = _placement(view, vcpu.number), blame.idle(view.interval)
     if not may or may.all:
         return None, ""
-    idle = blame.idle(view.interval)
-    free = sorted(cpu for cpu, part in idle.items() if part >= blame.IDLE and cpu not in cpus(may.allowed))
-    if not free:
+    free = sorted(cpu for cpu, part in idle.items() if part >= blame.IDLE)
+    if not free or not cpus(may.allowed).isdisjoint(free):
         return may, ""
     least = units.percent(min(idle[cpu] for cpu in free))
     if len(free) == 1:
@@ -103,44 +103,56 @@ def _held(view: View, vcpu: VcpuRow) -> tuple[Placement | None, str]:
     return may, f"CPUs {named} were idle {least} of the time or more"
 
 
+def _placement(view: View, tid: int | None) -> Placement | None:
+    scheduling = view.interval.after.scheduling
+    return scheduling.placements.get(tid or 0) if scheduling else None
+
+
 def _same_cpu(view: View) -> Iterator[Finding]:
     for vcpu in worst(view.vcpus, "wait", view.limits.wait):
         may, free = _held(view, vcpu)
-        _, others = _held_by(view, vcpu)
-        alike = [one for one in others if may and free and _is_held(view, one, may)]
-        if not may or sum(one.share for one in alike) <= MOST_OF_IT:
+        _, others = _held_by(view, vcpu) if may and free else ([], [])
+        alike = [one for one in others if may and _is_held(view, one, may)]
+        share = sum(one.share for one in alike)
+        if not may or share <= MOST_OF_IT:
             continue
-        other = alike[0]
-        theirs = _scope_of(view, other)
-        waits = blame.waited(view.interval, theirs) if theirs else None
-        wait = units.percent(vcpu.share("wait"))
-        yield Finding(
-            f"{who(vcpu)} and {other.actor.text} may both run on {may_run_on(may.allowed)}: the one waits for a CPU"
-            f" {wait} of its time, {units.percent(other.share * vcpu.share('wait'))} behind the other"
-            f"{'' if waits is None else f', which waits {units.percent(waits)}'}; {free}",
-            **{
-                **_about_wait(view, vcpu),
-                "short": f"{vcpu.vm} {vcpu.name} shares its CPU",
-                "other": theirs,
-                "evidence": (
-                    f"their threads: {vcpu.number} and {other.actor.tid}",
-                    f"waits: {wait} and {units.DASH if waits is None else units.percent(waits)}",
-                    free,
-                ),
-            },
-        )
+        most, wait = alike[0].actor, units.percent(vcpu.share("wait"))
+        behind, where = units.percent(share * vcpu.share("wait")), may_run_on(may.allowed)
+        about, other = _about_wait(view, vcpu), None
+        if len(alike) == 1:
+            other = _scope_of(view, most)
+            waits = blame.waited(view.interval, other) if other else None
+            text = (
+                f"{who(vcpu)} and {most.text} may both run on {where}: the one waits for a CPU {wait} of its time,"
+                f" {behind} behind the other{'' if waits is None else f', which waits {units.percent(waits)}'}; {free}"
+            )
+            about["cost"] += waits or 0.0
+        else:
+            text = (
+                f"{who(vcpu)} may run on {where}, as may {most.text} and {len(alike) - 1} more vCPUs of other VMs: it"
+                f" waits for a CPU {wait} of its time, {behind} behind these; {free}"
+            )
+        about |= {
+            "short": f"{vcpu.vm} {vcpu.name} shares its CPU{'s' * (len(cpus(may.allowed)) > 1)}",
+            "other": other,
+            "evidence": (
+                f"their threads: {vcpu.number} and {', '.join(str(one.actor.tid) for one in alike[:MOST_CPUS])}",
+                f"waits: {wait}, {behind} of it behind them",
+                free,
+            ),
+        }
+        yield Finding(text, **about)
 
 
 def _is_held(view: View, culprit: Culprit, may: Placement) -> bool:
     """Whether it is a vCPU that may run on the same CPUs."""
-    scheduling = view.interval.after.scheduling
-    theirs = scheduling.placements.get(culprit.actor.tid or 0) if scheduling else None
-    return culprit.actor.kind == "vcpu" and theirs is not None and cpus(theirs.allowed) == cpus(may.allowed)
+    theirs = _placement(view, culprit.actor.tid) if culprit.actor.kind == "vcpu" else None
+    return theirs is not None and cpus(theirs.allowed) == cpus(may.allowed)
 
 
-def _scope_of(view: View, culprit: Culprit) -> Scope | None:
+def _scope_of(view: View, actor: Actor) -> Scope | None:
     """A vCPU's; None where it is not among those that are shown."""
-    after, actor = view.interval.after, culprit.actor
+    after = view.interval.after
     found = after.thread_ids[after.threads["id"] == pack(actor.pid or 0, actor.tid or 0)]
     return Scope(actor.pid, int(found[0])) if len(found) else None
 
@@ -185,7 +197,8 @@ NEIGHBOUR = Rule(
     _neighbour,
     "a vCPU whose own siblings have its CPU waits for these",
     Remedy(
-        host="move who is named to another CPU (taskset -pc CPUS TID), or limit it (CPUWeight= of its unit)",
+        host="move who is named to another CPU (virsh vcpupin DOMAIN VCPU CPUS --live; taskset -pc CPUS TID), or"
+        " limit it (CPUWeight= of its unit)",
         vm="<vcpupin> to CPUs that nobody else uses; else <shares> of <cputune> higher",
     ),
     needs=frozenset({SCHED}),
@@ -194,13 +207,13 @@ NEIGHBOUR = Rule(
 )
 SAME_CPU = Rule(
     "same-cpu",
-    "VMs are held on the same CPU",
+    "VMs are held on the same CPUs",
     "wait > {wait} of a vCPU's time, more than half of that behind other VMs' vCPUs that may run on its CPUs alone, as"
-    " it may, and others are idle",
+    " it may; these are busy, and others are idle",
     _same_cpu,
     "where all CPUs are busy, other places help nobody",
     Remedy(
-        host="taskset -pc CPUS TID gives one of the threads another place until its VM starts anew",
+        host="virsh vcpupin DOMAIN VCPU CPUS --live for one of them; without libvirt taskset -pc CPUS TID",
         vm="<vcpupin> of one of the VMs to CPUs that are idle",
     ),
     needs=frozenset({SCHED}),
