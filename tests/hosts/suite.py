@@ -75,6 +75,7 @@ ON_BOTH = (
         "tests/on_host/test_stacks.py::test_the_samples_own_timer_is_no_news",
         "tests/on_host/test_trace.py::test_every_exit_is_ftraces_one_by_one",
         "tests/on_host/test_trace.py::test_every_sleep_and_wait_is_ftraces_one_by_one[wait]",
+        "--deselect=tests/on_host/test_details.py::test_one_vm_alone",
     ]
 )
 
