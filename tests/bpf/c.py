@@ -9,7 +9,7 @@ import numpy as np
 
 from kvmtop.bpf import loader
 from kvmtop.model.histogram import BUCKETS
-from kvmtop.model.vocabulary import KINDS, STATES
+from kvmtop.model.vocabulary import KINDS, MOST_PIDS, STATES
 
 _SIZES = {"u64": 8, "u32": 4, "u16": 2, "char": 1}
 _LENGTHS = {
@@ -18,6 +18,7 @@ _LENGTHS = {
     "STATES": len(STATES),
     "PARTS": len(STATES) - STATES.index("user"),
     "STATES - USER": len(STATES) - STATES.index("user"),
+    "PIDS": MOST_PIDS,
     "WAYS": 64,
 }
 

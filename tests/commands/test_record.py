@@ -85,7 +85,7 @@ def test_a_directory_is_recorded_to_and_told_of(host: Busy, tmp_path: Path, caps
     assert cli.main(["record", str(store), *limits, "--details", "io,cpuid", "--slow", "10ms"]) == 0
     told = capsys.readouterr().err.splitlines()
     assert told[0] == f"kvmtop: recording to {store} (for 7 d, 20.0MB at most); Ctrl-C ends it"
-    assert "adds some 2,768 instructions to each exit, instead of 637 without (docs/cost.md)" in told[1]
+    assert "adds some 2,776 instructions to each exit, instead of 637 without (docs/cost.md)" in told[1]
     assert cli.main(["record", str(store), "-i", "0.1", "-T", "0.3"]) == 0  # it is one already
     assert "10.0GB at most" in capsys.readouterr().err
     files = segments.segments(store)
@@ -138,8 +138,8 @@ def test_prices_are_those_of_the_documents() -> None:
     assert table["kvmtop while guest code is looked at"] == f"{prices.MORE['rip']:,}"
     assert table["kvmtop while CPUID leaves are looked at (one for each exit)"] == f"{prices.MORE['cpuid']:,}"
     assert prices.of([], None) is None
-    assert "1,960" in str(prices.of([], 1)) and "to each switch" not in str(prices.of(["io"], None))
-    assert "2,420" in str(prices.of(["io", "rip", "sched"], None)) and "to each switch" in str(
+    assert "1,971" in str(prices.of([], 1)) and "to each switch" not in str(prices.of(["io"], None))
+    assert "2,426" in str(prices.of(["io", "rip", "sched"], None)) and "to each switch" in str(
         prices.of(["sched"], None)
     )
 

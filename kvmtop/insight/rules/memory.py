@@ -51,7 +51,7 @@ def _hold_up(slept: str, done: str, what: str) -> Callable[[View], Iterator[Find
     def find(view: View) -> Iterator[Finding]:
         for vm in view.vms:
             cost, of, function = _seen(view, vm, slept, done)
-            if cost >= view.limits.cause:
+            if cost and cost >= view.limits.cause:
                 yield Finding(
                     f"{what} takes {units.percent(cost)} of a vCPU's time in {vm.vm}",
                     short=f"{vm.vm}: {what.lower()}",
@@ -73,7 +73,7 @@ def _big_lock(view: View) -> Iterator[Finding]:
         whole = sum(one.ns for one in locks)
         mine = [one for one in locks if one.actor and one.actor.pid == vm.number]
         cost = sum(one.ns for one in mine) / (view.interval.seconds * 1e9)
-        if cost >= view.limits.cause and cost >= MINE * whole / (view.interval.seconds * 1e9):
+        if mine and cost >= view.limits.cause and cost >= MINE * whole / (view.interval.seconds * 1e9):
             by: dict[str, int] = {}
             for one in mine:
                 assert one.actor
