@@ -87,16 +87,13 @@ class View:
 
     def looks_at(self, kind: str, vm: VcpuRow) -> bool:
         """Whether somebody looks at a kind of what a VM's exits touch, or at SCHED or STACKS of it."""
-        scheduling, details, stacks = (
-            self.interval.after.scheduling,
-            self.interval.after.details,
-            self.interval.after.stacks,
-        )
+        after, pid = self.interval.after, vm.number
         if kind == SCHED:
-            return scheduling is not None and scheduling.pid in (0, vm.number)
+            return after.scheduling is not None and after.scheduling.pid in (0, pid)
         if kind == STACKS:
-            return stacks is not None and looks_at(stacks.pids, vm.number)
-        return details is not None and kind in details.look.kinds and looks_at(details.look.pids, vm.number)
+            return after.stacks is not None and looks_at(after.stacks.pids, pid)
+        look = after.details.look if after.details else None
+        return look is not None and kind in look.kinds and looks_at(look.pids, pid)
 
     def exits(self, vm: VcpuRow, codes: Set[Key]) -> Exits | None:
         """Those of these reasons; None where it had none."""
