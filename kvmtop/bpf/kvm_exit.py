@@ -114,12 +114,20 @@ class ExitProbes:
         elif agreed >= ENOUGH and int(np.bitwise_or.reduce(cpus["reasons"])).bit_count() >= REASONS:
             self._end(f"{RAW}, which agreed with the classic one in {agreed:,} exits")
             try:
-                # Both are attached for a moment: each event has one of them at least, and on_exit_raw leaves alone what
-                # on_exit has counted.
-                self._probes.attach(self._tracefs, {_RAW})
-                self._probes.detach({_CLASSIC})
-            except KvmtopError as error:
+                self._take_over()
+            except (KvmtopError, OSError) as error:
+                self._probes.detach({_RAW})
                 self.how = f"{CLASSIC}: {error}"
+
+    def _take_over(self) -> None:
+        """Have the raw program count, and the classic one no more. Raises KvmtopError and OSError."""
+        # Both are attached for a moment: each event has one of them at least, and on_exit_raw leaves alone what on_exit
+        # has counted. An event that is under way keeps to the programs that were attached when it began, but the
+        # classic one is asked for as late as its record is written (tracepoint.c, perf_trace_run_bpf_submit): so none
+        # from before the raw one may be under way when the classic one goes, or it has neither.
+        self._probes.attach(self._tracefs, {_RAW})
+        syscalls.grace_period()
+        self._probes.detach({_CLASSIC})
 
     def _end(self, how: str) -> None:
         self._probes.detach({_CHECK})

@@ -27,7 +27,7 @@ _RUN_TIME, _INFO_SIZE = 192, 216  # of bpf_prog_info: where run_time_ns, run_cnt
 # BPF_PROG_TYPE_TRACEPOINT, _RAW_TRACEPOINT, _TRACING, _PERF_EVENT
 _PROGRAM_TYPES = {"classic": 5, "raw": 17, "typed": 26, "iterator": 26, "sample": 7}
 _TRACING = {"typed": 23, "iterator": 28}  # BPF_TRACE_RAW_TP, BPF_TRACE_ITER
-_MAP_TYPE_ARRAY = 2
+_MAP_TYPE_ARRAY, _MAP_TYPE_ARRAY_OF_MAPS = 2, 12
 CALL_KERNEL = 2  # BPF_PSEUDO_KFUNC_CALL
 MMAPABLE = 1 << 10  # BPF_F_MMAPABLE: arrays can be mapped since Linux 5.5 (fc9702273e2e)
 _PERF_TYPE_TRACEPOINT, _PERF_ATTR_SIZE, _PERF_DISABLED, _PERF_FD_CLOEXEC = 2, 64, 1, 8
@@ -47,6 +47,26 @@ def _syscall(number: int, *arguments: Any) -> int:
 
 def _bpf(command: int, attributes: bytes) -> int:
     return _syscall(_SYS_BPF, ctypes.c_int(command), ctypes.c_char_p(attributes), ctypes.c_uint(len(attributes)))
+
+
+def grace_period() -> None:
+    """Wait until all events that are under way now, on all CPUs, are over (a grace period of RCU).
+
+    Who changes a map of maps waits for that (Linux 4.20, 1ae80cf31938: maybe_wait_bpf_programs). membarrier(2) would not
+    do: it refuses where CPUs have no tick (nohz_full).
+    """
+    inner = array(4)
+    try:
+        outer = _bpf(_MAP_CREATE, struct.pack("<6I", _MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 1, 0, inner))
+    except OSError:
+        os.close(inner)
+        raise
+    try:
+        key, value = ctypes.c_uint32(), ctypes.c_uint32(inner)
+        _bpf(_MAP_UPDATE, struct.pack("<QQQQ", outer, ctypes.addressof(key), ctypes.addressof(value), 0))
+    finally:
+        os.close(outer)
+        os.close(inner)
 
 
 def push(fd: int, values: Any) -> None:
