@@ -109,7 +109,7 @@ int on_entry(void *ctx)
         return 0;
     u64 now = t->since_ns, begin = e->begin_ns;
     u32 known = e->first_ns || t->first_ns < g->since_ns; /* or it is a new thread, which enters for the first time */
-    if (e->first_ns && !begin)
+    if (e->first_ns && !begin && !e->unseen)
         r->missed++;
     follow(r, e, t, now);
     if (known) {

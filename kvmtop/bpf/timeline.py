@@ -165,7 +165,7 @@ class TimelineProbes:
     def freeze(self) -> None:
         """From here on nothing changes any more: what the rings hold stays to be taken, what is open to be read."""
         self._look(0)
-        time.sleep(0.001)  # for programs that run just now
+        syscalls.grace_period()  # for programs that run just now
 
     def stop(self) -> None:
         """Detach."""

@@ -232,6 +232,31 @@ def test_an_exit_that_was_open_when_somebody_began_to_look(loaded: TimelineProbe
     assert one["reason"] in (NO_REASON, IO)
 
 
+def test_an_exit_that_nobody_saw_is_none_that_was_missed(loaded: TimelineProbes) -> None:
+    """A new vCPU's thread is interrupted in its first KVM_RUN before it enters the guest, and goes on later."""
+    told, goes_on, ids = threading.Event(), threading.Event(), list[int]()
+
+    def act() -> None:
+        ids.append(me())
+        to_user()
+        told.set()
+        goes_on.wait()
+        run()
+        enter()
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    told.wait()
+    loaded.start()
+    goes_on.set()
+    thread.join()
+    exits, _ = loaded.take()
+    missed = loaded.missed
+    loaded.stop()
+    (one,) = exits[exits["id"] == ids[0]]
+    assert (one["begin_ns"], one["reason"], missed) == (0, NO_REASON, 0)
+
+
 def test_frozen_nothing_changes(probes: TimelineProbes) -> None:
     leave(CPUID)
     probes.freeze()
