@@ -52,8 +52,8 @@ def _bpf(command: int, attributes: bytes) -> int:
 def grace_period() -> None:
     """Wait until all events that are under way now, on all CPUs, are over (a grace period of RCU).
 
-    Who changes a map of maps waits for that (Linux 4.20, 1ae80cf31938: maybe_wait_bpf_programs). membarrier(2) would not
-    do: it refuses where CPUs have no tick (nohz_full).
+    Who changes a map of maps waits for that (Linux 4.20, 1ae80cf31938: maybe_wait_bpf_programs). membarrier(2) refuses
+    where CPUs have no tick (nohz_full).
     """
     inner = array(4)
     try:
