@@ -62,7 +62,7 @@ def test_a_full_disk_ends_what_only_writes_to_it(disk: Path) -> None:
         while not (disk / "out").exists() or not (disk / "out").stat().st_size:
             assert kvmtop.poll() is None
         fill(disk)
-        out, err = kvmtop.communicate(timeout=15)
+        out, err = kvmtop.communicate(timeout=60)
     assert kvmtop.returncode == 1
     assert err == f"kvmtop: cannot write {disk / 'out'}: No space left on device\n"
     assert "\n# reason(hex): count" in out  # the summary of what was counted
@@ -159,6 +159,6 @@ def test_a_store_on_a_file_system_that_breaks_keeps_what_is_there(device: Path) 
 def test_a_read_only_disk_is_told_before_counting(disk: Path, option: str) -> None:
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     with start("--batch", "-T", "0.2", f"{option}={disk / 'out'}") as kvmtop:
-        out, err = kvmtop.communicate(timeout=15)
+        out, err = kvmtop.communicate(timeout=60)
     assert kvmtop.returncode in (1, 2) and out == ""
     assert err.startswith("kvmtop: cannot ") and "ead-only" in err and err.count("\n") == 1

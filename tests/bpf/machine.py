@@ -273,7 +273,7 @@ class Player:
 
 def asleep(pid: int, letters: str = "ST") -> None:
     """Wait until a thread sleeps."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in letters:
         assert time.monotonic() < end, "it does not fall asleep"
         time.sleep(0.002)

@@ -65,7 +65,7 @@ def test_a_reader_that_leaves_does_not_cost_the_file(tmp_path: Path) -> None:
 
 def test_standard_output_on_a_full_disk(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full, start(*RUN, "--dump", str(tmp_path / "out"), stdout=full) as process:
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert "No space left on device" in sentence(err)
     assert process.returncode == 1
     assert (tmp_path / "out").read_text().startswith(AMD)
@@ -74,7 +74,7 @@ def test_standard_output_on_a_full_disk(tmp_path: Path) -> None:
 def test_standard_output_that_is_closed(tmp_path: Path) -> None:
     command = f'exec "$0" "$@" >&- 2>{tmp_path}/err'
     argv = ["sh", "-c", command, sys.executable, "-c", STUB, *RUN, "--dump", str(tmp_path / "out")]
-    done = subprocess.run(argv, cwd=ROOT, timeout=20)
+    done = subprocess.run(argv, cwd=ROOT, timeout=60)
     assert (tmp_path / "err").read_text() == ""
     assert done.returncode == 0
     assert (tmp_path / "out").read_text().startswith(AMD)

@@ -66,7 +66,7 @@ def test_a_signal_ends_it_with_the_summary(tmp_path: Path, number: signal.Signal
     with start("record", str(tmp_path / "run"), "-i", "30") as process:
         until_it_counts(process)
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 0 and out.startswith(AMD) and sentence(err)
     assert len(Recording(tmp_path / "run")) == 1  # the last, shorter interval
     assert not (tmp_path / "run-journal").exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -48,12 +47,10 @@ def test_a_failure_keeps_what_was_counted(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP])
 def test_signals_end_it_with_the_summary(tmp_path: Path, number: signal.Signals) -> None:
     dump = tmp_path / "out"
-    with start("--batch", "-i", "30", "--dump", str(dump)) as process:
+    with start("--batch", "-i", "300", "--dump", str(dump)) as process:
         until_it_counts(process)
-        began = time.monotonic()
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
-    assert time.monotonic() - began < 15
+        out, err = process.communicate(timeout=60)  # its summary waits for a disk that others may keep busy
     assert (process.returncode, err) == (0, "")
     tables, end = out.split(AMD)
     assert "REASON" in tables  # the last, shorter interval too
@@ -69,6 +66,6 @@ def test_a_terminal_that_has_gone(tmp_path: Path) -> None:
         until_it_counts(process)
         os.close(master)
         process.send_signal(signal.SIGHUP)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert "Traceback" not in err
     assert (tmp_path / "out").read_text().startswith(AMD)

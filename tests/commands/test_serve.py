@@ -74,7 +74,7 @@ def test_nowhere_to_serve(text: str, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def page_of(port: int) -> Series:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as response:
         return series(response.read())
 
 
@@ -89,7 +89,7 @@ def test_as_a_service(command: str) -> None:
         before = get(first, "kvmtop_exits_total")
         until(lambda: get(page_of(port), "kvmtop_exits_total") > before)  # it goes on
         process.terminate()
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert out.startswith(AMD) and len(out.splitlines()) > 5  # the summary and nothing else
 
@@ -99,14 +99,14 @@ def test_beside_tables_a_hangup_ends_it() -> None:
         assert process.stdout
         assert process.stdout.readline()  # it reads
         process.send_signal(signal.SIGHUP)
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=60)
     assert process.returncode == 0 and AMD in out
 
 
 def test_a_taken_port_is_told() -> None:
     taken = socket.create_server(("127.0.0.1", 0))
     with taken, start(f"--openmetrics={taken.getsockname()[1]}") as process:
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
     assert "Address already in use" in sentence(err)
 

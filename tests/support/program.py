@@ -77,7 +77,7 @@ def start(*argv: str, **options: object) -> subprocess.Popen[str]:
 
 def until_it_counts(process: subprocess.Popen[str]) -> None:
     """Wait until it has its signal handlers and waits, too."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while Path(f"/proc/{process.pid}/comm").read_text() != "counting\n":
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.02)
@@ -85,7 +85,7 @@ def until_it_counts(process: subprocess.Popen[str]) -> None:
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait for something that comes about soon."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)

@@ -67,7 +67,7 @@ def lines(app: Comparison) -> list[str]:
 
 async def drawn(pilot: Pilot[None], app: Comparison, headings: list[str] = HEADINGS) -> list[str]:
     """The screen once it has these."""
-    end = monotonic() + 20
+    end = monotonic() + 60
     while (found := lines(app))[2].split() != headings and monotonic() < end:
         await pilot.pause(0.02)
     assert found[2].split() == headings
