@@ -322,7 +322,7 @@ class Moving(Program):
 
     def _pointed(self) -> None:
         """The lower pane follows the cursor."""
-        if self.shown and not self.viewpoint.on_page:
+        if self.is_running and self.shown and not self.viewpoint.on_page:
             self.presenter.lower(self.shown)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
@@ -332,6 +332,8 @@ class Moving(Program):
 
     def on_key(self, event: events.Key) -> None:
         """While somebody presses keys, rows stay where they are."""
+        if not self.is_running:  # its widgets go first when it ends
+            return
         if isinstance(self.focused, FilterField) and event.time < self.focused.asked:
             # Textual looks up what a key does for who has the focus by the time that its widget has let it pass: Home,
             # pressed before /, would move in the field.

@@ -24,6 +24,7 @@ class FilterField(Input):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, placeholder="text or regular expression; Enter keeps it, Escape clears it")
         self.table = ""  # whose rows it is about, whatever has the keys meanwhile
+        self._over = False
         self.asked = 0.0  # time.monotonic(), as that of a key: none before is the field's
 
     @property
@@ -33,26 +34,31 @@ class FilterField(Input):
 
     def ask(self, text: str, table: str = "") -> None:
         """Let somebody change this text: the next key is theirs (focus() would let keys typed fast pass by)."""
-        self.value, self.table, self.asked = text, table, time.monotonic()
+        self.value, self.table, self.asked, self._over = text, table, time.monotonic(), False
         self.add_class("-on")
         self.screen.set_focus(self)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
-        if self.is_open:
-            self.post_message(Filtered(event.value, False))
-
-    @on(Input.Submitted)
-    def _entered(self, event: Input.Submitted) -> None:
-        event.stop()
-        self.post_message(Filtered(self.value, True))
+        if self.is_open and not self._over:
+            self.app.post_message(Filtered(event.value, False))
 
     def on_key(self, event: events.Key) -> None:
-        """Escape clears it."""
-        if event.key == "escape":
-            event.stop()
-            self.post_message(Filtered("", True))
+        """Enter keeps it, Escape clears it, and what was typed after that is for whoever has the keys then.
+
+        Textual gives a key to who has the focus when it comes in. Typed ahead of a slow screen, that is this field.
+        """
+        if self._over:
+            again: Message = events.Key(event.key, event.character)
+        elif event.key in ("enter", "escape"):
+            self._over = True
+            again = Filtered(self.value if event.key == "enter" else "", True)
+        else:
+            return
+        event.stop()
+        event.prevent_default()
+        self.app.post_message(again)
 
     def close(self) -> None:
         """It is not needed any more. Give the focus to somebody else then."""

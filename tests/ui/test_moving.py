@@ -194,6 +194,16 @@ async def test_a_filter_typed_faster_than_the_screen_is_drawn() -> None:
         assert not d.app.query_one("#filter", Input).has_class("-on")
 
 
+@pytest.mark.parametrize(("ends", "text"), [("enter", "m"), ("escape", "")])
+async def test_what_is_typed_ahead_of_a_filters_end_is_not_in_it(ends: str, text: str) -> None:
+    async with driving() as d:
+        for key in ("slash", "m", ends, "2", "down"):
+            d.app.post_message(events.Key(key, {"slash": "/"}.get(key, key if len(key) == 1 else None)))
+        await d.until(lambda: d.table("vms").cursor is not None and d.app.focused is d.table("vms"))
+        await d.until(lambda: d.table("vms").position == 1)
+        assert d.app.viewpoint.filters == {"reasons": text, "vms": ""}
+
+
 async def test_one_pane_at_a_time_where_it_is_narrow() -> None:
     async with driving(size=(80, 24)) as d:
         assert d.table().size.width and not d.table("vms").size.width
