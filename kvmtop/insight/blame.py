@@ -8,6 +8,7 @@ from .. import units
 from ..host.placement import cpus
 from ..model.interval import Interval
 from ..model.keys import unpack
+from ..model.scheduling import Placement
 from ..model.scope import Scope
 from ..model.vocabulary import STATES
 from .actors import Actor
@@ -67,9 +68,8 @@ def _named(parts: Iterable[tuple[str, float]], whole: float) -> str:
 
 def _elsewhere(interval: Interval, scope: Scope) -> str:
     """Whether it may run on other CPUs, and whether one of those was idle."""
-    scheduling, threads = interval.after.scheduling, interval.after.threads["id"][scope.mask(interval.after)]
-    places = scheduling.placements if scheduling else {}
-    may = places.get(unpack(int(threads[0]))[1]) if len(threads) else None
+    threads = interval.after.threads["id"][scope.mask(interval.after)]
+    may = placement(interval, unpack(int(threads[0]))[1]) if len(threads) else None
     if may is None:
         return ""
     words = ", though it may run on any CPU" if may.all else f"; it may run on {may_run_on(may.allowed)}"
@@ -78,6 +78,12 @@ def _elsewhere(interval: Interval, scope: Scope) -> str:
         return words
     cpu = max(free, key=lambda one: free[one])
     return f"{words}, and CPU {cpu} was idle {units.percent(free[cpu])} of the time"
+
+
+def placement(interval: Interval, tid: int | None) -> Placement | None:
+    """Where a thread may run; None where that was not looked at."""
+    scheduling = interval.after.scheduling
+    return scheduling.placements.get(tid or 0) if scheduling else None
 
 
 def waited(interval: Interval, scope: Scope) -> float | None:

@@ -25,7 +25,7 @@ from .json_lines import SENTENCE, head
 FIELD = 11  # characters before what is said, behind three of margin
 
 
-_EARLY = ", which leave nothing open: it ended there"
+_EARLY = ": by then each VM had a cause that is certain, and nothing else was to be looked at, so it ended there"
 
 
 def _named(cause: Cause) -> str:

@@ -79,12 +79,7 @@ BY_NAME = {rule.name: rule for rule in RULES}
 
 def _word(rule: Rule) -> Word:
     """For kvmtop explain."""
-    tries = (
-        ("on the host", rule.remedy.host),
-        ("in the guest", rule.remedy.guest),
-        ("in its definition", rule.remedy.vm),
-    )
-    told = "".join(f" Try {where}: {words}." for where, words in tries if words)
+    told = "".join(f" Try {words}." for words in rule.remedy.words)
     text = f"{rule.title}. Told where {rule.holds(USUAL)}. Mind: {rule.unless}.{told}"
     return Word(rule.name, "finding", text, see=tuple(sorted(rule.explains)))
 

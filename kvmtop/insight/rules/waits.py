@@ -90,7 +90,7 @@ def _neighbour(view: View) -> Iterator[Finding]:
 def _held(view: View, vcpu: VcpuRow) -> tuple[Placement | None, str]:
     """Where a vCPU may run, if not everywhere, and which other CPUs were idle, in words: "" if none was, or if one was
     on which it may run: then it is not its place that holds it up."""
-    may, idle = _placement(view, vcpu.number), blame.idle(view.interval)
+    may, idle = blame.placement(view.interval, vcpu.number), blame.idle(view.interval)
     if not may or may.all:
         return None, ""
     free = sorted(cpu for cpu, part in idle.items() if part >= blame.IDLE)
@@ -101,11 +101,6 @@ def _held(view: View, vcpu: VcpuRow) -> tuple[Placement | None, str]:
         return may, f"CPU {free[0]} was idle {least} of the time"
     named = ", ".join(map(str, free[:MOST_CPUS])) + (f" and {len(free) - MOST_CPUS} more" * (len(free) > MOST_CPUS))
     return may, f"CPUs {named} were idle {least} of the time or more"
-
-
-def _placement(view: View, tid: int | None) -> Placement | None:
-    scheduling = view.interval.after.scheduling
-    return scheduling.placements.get(tid or 0) if scheduling else None
 
 
 def _same_cpu(view: View) -> Iterator[Finding]:
@@ -146,7 +141,7 @@ def _same_cpu(view: View) -> Iterator[Finding]:
 
 def _is_held(view: View, culprit: Culprit, may: Placement) -> bool:
     """Whether it is a vCPU that may run on the same CPUs."""
-    theirs = _placement(view, culprit.actor.tid) if culprit.actor.kind == "vcpu" else None
+    theirs = blame.placement(view.interval, culprit.actor.tid) if culprit.actor.kind == "vcpu" else None
     return theirs is not None and cpus(theirs.allowed) == cpus(may.allowed)
 
 
