@@ -66,6 +66,7 @@ ON_BOTH = (
         for name in (
             "the_raw_one_takes_over_in_mid_run_and_every_exit_is_counted",
             "it_takes_over_while_guests_come_and_go",
+            "it_takes_over_forty_times_and_misses_none",
             "a_wrong_place_is_found_out[vmcb]",
         )
     ]
@@ -80,8 +81,11 @@ ON_BOTH = (
 )
 
 
-# Of all tests these run on 6.12 alone, where there is less to do.
-ON_THE_OTHER = [f"--deselect=tests/on_host/test_{name}.py" for name in ("culprits", "nested")]
+# Of all tests these run on 6.12 alone, where there is less to do. (On 6.1 no exit was lost in taking over, ever.)
+ON_THE_OTHER = [
+    f"--deselect=tests/on_host/test_{name}"
+    for name in ("culprits.py", "nested.py", "kvm_exit.py::test_it_takes_over_forty_times_and_misses_none")
+]
 
 
 @dataclass
