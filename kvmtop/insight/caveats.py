@@ -45,5 +45,5 @@ def dropped(details: Details) -> str:
     ]
     if details.undelivered:
         more = "1 more slow exit is" if details.undelivered == 1 else f"{details.undelivered} more slow exits are"
-        words.append(f"{more} not in the list: they came faster than they could be read")
+        words.append(f"{more} not in the list: they came faster than they could be read (the counts have them)")
     return ", ".join(words)

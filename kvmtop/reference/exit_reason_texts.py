@@ -362,7 +362,7 @@ MEANINGS: tuple[Meaning, ...] = (
         " ports with an ioeventfd); for all others the VMM must emulate a device, which costs far more.",
         causes="A busy serial console (0x3f8); the ACPI PM timer (0x608) as clock; emulated IDE (0x1f0); PCI"
         " configuration (0xcf8) and firmware (0x510, 0x402) at boot; legacy virtio doorbells (0xc000 and up).",
-        advice="See which port (kvmtop --event io). Clock: clocksource=tsc or"
+        advice="What fits the port, which its page names. Clock: clocksource=tsc or"
         " kvm-clock in Linux guests, hv_time for Windows, not acpi_pm. Console: loglevel=4, or virtio (console=hvc0)."
         " Disk and network: virtio instead of IDE and rtl8139. Timers: keep -machine kernel-irqchip=on.",
         source="Intel SDM vol. 3, Instructions That Cause VM Exits Conditionally. AMD APM vol. 2, 15.10. vmx/vmx.c:"

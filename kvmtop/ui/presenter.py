@@ -57,11 +57,13 @@ from ..widgets.time_bar import Budget
 from ..widgets.timeline_page import TimelinePage
 from .feed import POINTS, Feed, Reading
 from .glance import Glance
-from .keys import MEMORY, SCHEDULER
+from .keys import DIAGNOSE, MEMORY, SCHEDULER
 from .viewpoint import Viewpoint
 
 LONG = 5.0  # s: of an interval that is said to be so, where a recording was thinned
 _LEVELS = "what they touched, and from where, is of this guest's exits and of its guest's"
+
+HALF_ANSWERS = ("vmm", "kvm")  # rules that say where the time goes, and not why
 
 
 class Presenter:
@@ -162,7 +164,10 @@ class Presenter:
     def _leads(self, one: Finding) -> tuple[str, str]:
         """The key that tells more, while it has not been pressed, and what of."""
         told = self._at.scheduler or self._app.query_one(SchedulerPage).recorded
-        return (SCHEDULER.key, " tells who") if one.more == "scheduler" and not told else ("", "")
+        if one.more == "scheduler" and not told:
+            return SCHEDULER.key, " tells who"
+        asks = one.name in HALF_ANSWERS and not self._at.on_page and not self._feed.goes_back
+        return (DIAGNOSE.key, " tells why") if asks else ("", "")
 
     def _found(self, reading: Reading) -> tuple[list[Finding], list[Finding]]:
         """In the scope, and elsewhere."""

@@ -24,6 +24,8 @@ from .table import Table
 from .theme import palette, style
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_TURN = 0.125  # seconds
+LONG = 3  # seconds of waiting from which on they are counted
 _WAIT = "probes are being attached, which takes half a second as a rule"
 _KERNEL = "Where in the kernel they spend it"
 _CODE, _SAMPLED = "Guest code that made them", "Where the guest is, by samples"
@@ -96,7 +98,7 @@ class ReasonPage(VerticalScroll):
 
     def on_mount(self) -> None:
         """The spinner turns while something is waited for."""
-        self._turning = self.set_interval(0.125, self._spin, pause=True)
+        self._turning = self.set_interval(_TURN, self._spin, pause=True)
         for pane, title in (
             ("code", _CODE),
             ("durations", "How long they last"),
@@ -189,6 +191,8 @@ class ReasonPage(VerticalScroll):
         return Text(text, style(palette(self.app).label))
 
     def _wait(self, on: bool) -> None:
+        if on and not self._waits:
+            self._turn = 0
         self._waits = on
         if self._turning:
             self._turning.resume() if on else self._turning.pause()
@@ -200,5 +204,7 @@ class ReasonPage(VerticalScroll):
         if self._waits and self.display:
             self._turn += 1
             touched = self.query_one("#touched", Table)
-            touched.empty = f"{_SPINNER[self._turn % len(_SPINNER)]} {_WAIT}"
+            so_far = int(self._turn * _TURN)
+            long = f" ({so_far} s so far)" if so_far >= LONG else ""
+            touched.empty = f"{_SPINNER[self._turn % len(_SPINNER)]} {_WAIT}{long}"
             touched.refresh()

@@ -81,6 +81,6 @@ def test_dropped_in_words() -> None:
     text = dropped(replace(empty, dropped={"rip": 12, "io": 5, "window": 9}, undelivered=3))
     assert text == (
         "5 I/O ports events of keys for which there was no room, 12 guest code events of keys for which there was no"
-        " room, 3 more slow exits are not in the list: they came faster than they could be read"
+        " room, 3 more slow exits are not in the list: they came faster than they could be read (the counts have them)"
     )
     assert dropped(replace(empty, undelivered=1)).startswith("1 more slow exit is not")

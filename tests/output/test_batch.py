@@ -201,7 +201,7 @@ def test_findings_come_with_their_rules(host: Host) -> None:
     host.exits(201, 0x7B, *[SECOND // 100] * 100, user=SECOND // 100)
     host.touch(201, "io", 0x3F8, 0x101, *[SECOND // 100] * 100, user=SECOND // 100)
     assert (
-        "! db talks to a serial port 50 times a second, which takes 50.0% of a vCPU's time: a serial console is"
+        "! db talks to a serial port 50 times a second (50.0% of a vCPU's time): a serial console is"
         " chatty; each byte is an exit or two that the VMM answers [20 or more such accesses a second that take ≥ 5% of"
         " a vCPU's time]"
     ) in written(writer, host)
@@ -235,7 +235,7 @@ def test_what_had_no_room_is_said(host: Host) -> None:
     writer = Written()
     writer.write(replace(snapshot, details=replace(snapshot.details, dropped={"io": 5}, undelivered=3)))
     assert (
-        "! 5 I/O ports events of keys for which there was no room, 3 more slow exits are not in the list: they came faster than they could be read"
+        "! 5 I/O ports events of keys for which there was no room, 3 more slow exits are not in the list: they came faster than they could be read (the counts have them)"
         in (writer.text.getvalue().splitlines())
     )
 

@@ -72,7 +72,7 @@ def _finding(view: View, vm: VcpuRow, rows: Array, rate: float, cost: float, wha
     state = "user" if 2 * int(mine["user"].sum()) > int(times.sum()) else "kernel"
     state = "blocked" if 2 * int(mine["blocked"].sum()) > int(times.sum()) else state
     return Finding(
-        f"{vm.vm} {what} {units.rate(rate)} times a second, which takes {units.percent(cost)} of a vCPU's time: {why}",
+        f"{vm.vm} {what} {units.rate(rate)} times a second ({units.percent(cost)} of a vCPU's time): {why}",
         short=f"{vm.vm} {what}",
         scope=vm.scope,
         state=state,
@@ -234,7 +234,7 @@ PM_TIMER = _rule(
     "the ACPI PM timer as clock",
     {"io": _PM_TIMER},
     "reads the ACPI PM timer",
-    "the guest's clock is acpi_pm, which the VMM emulates",
+    "acpi_pm is its clock, which the VMM emulates",
     "a boot reads it to calibrate the TSC",
     Remedy(
         guest="kvm-clock or tsc in place of acpi_pm: the boot parameter clocksource=, or current_clocksource below"
@@ -247,7 +247,7 @@ HPET = _rule(
     "the HPET as clock",
     {"mmio": range(0xFED00000, 0xFED00400)},
     "accesses the HPET",
-    "the guest's clock or timer is the HPET, which the VMM emulates",
+    "it is its clock or timer, which the VMM emulates",
     "a boot reads it to calibrate the TSC",
     Remedy(
         guest="clocksource kvm-clock or tsc in place of hpet",
@@ -259,7 +259,7 @@ PIT = _rule(
     "the PIT as clock",
     {"io": [*range(0x40, 0x44), 0x61]},
     "accesses the PIT",
-    "the guest's clock or timer is the PIT of 1981",
+    "its clock or timer is the PIT of 1981",
     "a boot uses it to calibrate the TSC and the APIC's timer",
     Remedy(guest="no clocksource=pit, no noapic or nolapic", vm="<clock><timer name='kvmclock' present='yes'/>"),
 )

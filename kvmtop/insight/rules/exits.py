@@ -34,8 +34,8 @@ def _storm(codes: set[Key], what: str, after: str = "") -> Callable[[View], Iter
             found = view.exits(vm, wanted)
             if found and found.rate >= LEAST and found.cost >= view.limits.cause:
                 yield Finding(
-                    f"{vm.vm} {what} {units.rate(found.rate)} times a second, which takes {units.percent(found.cost)}"
-                    f" of a vCPU's time{code_of(view, vm, found.key)}{after}",
+                    f"{vm.vm} {what} {units.rate(found.rate)} times a second ({units.percent(found.cost)}"
+                    f" of a vCPU's time){code_of(view, vm, found.key)}{after}",
                     short=f"{vm.vm} {what}",
                     scope=vm.scope,
                     reason=found.key,
