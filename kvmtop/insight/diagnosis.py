@@ -26,6 +26,7 @@ COUNTERS = Look("the counters", frozenset(), DetailRequest())
 FIRST = 0.25  # of the time, for nothing but the counters
 LEAST = 3.0  # seconds that each closer look takes: probes are attached and detached between two readings
 PATIENCE = 10  # readings after which a look is not waited for any more
+LATE = 2.0  # seconds that a reading may be late at no cost to the looks
 TOLERANCE = 0.05  # seconds that a reading may be early
 MOST_VMS = 64  # of which causes are looked for, those with the most time outside the guest first
 
@@ -85,8 +86,8 @@ class Diagnosis:
 class Doctor:
     """Reads snapshots in turn, says what shall be looked at meanwhile, and concludes when the time is over.
 
-    seconds: that it looks in all. What it takes to load the probes is not among them, and their share of the CPUs is in
-    no figure.
+    seconds: that it looks in all, longer where a reading is late. What it takes to load the probes is not among them,
+    and their share of the CPUs is in no figure.
     """
 
     seconds: float
@@ -98,7 +99,7 @@ class Doctor:
         self._stages = [Stage(COUNTERS)]
         self._waiting: list[Look] = []
         self._missed: list[tuple[Look, str]] = []  # with why
-        self.done = self.early = False
+        self.done = self.early = self._decided = False
 
     @property
     def request(self) -> DetailRequest | None:
@@ -153,6 +154,9 @@ class Doctor:
 
     def _go_on(self) -> None:
         """To the next stage, or the end."""
+        if not self._decided and (late := self._stages[0].seconds - self._share()) > LATE:
+            self.seconds += late  # a busy host held up the reading: the looks have their time all the same
+        self._decided = True
         if len(self._stages) == 1 and self._stages[0].seconds < self.seconds - TOLERANCE:
             wanted = looks(self._of_wanted(self._view(self._stages[0])))
             room = max(int((self.seconds - self._stages[0].seconds) / LEAST), 0)

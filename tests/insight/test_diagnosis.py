@@ -93,6 +93,19 @@ def test_nothing_stands_out_of_healthy_vms() -> None:
     assert {one.state for one in found.checked} == {"clear"} and len(found.checked) == len(RULES)
 
 
+def test_a_reading_that_comes_late_takes_no_look_its_time() -> None:
+    """A host so busy that the second reading comes after all the seconds."""
+
+    def late(host: Host) -> None:
+        pm_timer(host)
+        while host.now < host.start + 25 * SECOND:
+            host.now += SECOND
+            pm_timer(host)
+
+    found, _ = diagnosed(late)
+    assert [cause.rule.name for cause in found.causes] == ["pm-timer"]
+
+
 def test_a_clock_that_leaves_the_guest_is_found_by_looking_at_ports() -> None:
     found, looked = diagnosed(pm_timer)
     (cause,) = found.causes
