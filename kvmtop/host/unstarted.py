@@ -13,7 +13,7 @@ from ..model.snapshot import Snapshot
 from ..model.vocabulary import STATES
 from . import processes
 
-SLEPT = 3_000_000_000  # ns without a break, and
+KNOWN = 3_000_000_000  # ns without an exit, though something may wake it now and then; and
 AGE = 60.0  # seconds that its thread is there: firmware and a kernel take some to start all CPUs
 IDLE = STATES.index("idle")
 # Since Linux 5.17 (510958e99721) a vCPU that is halted sleeps in kvm_vcpu_halt, which calls kvm_vcpu_block; one that
@@ -37,7 +37,8 @@ class Unstarted:
         since, now = threads["since_ns"], time.clock_gettime(time.CLOCK_BOOTTIME)
         # One that has come out of its guest was started, and its exit was seen.
         waits = (threads["state"] == IDLE) & (threads["exit_ns"] == 0) & (threads["end_ns"] == 0) & (since > 0)
-        asleep = threads[waits & (since + np.uint64(SLEPT) <= snapshot.time_ns)] if self._knows else threads[:0]
+        long = threads["first_ns"] + np.uint64(KNOWN) <= snapshot.time_ns
+        asleep = threads[waits & long] if self._knows else threads[:0]
         known, self._looks = self._looks, {}
         found: dict[int, list[int]] = {}
         pids, tids = unpack(asleep["id"])

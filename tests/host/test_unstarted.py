@@ -50,6 +50,17 @@ def test_who_waits_for_a_sipi(host: Host) -> None:
     assert after(host, one, 1) == {100: (0,)}
 
 
+def test_one_that_wakes_now_and_then(host: Host) -> None:
+    """And that goes on to wait."""
+    one = Unstarted()
+    for _ in range(4):
+        after(host, one, 0.9)
+        host.turn(102, "kernel")
+        host.now += SECOND // 1000
+        host.turn(102, "idle")
+    assert after(host, one, 0.01) == {100: (0, 1)}
+
+
 def test_a_stack_is_read_once_a_sleep(host: Host, proc: Proc) -> None:
     one = Unstarted()
     assert after(host, one, 4) == {100: (0, 1)}
