@@ -12,6 +12,7 @@ from .columns import Column, laid_out, logged
 from .rows import Cell, Row, Rows
 
 TREND = 8  # intervals
+USER = "user"  # the kind of why exits went to the VMM
 
 
 def columns(labels: Labels) -> tuple[Column[Access], ...]:
@@ -20,6 +21,8 @@ def columns(labels: Labels) -> tuple[Column[Access], ...]:
     def what(one: Access) -> str:
         if (one.kind, one.value) == (CODE, USER_SPACE):
             return f"the guest's user space{', sampled' if one.extra & SAMPLED else ''}"
+        if one.kind == USER:  # of the same exits as a port above it
+            return f"to the VMM: {labels.what(one.kind, one.value, one.extra)}"
         return labels.what(one.kind, one.value, one.extra)
 
     return (

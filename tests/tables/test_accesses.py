@@ -38,6 +38,11 @@ def test_what_was_touched() -> None:
     assert table[1][0].key == ("io", 0x3F8, 0x101)
 
 
+def test_why_the_vmm_was_asked_is_no_second_exit() -> None:
+    asked = replace(COM, kind="user", value=2, extra=0)
+    assert cells(access_table([asked], 160, Labels()))["what"] == "to the VMM: KVM_EXIT_IO"
+
+
 def test_what_is_unknown_is_a_dash() -> None:
     none = replace(COM, exits=0, total=0, max=None, own_share=None, trend=())
     found = cells(access_table([none], 160, Labels()))
