@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 
 import pytest
 
+from .hosts import qemu, two_guests
 from .hosts.suite import Result, Suite, here, outcome
 
 
@@ -63,3 +65,16 @@ def test_a_lost_guest_alone_is_a_reason_to_run_again(
     result = here("tests/test_terminal.py", lost="has ended meanwhile")
     assert (result.passed, len(result.again) + 1) == (passed, runs)
     assert "".join(said[:runs]) == result.output
+
+
+def test_a_guest_that_was_lost_is_told_last(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Below a console that is longer than the screen which the terminal's test looks at."""
+    lost = subprocess.Popen(["false"])
+    lost.wait()
+    monkeypatch.setattr(two_guests, "Held", lambda: None)
+    monkeypatch.setattr(two_guests, "up", lambda stack, name, cpus: lost)
+    monkeypatch.setattr(qemu, "console", lambda process: "tick\n" * 500)
+    monkeypatch.setattr(sys, "argv", ["two_guests", "true"])
+    assert two_guests.main() == 1
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("db01 has ended meanwhile, with status 1")

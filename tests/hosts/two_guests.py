@@ -15,6 +15,7 @@ from . import qemu
 from .held import Held
 
 TRIES = 3
+LINES = 15  # of a console
 SETTLED = 5.0  # seconds in which it has not ended
 
 
@@ -39,8 +40,9 @@ def main() -> int:
         status = subprocess.run(sys.argv[1:]).returncode
         for name, process in guests.items():
             if process.poll() is not None:
-                print(f"{name} has ended meanwhile, with status {process.returncode}; its console:")
-                print(qemu.console(process)[-1500:])
+                # The screen may have no room for all of it: what the suite looks for comes last.
+                print(*qemu.console(process)[-1500:].splitlines()[-LINES:], sep="\n")
+                print(f"{name} has ended meanwhile, with status {process.returncode}; above is the end of its console")
                 status = status or 1
         return status
 
