@@ -1,7 +1,8 @@
 """Run a command beside two real guests, web01 and db01: `python -m tests.hosts.two_guests COMMAND ARG...`.
 
-Now and then QEMU's TCG, in which KVM's guests run here, lets one of them crash (its kernel panics, most often while it
-boots). One that has ended before the command began is started anew; of one that ended meanwhile its console is shown.
+Now and then QEMU's TCG, in which KVM's guests run here, lets one of them crash (its kernel panics, or it shuts down by a
+triple fault). It boots again then. Should one have ended all the same before the command began, it is started anew; of
+one that ended meanwhile its console is shown.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from . import qemu
 from .held import Held
 
 TRIES = 3
+BOOTS_AGAIN = ("-action", "reboot=reset")  # a guest that crashed, as the same VM
 LINES = 15  # of a console
 SETTLED = 5.0  # seconds in which it has not ended
 
@@ -23,7 +25,7 @@ def up(stack: contextlib.ExitStack, name: str, cpus: int) -> subprocess.Popen[by
     """A guest that works, or the last of TRIES that have ended. Raises TimeoutError."""
     tries = 0
     while True:
-        process = stack.enter_context(qemu.guest(name, cpus))
+        process = stack.enter_context(qemu.guest(name, cpus, 192, "6.1", *BOOTS_AGAIN))
         with contextlib.suppress(RuntimeError):  # it has ended
             qemu.wait_until_up(process, 180)
             time.sleep(SETTLED)
