@@ -55,18 +55,12 @@ def grace_period() -> None:
     Who changes a map of maps waits for that (Linux 4.20, 1ae80cf31938: maybe_wait_bpf_programs). membarrier(2) refuses
     where CPUs have no tick (nohz_full).
     """
-    inner = array(4)
-    try:
+    with contextlib.ExitStack() as fds:
+        inner = array(4)
+        fds.callback(os.close, inner)
         outer = _bpf(_MAP_CREATE, struct.pack("<6I", _MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 1, 0, inner))
-    except OSError:
-        os.close(inner)
-        raise
-    try:
-        key, value = ctypes.c_uint32(), ctypes.c_uint32(inner)
-        _bpf(_MAP_UPDATE, struct.pack("<QQQQ", outer, ctypes.addressof(key), ctypes.addressof(value), 0))
-    finally:
-        os.close(outer)
-        os.close(inner)
+        fds.callback(os.close, outer)
+        BpfArray(outer, np.dtype("u4"), 1, mapped=False).write([0], np.array([inner], "u4"))
 
 
 def push(fd: int, values: Any) -> None:

@@ -25,7 +25,7 @@ from .theme import palette, style
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _TURN = 0.125  # seconds
-LONG = 3  # seconds of waiting from which on they are counted
+_LONG = 3  # seconds of waiting from which on they are counted
 _WAIT = "probes are being attached, which takes half a second as a rule"
 _KERNEL = "Where in the kernel they spend it"
 _CODE, _SAMPLED = "Guest code that made them", "Where the guest is, by samples"
@@ -205,6 +205,6 @@ class ReasonPage(VerticalScroll):
             self._turn += 1
             touched = self.query_one("#touched", Table)
             so_far = int(self._turn * _TURN)
-            long = f" ({so_far} s so far)" if so_far >= LONG else ""
+            long = f" ({so_far} s so far)" if so_far >= _LONG else ""
             touched.empty = f"{_SPINNER[self._turn % len(_SPINNER)]} {_WAIT}{long}"
             touched.refresh()

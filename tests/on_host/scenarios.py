@@ -83,6 +83,13 @@ class Vm:
         os.close(self._said)
 
 
+def until_stopped(pid: int) -> None:
+    """Wait until SIGSTOP has reached all threads of a process."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        while stat.read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.001)
+
+
 @contextlib.contextmanager
 def vm(*arguments: str, before: list[str] | None = None) -> Iterator[Vm]:
     vm = Vm(*arguments, before=before)

@@ -23,7 +23,7 @@ from kvmtop.model.vocabulary import STATES, DetailRequest
 from . import contests, culprits_truth, ftrace, seen, states_truth, waking
 from .contests import CONTESTS, Contest, Contested
 from .culprits_truth import Actor, Story
-from .scenarios import CPUS, ON_CPU, Running, Vm, vm
+from .scenarios import CPUS, ON_CPU, Running, Vm, until_stopped, vm
 from .truth import instants
 
 INTERVALS = 4
@@ -156,9 +156,7 @@ def stop(*guests: Vm) -> None:
     """Nothing wakes their threads from now on."""
     for guest in guests:
         guest.signal(signal.SIGSTOP)
-        for stat in Path(f"/proc/{guest.process.pid}/task").glob("*/stat"):
-            while stat.read_text().rpartition(")")[2].split()[0] != "T":
-                time.sleep(0.01)
+        until_stopped(guest.process.pid)
 
 
 def thread(guest: Vm, name: str) -> int:

@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from kvmtop.host.selftest_guest import Apart, Step
 from kvmtop.model.snapshot import Snapshot
 
 from . import truth
+from .scenarios import until_stopped
 
 GUEST = ("--vcpus", "2", "cpuid:1500", "out:200", "rdmsr:30", "mmio:7", "hlt:3")
 VMX = ("exit_reason.full", "vt.exit_reason.full")  # before and since 6.16
@@ -92,14 +92,6 @@ def test_it_takes_over_while_guests_come_and_go(monkeypatch: pytest.MonkeyPatch)
     assert len(snapshot.threads) == snapshot.ended_threads == sum(1 + number % 3 for number in range(24))
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """All of its threads, before it returns."""
-    process.send_signal(signal.SIGSTOP)
-    for task in Path(f"/proc/{process.pid}/task").iterdir():
-        while (task / "stat").read_text().rpartition(")")[2].split()[0] != "T":
-            time.sleep(0.001)
-
-
 def test_it_takes_over_forty_times_and_misses_none() -> None:
     """An exit that is under way when the programs change has one of them: without a grace period, one time of ten not.
 
@@ -114,7 +106,8 @@ def test_it_takes_over_forty_times_and_misses_none() -> None:
                     time.sleep(0.1)
                 for _ in range(40):
                     collector._exits._take_over()
-                    stop(guest)
+                    guest.send_signal(signal.SIGSTOP)
+                    until_stopped(guest.pid)
                     collector._probes.attach(collector._tracefs, {"on_exit"})
                     collector._probes.detach({"on_exit_raw"})
                     guest.send_signal(signal.SIGCONT)
