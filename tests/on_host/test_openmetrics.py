@@ -110,8 +110,10 @@ def test_prometheus_says_what_kvmtop_says(tmp_path: Path) -> None:
         checked = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True)
         assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
         prometheus = Prometheus(theirs)
-        time.sleep(WINDOW + 3 * SCRAPE)
-        now = time.time()
+        time.sleep(WINDOW + 5 * SCRAPE)
+        # A sample bears the time at which its scrape began: those before `now` have all ended, so that two queries
+        # see the same ones.
+        now = time.time() - 2 * SCRAPE
 
         # Each sample is, to the exit, what kvmtop had counted at the end of one of its intervals.
         intervals = [json.loads(line) for line in log.read_text().splitlines()]
