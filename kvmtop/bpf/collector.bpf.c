@@ -156,7 +156,8 @@ int on_entry(void *ctx)
     }
     if (exit <= UNSEEN) { /* its first; or a failed VM-entry, or an exit that the kernel did not hand to us */
         if (!exit) {
-            t->unpaired++;
+            if (t->pairs) /* else its exit may have come just before kvm_exit was attached */
+                t->unpaired++;
             t->spent[GUEST] += now - t->since_ns;
         }
         t->exit_ns = 0;
