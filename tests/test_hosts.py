@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from .hosts import qemu, two_guests
+from .hosts.host import DIED, status
 from .hosts.suite import Result, Suite, here, outcome
+from .hosts.two_guests import LOST
 
 
 def test_outcome() -> None:
@@ -48,11 +51,13 @@ def test_a_job_that_fails_fails_the_suite_and_a_second_run_is_told() -> None:
         (["web01 has ended meanwhile", "fine"], 2, True),
         (["web01 has ended meanwhile", "web01 has ended meanwhile", "fine"], 3, True),
         (["web01 has ended meanwhile"] * 4, 3, False),
+        (["Kernel panic\n\nthe emulated host ended without a status", "fine"], 2, True),
+        (["web01 has ended meanwhile", "the emulated host ended without a status", "fine"], 3, True),
         (["wrong", "fine"], 1, False),
         (["web01 has ended meanwhile", "wrong"], 2, False),
     ],
 )
-def test_a_lost_guest_alone_is_a_reason_to_run_again(
+def test_a_lost_guest_or_host_alone_is_a_reason_to_run_again(
     said: list[str], runs: int, passed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = iter(said)
@@ -62,12 +67,14 @@ def test_a_lost_guest_alone_is_a_reason_to_run_again(
         return subprocess.CompletedProcess(argv, int(text != "fine"), text)
 
     monkeypatch.setattr(subprocess, "run", run)
-    result = here("tests/test_terminal.py", lost="has ended meanwhile")
+    result = here("tests/test_terminal.py", lost=(LOST, DIED))
     assert (result.passed, len(result.again) + 1) == (passed, runs)
     assert "".join(said[:runs]) == result.output
 
 
-def test_a_guest_that_was_lost_is_told_last(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_guest_that_was_lost_is_told_last(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Below a console that is longer than the screen which the terminal's test looks at."""
     lost = subprocess.Popen(["false"])
     lost.wait()
@@ -78,3 +85,11 @@ def test_a_guest_that_was_lost_is_told_last(monkeypatch: pytest.MonkeyPatch, cap
     assert two_guests.main() == 1
     *_, last = capsys.readouterr().out.splitlines()
     assert last.startswith("db01 has ended meanwhile, with status 1")
+
+
+def test_a_host_that_died_is_told_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "console.log").write_text("panic\n" * 500)
+    assert status(tmp_path) == 125
+    assert capsys.readouterr().err.splitlines()[-1].startswith(DIED)
+    (tmp_path / "status").write_text("3\n")
+    assert status(tmp_path) == 3

@@ -21,13 +21,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from . import amd, intel
+from .host import DIED
 from .kernels import HostUnavailable
+from .two_guests import LOST
 
 PYTEST = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--durations=15", "-rfEs", "--tb=short"]
 # What hangs ends the run with the stack of each thread. Of the others, no test takes longer than 100 s.
 HANGS = ["-o", "faulthandler_exit_on_timeout=true", "-o"]
 TIMEOUT = 3000  # seconds, a job
-LOSSES = 2  # of a guest, after which a job is run again
+LOSSES = 2  # of a guest or its host, after which a job is run again
 
 # Bochs has one CPU and no QEMU in it, and takes 3 s for a second at work: what needs neither.
 ON_BOTH_INTEL = [
@@ -124,17 +126,17 @@ def in_host(vendor: str, kernel: str, tests: Sequence[str], long: bool) -> Resul
     return Result(second.returncode == 0, done.stdout + second.stdout, again)
 
 
-def here(*arguments: str, lost: str = "") -> Result:
-    """Run tests on this machine that start hosts or Debians of their own. lost: what a failure has in it where the
-    emulator lost a guest, as it does now and then (TCG in TCG): then once more, LOSSES times at most."""
+def here(*arguments: str, lost: Sequence[str] = ()) -> Result:
+    """Run tests on this machine that start hosts or Debians of their own. lost: what a failure has in it, one of these,
+    where the emulator lost a guest or its host, as it does now and then: then once more, LOSSES times at most."""
     argv, again = [*PYTEST, "-p", "no:xdist", "-s", *arguments], list[str]()
     run = partial(subprocess.run, argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     done: subprocess.CompletedProcess[str] = run(text=True)
     output = done.stdout
-    while done.returncode and lost and lost in done.stdout and len(again) < LOSSES:
+    while done.returncode and len(again) < LOSSES and (why := next(filter(done.stdout.__contains__, lost), "")):
         done = run(text=True)
         output += done.stdout
-        again.append(f"{arguments[0]}: {lost}")
+        again.append(f"{arguments[0]}: {why}")
     return Result(done.returncode == 0, output, again)
 
 
@@ -144,7 +146,7 @@ def jobs(long: bool) -> dict[str, Callable[[], Result]]:
     return {
         "amd-6.1": partial(in_host, "amd", "6.1", everything if long else [*everything, *ON_THE_OTHER], long),
         "amd-6.12": partial(in_host, "amd", "6.12", everything if long else ON_BOTH, long),
-        "amd-terminal": partial(here, "tests/test_terminal.py", "-k", "on_a_real_host", lost="has ended meanwhile"),
+        "amd-terminal": partial(here, "tests/test_terminal.py", "-k", "on_a_real_host", lost=(LOST, DIED)),
         "intel-6.1": partial(in_host, "intel", "6.1", ON_INTEL, long),
         "intel-6.12": partial(in_host, "intel", "6.12", ON_INTEL if long else ON_BOTH_INTEL, long),
         "fresh-bookworm": partial(here, "tests/test_fresh_machine.py", "-k", "bookworm", *some),

@@ -1,8 +1,9 @@
 """Run a command beside two real guests, web01 and db01: `python -m tests.hosts.two_guests COMMAND ARG...`.
 
-Now and then QEMU's TCG, in which KVM's guests run here, lets one of them crash (its kernel panics, or it shuts down by a
-triple fault). It boots again then. Should one have ended all the same before the command began, it is started anew; of
-one that ended meanwhile its console is shown.
+Now and then QEMU's TCG, in which KVM's guests run here, lets one of them crash: its kernel panics, or it shuts down by a
+triple fault. (Once the host's kernel did, of page faults without an end: it ran with its guest's GS base.) The guest
+boots again then. Should one have ended all the same before the command began, it is started anew; of one that ended
+meanwhile its console is shown.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .held import Held
 TRIES = 3
 BOOTS_AGAIN = ("-action", "reboot=reset")  # a guest that crashed, as the same VM
 LINES = 15  # of a console
+LOST = "has ended meanwhile"
 SETTLED = 5.0  # seconds in which it has not ended
 
 
@@ -44,7 +46,7 @@ def main() -> int:
             if process.poll() is not None:
                 # The screen may have no room for all of it: what the suite looks for comes last.
                 print(*qemu.console(process)[-1500:].splitlines()[-LINES:], sep="\n")
-                print(f"{name} has ended meanwhile, with status {process.returncode}; above is the end of its console")
+                print(f"{name} {LOST}, with status {process.returncode}; above is the end of its console")
                 status = status or 1
         return status
 

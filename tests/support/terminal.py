@@ -45,6 +45,8 @@ class Terminal:
             screen = self.screen()
             if re.search(pattern, screen, re.MULTILINE):
                 return screen
+            if "Pane is dead" in screen:
+                raise AssertionError(f"no {pattern!r} on the screen when its command had ended:\n{screen}")
             time.sleep(0.1)
         raise AssertionError(f"no {pattern!r} on the screen after {seconds} s:\n{self.screen()}")
 
