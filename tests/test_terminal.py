@@ -58,8 +58,9 @@ def test_a_drill_down_on_a_real_host() -> None:
         try:
             drill_down(host)
         except AssertionError as error:
-            host.type("q")
-            time.sleep(AFTERWARDS + 10)
+            if not host.ended():
+                host.type("q")
+                time.sleep(AFTERWARDS + 10)
             raise AssertionError(f"{error}\nWhat became of the guests:\n{host.screen()}") from None
 
 

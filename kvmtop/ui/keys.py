@@ -29,16 +29,16 @@ FINDINGS = shown("f", "findings", "findings", "What stands out, one after the ot
 TIMELINE = key("l", "timeline", "Timeline", "Every single exit of a VM's vCPUs, one below the other, on a line of time")
 DIAGNOSE = key("D", "diagnose", "Diagnose", "What costs the VM under the cursor time, why, and what to try: 20 s")
 EXPLAIN = key("e", "explain", "Explain", "All that is known of the reason under the cursor, or of the finding")
-SLOW_TAB = key("4", "show_pane('slow')", "Slow exits", "The slowest exits, as x")
+SLOW_TAB = key("4", "show_pane('slow')", "Slow exits", "The slowest exits, as x", priority=True)
 MEMORY = key("m", "memory", "Memory", "On the Scheduler page: on which NUMA nodes memory is (slow to read)")
 
 # By what one wants to do.
 SEE = (
     shown("tab", "pane(1)", "next pane", "Next pane", priority=True),
     key("shift+tab", "pane(-1)", "Pane", "Previous pane", priority=True),
-    key("1", "show_pane('reasons')", "Reasons", "The reasons"),
-    key("2", "show_pane('vms')", "VMs", "The VMs and their vCPUs"),
-    key("3,d", "show_pane('detail')", "Detail", "What the cursor is on, in full"),
+    key("1", "show_pane('reasons')", "Reasons", "The reasons", priority=True),
+    key("2", "show_pane('vms')", "VMs", "The VMs and their vCPUs", priority=True),
+    key("3,d", "show_pane('detail')", "Detail", "What the cursor is on, in full", priority=True),
     SLOW_TAB,
     FINDINGS,
     DIAGNOSE,

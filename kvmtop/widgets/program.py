@@ -69,13 +69,13 @@ class Program(App[None]):
         self.exit()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The filter's key has priority, so that it comes before the letters after it; but not where somebody types.
-        Over the help, q closes that."""
+        """The keys of the filter and of the panes have priority, so that they come before what is typed after them; but
+        not where somebody types. Over the help, q closes that."""
         if action == "quit" and len(self.screen_stack) > 1 and isinstance(self.screen, Help):
             return None
         if action == "pane" and len(self.screen_stack) > 1:
             return None
-        if action == "filter" and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
+        if action in ("filter", "show_pane") and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
             return None
         return super().check_action(action, parameters)
 

@@ -111,6 +111,11 @@ def process(argv: list[str], says: str = "") -> Iterator[subprocess.Popen[bytes]
             process.kill()
 
 
+def busy(*arguments: str) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+    """A known guest that executes CPUID in what time the CPUs have left: kvmtop need not share them with it."""
+    return process(["nice", "-n", "19", sys.executable, "-m", "kvmtop.host.selftest_guest", *arguments, "cpuid:0"])
+
+
 def alone(*arguments: str, before: list[str] | None = None) -> Callable[[], contextlib.AbstractContextManager[Running]]:
     """A VM, there before kvmtop."""
 

@@ -16,7 +16,7 @@ import pytest
 
 from kvmtop.model.vocabulary import SVM
 
-from . import truth
+from . import scenarios, truth
 
 KVMTOP = [sys.executable, "-m", "kvmtop"]
 HEADERS = {
@@ -27,9 +27,8 @@ HEADERS = {
 
 @pytest.fixture
 def busy() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-m", "kvmtop.host.selftest_guest", "cpuid:0"]) as process:
+    with scenarios.busy() as process:
         yield process
-        process.kill()
 
 
 def test_ten_seconds_without_a_terminal(busy: subprocess.Popen[bytes], tmp_path: Path) -> None:

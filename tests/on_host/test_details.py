@@ -123,24 +123,29 @@ def test_one_reason_alone() -> None:
 
 def test_one_vm_alone() -> None:
     """Of stacks, tests/bpf has the same."""
-    counts, seen = dict[scenarios.Vm, int](), set[int]()
-    with scenarios.vm("out") as one, scenarios.vm("out") as other, contextlib.closing(Live()) as live:
-        live.look(DetailRequest(frozenset({"io", "rip"}), slow_ns=1, pids=frozenset({one.process.pid})))
+    argv = [sys.executable, "-m", "kvmtop.host.selftest_guest", "--io-sleep", "0.01", "out:0"]
+    counts, seen = dict[int, int](), set[int]()
+    with (
+        scenarios.process(argv) as one,
+        scenarios.process(argv) as other,
+        contextlib.closing(Live()) as live,
+    ):
+        live.look(DetailRequest(frozenset({"io", "rip"}), slow_ns=1, pids=frozenset({one.pid})))
         live.read()  # and what is asked for is attached
         before, end = live.read(), time.monotonic() + 60
-        while min(counts.values(), default=0) < 100 and time.monotonic() < end:  # they share the CPUs with kvmtop
-            time.sleep(2)
+        while min(counts.values(), default=0) < 100 and time.monotonic() < end:
+            time.sleep(0.5)
             after = live.read()
             assert live.trouble is None and after.details, live.trouble
             interval = diff(before, after)
             rows = interval.rows[interval.are(IO)]
             pids = unpack(after.threads["id"][rows["thread"]])[0]
-            counts = {guest: int(rows["count"][pids == guest.process.pid].sum()) for guest in (one, other)}
+            counts = {guest.pid: int(rows["count"][pids == guest.pid].sum()) for guest in (one, other)}
             seen |= {*unpack(after.details.touched["id"])[0].tolist(), *unpack(after.details.slow["id"])[0].tolist()}
     assert min(counts.values()) >= 100
-    assert seen == {one.process.pid}
-    ports = sum(row.count for row in accesses(interval, Scope(one.process.pid), ["io"]))
-    assert ports == pytest.approx(counts[one], rel=0.3)  # they are read one after the other
+    assert seen == {one.pid}
+    ports = sum(row.count for row in accesses(interval, Scope(one.pid), ["io"]))
+    assert ports == pytest.approx(counts[one.pid], rel=0.3)  # they are read one after the other
 
 
 def test_slow_exits_are_those_of_a_vmm_that_sleeps() -> None:

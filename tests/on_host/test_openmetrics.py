@@ -24,6 +24,7 @@ import pytest
 import kvmtop
 
 from ..support.exported import lines
+from . import scenarios
 
 KVMTOP = [sys.executable, "-m", "kvmtop"]
 GUEST = [sys.executable, "-m", "kvmtop.host.selftest_guest"]
@@ -88,7 +89,7 @@ def test_prometheus_says_what_kvmtop_says(tmp_path: Path) -> None:
     port, theirs, log = free_port(), free_port(), tmp_path / "intervals"
     (tmp_path / "prometheus.yml").write_text(CONFIG % (SCRAPE, SCRAPE, port))
     with (
-        running(*GUEST, "cpuid:0") as first,
+        scenarios.busy() as first,
         running(*GUEST, "--io-sleep", "0.02", "out:0") as second,
         running(
             *KVMTOP,
@@ -207,7 +208,7 @@ def test_with_no_more_rights_than_the_units() -> None:
     ]
     port = free_port()
     with (
-        running(*GUEST, "cpuid:0") as guest,
+        scenarios.busy() as guest,
         running(
             *setpriv,
             *KVMTOP,

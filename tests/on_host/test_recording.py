@@ -20,16 +20,15 @@ from kvmtop.recording.writer import Recorder
 
 from ..hosts import qemu
 from ..support.recordings import equal
-from . import truth
+from . import scenarios, truth
 
 KVMTOP = [sys.executable, "-m", "kvmtop"]
 
 
 @pytest.fixture
 def busy() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-m", "kvmtop.host.selftest_guest", "--vcpus", "2", "cpuid:0"]) as process:
+    with scenarios.busy("--vcpus", "2") as process:
         yield process
-        process.kill()
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -45,10 +45,14 @@ class Terminal:
             screen = self.screen()
             if re.search(pattern, screen, re.MULTILINE):
                 return screen
-            if "Pane is dead" in screen:
+            if self.ended():
                 raise AssertionError(f"no {pattern!r} on the screen when its command had ended:\n{screen}")
             time.sleep(0.1)
         raise AssertionError(f"no {pattern!r} on the screen after {seconds} s:\n{self.screen()}")
+
+    def ended(self) -> bool:
+        """Whether its command has."""
+        return self._tmux("list-panes", "-F", "#{pane_dead}").strip() == "1"
 
     def pane_pid(self) -> int:
         return int(self._tmux("list-panes", "-F", "#{pane_pid}").strip())

@@ -204,6 +204,15 @@ async def test_what_is_typed_ahead_of_a_filters_end_is_not_in_it(ends: str, text
         assert d.app.viewpoint.filters == {"reasons": text, "vms": ""}
 
 
+async def test_a_pane_and_its_filter_typed_ahead_of_a_slow_screen() -> None:
+    async with driving() as d:
+        for key in ("2", "slash", "d", "b", "enter"):
+            d.app.post_message(events.Key(key, {"slash": "/"}.get(key, key if len(key) == 1 else None)))
+        await d.until(lambda: bool(d.app.viewpoint.filters["vms"]))
+        await d.until(lambda: d.app.focused is d.table("vms"))
+        assert d.app.viewpoint.filters == {"reasons": "", "vms": "db"}
+
+
 async def test_one_pane_at_a_time_where_it_is_narrow() -> None:
     async with driving(size=(80, 24)) as d:
         assert d.table().size.width and not d.table("vms").size.width
