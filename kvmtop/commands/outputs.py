@@ -16,7 +16,8 @@ from ..model.source import Source
 from ..model.vocabulary import UNKNOWN
 from ..output import csv_rows, json_lines, stream, summary
 from ..output.stream import Output
-from ..recording.store import Folder, Store
+from ..recording.folder import Folder
+from ..recording.store_recorder import StoreRecorder
 from ..recording.writer import Recorder
 from ..reference.labels import Labels
 from ..tables.row_choice import RowChoice
@@ -92,13 +93,13 @@ class Outputs:
             "csv": (self.csv, partial(csv_rows.output, choice=choice)),
         }
         paths = self._files
-        recorder: Recorder | Store | None = None
+        recorder: Recorder | StoreRecorder | None = None
         try:
             with stream.creating(*paths.values()) as files:
                 if self.record:
                     recorder = Recorder(source, self.record)
                 elif self.folder:
-                    recorder = Store(source, self.folder)
+                    recorder = StoreRecorder(source, self.folder)
         except (KvmtopError, OSError) as error:
             source.close()
             if isinstance(recorder, Recorder):

@@ -16,7 +16,7 @@ from .arguments import Parser
 if TYPE_CHECKING:
     from ..ending import Ending
     from ..model.source import Source
-    from ..recording.store import Folder
+    from ..recording.folder import Folder
 
 SUMMARY = "record this host, without a dashboard, until Ctrl-C"
 
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _folder(options: argparse.Namespace) -> Folder | None:
     """The directory, if it is one that is recorded to. Raises KvmtopError."""
-    from ..recording.store import Folder
+    from ..recording.folder import Folder
     from ..recording.writing import Limits
 
     limited = any(one is not None for one in (options.keep, options.max_size, options.thin))

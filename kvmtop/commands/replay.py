@@ -48,7 +48,7 @@ def play(path: Path, options: argparse.Namespace, at: str | None = None, begin: 
     """A recording as these options have it, at a moment or from one to another. Raises KvmtopError."""
     from ..model.selection import Selection
     from ..model.vocabulary import KINDS
-    from ..recording.store_reader import Store
+    from ..recording.store import Store
     from . import headless, places, requests, screen
     from .outputs import Outputs
     from .run import Metrics, Run

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     from ..model.selection import Selection
     from ..output import summary
     from ..output.report import html
-    from ..recording.store_reader import Store
+    from ..recording.store import Store
     from . import places
 
     path: Path = options.file

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # none of it without a screen
     from ..insight.compare import Change, RecordingSpan
     from ..model.source import Source
     from ..model.vocabulary import DetailRequest
-    from ..recording.store_reader import Store
+    from ..recording.store import Store
     from ..reference.labels import Labels
     from ..tables.row_choice import RowChoice
     from ..ui.viewpoint import Viewpoint

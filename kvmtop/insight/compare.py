@@ -26,7 +26,7 @@ from ..model.interval import Interval, diff
 from ..model.keys import unpack
 from ..model.reasons import HLT, basic
 from ..model.selection import ALL_VMS, Selection
-from ..recording.store_reader import Store
+from ..recording.store import Store
 from ..sanitize import clean
 from .chance import p_value
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..recording.always import ALWAYS
-from ..recording.store_reader import Dropped, Store
+from ..recording.store import Dropped, Store
 from ..reference.labels import Labels
 from .diagnosis import Cause, Diagnosis
 from .finding import USUAL, Began, Limits

@@ -13,7 +13,7 @@ from ..model.provenance import Origin
 from ..model.session import Line, Session
 from ..model.vocabulary import STATES
 from ..recording import sums
-from ..recording.store_reader import Store
+from ..recording.store import Store
 from ..reference.labels import Labels
 from .caveats import caveats
 from .finding import USUAL, Finding, Limits

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..recording.store_reader import Dropped, Store
+from ..recording.store import Dropped, Store
 from ..reference.labels import Labels
 from .finding import USUAL, Limits
 from .findings import gravest

@@ -96,6 +96,11 @@ def taken(path: Path) -> int:
     return max(found.st_size, found.st_blocks * 512)
 
 
+def whole(place: Path) -> int:
+    """Bytes that a segment takes of the disk, with what is beside it."""
+    return sum(map(taken, (place, *beside(place))))
+
+
 def when(seconds: float) -> str:
     """An instant, in s since 1970, as this machine's clock shows it."""
     return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(seconds))

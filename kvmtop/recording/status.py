@@ -12,7 +12,7 @@ from ..errors import KvmtopError
 from . import writing
 from .format import words
 from .reader import Recording
-from .segments import Segment, beside, named, segments, taken, when
+from .segments import Segment, named, segments, taken, when, whole
 from .writing import Writer
 
 RECENT = 24 * 3600.0  # seconds of the newest that the rate is of
@@ -82,7 +82,7 @@ def of(folder: Path) -> Status:
         others = len(named(folder)) - len(found)
     except OSError as error:
         raise KvmtopError(f"cannot read {folder}: {words(error)}", 2) from None
-    size = sum(taken(place) for one in found for place in (one.path, *beside(one.path)))
+    size = sum(whole(one.path) for one in found)
     size += taken(folder) + taken(folder / writing.FILE)
     oldest, _ = _span(found)
     _, newest = _span(reversed(found))

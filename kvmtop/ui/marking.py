@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ..errors import KvmtopError
 from ..insight.finding import Limits
 from ..insight.standouts import Standouts
-from ..recording.store_reader import Store
+from ..recording.store import Store
 
 PARTS = 128  # of a recording
 ROUNDS = 6  # intervals of each part

@@ -17,7 +17,7 @@ from ..model.snapshot import Snapshot
 from ..model.vocabulary import DetailRequest, isa_name
 from ..recording.format import STEPS
 from ..recording.reader import Recording
-from ..recording.store_reader import Dropped, Store
+from ..recording.store import Dropped, Store
 from .feed import POINTS, Reading
 
 SPEEDS = (1, 2, 5, 10, 20, 30, 60)

@@ -21,7 +21,7 @@ from pathlib import Path
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.recording import segments
 from kvmtop.recording.reader import Empty, Recording
-from kvmtop.recording.store_reader import Store
+from kvmtop.recording.store import Store
 from kvmtop.recording.thinning import FILE
 
 WRITER = """
@@ -29,7 +29,8 @@ import sys, time
 from pathlib import Path
 from dataclasses import replace
 from kvmtop.recording import thinner
-from kvmtop.recording.store import Folder, Store
+from kvmtop.recording.folder import Folder
+from kvmtop.recording.store_recorder import StoreRecorder
 from kvmtop.recording.writing import Limits
 from tests.bench.kills import digest
 from tests.support.fake import SECOND
@@ -42,7 +43,7 @@ class Host(Fleet):
         return replace(one, wall_ns=self.began + one.time_ns - one.start_ns)
 host = Host(12, int(sys.argv[2]))
 host.time_ns = host.start_ns = (1 + int(sys.argv[2])) * 100_000 * SECOND
-store = Store(host, Folder(Path(sys.argv[1]), Limits(hours=60 / 3600, thin=((120.0, 10.0), (600.0, 60.0)))))
+store = StoreRecorder(host, Folder(Path(sys.argv[1]), Limits(hours=60 / 3600, thin=((120.0, 10.0), (600.0, 60.0)))))
 while True:
     one = store.read()
     print(one.start_ns, one.time_ns, digest(one), store._thinner._job is not None, flush=True)

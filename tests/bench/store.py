@@ -22,7 +22,7 @@ from pathlib import Path
 
 from kvmtop.recording.format import GROUP
 from kvmtop.recording.moment import words
-from kvmtop.recording.store_reader import Store
+from kvmtop.recording.store import Store
 from kvmtop.recording.writer import Recorder
 from kvmtop.ui.player import Player
 from kvmtop.ui.replay_feed import ReplayFeed

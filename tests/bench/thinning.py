@@ -20,9 +20,11 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from kvmtop.recording import store, thinner
+from kvmtop.recording import thinner
+from kvmtop.recording.folder import Folder
 from kvmtop.recording.moment import words
-from kvmtop.recording.store_reader import Store
+from kvmtop.recording.store import Store
+from kvmtop.recording.store_recorder import StoreRecorder
 from kvmtop.recording.thinning import thin
 from kvmtop.recording.writer import Recorder
 from kvmtop.recording.writing import Limits
@@ -118,8 +120,8 @@ async def jumps(folder: Path, number: int, size: tuple[int, int]) -> None:
 
 def late(folder: Path, vcpus: int, seconds: int, thins: bool) -> None:
     """How late readings are, one a second, of a recorder that has much to thin (after an hour), or leaves it."""
-    one = store.Store(
-        Fleet(vcpus, seed=2), store.Folder(folder, Limits(size=10**12, thin=((3600.0, 10.0),) if thins else ()))
+    one = StoreRecorder(
+        Fleet(vcpus, seed=2), Folder(folder, Limits(size=10**12, thin=((3600.0, 10.0),) if thins else ()))
     )
     lateness, spent, due = list[float](), time.process_time(), time.monotonic()
     for _ in range(seconds):

@@ -13,7 +13,7 @@ import pytest
 
 from kvmtop import cli
 from kvmtop.commands import sources
-from kvmtop.recording import store_reader
+from kvmtop.recording import store
 from kvmtop.recording.writer import Recorder
 
 from ..support.fake import Busy
@@ -99,7 +99,7 @@ def test_one_file_for_two(
 ) -> None:
     before = files(folder)
     monkeypatch.setattr(sources, "host", lambda *_: pytest.fail("it has begun"))
-    monkeypatch.setattr(store_reader, "Store", lambda *_: pytest.fail("it has begun"))
+    monkeypatch.setattr(store, "Store", lambda *_: pytest.fail("it has begun"))
     given = shlex.split(argv)
     assert cli.main([*given, "-b"] if given[0] == "replay" else ["-b", "-T", "0.1", *given]) == 2
     out, err = capsys.readouterr()

@@ -21,7 +21,7 @@ from kvmtop.model.keys import unpack
 from kvmtop.model.selection import Selection
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.recording.reader import Recording
-from kvmtop.recording.store_reader import Store
+from kvmtop.recording.store import Store
 from kvmtop.recording.thinning import thin
 from kvmtop.recording.writer import Recorder
 from kvmtop.tables.compare import BY_KEY, LOGGED, text

@@ -14,7 +14,7 @@ from kvmtop.insight.vcpus import vcpu_rows
 from kvmtop.model.session import Session
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.output.diagnosis import _since
-from kvmtop.recording.store_reader import Store
+from kvmtop.recording.store import Store
 from kvmtop.recording.writer import Recorder
 
 from ..support.fake import SECOND, Host

@@ -19,7 +19,7 @@ from kvmtop.model.selection import Selection
 from kvmtop.model.snapshot import Snapshot
 from kvmtop.model.vocabulary import STATES
 from kvmtop.output.report import html
-from kvmtop.recording.store_reader import Store
+from kvmtop.recording.store import Store
 from kvmtop.widgets.theme import _DARK, _LIGHT
 
 from ..support.fake import Busy, Host
@@ -112,7 +112,7 @@ def test_a_stretch_has_its_own_exits_only(tmp_path: Path) -> None:
     parts = []
     for first, end in ((0, 7), (7, 20)):
         store = Store(tmp_path / "run")
-        store._cut(first, end)
+        store.cut(first, end)
         parts.append(report(store))
     whole = report(Store(tmp_path / "run"))
     assert sum(int(part.whole.rows["count"].sum()) for part in parts) == whole.whole.rows["count"].sum()

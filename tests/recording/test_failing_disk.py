@@ -27,10 +27,11 @@ from ..support.program import KVMTOP, ROOT, STUB, sentence
 WRITER = """
 import sys
 from pathlib import Path
-from kvmtop.recording.store import Folder, Store
+from kvmtop.recording.folder import Folder
+from kvmtop.recording.store_recorder import StoreRecorder
 from kvmtop.recording.writing import Limits
-from tests.recording.test_store import Host
-one = Store(Host(8), Folder(Path(sys.argv[1]), Limits()))
+from tests.recording.test_store_recorder import Host
+one = StoreRecorder(Host(8), Folder(Path(sys.argv[1]), Limits()))
 for n in range(int(sys.argv[2])):
     if n == 60 and len(sys.argv) > 3:
         Path(sys.argv[3]).unlink()

@@ -25,9 +25,10 @@ from kvmtop.model.snapshot import Details, Snapshot, Stacks
 from kvmtop.model.vocabulary import SVM, DetailRequest
 from kvmtop.output import csv_rows, json_lines, stacks
 from kvmtop.recording import seen
+from kvmtop.recording.folder import Folder
 from kvmtop.recording.reader import Recording
 from kvmtop.recording.segments import segments
-from kvmtop.recording.store import Folder, Store
+from kvmtop.recording.store_recorder import StoreRecorder
 from kvmtop.recording.writer import Recorder
 from kvmtop.recording.writing import Limits
 from kvmtop.reference.labels import Labels
@@ -133,7 +134,7 @@ def test_slow_exits_that_were_printed_before_the_reading_go_into_its_segment(
 ) -> None:
     host = Watched()
     host.look_at()
-    writer = Store(host, Folder(tmp_path / "store", replace(Limits(), hours=2.5 / 3600)))
+    writer = StoreRecorder(host, Folder(tmp_path / "store", replace(Limits(), hours=2.5 / 3600)))
     printed = list[int]()
     for n in range(8):
         writer.read()

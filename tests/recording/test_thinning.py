@@ -26,9 +26,10 @@ from kvmtop.model.arrays import Array
 from kvmtop.model.snapshot import CELL, Snapshot
 from kvmtop.model.vocabulary import DetailRequest
 from kvmtop.recording import segments, status, thinner, thinning
-from kvmtop.recording import store_reader as reader
+from kvmtop.recording import store as reader
+from kvmtop.recording.folder import Folder
 from kvmtop.recording.reader import Recording
-from kvmtop.recording.store import Folder, Store
+from kvmtop.recording.store_recorder import StoreRecorder
 from kvmtop.recording.thinning import FILE as THINNING
 from kvmtop.recording.thinning import NotWorthIt, thin
 from kvmtop.recording.writer import Recorder
@@ -271,9 +272,9 @@ class Clocked(Fleet):
 DAYS = ((86400.0, 3600.0), (3 * 86400.0, 6 * 3600.0))
 
 
-def recorded(folder: Path, thin: Sequence[tuple[float, float]] = DAYS, size: int = 100 * MB) -> Store:
+def recorded(folder: Path, thin: Sequence[tuple[float, float]] = DAYS, size: int = 100 * MB) -> StoreRecorder:
     """A store that is read every ten minutes, with twelve hours in a segment."""
-    return Store(Clocked(2, 600), Folder(folder, Limits(size=size, hours=12, thin=tuple(thin))))
+    return StoreRecorder(Clocked(2, 600), Folder(folder, Limits(size=size, hours=12, thin=tuple(thin))))
 
 
 def steps(folder: Path) -> list[float]:
@@ -285,7 +286,7 @@ def steps(folder: Path) -> list[float]:
     return found
 
 
-def work(store: Store) -> None:
+def work(store: StoreRecorder) -> None:
     """All that there is to do."""
     store._thinner._credit = 1e9
     store._thinner.work(store._old)
@@ -322,7 +323,7 @@ def test_what_is_older_than_a_day_and_than_three(folder: Path) -> None:
     names = {one.path: os.stat(one.path).st_ino for one in segments.segments(folder)}
     host = Clocked(2, 600)
     host.wall_ns += 6 * 86400 * SECOND
-    later = Store(host, Folder(folder, Limits(hours=12, thin=DAYS)))
+    later = StoreRecorder(host, Folder(folder, Limits(hours=12, thin=DAYS)))
     later.read()
     work(later)
     later.close()
@@ -452,7 +453,7 @@ def test_killed_while_it_is_rewritten(folder: Path, after: int) -> None:
     found = all_of(file)
     is_the_same(found, whole)
     assert len(found) in (61, 9)
-    Store(Clocked(2, 1), Folder(folder, Limits())).close()
+    StoreRecorder(Clocked(2, 1), Folder(folder, Limits())).close()
     assert THINNING not in os.listdir(folder) and len(all_of(file)) == len(found)
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from textual.pilot import Pilot
 
 from kvmtop.recording.reader import Recording
-from kvmtop.recording.store_reader import Store
+from kvmtop.recording.store import Store
 from kvmtop.ui.player import Player
 from kvmtop.ui.replay_feed import ReplayFeed
 from kvmtop.widgets.moment_field import MomentField

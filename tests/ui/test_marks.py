@@ -8,7 +8,7 @@ import pytest
 
 from kvmtop.insight.standouts import Standouts
 from kvmtop.model.snapshot import Snapshot
-from kvmtop.recording.store_reader import Store
+from kvmtop.recording.store import Store
 from kvmtop.ui.marking import PARTS, ROUNDS, order
 from kvmtop.widgets.timeline import Timeline
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kvmtop.recording import open_segments
-from kvmtop.recording.store_reader import Store
+from kvmtop.recording.store import Store
 from kvmtop.recording.thinning import thin
 from kvmtop.widgets.moment_field import MomentField
 from kvmtop.widgets.timeline import Timeline
