@@ -30,7 +30,7 @@ from ..model.keys import pack
 from ..model.scheduling import OTHER
 from ..model.snapshot import CELL, HEAD, THREAD, Snapshot
 from ..model.vocabulary import OUTSIDE, STATES
-from .filled import MIDDLES, SHIFT, Filled, back, by_size, heads, histograms, take
+from .filled import MIDDLES, SHIFT, Filled, back, by_size, cells_of, heads, histograms, take
 from .format import MOST_BYTES, MOST_CELLS, MOST_PAIRS, MOST_REASONS, MOST_THREADS, MOST_TIME, BadFrame
 from .layout import BY_SIZE, ENDED, HIST, TOTAL, Layout, flat, packed, unpacked_others
 from .seen import EMPTY, Tables
@@ -115,13 +115,16 @@ def encode(now: Snapshot | Counters, layout: Layout, before: Snapshot | Counters
     for kind, names in layout.tables.items():
         (ids, rows), (old_ids, old) = new_tables[kind], old_tables[kind]
         at = out.ids(ids, old_ids)
+        if kind in EMPTY and not len(rows):
+            out.parts.append(bytes(len(names) + 2 * names.count(HIST)))  # of each column that it has no byte
+            continue
         expected: Expected = {}
         guess = None
         for name in names:
             if name == HIST:
                 expected = out.buckets(rows[HIST] - take(old[HIST], at))
             elif name == BY_SIZE:
-                hist = take(histograms(old), at)
+                hist = take(old[HIST], at)
                 guess = _Guess(old, at, Filled.of(hist))
                 expected = guess.grown(*out.by_size(rows[HIST], hist, guess.filled))
             elif name == ENDED:
@@ -275,6 +278,9 @@ class _Writer:
 
     def column(self, values: U64) -> None:
         width = (int(values.max(initial=0)).bit_length() + 7) // 8
+        if not width:  # most are: what nobody looked at, what did not change
+            self.parts.append(b"\0")
+            return
         planes = np.ascontiguousarray(values, "<u8").view("u1").reshape(len(values), 8)[:, :width]
         self.parts += [bytes([width]), planes.T.tobytes()]
 
@@ -299,15 +305,17 @@ class _Writer:
 
         Which buckets changed, and by how much.
         """
-        change = (hist - old).reshape(-1)
-        where = np.flatnonzero(change != 0)
+        # Nothing here is as large as the histograms: to have such memory from the kernel takes longer than all else.
         self.column(np.array([len(filled.where)], "u8"))
-        self.column(change[filled.where[filled.order]])  # they never become less, so the sign would be for nothing
-        fresh = where[old.reshape(-1)[where] == 0]
-        self.column(np.array([len(fresh)], "u8"))
-        self.column(np.diff(fresh, prepend=-1).astype("u8"))
-        self.column(_zigzag(change[fresh]))
-        return where >> SHIFT, where & BUCKETS - 1, change[where]
+        change = hist[filled.at] - filled.counts
+        self.column(change[filled.order])  # they never become less, so the sign would be for nothing
+        where = np.flatnonzero(hist != old)
+        row, bucket = at = cells_of(where)
+        grown, new = hist[at] - old[at], old[at] == 0
+        self.column(np.array([np.count_nonzero(new)], "u8"))
+        self.column(np.diff(where[new], prepend=-1).astype("u8"))
+        self.column(_zigzag(grown[new]))
+        return row, bucket, grown
 
 
 class _Reader:
@@ -410,7 +418,7 @@ class _Reader:
         if count and where[-1] >= most:
             raise BadFrame("a bucket beyond the last")
         # Shifts take a tenth of the time of a division, which numpy does not replace by them.
-        return where >> SHIFT, where & BUCKETS - 1, _unzigzag(self.column(count))
+        return *cells_of(where), _unzigzag(self.column(count))
 
     def unsorted(self, cells: int) -> tuple[I64, I64, U64]:
         """What _Writer.by_size() wrote, but for what is in the order of histograms that nobody knows here."""
@@ -428,7 +436,7 @@ class _Reader:
         by = back(self.column(len(known.where)), known.order)
         row, bucket, new = self.buckets(len(guess.total))
         where, by, filled = known.grown(by, (row << SHIFT) + bucket, new)
-        guess.grown(where >> SHIFT, where & BUCKETS - 1, by)
+        guess.grown(*cells_of(where), by)
         return replace(filled, ns=known.ns + guess.rough)
 
     def end(self) -> None:
