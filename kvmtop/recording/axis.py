@@ -6,14 +6,14 @@ first. Intervals are numbered from 0, of those that are shown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from ..model.arrays import I64
 from ..model.snapshot import Snapshot
 from .clock import ahead
-from .reader import Recording
 from .segment import Run, Segment
 
 
@@ -23,8 +23,11 @@ class Axis:
     There are `count` of them, and the first begins at `start_ns`.
     """
 
-    def __init__(self, segments: Sequence[Segment], whole: bool = False) -> None:
-        """segments: run after run. whole: the first is known to begin with its run. All intervals are shown."""
+    def __init__(self, segments: Sequence[Segment], cut_off: Container[Path] = ()) -> None:
+        """segments: run after run. cut_off: those before which their run had begun, in what is there no more.
+
+        All intervals are shown.
+        """
         counts = [len(one.times) for one in segments]
         self._firsts = np.cumsum([0, *counts])  # of each segment, among all samples
         self._of = np.repeat(np.arange(len(counts)), counts)
@@ -40,8 +43,7 @@ class Axis:
             before = self._before[begin] = newest.get(one.run, -1)
             start = int(time_ns[before]) if before >= 0 else one.start_ns
             if before < 0:
-                if not whole and _goes_on(one):
-                    # The run's beginning has been dropped: its first sample is what the others count from.
+                if one.path in cut_off:  # its first sample is what the others count from
                     shown[begin], start = False, int(time_ns[begin])
                 shift = max(ahead(one) - ahead(segments[0]), last - start) if number else 0
             self._shifts[one.start_ns] = shift
@@ -85,12 +87,3 @@ class Axis:
     def place(self, time_ns: int, like: Snapshot) -> int:
         """Where on that axis an instant of the clock of a Snapshot is."""
         return time_ns + self._shifts.get(like.start_ns, 0)
-
-
-def _goes_on(one: Segment) -> bool:
-    """Whether its run had counted exits before its first sample's interval: `exits` has those of the interval alone."""
-    recording = Recording(one.path)
-    try:
-        return int(recording.at(0).heads["count"].sum()) > int(one.exits[0])
-    finally:
-        recording.free()

@@ -210,7 +210,7 @@ class Recording:
         version, host, kernel, title = map(clean, runs[0][:4])
         self.began: float = runs[0][4]
         self.start_ns: int = runs[0][5]
-        if not 0 <= self.began < 1 << 37 or not 0 <= self.start_ns < MOST_TIME:
+        if not 0 <= self.began < 1 << 33 or not 0 <= self.start_ns < MOST_TIME:
             raise BadFrame("a time that cannot be")
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.began))
         title = title or f"{host}, {kernel}, {when}"

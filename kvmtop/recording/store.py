@@ -102,13 +102,14 @@ class Store(Axis):
         self._reading: segment.Run | None = None
         self._segments = self._in_order(segments)
         self._open = OpenSegments(self._segments, self._of_file)
-        super().__init__(self._segments, whole=self._single)
+        super().__init__(self._segments, self._cut_offs)
         if not self.count:
             raise KvmtopError(f"{self.path} has a single reading, and no interval yet", 2)
         self._clock = Clock(self._segments, self._firsts, np.concatenate([one.times for one in self._segments]))
 
     def _in_order(self, segments: list[Segment]) -> list[Segment]:
-        """Run after run, by when they were first seen; without what tells the same twice."""
+        """Run after run, by when they were first seen; without what tells the same twice, or cannot be read."""
+        self._cut_offs = set[Path]()
         began: dict[segment.Run, int] = {}
         for one in segments:
             began[one.run] = min(ahead(one) + int(one.times[0]), began.get(one.run, 1 << 62))
@@ -118,8 +119,17 @@ class Store(Axis):
             if int(one.times[0]) <= newest.get(one.run, -1):
                 self._left_out.append(f"{one.path} has what another segment has, too: it is left out")
                 continue
+            if one.run not in newest and not self._single:
+                try:
+                    if _cut_off(one):
+                        self._cut_offs.add(one.path)
+                except KvmtopError as error:
+                    self._left_out.append(str(error))
+                    continue
             newest[one.run] = int(one.times[-1])
             kept.append(one)
+        if not kept:
+            raise KvmtopError(self._left_out[-1])
         return kept
 
     def cut(self, first: int, end: int) -> None:
@@ -401,3 +411,12 @@ class Store(Axis):
             with self._open.lock:
                 return self._only(self._open[number].last())
         return self.at(n)
+
+
+def _cut_off(one: Segment) -> bool:
+    """Whether its run had counted exits before its first sample's interval: `exits` has those of the interval alone."""
+    recording = Recording(one.path)
+    try:
+        return int(recording.at(0).heads["count"].sum()) > int(one.exits[0])
+    finally:
+        recording.free()

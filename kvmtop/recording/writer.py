@@ -172,8 +172,10 @@ class Recorder(Wrapper):
         try:
             with self._lock:
                 self._database.execute("BEGIN")
-                self._write(snapshot, final)
-                self._database.execute("COMMIT")
+                known = self._write(snapshot, final)
+                self._database.execute("COMMIT")  # which may be what fails: what is counted on is written
+                self._sums, self._vms, self._threads, self._bases = known
+                self._next += 1
                 self._packer.written()
                 self._slow = self._slow[:0]
         except FAILURES:
@@ -191,7 +193,10 @@ class Recorder(Wrapper):
         """What had been counted when the last was written."""
         return self._sums
 
-    def _write(self, snapshot: Snapshot, final: bool) -> None:
+    def _write(
+        self, snapshot: Snapshot, final: bool
+    ) -> tuple[Sums, dict[int, Vm], set[int], dict[int, codec.Counters]]:
+        """What is known of it for the next one, by the names of the attributes that have it."""
         n, put = self._next, self._database.execute
         if n >= MOST_SAMPLES:
             raise OSError(0, f"{n} samples are the most that a recording holds")
@@ -233,10 +238,8 @@ class Recorder(Wrapper):
             if thread not in self._threads:
                 id, vcpu = int(snapshot.threads["id"][row]), int(snapshot.threads["vcpu"][row])
                 put("INSERT INTO vcpus VALUES (?, ?, ?, ?, ?)", (n, thread, *unpack(id), vcpu))
-        self._sums, self._vms, self._threads = sums, vms, set(threads)
         chain = {n - n % step for step in (*STEPS, GROUP)}
-        self._bases = {m: self._bases.get(m, counters) for m in chain}
-        self._next = n + 1
+        return sums, vms, set(threads), {m: self._bases.get(m, counters) for m in chain}
 
     def _looked(self, n: int, snapshot: Snapshot) -> codec.Counters:
         """The counters with what somebody looked at, whose texts and slow exits are written here."""

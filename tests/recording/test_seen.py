@@ -176,7 +176,7 @@ def test_what_could_not_be_written_comes_with_the_next(file: Path, monkeypatch: 
     assert not list(differences("Snapshot", Recording(file).at(0), told))
 
 
-def disk_full_after(write: Callable[..., None]) -> Callable[..., None]:
+def disk_full_after(write: Callable[..., object]) -> Callable[..., None]:
     """All is written but the end."""
 
     def full(*arguments: Any) -> None:

@@ -158,6 +158,33 @@ def test_what_is_no_segment_is_left_out(tmp_path: Path) -> None:
         Store(tmp_path)
 
 
+def test_a_run_whose_first_reading_is_damaged_goes_on_with_the_next_segment(tmp_path: Path) -> None:
+    run = write(tmp_path, Dated(), [10, 10, 10])
+    one, *others = sorted(tmp_path.iterdir())
+    damage(one)
+    found = Store(tmp_path)
+    assert found.trouble and str(one) in found.trouble and len(found) == 19  # what the first counts from is not there
+    assert figures(found.before(0), found.at(0)) == figures(run[10], run[11])
+    for other in others:
+        damage(other)
+    with pytest.raises(KvmtopError, match="damaged"):
+        Store(tmp_path)
+
+
+def test_a_time_that_cannot_be_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path, Dated(), [10, 10])
+    one, _ = sorted(tmp_path.iterdir())
+    with closing(sqlite3.connect(one)) as database, database:
+        database.execute("UPDATE runs SET began = 1e11")  # ns since 1970 that no 64 bits hold
+    found = Store(tmp_path)
+    assert "a time that cannot be" in str(found.trouble) and len(found) == 9
+
+
+def damage(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE frames SET frame = x'00' WHERE sample = 0")
+
+
 def test_a_copy_of_a_segment_is_left_out(tmp_path: Path) -> None:
     write(tmp_path, Dated(), [10, 10])
     (tmp_path / "copy.kvmtop").write_bytes(min(tmp_path.iterdir()).read_bytes())

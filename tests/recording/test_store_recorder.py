@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -176,6 +177,34 @@ def test_a_store_that_is_full_goes_on_with_larger_readings(folder: Path) -> None
         one.read()
         assert disk_usage(folder) <= MB
     assert one.trouble is None
+
+
+class Failing:
+    """A database whose first COMMIT fails, as on a disk that has just become full."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database, self._failed = database, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def execute(self, sql: str, *values: Any) -> Any:
+        if sql == "COMMIT" and not self._failed:
+            self._failed = True
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._database.execute(sql, *values)
+
+
+def test_a_reading_that_could_not_be_committed_is_in_no_segment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = Recorder._create
+    with monkeypatch.context() as patched:
+        patched.setattr(Recorder, "_create", lambda self: Failing(create(self)))
+        one = made(folder, Host(2))
+        one.read()
+    assert "disk is full" in str(one.trouble) and os.listdir(folder) == [writing.FILE]
+    one._next = 0.0  # it tries again at once
+    read = [one.read() for _ in range(3)]
+    assert one.trouble is None and all(equal(a, b) for a, b in zip(readings(folder), read, strict=True))
 
 
 # ---- ages and clocks
